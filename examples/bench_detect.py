@@ -1,0 +1,127 @@
+"""How often detection is right: simulated SVE frames and ordinary ones of all kinds, and how long 24 MP takes.
+
+python examples/bench_detect.py --scenes FOLDER --files 200
+
+Every frame draws its scene, layout, phase, CFA order, ratio (1.5 to 5 EV), mode, noise, and what share of the scene
+saturates the least exposed sites. Without --scenes the scenes are synthetic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from machine import machine, spread
+
+from sve2hdr.hdrfile import read_hdr
+from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic
+from sve2hdr.pattern import Detection, detect_pattern
+from sve2hdr.simulate import Sensor, camera_scene, simulate
+from sve2hdr.synthetic import synthetic_scene
+
+SENSORS = {  # full well and read noise, electrons
+    "clean": {"full_well_e": 60_000.0, "read_noise_e": 1.0},
+    "ISO 100": {"full_well_e": 30_000.0, "read_noise_e": 4.0},
+    "ISO 6400": {"full_well_e": 1_000.0, "read_noise_e": 3.0},
+}
+PERCENTILES = (85, 92, 97, 99, 99.9, 99.95)
+DIMMER = (1, 1, 1, 1, 0.1, 0.02)  # the last two: low-key, nothing comes near saturation
+ORDINARY_SHARE = 0.3
+
+
+def random_pattern(rng: np.random.Generator, ev: float) -> ExposurePattern:
+    """Return row pairs (two times in five), column pairs, or 2 x 2 blocks of two or four exposures, in any phase."""
+    low, kind = 2.0**-ev, rng.choice(["rows", "rows", "columns", "chessboard", "blocks"])
+    blocks = {
+        "rows": [[low], [1]], "columns": [[low, 1]], "chessboard": [[low, 1], [1, low]],
+        "blocks": [[low, low ** (1 / 3)], [low ** (2 / 3), 1]],
+    }[str(kind)]  # fmt: skip
+    quads = np.float32(blocks)
+    cell = np.kron(quads, np.ones([2 if n > 1 else 1 for n in quads.shape], np.float32))
+    return ExposurePattern(np.roll(cell, rng.integers(0, 4, 2), (0, 1)))
+
+
+def random_frame(rng: np.random.Generator, scenes: list[Path] | None) -> tuple[Mosaic, ExposurePattern | None, str]:
+    """Return one simulated frame, its pattern (None: ordinary), and what it is in words."""
+    number = int(rng.integers(len(scenes) if scenes else 1 << 30))
+    scene, name = (read_hdr(scenes[number]), scenes[number].stem) if scenes else (synthetic_scene(number), str(number))
+    noise, mode = str(rng.choice(list(SENSORS))), str(rng.choice(["exposure", "gain"]))
+    percentile, dimmer, cfa = rng.choice(PERCENTILES), rng.choice(DIMMER), str(rng.choice(BAYER_ORDERS))
+    pattern = random_pattern(rng, rng.uniform(1.5, 5)) if rng.random() >= ORDINARY_SHARE else None
+    sensor = Sensor(mode=mode, **SENSORS[noise])  # type: ignore[arg-type]
+    exposed = pattern or ExposurePattern(np.ones((1, 1), np.float32))
+    light = np.float32(camera_scene(scene, percentile) * dimmer)
+    mosaic = simulate(light, cfa, exposed, sensor, int(rng.integers(1 << 31)))
+    words = f"{pattern or 'one exposure'} of {name}, {cfa}, {mode}, {noise}, percentile {percentile}, x {dimmer}"
+    return mosaic, pattern, words
+
+
+def same_layout(found: Detection, pattern: ExposurePattern) -> bool:
+    """Return whether the groups are the true ones, most exposed to least."""
+    if found.pattern is None:
+        return False
+    seen, true = (p.over((4, 4)).ravel() for p in (found.pattern, pattern))
+    return bool((np.sign(seen[:, None] - seen) == np.sign(true[:, None] - true)).all())
+
+
+def main() -> None:
+    """Print the table, then every frame that came out wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=Path, help="folder of .hdr, .exr or .tif scenes")
+    parser.add_argument("--files", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--megapixels", type=float, default=24)
+    options = parser.parse_args()
+    scenes = None
+    if options.scenes:
+        scenes = sorted(p for p in options.scenes.iterdir() if p.suffix.lower() in {".hdr", ".exr", ".tif", ".tiff"})
+        if not scenes:
+            parser.error(f"{options.scenes} holds no scene")
+    print(machine())
+    rng, wrong = np.random.default_rng(options.seed), []
+    right, ordinary, false_alarms, errors = 0, 0, 0, []
+    for _ in range(options.files):
+        mosaic, pattern, words = random_frame(rng, scenes)
+        found = detect_pattern(mosaic)
+        if pattern is None:
+            ordinary += 1
+            false_alarms += found.sve
+            trouble = found.sve
+        else:
+            trouble = not same_layout(found, pattern)
+            right += not trouble
+            if not trouble:
+                errors.append(abs(found.ratio_ev - pattern.ratio_ev))
+                trouble = errors[-1] > 0.05
+        if trouble:
+            wrong.append(f"{words}: {found.ratio_ev:.2f} EV, confidence {found.confidence:.2f}, {found.reason}")
+    print(f"{options.files} frames of {len(scenes) if scenes else 'synthetic'} scenes, seed {options.seed}")
+    print(f"layout and phase right: {right} of {options.files - ordinary} SVE frames")
+    if errors:
+        middle, most, worst = np.quantile(errors, [0.5, 0.95, 1])
+        within = np.mean(np.array(errors) <= 0.05)
+        print(f"ratio error, EV: median {middle:.3f}, 95 % {most:.3f}, greatest {worst:.3f}; {within:.1%} within 0.05")
+    print(f"false alarms: {false_alarms} of {ordinary} ordinary frames")
+    print(f"{options.megapixels:g} MP, 3 runs: {timing(options.megapixels)}")
+    print(*wrong, sep="\n")
+
+
+def timing(megapixels: float) -> str:
+    """Return the seconds that one large frame takes, the first run left out."""
+    light = camera_scene(synthetic_scene(1, 256), 99)
+    pattern = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
+    small = simulate(light, "RGGB", pattern, Sensor(), 1)
+    times = max(1, round((megapixels * 1e6) ** 0.5 / 256))
+    frame = Mosaic(np.tile(small.counts, (times, times)), "RGGB", small.black_level, small.white_level, np.eye(3))
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        assert detect_pattern(frame).sve
+        seconds.append(time.perf_counter() - start)
+    return spread(seconds[1:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Cost and speed of the published network, and of the paper's network in the same run.
+
+python examples/bench_network.py --runs 5
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from machine import machine, spread, usable_cores
+
+from sve2hdr import Mosaic
+from sve2hdr.network import macs_per_pixel
+from sve2hdr.noise import estimate_noise
+from sve2hdr.paper import CELL, PaperNet
+from sve2hdr.pattern import parse_pattern
+from sve2hdr.reconstruct import TILE_PX, reconstruct
+from sve2hdr.weights import load_weights, weights_path
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--model", default="standard")
+parser.add_argument("--runs", type=int, default=5)
+parser.add_argument("--threads", type=int, default=usable_cores())
+parser.add_argument("--size", type=int, default=2 * TILE_PX, help="side of the square frame, px")
+parser.add_argument("--paper-size", type=int, default=256, help="side of the paper's network's input, px")
+arguments = parser.parse_args()
+torch.set_num_threads(arguments.threads)
+
+
+def timed(run: Callable[[], object]) -> list[float]:
+    """Return the seconds of each run, after one that is not counted."""
+    run()
+    seconds = []
+    for _ in range(arguments.runs):
+        started = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def parameters(network: torch.nn.Module) -> int:
+    """Return how many numbers were, or would be, trained."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+network = load_weights(weights_path(arguments.model))
+paper = PaperNet().eval().to(memory_format=torch.channels_last)
+side, paper_side = arguments.size, arguments.paper_size
+counts = np.random.default_rng(0).integers(1024, 16_000, (side, side), np.uint16)
+mosaic = Mosaic(counts, "RGGB", np.full((2, 2), 1024, np.float32), 16_128.0, np.eye(3))
+pattern = parse_pattern("rows:1/8,1/8,1,1")
+noise = estimate_noise(mosaic, pattern)
+planes = torch.rand(1, 4, paper_side, paper_side)
+
+
+def run_paper() -> torch.Tensor:
+    """Run the paper's network on one tile, as fast as it goes here."""
+    with torch.inference_mode():
+        return paper(planes.contiguous(memory_format=torch.channels_last))
+
+
+image = reconstruct(mosaic, pattern, noise, network)
+assert image.shape == (side, side, 3)
+assert np.isfinite(image).all()
+ours = timed(lambda: reconstruct(mosaic, pattern, noise, network))
+theirs = timed(run_paper)
+ours_per_mp = [s / (side**2 / 1e6) for s in ours]
+theirs_per_mp = [s / (paper_side**2 / 1e6) for s in theirs]
+
+print(f"{machine()}, torch {torch.__version__}, {arguments.threads} threads, {arguments.runs} runs")
+print("network      kMAC/px  parameters  frame      seconds per megapixel, median (range)")
+for name, model, alignment, frame, per_mp in (
+    (arguments.model[-10:], network, network.alignment, side, ours_per_mp),
+    ("paper", paper, CELL, paper_side, theirs_per_mp),
+):
+    kmac = macs_per_pixel(model, alignment) / 1000
+    print(f"{name:10} {kmac:9.1f} {parameters(model):11,}  {frame:4} x {frame:4} {spread(per_mp)}")
+print(f"{arguments.model} with tiles of {TILE_PX} px and their halo; paper without any")
+print(
+    f"the paper's network takes {statistics.median(theirs_per_mp) / statistics.median(ours_per_mp):.0f} times as long"
+)

@@ -1,0 +1,73 @@
+"""What a raw file says of its shot: camera, lens, exposure, date, orientation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import tifftags
+from .mosaic import Capture
+from .tifftags import Ifd, number, text
+
+# From LibRaw's bits (1 mirrors, 2 flips, 4 transposes) to EXIF Orientation.
+ORIENTATION_OF_FLIP = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
+TOO_LARGE_ISO = 65535  # what EXIF's 16-bit tag holds for any greater ISO
+CIFF_MAKE_MODEL = re.compile(rb"Canon\0(Canon [ -~]{2,40})\0")
+
+
+def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
+    """Return what a raw file says of its shot: its EXIF tags first, then what LibRaw (`raw`, a rawpy.RawPy) found.
+
+    Damaged or absurd values count as missing; nothing raises.
+    """
+    tags: Ifd = {}
+    for _, ifd in (e for kind in (tifftags.EXIF, tifftags.ROOT) for e in ifds if e[0] == kind):
+        tags = ifd | tags
+    make, model = text(tags, 271), text(tags, 272)
+    if not model:
+        make, model = _ciff_make_model(path)
+    iso, lens, shot = number(tags, 34855), raw.lens, _libraw_shot(raw)
+    return Capture(
+        make=make,
+        model=model,
+        lens=text(tags, 42036) or lens.model.strip(),
+        exposure_time_s=_positive(number(tags, 33434)) or _positive(shot.get("shutter_speed")),
+        f_number=_positive(number(tags, 33437)) or _positive(shot.get("aperture")),
+        iso=_positive(iso if iso != TOO_LARGE_ISO else None) or _positive(shot.get("iso_speed")),
+        focal_length_mm=_positive(number(tags, 37386)) or _positive(shot.get("focal_length")),
+        taken=_date(text(tags, 36867)) or shot.get("taken", ""),
+        orientation=ORIENTATION_OF_FLIP.get(raw.sizes.flip, 1),
+    )
+
+
+def _libraw_shot(raw: Any) -> dict[str, Any]:
+    try:
+        shot = raw.other
+    except (ValueError, OverflowError, OSError):  # a time stamp that is no date
+        return {}
+    found: dict[str, Any] = shot._asdict()
+    if shot.timestamp.year > 1971:
+        found["taken"] = shot.timestamp.strftime("%Y:%m:%d %H:%M:%S")
+    return found
+
+
+def _positive(value: float | None) -> float | None:
+    return float(value) if value is not None and np.isfinite(value) and value > 0 else None
+
+
+def _date(stored: str) -> str:
+    return stored if re.fullmatch(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d", stored) and stored[:4] != "0000" else ""
+
+
+def _ciff_make_model(path: Path) -> tuple[str, str]:
+    """Return make and model of a CRW, whose text block lies near the end of the file, or empty strings."""
+    with path.open("rb") as file:
+        start = file.read(14)
+        if start[6:14] != b"HEAPCCDR":
+            return "", ""
+        file.seek(max(0, path.stat().st_size - (1 << 16)))
+        found = CIFF_MAKE_MODEL.search(file.read())
+    return ("Canon", found[1].decode("ascii")) if found else ("", "")

@@ -1,0 +1,99 @@
+"""A training run's state as files: checkpoint, weights and log, so that it can be interrupted at any moment."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import UnreadableWeights
+from .hdrfile import replacing
+from .network import SveNet
+from .weights import save_weights
+
+RESUMABLE = ("steps", "learning_rate", "decay_share", "log_every", "checkpoint_every")  # options that may change
+
+
+@dataclass(eq=False)
+class Run:
+    """A network in training, and how far it is."""
+
+    folder: Path
+    options: dict[str, Any]  # as JSON has them
+    network: SveNet
+    optimizer: torch.optim.Optimizer
+    average: dict[str, Tensor]  # the moving average of the network's state: the weights that are published
+    step: int = 0  # steps done
+    seconds: float = 0.0  # of training, interruptions left out
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the state lies from which training goes on."""
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def log(self) -> Path:
+        """Where a JSON object a line says how training went."""
+        return self.folder / "log.jsonl"
+
+    @property
+    def weights(self) -> Path:
+        """Where the network is published."""
+        return self.folder / "weights.safetensors"
+
+    def save(self) -> None:
+        """Write the weights, then the checkpoint: beside a checkpoint lie weights that are no older."""
+        config, options = self.network.config, json.dumps(self.options)
+        about = {"steps": str(self.step), "training_seconds": f"{self.seconds:.0f}", "options": options}
+        save_weights(self.weights, config, self.average, {**about, "licence": "Apache-2.0"})
+        state = {
+            "config": config.to_json(),
+            "options": options,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        stored = io.BytesIO()
+        torch.save(state, stored)
+        with replacing(self.checkpoint, overwrite=True) as partial:
+            partial.write_bytes(stored.getbuffer())
+
+    def resume(self, device: torch.device) -> None:
+        """Take the state of the checkpoint; raise UnreadableWeights if it is damaged or was begun in another way."""
+        try:
+            state = torch.load(self.checkpoint, map_location=device, weights_only=True)
+            self._check_same(json.loads(state["config"]), json.loads(state["options"]))
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            for name, tensor in self.average.items():
+                tensor.copy_(state["average"][name])
+            self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        except (OSError, RuntimeError, LookupError, EOFError, ValueError, TypeError, UnpicklingError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UnreadableWeights(f"{self.checkpoint}: cannot be read ({reason}); remove it to start anew") from error
+
+    def _check_same(self, config: dict[str, Any], options: dict[str, Any]) -> None:
+        if config != json.loads(self.network.config.to_json()):
+            raise UnreadableWeights(f"{self.checkpoint}: of another network; name another folder, or the same network")
+        ours = json.loads(json.dumps(self.options))
+        for name in sorted(ours.keys() - RESUMABLE):
+            if options[name] != ours[name]:
+                raise UnreadableWeights(
+                    f"{self.checkpoint}: begun with {name} {options[name]}, not {ours[name]}; go on with the same, or "
+                    "name another folder"
+                )
+
+    def trim_log(self) -> None:
+        """Cut off the log what it says of steps that will be done again, and a last line that was not finished."""
+        if self.log.exists():
+            lines = self.log.read_text().splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.step]
+            self.log.write_text("".join(kept))

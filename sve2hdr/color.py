@@ -1,0 +1,206 @@
+"""Camera RGB -> scene-linear RGB with named primaries: white balance, clipped highlights, matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sve2hdr.mosaic import Mosaic
+
+Xy = tuple[float, float]
+
+D65: Xy = (0.3127, 0.3290)
+ACES_WHITE: Xy = (0.32168, 0.33767)  # about D60 (SMPTE ST 2065-1)
+EQUAL_ENERGY: Xy = (1 / 3, 1 / 3)
+
+CLIP_STARTS = 0.88  # of the clip level: from here on a channel counts as clipped little by little
+CLIP_ENDS = 0.98  # below 1, because noise and the network leave a clipped patch a little below its level
+STRIP_SITES = 1 << 16  # pixels converted at a time: the temporaries stay in the processor's cache
+
+# Bradford: Lam 1985; as in ICC.1:2022, annex E.
+BRADFORD_CONES_FROM_XYZ = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+
+
+@dataclass(frozen=True)
+class ColorSpace:
+    """A scene-linear space: its primaries, its white point, and where neutral scene patches lie in it.
+
+    `chromaticities` are the xy of red, green, blue and white, or None where the space is the camera's own.
+    """
+
+    name: str
+    chromaticities: tuple[Xy, Xy, Xy, Xy] | None
+    neutral: Xy = D65  # unlike the white point of XYZ (equal energy), where the scene's white stays D65
+    interop_id: str = ""  # of the Color Interop Forum, for EXR's colorInteropID
+
+
+_AP0 = ((0.7347, 0.2653), (0.0, 1.0), (0.0001, -0.0770), ACES_WHITE)
+_AP1 = ((0.713, 0.293), (0.165, 0.830), (0.128, 0.044), ACES_WHITE)
+
+#: By the name `--color-space` takes. Rec. 709 and 2020: ITU-R; ACES: SMPTE ST 2065-1 (AP0) and S-2014-004 (AP1).
+COLOR_SPACES: dict[str, ColorSpace] = {
+    space.name: space
+    for space in (
+        ColorSpace("rec709", ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), D65), D65, "lin_rec709_scene"),
+        ColorSpace("rec2020", ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046), D65), D65, "lin_rec2020_scene"),
+        ColorSpace("acescg", _AP1, ACES_WHITE, "lin_ap1_scene"),
+        ColorSpace("aces2065-1", _AP0, ACES_WHITE, "lin_ap0_scene"),
+        ColorSpace("xyz", ((1.0, 0.0), (0.0, 1.0), (0.0, 0.0), EQUAL_ENERGY), D65, "lin_ciexyzd65_scene"),
+        ColorSpace("camera", None),
+    )
+}
+
+
+def xyz_from_xy(xy: Xy) -> np.ndarray:
+    """Return the XYZ of a chromaticity at Y = 1, (3,) float64.
+
+    >>> xyz_from_xy((1 / 3, 1 / 3)).round(6).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    x, y = xy
+    return np.array([x / y, 1.0, (1 - x - y) / y])
+
+
+def rgb_from_xyz(space: ColorSpace) -> np.ndarray:
+    """Return the matrix from XYZ to the space's RGB, (3, 3) float64, without adaptation (SMPTE RP 177).
+
+    Raises ValueError for the camera's own space, which XYZ does not define.
+
+    >>> rgb_from_xyz(COLOR_SPACES["rec709"]).round(3).tolist()
+    [[3.241, -1.537, -0.499], [-0.969, 1.876, 0.042], [0.056, -0.204, 1.057]]
+    """
+    if space.chromaticities is None:
+        raise ValueError("camera RGB has no chromaticities")
+    *primaries, white = space.chromaticities
+    xyz_from_primaries = np.array([[x, y, 1 - x - y] for x, y in primaries]).T
+    luminances = np.linalg.solve(xyz_from_primaries, xyz_from_xy(white))
+    return np.linalg.inv(xyz_from_primaries * luminances)
+
+
+def adaptation(source: Xy, target: Xy) -> np.ndarray:
+    """Return the Bradford chromatic adaptation of XYZ from one white to another, (3, 3) float64."""
+    cones = BRADFORD_CONES_FROM_XYZ
+    gains = (cones @ xyz_from_xy(target)) / (cones @ xyz_from_xy(source))
+    return np.asarray(np.linalg.inv(cones) @ (gains[:, None] * cones))
+
+
+def white_balance(mosaic: Mosaic) -> np.ndarray:
+    """Return what each camera channel is multiplied by so that a neutral is equal in all, (3,) float64, green 1.0.
+
+    The neutral is the file's (as shot); where it says none, the camera's daylight: its response to D65.
+    """
+    neutral = mosaic.as_shot_neutral
+    if neutral is None:
+        neutral = mosaic.camera_from_xyz @ xyz_from_xy(D65)
+    if not (np.isfinite(neutral).all() and neutral.min() > 0):
+        raise ValueError(f"camera_from_xyz gives daylight the camera RGB {neutral}, which is no neutral")
+    return np.asarray(neutral[1] / neutral, np.float64)
+
+
+def rgb_from_balanced(mosaic: Mosaic, space: ColorSpace) -> np.ndarray:
+    """Return the matrix from white-balanced camera RGB to a space, (3, 3) float64.
+
+    As dcraw and LibRaw use a DNG ColorMatrix1: rows are scaled so that equal channels are D65, whatever the light was.
+    """
+    camera_from_xyz = np.asarray(mosaic.camera_from_xyz, np.float64)
+    daylight = camera_from_xyz @ xyz_from_xy(D65)
+    xyz_from_balanced = np.linalg.inv(camera_from_xyz / daylight[:, None])
+    return np.asarray(rgb_from_xyz(space) @ adaptation(D65, space.neutral) @ xyz_from_balanced)
+
+
+def rgb_from_camera(mosaic: Mosaic, space: ColorSpace) -> np.ndarray:
+    """Return the matrix from camera RGB to a space, white balance included, (3, 3) float64; camera: the identity.
+
+    >>> nikon = np.array([[0.76, -0.24, -0.07], [-0.49, 1.29, 0.21], [-0.1, 0.19, 0.68]])
+    >>> mosaic = Mosaic(np.zeros((2, 2), np.uint16), "RGGB", np.zeros((1, 1)), 1.0, nikon, np.array([0.5, 1.0, 0.6]))
+    >>> (rgb_from_camera(mosaic, COLOR_SPACES["rec709"]) @ [0.5, 1.0, 0.6]).round(6).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    if space.chromaticities is None:
+        return np.eye(3)
+    return np.asarray(rgb_from_balanced(mosaic, space) * white_balance(mosaic))
+
+
+def linear_rgb(
+    camera_rgb: np.ndarray,
+    mosaic: Mosaic,
+    color_space: ColorSpace,
+    clip_level: float,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return camera RGB, (H, W, 3) float32 radiance, in a scene-linear space, (H, W, 3) float32.
+
+    White balance keeps the scale of green. `clip_level` is the camera RGB at which even the least exposed sites
+    saturate (the exposure ratio, where 1.0 is saturation of the most exposed ones); highlights that reach it are
+    treated by `recover_clipped`. Nothing else is clamped: negatives and values above 1 pass. `out` may be
+    `camera_rgb` itself: the conversion is then done in place. The camera's own space returns `camera_rgb` untouched.
+
+    Raises ValueError for another shape or dtype, or a clip level that is not above 0.
+    """
+    if camera_rgb.ndim != 3 or camera_rgb.shape[2] != 3 or camera_rgb.dtype != np.float32:
+        raise ValueError(f"camera_rgb must be (H, W, 3) float32, not {camera_rgb.shape} {camera_rgb.dtype}")
+    if not clip_level > 0:
+        raise ValueError(f"clip_level must be above 0, not {clip_level}")
+    if color_space.chromaticities is None:
+        return camera_rgb
+    result = np.empty_like(camera_rgb) if out is None else out
+    if result.shape != camera_rgb.shape or result.dtype != np.float32:
+        raise ValueError(f"out must be {camera_rgb.shape} float32, not {result.shape} {result.dtype}")
+    gains = white_balance(mosaic).astype(np.float32)
+    matrix = rgb_from_balanced(mosaic, color_space)
+    if color_space.neutral == color_space.chromaticities[3]:
+        matrix /= matrix.sum(axis=1, keepdims=True)  # 1 but for rounding; exact, so that neutrals stay exactly neutral
+    rows = max(1, STRIP_SITES // max(1, camera_rgb.shape[1]))
+    for top in range(0, camera_rgb.shape[0], rows):
+        camera = np.moveaxis(camera_rgb[top : top + rows], 2, 0)
+        balanced = np.multiply(camera, gains[:, None, None], order="C")
+        if float(camera.max(initial=0)) > CLIP_STARTS * clip_level:
+            balanced = recover_clipped(balanced, gains, clip_level)
+        _apply_matrix(matrix, balanced, result[top : top + rows])
+    return result
+
+
+def _apply_matrix(matrix: np.ndarray, planes: np.ndarray, out: np.ndarray) -> None:
+    # Written in differences from green, so that equal channels come out equal to the last bit.
+    red, green, blue = planes
+    red_green, blue_green = red - green, blue - green
+    for channel, row in enumerate(matrix):
+        from_red, from_blue, from_green = np.float32(row[0]), np.float32(row[2]), np.float32(row.sum())
+        out[..., channel] = from_green * green + from_red * red_green + from_blue * blue_green
+
+
+def recover_clipped(balanced: np.ndarray, gains: np.ndarray, clip_level: float) -> np.ndarray:
+    """Return white-balanced planes, (3, ...) float32, with clipped highlights free of false colour.
+
+    A clipped channel is a lower bound of what was there, so it is only ever raised. Channels clip at
+    `gains * clip_level`; the one with the lowest level (mostly green) clips first and would leave magenta.
+    Each is weighted by how clipped it is, w from 0 to 1 between 0.88 and 0.98 of its level, and:
+
+    1. the channel of the middle level is raised towards the mean of the others, or, as the lowest one clips too,
+       towards the highest alone;
+    2. the channel of the lowest level is raised towards the geometric mean of the other two: between them, so it tints
+       neither a blue sky nor a warm lamp, and what was neutral stays so;
+    3. as all three clip, all are raised to the greatest of them: exactly neutral at the smallest w = 1.
+
+    The result is continuous, never below the input, and grows with each input channel.
+    """
+    lowest, middle, highest = np.argsort(gains, kind="stable")
+    weights = _clipped_weights(balanced, gains, clip_level)
+    out = balanced.copy()
+    top, low = out[highest], balanced[lowest]
+    target = top - 0.5 * (1 - weights[lowest]) * np.maximum(top - low, 0)
+    out[middle] += weights[middle] * np.maximum(target - out[middle], 0)
+    target = np.sqrt(np.maximum(top, 0) * np.maximum(out[middle], 0))
+    out[lowest] += weights[lowest] * np.maximum(target - low, 0)
+    all_clipped = weights.min(axis=0)
+    neutral = out.max(axis=0) * all_clipped
+    out *= 1 - all_clipped
+    out += neutral  # a sum of products, not a difference: exactly equal channels where all_clipped is 1
+    return out
+
+
+def _clipped_weights(balanced: np.ndarray, gains: np.ndarray, clip_level: float) -> np.ndarray:
+    levels = (gains * np.float32(clip_level)).reshape(3, *[1] * (balanced.ndim - 1))
+    ramp = np.clip((balanced / levels - np.float32(CLIP_STARTS)) / np.float32(CLIP_ENDS - CLIP_STARTS), 0, 1)
+    return np.asarray(ramp * ramp * (3 - 2 * ramp))  # smoothstep

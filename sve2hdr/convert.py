@@ -1,0 +1,169 @@
+"""Raw file -> HDR file: the lines that join the other modules."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import __version__
+from .color import COLOR_SPACES, linear_rgb
+from .errors import PatternNotFound, Sve2HdrError, UnreadableWeights, UnwritableOutput
+from .hdrfile import (
+    HDR_EXTENSIONS,
+    PREVIEW_EXTENSIONS,
+    WriteOptions,
+    check_writable,
+    encoded_preview,
+    replacing,
+    write_hdr,
+)
+from .layout import place
+from .levels import Levels
+from .mosaic import ExposurePattern
+from .network import SveNet
+from .noise import estimate_noise
+from .preview import tone_map
+from .radiance import clipped_share
+from .rawfile import read_raw
+from .reconstruct import TILE_PX, reconstruct
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """How a raw file becomes an image."""
+
+    color_space: str = "rec709"  # a name of color.COLOR_SPACES
+    exposure_ev: float = 0.0  # added to the scale at which 1.0 is saturation of the most exposed sites
+    preview: Path | None = None
+    levels: Levels = field(default_factory=Levels)
+    write: WriteOptions = field(default_factory=WriteOptions)
+    tile_px: int = TILE_PX
+    device: str = "auto"  # auto, cpu, cuda or mps
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Converted:
+    """What a conversion found and made."""
+
+    raw: Path
+    outputs: tuple[Path, ...]
+    pattern: ExposurePattern
+    confidence: float
+    clipped: float  # share of the least exposed sites that are saturated
+    shape: tuple[int, int]
+    device: str
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """Return two lines for the user."""
+        megapixels = self.shape[0] * self.shape[1] / 1e6
+        return (
+            f"{self.raw} -> {', '.join(map(str, self.outputs))}\n"
+            f"{self.pattern}, {self.pattern.ratio_ev:.2f} EV, confidence {self.confidence:.2f}; "
+            f"clipped in all exposures: {self.clipped:.2%}; {self.shape[1]} x {self.shape[0]} on {self.device} in "
+            f"{self.seconds:.1f} s, {megapixels / self.seconds:.2f} MP/s"
+        )
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for `--device`; auto is CUDA, else MPS, else the CPU. Raises Sve2HdrError if there is none."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, there in available.items() if there)
+    if not available.get(name, False):
+        raise Sve2HdrError(f"device {name}: torch finds none here; use --device auto or cpu")
+    return torch.device(name)
+
+
+def upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Return an image, (H, W, ...), turned as EXIF Orientation 1 to 8 says: a view.
+
+    >>> upright(np.array([[1, 2], [3, 4]]), 6).tolist()
+    [[3, 1], [4, 2]]
+    """
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return image[::rows, ::columns]
+
+
+def convert_file(
+    raw: Path,
+    output: Path,
+    network: SveNet,
+    model: str,
+    options: ConvertOptions | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Converted:
+    """Reconstruct one raw file and write it as an HDR image, and a preview if asked for.
+
+    `model` names the network in the output's attributes; progress is told the share that is done, 0 to 1. All refusals
+    that need no long work come before it. They and failures to write are Sve2HdrErrors and leave no file behind.
+    """
+    options = options or ConvertOptions()
+    started, space = time.perf_counter(), COLOR_SPACES[options.color_space]
+    check_writable(output, options.overwrite, HDR_EXTENSIONS)
+    if options.preview is not None:
+        check_writable(options.preview, options.overwrite, PREVIEW_EXTENSIONS)
+    for path in (output, options.preview):
+        if path is not None and path.exists() and raw.exists() and path.samefile(raw):
+            raise UnwritableOutput(f"{path}: is the raw file itself; name another output")
+    device = choose_device(options.device)
+    mosaic = options.levels.applied(read_raw(raw), raw)
+    pattern, confidence = options.levels.pattern_of(mosaic, raw)
+    try:
+        place(mosaic, pattern, network.config)
+    except PatternNotFound as error:
+        raise PatternNotFound(f"{raw}: {error}") from error
+    # measured, not taken from a DNG's NoiseProfile: converters write there what one ISO has, not what two have
+    noise = estimate_noise(mosaic, pattern)
+    camera_rgb = reconstruct(mosaic, pattern, noise, network, options.tile_px, device, progress)
+    if not (math.isfinite(camera_rgb.min()) and math.isfinite(camera_rgb.max())):
+        raise UnreadableWeights(
+            f"{model}: these weights give values that are not finite; train on, or leave --model out"
+        )
+
+    orientation, preview = mosaic.capture.orientation, b""
+    if options.preview is not None:
+        shown = tone_map(upright(linear_rgb(camera_rgb, mosaic, COLOR_SPACES["rec709"], pattern.ratio), orientation))
+        preview = encoded_preview(options.preview, shown)
+    image = linear_rgb(camera_rgb, mosaic, space, pattern.ratio, out=camera_rgb)
+    if options.exposure_ev:
+        image *= np.float32(2**options.exposure_ev)
+    attributes = {
+        "sve2hdr:version": __version__,
+        "sve2hdr:model": model,
+        "sve2hdr:pattern": str(pattern),
+        "sve2hdr:ratio_ev": f"{pattern.ratio_ev:.3f}",
+        "sve2hdr:black_level": " ".join(f"{level:g}" for level in mosaic.black_level.ravel()),
+        "sve2hdr:white_level": f"{mosaic.white_level:g}",
+        "sve2hdr:exposure_ev": f"{options.exposure_ev:g}",
+    }
+    with ExitStack() as pending:  # the preview takes its name once the image has its own: both or neither
+        if options.preview is not None:
+            pending.enter_context(replacing(options.preview, options.overwrite)).write_bytes(preview)
+        note = write_hdr(
+            output, upright(image, orientation), color_space=space, capture=mosaic.capture, options=options.write,
+            attributes=attributes, overwrite=options.overwrite,
+        )  # fmt: skip
+    return Converted(
+        raw=raw,
+        outputs=(output,) if options.preview is None else (output, options.preview),
+        pattern=pattern,
+        confidence=confidence,
+        clipped=clipped_share(mosaic, pattern),
+        shape=mosaic.shape,
+        device=device.type,
+        seconds=time.perf_counter() - started,
+        notes=(note,) if note else (),
+    )

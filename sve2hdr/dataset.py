@@ -1,0 +1,210 @@
+"""Folders of scenes to shards, and shards to batches of simulated mosaics with their ground truth."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from torch import Tensor
+
+from .errors import UnreadableWeights, UnwritableOutput
+from .hdrfile import replacing
+from .network import NetworkConfig
+from .radiance import site_planes
+from .simulate import NEUTRAL, expose
+
+SHARD_FORMAT = "sve2hdr-scenes-1"
+# of a scene's green: one of them becomes saturation of the least exposed sites
+PERCENTILES = np.linspace(85, 99.95, 24)
+
+
+def pack_scenes(
+    scenes: Iterable[tuple[str, np.ndarray]], folder: Path, shard_mb: float, progress: Callable[[str], None]
+) -> int:
+    """Write white-balanced scenes, (name, (H, W, 3) float32), into shards of at most about `shard_mb`; return how many.
+
+    Each is stored as half floats with its 99.95th percentile at 64: 16 stops below it stay exact to 0.1 %. What
+    holds no light, or values that are not finite, is told to `progress` and left out. Raises UnwritableOutput.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnwritableOutput(f"{folder}: no folder can be made here ({error.strerror}); choose another") from error
+    shard: dict[str, np.ndarray] = {}
+    packed = shards = 0
+
+    def flush() -> None:
+        nonlocal shards
+        with replacing(folder / f"scenes-{shards:03d}.safetensors", overwrite=True) as partial:
+            partial.write_bytes(save(shard, metadata={"format": SHARD_FORMAT}))
+        shards += 1
+        shard.clear()
+
+    for name, scene in scenes:
+        top = float(np.percentile(scene[..., 1], 99.95)) if np.isfinite(scene).all() else 0.0
+        if top <= 0:
+            progress(f"{name}: left out, no light in it or values that are not finite")
+            continue
+        half = np.clip(scene.transpose(2, 0, 1) * (64 / top), 0, 60_000).astype(np.float16)
+        if shard and sum(a.nbytes for a in shard.values()) + half.nbytes > shard_mb * 2**20:
+            flush()
+        shard[f"{packed:05d} {name}"] = np.ascontiguousarray(half)
+        packed += 1
+        progress(f"{name}: {half.shape[2]} x {half.shape[1]}")
+    if shard:
+        flush()
+    return packed
+
+
+class Scenes:
+    """The scenes of a folder of shards, in memory, with the levels that exposures are chosen from."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        """Load all shards of `folder`; raise UnreadableWeights if there are none, or one is not ours."""
+        self.images: list[Tensor] = []  # (3, H, W) float16
+        levels: list[np.ndarray] = []
+        for path in sorted(folder.glob("*.safetensors")):
+            try:
+                with safe_open(path, framework="pt") as shard:
+                    if (shard.metadata() or {}).get("format") != SHARD_FORMAT:
+                        raise UnreadableWeights(f"{path}: not a shard of scenes; make some with sve2hdr dataset")
+                    for name in sorted(shard.keys()):
+                        image = shard.get_tensor(name)
+                        levels.append(np.percentile(image[1].numpy()[::2, ::2].astype(np.float32), PERCENTILES))
+                        self.images.append(image.to(device))
+            except (SafetensorError, OSError) as error:
+                finding = f"cannot be read ({error})"
+                raise UnreadableWeights(f"{path}: {finding}; pack it again with sve2hdr dataset") from error
+        if not self.images:
+            raise UnreadableWeights(f"{folder}: no shards here; make some with sve2hdr dataset")
+        self.levels = np.maximum(np.stack(levels), 1e-3)
+        # larger scenes are drawn more often, but not in proportion: they are of one place and one light all the same
+        area = np.array([math.sqrt(image.shape[1] * image.shape[2]) for image in self.images])
+        self.probability = area / area.sum()
+
+    def crop(self, index: int, size: int, rng: np.random.Generator) -> Tensor:
+        """Return a random, randomly turned part of one scene, (3, size, size) float32; sometimes at half scale."""
+        image = self.images[index]
+        scale = 2 if rng.random() < 0.15 and min(image.shape[1:]) >= 2 * size else 1
+        side = size * scale
+        if min(image.shape[1:]) < side:
+            repeats = [math.ceil(side / n) for n in image.shape[1:]]
+            image = image.repeat(1, *repeats)
+        top, left = (int(rng.integers(0, n - side + 1)) for n in image.shape[1:])
+        patch = image[:, top : top + side, left : left + side].float()
+        if scale == 2:
+            patch = F.avg_pool2d(patch, 2)
+        if rng.random() < 0.5:
+            patch = patch.flip(1)
+        if rng.random() < 0.5:
+            patch = patch.flip(2)
+        return patch.transpose(1, 2) if rng.random() < 0.5 else patch
+
+
+@dataclass(frozen=True)
+class SimulationRanges:
+    """What training draws from. Real files differ from their tags, so the network is shown levels a little wrong."""
+
+    ratio_ev: tuple[float, float] = (1.0, 6.0)  # uniform; 3 EV, the usual setting of Dual ISO, is drawn more often
+    usual_ratio_ev: float = 3.0
+    full_well_e: tuple[float, float] = (1_500.0, 60_000.0)  # log-uniform: ISO 100 to 6400 of a large sensor
+    read_noise_e: tuple[float, float] = (1.5, 10.0)  # log-uniform
+    spans: tuple[float, ...] = (15_000.0, 15_000.0, 15_000.0, 3_800.0, 60_000.0)  # counts, black to white
+    black_error: float = 0.7  # counts at 14 bits, standard deviation, for each exposure apart
+    ratio_error_ev: float = 0.02  # standard deviation
+    noise_error_ev: float = 0.8  # standard deviation of the noise model's gain and read noise
+    row_noise: float = 0.3  # at most, standard deviation as a share of read noise
+
+
+def batches(
+    scenes: Scenes,
+    config: NetworkConfig,
+    ranges: SimulationRanges,
+    patch_px: int,
+    batch: int,
+    seed: int,
+    first_step: int,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (planes, truth) for step `first_step` and on; a step's batch depends on nothing but seed and step.
+
+    planes: (batch, 4, patch_px, patch_px) as SveNet takes them; truth: (batch, 3, patch_px, patch_px), camera RGB
+    radiance, at most 1.0, the saturation of the least exposed sites. `patch_px` is a multiple of the network's cell.
+    """
+    for step in itertools.count(first_step):
+        yield _batch(scenes, config, ranges, patch_px, batch, (seed, step))
+
+
+def _log_uniform(rng: np.random.Generator, limits: tuple[float, float], n: int) -> np.ndarray:
+    low, high = np.log(limits)
+    return np.asarray(np.exp(rng.uniform(low, high, n)))
+
+
+def _batch(
+    scenes: Scenes, config: NetworkConfig, ranges: SimulationRanges, patch_px: int, n: int, seed: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Return planes (N, 4, H, W) as SveNet reads them and camera RGB (N, 3, H, W), clipped where nothing records it."""
+    rng = np.random.default_rng(seed)
+    device = scenes.images[0].device
+    generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+
+    def column(values: np.ndarray) -> Tensor:  # one number, or one per group of sites, for each patch
+        return torch.from_numpy(np.float32(values)).to(device).reshape(n, -1, 1, 1)
+
+    picked = rng.choice(len(scenes.images), n, p=scenes.probability)
+    light = torch.stack([scenes.crop(int(i), patch_px, rng) for i in picked])
+    level = np.array([np.interp(rng.uniform(85, 99.95), PERCENTILES, scenes.levels[i]) for i in picked])
+    level *= np.exp2(np.where(rng.random(n) < 0.2, rng.uniform(0, 3, n), 0))  # some frames are underexposed
+    light = torch.einsum("nij,njhw->nihw", torch.from_numpy(_cameras(rng, n)).to(device), light) / column(level)
+
+    rank = torch.tensor(config.exposure_rank, device=device)
+    groups = int(rank.max()) + 1
+    usual = rng.random(n) < 0.35
+    ratio_ev = np.where(usual, ranges.usual_ratio_ev, rng.uniform(*ranges.ratio_ev, n))
+    steps = np.linspace(1, 0, groups) if groups > 1 else np.ones(1)
+    ev = -ratio_ev[:, None] * steps  # (N, groups), least exposed first
+    by_gain = rng.random(n)[:, None] < 0.5
+    span, full_well_e = rng.choice(ranges.spans, n)[:, None], _log_uniform(rng, ranges.full_well_e, n)[:, None]
+    read_e = _log_uniform(rng, ranges.read_noise_e, n)[:, None]
+    preamp_e = read_e * rng.uniform(0.1, 0.9, (n, 1))
+    gain = span / full_well_e * np.where(by_gain, np.exp2(ev + ratio_ev[:, None]), 1.0)
+    read = np.sqrt((gain * preamp_e) ** 2 + (span / full_well_e) ** 2 * (read_e**2 - preamp_e**2))
+    span_e = full_well_e * np.where(by_gain, 1.0, np.exp2(ev + ratio_ev[:, None]))
+
+    def sites(values: np.ndarray) -> Tensor:  # (N, groups) -> (N, 1, H, W)
+        cell = column(values)[:, rank.reshape(-1), 0, 0].reshape(n, 1, *config.cell)
+        return cell.repeat(1, 1, patch_px // config.cell[0], patch_px // config.cell[1])
+
+    letters = torch.tensor([["RGB".index(c) for c in row] for row in config.cfa], device=device)
+    colour = letters.repeat(patch_px // config.cell[0], patch_px // config.cell[1]).expand(n, 1, -1, -1)
+    black = span * 0.07
+    row_noise = column(rng.uniform(0, ranges.row_noise, n))
+    rows = torch.randn((n, 1, patch_px, 1), generator=generator, device=device) * row_noise
+    counts = expose(
+        light.gather(1, colour), sites(gain), sites(span_e), sites(read), column(black) + rows * sites(read),
+        column(black + span), generator,
+    )  # fmt: skip
+
+    exposure = np.exp2(ev + np.where(steps > 0, rng.normal(0, ranges.ratio_error_ev, (n, groups)), 0))
+    wrong = np.exp2(rng.normal(0, ranges.noise_error_ev, (2, n, 1)))
+    believed_black = black + rng.normal(0, ranges.black_error, (n, groups)) * span / 15_000
+    radiance, usable, noise = site_planes(
+        counts, sites(believed_black), column(black + span), sites(exposure), column(exposure.min(1)),
+        sites(gain * wrong[0]), sites(read * wrong[1]),
+    )  # fmt: skip
+    return torch.cat([radiance, sites(exposure), usable, noise], 1), light.clamp(0, 1)
+
+
+def _cameras(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Return random camera RGB <- white-balanced RGB, (N, 3, 3) float32: channels overlap, red and blue are weaker."""
+    overlap = rng.dirichlet((1, 1, 1), (n, 3)) * rng.uniform(0, 0.4, (n, 1, 1)) * (rng.random((n, 1, 1)) < 0.6)
+    mixing = overlap + np.eye(3) * (1 - overlap.sum(2, keepdims=True))
+    balance = NEUTRAL * np.exp2(rng.normal(0, 0.35, (n, 3)) * [1, 0, 1])
+    return np.asarray(balance[:, :, None] * mixing, np.float32)

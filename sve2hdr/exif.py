@@ -1,0 +1,75 @@
+"""What is known of a shot as EXIF: the entries of the DNGs, and a whole block for JPEG, PNG and TIFF."""
+
+from __future__ import annotations
+
+import io
+
+from .mosaic import Capture
+from .tiffwrite import (
+    EXIF_IFD,
+    LONG,
+    RATIONAL,
+    SHORT,
+    UNDEFINED,
+    Entry,
+    Ifd,
+    entry,
+    nearest_rational,
+    text_entry,
+    write_tiff,
+)
+
+EXIF_START = b"Exif\0\0"  # what APP1 begins with; the block follows
+SRGB, UNCALIBRATED = 1, 65535  # ColorSpace
+LARGEST_SHORT = 65535
+
+
+def exif_entries(capture: Capture, color_space: int | None = None) -> list[Entry]:
+    """Return the entries of an EXIF IFD (EXIF 2.3): time, aperture, ISO, focal length, date and lens, where known.
+
+    An ISO above 65535, which its tag cannot hold, is in RecommendedExposureIndex. `color_space` is SRGB or UNCALIBRATED
+    for a developed image, for which EXIF demands it; None for raw data.
+    """
+    measured = ((33434, capture.exposure_time_s), (33437, capture.f_number), (37386, capture.focal_length_mm))
+    entries = [entry(tag, RATIONAL, nearest_rational(value)) for tag, value in measured if value is not None]
+    if capture.iso is not None:
+        entries.append(entry(34855, SHORT, [min(LARGEST_SHORT, round(capture.iso))]))
+    if capture.iso is not None and capture.iso > LARGEST_SHORT:
+        entries += [entry(34864, SHORT, [2]), entry(34866, LONG, [round(capture.iso)])]
+    entries += [
+        entry(36864, UNDEFINED, b"0230"),  # ExifVersion
+        text_entry(36867, capture.taken),  # DateTimeOriginal
+        text_entry(42036, capture.lens),  # LensModel
+    ]
+    if color_space is not None:
+        entries += [entry(40960, UNDEFINED, b"0100"), entry(40961, SHORT, [color_space])]  # FlashpixVersion, ColorSpace
+    return [e for e in entries if e[2]]
+
+
+def exif_block(capture: Capture, shape: tuple[int, int], software: str = "sve2hdr") -> bytes:
+    """Return the EXIF of an sRGB image of `shape`, (rows, columns), as a TIFF structure of its own.
+
+    JPEG holds it in APP1 behind `EXIF_START`, PNG in eXIf without. Orientation is 1, whatever the capture says: the
+    pixels are turned already. Holds what EXIF 2.3 demands of a JPEG (resolution, ColorSpace, ...) besides the capture.
+
+    >>> exif_block(Capture(model="EOS 5D"), (480, 640))[:8]
+    b'II*\\x00\\x08\\x00\\x00\\x00'
+    """
+    main = [
+        text_entry(271, capture.make),
+        text_entry(272, capture.model),
+        entry(274, SHORT, [1]),  # Orientation
+        entry(282, RATIONAL, [72, 1]),  # XResolution, in the default of EXIF: unknown
+        entry(283, RATIONAL, [72, 1]),
+        entry(296, SHORT, [2]),  # ResolutionUnit: inch
+        text_entry(305, software),
+        entry(531, SHORT, [1]),  # YCbCrPositioning: centred
+    ]
+    image = [
+        entry(37121, UNDEFINED, b"\1\2\3\0"),  # ComponentsConfiguration: Y Cb Cr
+        entry(40962, LONG, [shape[1]]),
+        entry(40963, LONG, [shape[0]]),
+    ]
+    stored = io.BytesIO()
+    write_tiff(stored, Ifd(main, below={EXIF_IFD: Ifd([*exif_entries(capture, SRGB), *image])}))
+    return stored.getvalue()

@@ -1,0 +1,328 @@
+"""Image + metadata -> EXR, HDR, TIFF, JPEG, PNG, and back: the one place that writes and reads finished images."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import re
+import secrets
+import struct
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import imageio.v3 as imageio
+import numpy as np
+import OpenEXR
+import tifffile
+
+from .color import ColorSpace
+from .errors import UnreadableImage, UnwritableOutput
+from .exif import EXIF_START, UNCALIBRATED, exif_block, exif_entries
+from .mosaic import Capture
+from .rgbe import read_rgbe, write_rgbe
+from .tiffwrite import EXIF_IFD, Ifd, ifd_bytes
+
+HDR_EXTENSIONS = (".exr", ".hdr", ".tif", ".tiff")
+PREVIEW_EXTENSIONS = (".jpg", ".jpeg", ".png")
+READABLE_EXTENSIONS = (".exr", ".hdr", ".pic", ".tif", ".tiff")
+EXR_COMPRESSIONS = ("none", "rle", "zips", "zip", "piz", "pxr24", "b44", "b44a", "dwaa", "dwab")
+
+HALF_MAX = 65504.0  # OpenEXR's and IEEE 754's largest half
+TIFF_STRIP_PX = 1 << 18  # at most so many pixels are encoded at a time
+EXIF_STAND_IN = EXIF_IFD + 1  # of no meaning, and in the same place of an IFD, which is sorted
+BIG_TIFF_BYTES = 2**32 - 2**25  # from here on offsets need 64 bits
+SOFTWARE = "sve2hdr"
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """How an EXR is stored; the other formats have one way each."""
+
+    half: bool = True  # 16-bit floats; False: 32-bit
+    compression: str = "zip"  # one of EXR_COMPRESSIONS; pxr24, b44 and dwa lose precision
+
+    def __post_init__(self) -> None:
+        if self.compression not in EXR_COMPRESSIONS:
+            raise ValueError(f"compression must be one of {', '.join(EXR_COMPRESSIONS)}, not {self.compression!r}")
+
+
+def check_writable(path: str | Path, overwrite: bool = False, extensions: Collection[str] = ()) -> None:
+    """Refuse an output that could not be written, before long work; nothing is created.
+
+    `extensions`, lower case with their dot, are those allowed; none given: any. Raises UnwritableOutput for another
+    extension, a missing or read-only folder, a folder of that name, or a file that exists unless `overwrite`.
+
+    >>> check_writable("photo.bmp", extensions=PREVIEW_EXTENSIONS)
+    Traceback (most recent call last):
+    sve2hdr.errors.UnwritableOutput: photo.bmp: unknown extension '.bmp'; use one of .jpg, .jpeg, .png
+    """
+    path = Path(path)
+    if extensions and path.suffix.lower() not in extensions:
+        raise UnwritableOutput(f"{path}: unknown extension {path.suffix!r}; use one of {', '.join(extensions)}")
+    if not path.parent.is_dir():
+        raise UnwritableOutput(f"{path}: there is no folder {path.parent}; create it first")
+    if path.is_dir():
+        raise UnwritableOutput(f"{path}: is a folder; name a file")
+    if path.exists() and not overwrite:
+        raise _exists(path)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UnwritableOutput(f"{path}: folder {path.parent} is not writable; choose another one")
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path` to write to, which takes its name only if the block succeeds.
+
+    A whole file or no file: the temporary one is flushed to the disk and renamed at the end, and removed after any
+    error or interruption. A file that appears under the name meanwhile is not replaced unless `overwrite`.
+    Raises UnwritableOutput as `check_writable` does, and for every OSError of the block: disk full, file too large, ...
+    """
+    path = Path(path)
+    check_writable(path, overwrite)
+    # The name is cut because it must stay below 255 bytes with what is added; the suffix stays, writers look at it.
+    partial = path.with_name(f".{path.stem[:40]}.{secrets.token_hex(6)}.partial{path.suffix}")
+    try:
+        partial.open("xb").close()  # not by tempfile: the result shall have the user's usual permissions
+        yield partial
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())
+        _rename(partial, path, overwrite)
+    except OSError as error:
+        finding = error.strerror or str(error) or type(error).__name__
+        raise UnwritableOutput(
+            f"{path}: cannot be written ({finding}); make room or choose another place, nothing was left behind"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _rename(partial: Path, path: Path, overwrite: bool) -> None:
+    if overwrite:
+        partial.replace(path)
+        return
+    try:
+        os.link(partial, path)  # unlike a rename, this fails if another program has taken the name meanwhile
+    except FileExistsError:
+        raise _exists(path) from None
+    except OSError:  # a file system without hard links, such as a memory card's
+        if path.exists():
+            raise _exists(path) from None
+        partial.replace(path)
+
+
+def _exists(path: Path) -> UnwritableOutput:
+    return UnwritableOutput(f"{path}: exists already; give --overwrite or another name")
+
+
+def write_hdr(
+    path: str | Path,
+    image: np.ndarray,
+    *,
+    color_space: ColorSpace,
+    capture: Capture,
+    options: WriteOptions | None = None,
+    attributes: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> str:
+    """Write a scene-linear image, (H, W, 3) float32, as .exr, .hdr (Radiance RGBE) or .tif(f) (float32), by extension.
+
+    `attributes` are texts of our own ("sve2hdr:pattern"), kept in EXR attributes, HDR header lines or the TIFF's
+    description, beside the capture and the colour space. What a format cannot hold is never changed silently: an EXR
+    with values beyond +-65504 becomes 32-bit, and RGBE, which has no negatives, shows them as 0; the note returned
+    says so in a sentence for the user, and is "" otherwise.
+
+    Raises UnwritableOutput (see `replacing`), and ValueError for another shape or dtype or values that are not finite.
+    """
+    path = Path(path)
+    check_writable(path, overwrite, HDR_EXTENSIONS)
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.float32:
+        raise ValueError(f"the image must be (H, W, 3) float32, not {image.shape} {image.dtype}")
+    least, greatest = float(image.min()), float(image.max())
+    if not (math.isfinite(least) and math.isfinite(greatest)):
+        raise ValueError("the image holds values that are not finite")
+    options, attributes, note = options or WriteOptions(), attributes or {}, ""
+    with replacing(path, overwrite) as partial, partial.open("wb+") as stream:
+        if path.suffix.lower() == ".exr":
+            half = options.half and max(-least, greatest) <= HALF_MAX
+            if options.half and not half:
+                note = f"{path}: holds values beyond {HALF_MAX:.0f}, so it was written as 32-bit float"
+            header = _exr_header(color_space, capture, attributes)
+            header["compression"] = _exr_compression(options.compression)
+            pixels = np.ascontiguousarray(image, np.float16 if half else np.float32)  # OpenEXR ignores strides
+            OpenEXR.File(header, {"RGB": pixels}).write(stream)
+        elif path.suffix.lower() == ".hdr":
+            if least < 0:
+                note = f"{path}: Radiance HDR holds no negative values, they were written as 0; .exr keeps them"
+            write_rgbe(stream, image, color_space, capture, attributes)
+        else:
+            _write_tiff(stream, image, color_space, capture, attributes)
+    return note
+
+
+def write_preview(
+    path: str | Path, image: np.ndarray, *, capture: Capture | None = None, overwrite: bool = False
+) -> None:
+    """Write a display-referred sRGB image as `encoded_preview` encodes it; raise UnwritableOutput (see `replacing`)."""
+    path = Path(path)
+    check_writable(path, overwrite, PREVIEW_EXTENSIONS)
+    encoded = encoded_preview(path, image, capture)
+    with replacing(path, overwrite) as partial:
+        partial.write_bytes(encoded)
+
+
+def encoded_preview(path: Path, image: np.ndarray, capture: Capture | None = None) -> bytes:
+    """Return what `path` shall hold of an sRGB image, (H, W, 3) uint8: .png, or else JPEG (quality 92, 4:4:4).
+
+    `capture` goes into the image's EXIF; its orientation does not, as the image is upright. None: no EXIF.
+    Raises UnwritableOutput where the image is too large for the format, and ValueError for another shape or dtype.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.uint8:
+        raise ValueError(f"the preview must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
+    png = path.suffix.lower() == ".png"
+    if not png and max(image.shape[:2]) > 65535:
+        raise UnwritableOutput(f"{path}: JPEG holds at most 65535 px a side; use .png")
+    settings: dict[str, Any] = {"compress_level": 3} if png else {"quality": 92, "subsampling": 0}
+    if capture is not None:
+        settings["exif"] = EXIF_START + exif_block(capture, image.shape[:2], SOFTWARE)
+    extension = ".png" if png else ".jpg"
+    return bytes(imageio.imwrite("<bytes>", image, extension=extension, plugin="pillow", **settings))
+
+
+def read_hdr(path: str | Path) -> np.ndarray:
+    """Return a scene as stored, (H, W, 3) float32: .exr, .hdr or .pic (Radiance RGBE), .tif or .tiff.
+
+    TIFFs are float, or uint16, which is scaled to 0 to 1. An alpha channel is dropped; the first part of a multi-part
+    EXR is read. Raises UnreadableImage for a file that is missing, damaged, of another kind, without three colours, or
+    with values that are not finite.
+    """
+    path = Path(path)
+    readers = {".exr": _read_exr, ".hdr": read_rgbe, ".pic": read_rgbe, ".tif": _read_tiff, ".tiff": _read_tiff}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise UnreadableImage(f"{path}: unknown extension {path.suffix!r}; use one of {', '.join(READABLE_EXTENSIONS)}")
+    try:
+        with path.open("rb") as stream:
+            image = reader(path, stream)
+    except OSError as error:
+        raise UnreadableImage(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+    if image.ndim != 3 or image.shape[2] not in (3, 4):
+        raise UnreadableImage(f"{path}: has the shape {image.shape}, not three colours; convert it to RGB")
+    image = np.ascontiguousarray(image[..., :3], np.float32)
+    if image.size == 0 or not (math.isfinite(image.min()) and math.isfinite(image.max())):
+        raise UnreadableImage(f"{path}: holds no pixels, or NaN or infinite ones; repair it first")
+    return image
+
+
+# OpenEXR
+
+
+def _exr_compression(name: str) -> Any:
+    return getattr(OpenEXR, f"{'NO' if name == 'none' else name.upper()}_COMPRESSION")
+
+
+def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, str]) -> dict[str, Any]:
+    # Names and types: ImfStandardAttributes.h. OpenEXR.File writes into the dict it is given: a new one each time.
+    standard: dict[str, Any] = {
+        "expTime": capture.exposure_time_s,
+        "aperture": capture.f_number,
+        "isoSpeed": capture.iso,
+        "nominalFocalLength": capture.focal_length_mm,
+        "cameraMake": capture.make,
+        "cameraModel": capture.model,
+        "lensModel": capture.lens,
+        "capDate": capture.taken,
+        "colorInteropID": space.interop_id,
+    }
+    header: dict[str, Any] = {name: value for name, value in standard.items() if value not in (None, "")}
+    for name in ("expTime", "aperture", "isoSpeed", "nominalFocalLength"):
+        if name in header:
+            header[name] = float(header[name])  # an int would become an attribute of another type
+    if space.chromaticities is not None:
+        header["chromaticities"] = tuple(float(v) for xy in space.chromaticities for v in xy)
+    return {**header, "type": OpenEXR.scanlineimage, "software": SOFTWARE, **attributes}
+
+
+def _read_exr(path: Path, stream: BinaryIO) -> np.ndarray:
+    try:
+        # The binding prints a warning for damaged pixels and goes on; asking for the channels then fails.
+        with contextlib.redirect_stdout(io.StringIO()):
+            channels = OpenEXR.File(stream).channels()
+    except (RuntimeError, ValueError) as error:
+        raise UnreadableImage(f"{path}: not an OpenEXR image, or damaged; check the file") from error
+    for name in ("RGB", "RGBA"):
+        if name in channels:
+            return np.asarray(channels[name].pixels)
+    if {"R", "G", "B"} <= set(channels):
+        planes = [np.asarray(channels[name].pixels, np.float32) for name in "RGB"]
+        if len({plane.shape for plane in planes}) == 1:
+            return np.stack(planes, axis=2)
+    raise UnreadableImage(f"{path}: has the channels {', '.join(channels)}; R, G and B of one size are needed")
+
+
+# TIFF
+
+
+def _write_tiff(
+    stream: BinaryIO, image: np.ndarray, space: ColorSpace, capture: Capture, attributes: Mapping[str, str]
+) -> None:
+    said = {"color space": f"scene-linear {space.name}", **attributes}
+    description = "\n".join(f"{name}: {value}" for name, value in said.items())
+    texts = [(271, capture.make), (272, capture.model)]  # Make, Model
+    tags: list[tuple[int, int, int, str | int, bool]] = [(t, 2, 0, _ascii(text), True) for t, text in texts if text]
+    big = image.nbytes > BIG_TIFF_BYTES
+    if not big:  # a BigTIFF wants the IFD in another form; no reader of EXIF takes one
+        tags += [(274, 3, 1, 1, True), (EXIF_STAND_IN, 4, 1, 0, True)]  # Orientation: upright
+    tifffile.imwrite(
+        stream,
+        image,
+        bigtiff=big,
+        byteorder="<",
+        photometric="rgb",
+        compression="zlib",
+        predictor=True,
+        rowsperstrip=max(1, TIFF_STRIP_PX // image.shape[1]),
+        metadata=None,
+        description=_ascii(description),
+        software=SOFTWARE,
+        datetime=capture.taken if re.fullmatch(r"\d{4}(:\d\d){2} \d\d(:\d\d){2}", capture.taken) else None,
+        extratags=tags,
+    )
+    if not big:
+        _append_exif(stream, capture)
+
+
+def _append_exif(stream: BinaryIO, capture: Capture) -> None:
+    # tifffile writes no IFD of EXIF and refuses its tag. So it comes last, and the entry kept for it is made its own.
+    offset = stream.seek(0, os.SEEK_END)
+    offset += stream.write(b"\0" * (offset % 2))  # TIFF wants even offsets
+    stream.write(ifd_bytes(Ifd(exif_entries(capture, UNCALIBRATED)), offset))
+    stream.seek(0)
+    with tifffile.TiffFile(stream) as tiff:
+        place = tiff.pages.first.tags[EXIF_STAND_IN].offset
+    stream.seek(place)
+    stream.write(struct.pack("<HHII", EXIF_IFD, 4, 1, offset))
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()  # TIFF 6.0 texts are 7-bit
+
+
+def _read_tiff(path: Path, stream: BinaryIO) -> np.ndarray:
+    try:
+        with tifffile.TiffFile(stream) as tiff:
+            page = tiff.pages.first
+            image = page.asarray()
+            if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and image.ndim == 3:
+                image = np.moveaxis(image, 0, 2)
+    except (tifffile.TiffFileError, struct.error, ValueError, RuntimeError, LookupError, TypeError) as error:
+        raise UnreadableImage(f"{path}: not a TIFF this program can decode, or damaged; check the file") from error
+    if image.dtype == np.uint16:
+        return np.asarray(image / np.float32(65535))
+    if image.dtype.kind != "f":
+        raise UnreadableImage(f"{path}: holds {image.dtype} values; a scene needs float or 16-bit ones")
+    return np.asarray(image)

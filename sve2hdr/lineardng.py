@@ -1,0 +1,281 @@
+"""Camera RGB to linear DNG, from where photographers go on in their own raw developer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+
+from .color import CLIP_ENDS, CLIP_STARTS, COLOR_SPACES, linear_rgb, white_balance
+from .errors import UnwritableOutput
+from .exif import exif_entries
+from .hdrfile import SOFTWARE, encoded_preview, replacing
+from .mosaic import Capture, Mosaic
+from .preview import tone_map
+from .tiffwrite import (
+    BYTE,
+    EXIF_IFD,
+    LONG,
+    MAX_BYTES,
+    RATIONAL,
+    SHORT,
+    SRATIONAL,
+    SUB_IFDS,
+    Entry,
+    Ifd,
+    entry,
+    rationals,
+    text_entry,
+    write_tiff,
+)
+
+DNG_EXTENSIONS = (".dng",)
+
+NONE, JPEG, DEFLATE = 1, 7, 8  # TIFF Compression; 7 is baseline or lossless by what it holds
+COMPRESSIONS = {"none": NONE, "ljpeg": JPEG, "deflate": DEFLATE}
+YCBCR, LINEAR_RAW = 6, 34892  # PhotometricInterpretation
+UNSIGNED, FLOAT = 1, 3  # SampleFormat
+FLOAT_PREDICTOR, ILLUMINANT_D65, PREVIEW_SRGB = 3, 21, 2
+WHITE = 65535  # of the integer form
+TILE_PX, LEAST_TILE_PX = 512, 16  # TIFF wants tiles of whole 16 px
+STRIP_BYTES = 1 << 18
+MATRIX_DENOMINATOR = 1_000_000
+PREVIEW_SIDE = 1536  # px at most
+AVERAGE_OF_WHITE = 0.128  # 10 / 78: a metered scene's average over saturation in ISO 12232
+
+
+@dataclass(frozen=True)
+class LinearDngOptions:
+    """How a linear DNG is stored.
+
+    16-bit integers in lossless JPEG are what Adobe's own linear DNGs are, and read by LibRaw and dcraw; floats are read
+    by LibRaw and Adobe's, but not by dcraw. "deflate" is for floats, which lossless JPEG cannot hold: some readers
+    refuse it, so floats are plain by default.
+    """
+
+    floating: bool = False  # half floats
+    compression: str = ""  # one of COMPRESSIONS; "": lossless JPEG, and none for floats
+    baseline_exposure_ev: float | None = None  # None: from the image, see `baseline_exposure`
+    exposure_ev: float = 0.0  # added to it: asked for by the user
+
+    def __post_init__(self) -> None:
+        if self.compression not in ("", "none", "deflate" if self.floating else "ljpeg"):
+            kind = "floats" if self.floating else "integers"
+            raise ValueError(f"{kind} cannot be stored with compression {self.compression!r}")
+
+    @property
+    def code(self) -> int:
+        """TIFF's number of the compression."""
+        return COMPRESSIONS[self.compression or ("none" if self.floating else "ljpeg")]
+
+
+def write_linear_dng(
+    path: str | Path,
+    camera_rgb: np.ndarray,
+    mosaic: Mosaic,
+    clip_level: float,
+    *,
+    options: LinearDngOptions | None = None,
+    attributes: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write camera RGB, (H, W, 3) float32 radiance, as LinearRaw DNG 1.4, whole or not at all.
+
+    The pixels are upright already; Orientation is 1. `mosaic` gives the colours (matrix, neutral: AsShotNeutral) and
+    the capture; neither is applied to the values. `clip_level`, as in `color.linear_rgb`, becomes WhiteLevel (65535, or
+    1.0 in floats), black is 0, and BaselineExposure makes a raw developer open the file as bright as a metered shot.
+
+    Raw developers clip at WhiteLevel after white balance, which makes a highlight neutral only if all its channels are
+    there. So each channel is raised to it smoothly from 0.88 to 0.98 of it, the range in which `color.linear_rgb` takes
+    it for clipped more and more; what lies below 0.88 is untouched. Negatives become 0: with a pedestal the noise of
+    the deepest shadows would stay unbiased, but darktable's reader ignores BlackLevel where a pixel has three samples,
+    and would lift all shadows. 16 bits hold a step of 1/65535 of the clip level; floats are finer below 1/32.
+
+    The main IFD is an sRGB preview, the raw lies in its SubIFD, in strips, or in tiles if compressed. `attributes` are
+    texts, kept in ImageDescription. Source: Adobe DNG 1.4, TIFF 6.0 and its technical note 3.
+
+    Raises UnwritableOutput where `path` does not end in .dng, exists, cannot be written, or the image is beyond 4 GiB;
+    ValueError for another shape or dtype, values that are not finite, or a clip level that is not above 0.
+    """
+    path, options = Path(path), options or LinearDngOptions()
+    if path.suffix.lower() not in DNG_EXTENSIONS:
+        raise UnwritableOutput(f"{path}: camera RGB is written as DNG; name the output *.dng")
+    if camera_rgb.ndim != 3 or camera_rgb.shape[2] != 3 or 0 in camera_rgb.shape or camera_rgb.dtype != np.float32:
+        raise ValueError(f"camera_rgb must be (H, W, 3) float32, not {camera_rgb.shape} {camera_rgb.dtype}")
+    if not clip_level > 0:
+        raise ValueError(f"clip_level must be above 0, not {clip_level}")
+    if not (math.isfinite(camera_rgb.min()) and math.isfinite(camera_rgb.max())):
+        raise ValueError("camera_rgb holds values that are not finite")
+    if 2 * camera_rgb.size > MAX_BYTES:
+        raise UnwritableOutput(f"{path}: the image is too large for a DNG, which holds 4 GiB; use .exr")
+    small = reduced(camera_rgb, min(PREVIEW_SIDE, max(camera_rgb.shape) // 2))
+    preview = encoded_preview(path, tone_map(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], clip_level)))
+    brighter_ev = options.baseline_exposure_ev
+    if brighter_ev is None:
+        brighter_ev = baseline_exposure(small, clip_level)
+    main = [
+        *_preview_entries(small.shape),
+        text_entry(270, "\n".join(f"{name}: {value}" for name, value in (attributes or {}).items())),
+        *_color_entries(mosaic, brighter_ev + options.exposure_ev),
+    ]
+    below = {SUB_IFDS: _raw_ifd(camera_rgb, clip_level, options), EXIF_IFD: Ifd(exif_entries(mosaic.capture))}
+    with replacing(path, overwrite) as partial, partial.open("wb") as file:
+        write_tiff(file, Ifd(main, below, [preview], 1))
+
+
+def baseline_exposure(camera_rgb: np.ndarray, clip_level: float) -> float:
+    """Return how many EV a raw developer shall brighten an image whose white is the clip level, 0 to log2(clip_level).
+
+    The average of log green becomes what a metered shot has: 12.8 % of white (ISO 12232). Never darker than the least
+    exposed sites alone would look, nor brighter than the most exposed ones.
+
+    >>> baseline_exposure(np.full((4, 4, 3), 0.128, np.float32), 8.0)
+    3.0
+    """
+    green = camera_rgb[..., 1]
+    lit = np.log2(green[green > 0], dtype=np.float64)
+    if not lit.size:
+        return 0.0
+    median, high = np.percentile(lit, [50, 99])
+    average = float(np.clip(lit, median - 8, high).mean())  # deeper shadows are noise
+    wanted = math.log2(AVERAGE_OF_WHITE * clip_level) - average
+    return round(min(max(wanted, 0.0), max(math.log2(clip_level), 0.0)), 2)
+
+
+def reduced(image: np.ndarray, side: int) -> np.ndarray:
+    """Return an image, (H, W, 3) float32, reduced by a whole number to at most `side` px, by means; odd rests are cut.
+
+    >>> reduced(np.ones((9, 6, 3), np.float32), 4).shape
+    (3, 2, 3)
+    """
+    cell = max(1, -(-max(image.shape[:2]) // max(1, side)))
+    cell = min(cell, *image.shape[:2])
+    height, width = image.shape[0] // cell, image.shape[1] // cell
+    out = np.empty((height, width, 3), np.float32)
+    for y in range(height):  # a row of cells at a time: the image may be a turned view, which reshape would copy
+        out[y] = image[y * cell : (y + 1) * cell, : width * cell].reshape(cell, width, cell, 3).mean(axis=(0, 2))
+    return out
+
+
+# Tags -----------------------------------------------------------------------------------------------------------------
+
+
+def _preview_entries(shape: tuple[int, ...]) -> list[Entry]:
+    return [
+        entry(254, LONG, [1]),  # NewSubFileType: a preview
+        entry(256, LONG, [shape[1]]),
+        entry(257, LONG, [shape[0]]),
+        entry(258, SHORT, [8, 8, 8]),
+        entry(259, SHORT, [JPEG]),
+        entry(262, SHORT, [YCBCR]),
+        entry(277, SHORT, [3]),
+        entry(278, LONG, [shape[0]]),
+        entry(284, SHORT, [1]),
+        entry(530, SHORT, [1, 1]),  # YCbCrSubSampling: none
+        entry(532, RATIONAL, [0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1]),  # ReferenceBlackWhite: JFIF's
+        entry(50970, LONG, [PREVIEW_SRGB]),  # PreviewColorSpace
+    ]
+
+
+def _color_entries(mosaic: Mosaic, brighter_ev: float) -> list[Entry]:
+    capture = mosaic.capture
+    return [
+        text_entry(271, capture.make),
+        text_entry(272, capture.model),
+        entry(274, SHORT, [1]),  # Orientation
+        text_entry(305, SOFTWARE),
+        entry(50706, BYTE, [1, 4, 0, 0]),  # DNGVersion
+        entry(50707, BYTE, [1, 4, 0, 0]),  # DNGBackwardVersion
+        text_entry(50708, _unique_model(capture)),
+        entry(50721, SRATIONAL, rationals(mosaic.camera_from_xyz.ravel(), MATRIX_DENOMINATOR)),  # ColorMatrix1
+        entry(50728, RATIONAL, rationals(1 / white_balance(mosaic), MATRIX_DENOMINATOR)),  # AsShotNeutral
+        entry(50730, SRATIONAL, rationals(np.array([brighter_ev]), 100)),  # BaselineExposure
+        entry(50778, SHORT, [ILLUMINANT_D65]),  # CalibrationIlluminant1
+    ]
+
+
+def _unique_model(capture: Capture) -> str:
+    make = capture.make.split(" ")[0]
+    if not capture.model:
+        return "sve2hdr camera RGB"
+    return capture.model if capture.model.lower().startswith(make.lower()) else f"{make} {capture.model}"
+
+
+def _raw_ifd(camera_rgb: np.ndarray, clip_level: float, options: LinearDngOptions) -> Ifd:
+    height, width, _ = camera_rgb.shape
+    # LibRaw misreads tiles that are wider or higher than the image, so tiny images are not compressed.
+    side = min(TILE_PX, height, width) // LEAST_TILE_PX * LEAST_TILE_PX
+    code = options.code if side else NONE
+    entries = [
+        entry(254, LONG, [0]),  # NewSubFileType: the full image
+        entry(256, LONG, [width]),
+        entry(257, LONG, [height]),
+        entry(258, SHORT, [16, 16, 16]),
+        entry(259, SHORT, [code]),
+        entry(262, SHORT, [LINEAR_RAW]),
+        entry(277, SHORT, [3]),
+        entry(284, SHORT, [1]),  # PlanarConfiguration: pixel by pixel
+        entry(339, SHORT, [FLOAT if options.floating else UNSIGNED] * 3),
+        entry(50713, SHORT, [1, 1]),  # BlackLevelRepeatDim
+        entry(50714, RATIONAL, [0, 1] * 3),  # BlackLevel
+        entry(50717, LONG, [1 if options.floating else WHITE] * 3),
+    ]
+    if code == NONE:
+        rows = max(1, STRIP_BYTES // (6 * width))
+        strips = (
+            _encoded(camera_rgb[y : y + rows], clip_level, options.floating).tobytes() for y in range(0, height, rows)
+        )
+        return Ifd([*entries, entry(278, LONG, [rows])], blocks=strips, block_count=-(-height // rows))
+    entries += [entry(322, LONG, [side]), entry(323, LONG, [side])]
+    if code == DEFLATE:
+        entries.append(entry(317, SHORT, [FLOAT_PREDICTOR]))
+    count = -(-height // side) * -(-width // side)
+    tiles = _tiles(camera_rgb, clip_level, options.floating, side)
+    return Ifd(entries, blocks=tiles, block_count=count, tiled=True)
+
+
+# Values ---------------------------------------------------------------------------------------------------------------
+
+
+def _encoded(camera_rgb: np.ndarray, clip_level: float, floating: bool) -> np.ndarray:
+    """Return values as they are stored, little-endian uint16 or half: highlights raised, the rest scaled, clamped."""
+    share = camera_rgb * np.float32(1 / clip_level)
+    if float(share.max()) > CLIP_STARTS:
+        weight = np.clip((share - np.float32(CLIP_STARTS)) / np.float32(CLIP_ENDS - CLIP_STARTS), 0, 1)
+        weight *= weight * (3 - 2 * weight)
+        share += weight * (1 - share)
+    np.clip(share, 0, 1, out=share)
+    if floating:
+        return share.astype("<f2")
+    share *= WHITE
+    return np.rint(share, out=share).astype("<u2")
+
+
+def _tiles(camera_rgb: np.ndarray, clip_level: float, floating: bool, side: int) -> Iterator[bytes]:
+    for top in range(0, camera_rgb.shape[0], side):
+        for left in range(0, camera_rgb.shape[1], side):
+            part = camera_rgb[top : top + side, left : left + side]
+            tile = _encoded(part, clip_level, floating)
+            missing = ((0, side - tile.shape[0]), (0, side - tile.shape[1]), (0, 0))
+            tile = np.pad(tile, missing, mode="edge")  # TIFF wants whole tiles at the border, too
+            yield _deflated(tile) if floating else _lossless_jpeg(tile)
+
+
+def _lossless_jpeg(tile: np.ndarray) -> bytes:
+    return bytes(
+        imagecodecs.jpeg8_encode(
+            tile, lossless=True, predictor=1, bitspersample=16, colorspace="rgb", outcolorspace="rgb"
+        )
+    )
+
+
+def _deflated(tile: np.ndarray) -> bytes:
+    # Adobe's technical note 3: per row all high bytes, then all low ones, as differences from the pixel before.
+    rows = tile.astype(">f2").view(np.uint8).reshape(tile.shape[0], -1, 2)
+    split = np.concatenate([rows[..., 0], rows[..., 1]], axis=1)
+    split[:, 3:] -= split[:, :-3].copy()
+    return bytes(imagecodecs.zlib_encode(split.tobytes()))

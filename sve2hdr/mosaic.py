@@ -1,0 +1,119 @@
+"""A raw frame and its exposure pattern as values, checked when they are made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+BAYER_ORDERS = ("RGGB", "BGGR", "GRBG", "GBRG")
+
+
+def repeated(period: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return `period`, (P, Q), repeated from site (0, 0) over `shape`, in its own dtype."""
+    rows, columns = np.arange(shape[0]) % period.shape[0], np.arange(shape[1]) % period.shape[1]
+    return np.asarray(period[rows[:, None], columns])
+
+
+def cfa_period(cfa: str) -> np.ndarray:
+    """Return a CFA name, its letters row by row, as one square period of letters.
+
+    >>> cfa_period("GRBG").tolist()
+    [['G', 'R'], ['B', 'G']]
+    """
+    side = math.isqrt(len(cfa))
+    if side not in (2, 4) or side * side != len(cfa) or set(cfa) != set("RGB"):
+        raise ValueError(f"{cfa!r} is no CFA: 4 or 16 letters of R, G and B, row by row")
+    return np.array(list(cfa)).reshape(side, side)
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What the file says of the shot. None, or an empty string: it does not say."""
+
+    make: str = ""
+    model: str = ""
+    lens: str = ""
+    exposure_time_s: float | None = None
+    f_number: float | None = None
+    iso: float | None = None
+    focal_length_mm: float | None = None
+    taken: str = ""  # "YYYY:MM:DD hh:mm:ss", as EXIF and OpenEXR write it
+    orientation: int = 1  # EXIF Orientation, 1 to 8: what turns the sensor's picture upright
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single ==
+class Mosaic:
+    """One raw frame as read: counts of the visible area, and what they mean."""
+
+    counts: np.ndarray  # (H, W) uint16, as read
+    cfa: str  # colours of the top-left 2 x 2, row by row: "RGGB"; 16 letters for a 4 x 4 CFA
+    black_level: np.ndarray  # (P, Q) float32, counts without light, one period from site (0, 0)
+    white_level: float  # counts; a site at or above it is saturated
+    camera_from_xyz: np.ndarray  # (3, 3) float64; the scale of a row has no meaning
+    as_shot_neutral: np.ndarray | None = None  # (3,) float64, camera RGB of a neutral, green 1.0; None: not in the file
+    capture: Capture = field(default_factory=Capture)
+
+    def __post_init__(self) -> None:
+        if self.counts.ndim != 2 or self.counts.dtype != np.uint16 or 0 in self.counts.shape:
+            raise ValueError(f"counts must be (H, W) uint16, not {self.counts.shape} {self.counts.dtype}")
+        cfa_period(self.cfa)
+        if self.black_level.ndim != 2 or 0 in self.black_level.shape:
+            raise ValueError(f"black_level must be one period, (P, Q), not {self.black_level.shape}")
+        if not self.white_level > float(self.black_level.max()):
+            raise ValueError(f"white level {self.white_level} is not above black level {self.black_level.max()}")
+        if self.camera_from_xyz.shape != (3, 3):
+            raise ValueError(f"camera_from_xyz must be (3, 3), not {self.camera_from_xyz.shape}")
+        if self.as_shot_neutral is not None and not (
+            self.as_shot_neutral.shape == (3,) and bool((self.as_shot_neutral > 0).all())
+        ):
+            raise ValueError(f"as_shot_neutral must be three positive numbers, not {self.as_shot_neutral}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the visible area."""
+        return self.counts.shape[0], self.counts.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class ExposurePattern:
+    """One period of relative exposures, the most exposed site 1.0, from the visible area's first site on.
+
+    >>> ExposurePattern(np.float32([[1 / 8], [1]])).over((3, 1)).ravel().tolist()
+    [0.125, 1.0, 0.125]
+    """
+
+    exposure: np.ndarray  # (P, Q) float32, 0 < exposure <= 1
+
+    def __post_init__(self) -> None:
+        e = self.exposure
+        if e.ndim != 2 or e.size == 0 or e.dtype != np.float32:
+            raise ValueError(f"exposure must be (P, Q) float32, not {e.shape} {e.dtype}")
+        if not (np.isfinite(e).all() and e.min() > 0 and e.max() == 1):
+            raise ValueError("exposures must lie above 0, and the most exposed site must have 1.0")
+
+    def over(self, shape: tuple[int, int]) -> np.ndarray:
+        """Return the relative exposure of every site of a mosaic of this shape, (H, W) float32."""
+        return repeated(self.exposure, shape)
+
+    def __str__(self) -> str:
+        """Return the pattern as `--pattern` takes it.
+
+        >>> print(ExposurePattern(np.float32([[1 / 8], [1]])))
+        rows:0.125,1
+        """
+        rows = [",".join(f"{e:.6g}" for e in row) for row in self.exposure.tolist()]
+        if self.exposure.shape[0] == 1:
+            return f"columns:{rows[0]}"
+        return f"rows:{','.join(rows)}" if self.exposure.shape[1] == 1 else f"grid:{';'.join(rows)}"
+
+    @property
+    def ratio(self) -> float:
+        """Most exposed over least exposed."""
+        return 1 / float(self.exposure.min())
+
+    @property
+    def ratio_ev(self) -> float:
+        """The exposure ratio in EV."""
+        return math.log2(self.ratio)

@@ -1,0 +1,108 @@
+"""The noise of each exposure, measured on the frame itself."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .mosaic import ExposurePattern, Mosaic, cfa_period, repeated
+from .radiance import SATURATED, NoiseModel
+
+BLOCK = 8  # sites of one phase along each side of a block
+QUANTILE = 0.2  # of the block variances at one level: the blocks with least texture
+# that quantile of chi-square(n) / n (Wilson and Hilferty, 1931) for the n independent differences of a block; the
+# second differences taken here overlap, which leaves about half as many independent ones
+_N = BLOCK * (BLOCK - 2) / 2
+QUANTILE_BIAS = (1 - 2 / (9 * _N) - 0.8416 * np.sqrt(2 / (9 * _N))) ** 3
+ROUNDING = 1 / 12  # counts squared: the variance of rounding, which no frame goes below
+
+# Texture is taken for noise only where nothing speaks against it: how much each doubling away from a usual sensor
+# costs, against the share of signal levels that the model explains.
+USUAL_FULL_WELL_E, USUAL_READ_NOISE_E = 30_000.0, 4.0
+PREAMP_SHARE = 0.3  # of the usual read noise that is there before the amplifier, and so grows with its gain
+PRIOR = 0.02
+TEXTURE_SPREAD = 0.5  # median over flattest, as a logarithm: from here on nothing of it is taken for noise
+
+
+def estimate_noise(mosaic: Mosaic, pattern: ExposurePattern) -> NoiseModel:
+    """Return gain and read noise of each exposure, by the photon transfer of the frame's flattest blocks.
+
+    Within one phase of the cell, second differences along rows cancel what is smooth; at each signal level a low
+    quantile of the blocks' variances, corrected for being one, is taken for noise alone (after Foi et al., "Practical
+    Poissonian-Gaussian noise modeling and fitting", IEEE TIP 2008, with blocks in place of wavelets). The exposures
+    share one sensor: their gains are equal (more light) or in the ratio of the exposures (Dual ISO), whichever fits
+    better. A frame that shows too little (too small, saturated, without light) has the usual sensor's noise.
+    """
+    period = tuple(np.lcm.reduce([cfa_period(mosaic.cfa).shape, pattern.exposure.shape, mosaic.black_level.shape]))
+    exposure = pattern.over(period)
+    span = mosaic.white_level - float(mosaic.black_level.mean())
+    levels = np.unique(exposure)
+    curves = []
+    for level in levels:
+        sites = np.argwhere(exposure == level)
+        blocks = [_block_statistics(mosaic, (int(y), int(x)), period) for y, x in sites]
+        curves.append(_photon_transfer(*(np.concatenate(values) for values in zip(*blocks, strict=True))))
+    base_gain = span / USUAL_FULL_WELL_E * np.geomspace(1 / 16, 64, 41)
+    by_gain = [_fit(curve, base_gain, float(e / levels[0])) for curve, e in zip(curves, levels, strict=True)]
+    by_exposure = [_fit(curve, base_gain, 1.0) for curve in curves]
+    prior = PRIOR * np.log2(base_gain * USUAL_FULL_WELL_E / span) ** 2
+    costs = [prior + sum(cost for cost, _ in fits) / len(fits) for fits in (by_exposure, by_gain)]
+    scaled = bool(costs[1].min() <= costs[0].min())
+    best = int(np.argmin(costs[scaled]))
+    gain, read_noise = np.zeros(period, np.float32), np.zeros(period, np.float32)
+    for level, (_, read) in zip(levels, (by_exposure, by_gain)[scaled], strict=True):
+        gain[exposure == level] = base_gain[best] * (level / levels[0] if scaled else 1)
+        read_noise[exposure == level] = read[best]
+    return NoiseModel(gain, read_noise)
+
+
+def _block_statistics(mosaic: Mosaic, phase: tuple[int, int], period: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean signal above black and noise variance, both in counts, of one phase's unsaturated blocks."""
+    plane = mosaic.counts[phase[0] :: period[0], phase[1] :: period[1]]
+    step = max(1, plane.shape[0] // BLOCK // 120)  # at most 120 to 240 rows of blocks: more changes nothing
+    rows = [plane[y : y + BLOCK] for y in range(0, plane.shape[0] - BLOCK + 1, step * BLOCK)]
+    columns = plane.shape[1] // BLOCK * BLOCK
+    if not rows or not columns:
+        return np.empty(0), np.empty(0)
+    blocks = np.stack(rows)[:, :, :columns].reshape(len(rows), BLOCK, -1, BLOCK).swapaxes(1, 2).astype(np.float32)
+    difference = blocks[..., 1:-1] - (blocks[..., :-2] + blocks[..., 2:]) / 2
+    black = float(repeated(mosaic.black_level, (phase[0] + 1, phase[1] + 1))[phase])
+    top = black + SATURATED * (mosaic.white_level - black)
+    good = (blocks < top).all((-2, -1)) & (blocks > 0).all((-2, -1))
+    return (blocks.mean((-2, -1)) - black)[good], ((difference**2).mean((-2, -1)) / 1.5)[good]
+
+
+def _photon_transfer(signal: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return signal levels, the variance of the flattest blocks at each, and the trust, 0 to 1, that it is noise."""
+    if len(signal) < 8:
+        return np.empty(0), np.empty(0), np.empty(0)
+    edges = np.quantile(signal, np.linspace(0, 1, min(24, len(signal) // 8) + 1))
+    which = np.clip(np.searchsorted(edges, signal, side="right") - 1, 0, len(edges) - 2)
+    bins = [which == b for b in range(len(edges) - 1) if (which == b).sum() >= 4]
+    level = np.array([np.median(signal[b]) for b in bins])
+    flattest, middle = (np.array([np.quantile(variance[b], q) for b in bins]) for q in (QUANTILE, 0.5))
+    # the variances of noise alone lie close together, those of texture far apart
+    spread = np.log(np.maximum(middle, ROUNDING) / np.maximum(flattest, ROUNDING)) + np.log(QUANTILE_BIAS)
+    trust = np.clip(1 - spread / TEXTURE_SPREAD, 0, 1)
+    return np.maximum(level, 0), np.maximum(flattest / QUANTILE_BIAS, ROUNDING), trust
+
+
+def _fit(
+    curve: tuple[np.ndarray, np.ndarray, np.ndarray], base_gain: np.ndarray, amplified: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return, for each base gain, the least cost of any read noise and that read noise in counts.
+
+    `amplified`: the gain of these sites over the base gain.
+    """
+    level, variance, trust = curve
+    gain = base_gain * amplified
+    usual = base_gain * USUAL_READ_NOISE_E * np.hypot(PREAMP_SHARE * amplified, np.sqrt(1 - PREAMP_SHARE**2))
+    read = usual * np.geomspace(1 / 16, 16, 33)[:, None]  # (reads, gains)
+    prior = PRIOR / 2 * np.log2(read / usual) ** 2
+    if not len(level):
+        return prior.min(0), usual
+    model = read[..., None] ** 2 + gain[:, None] * level + ROUNDING
+    # texture only adds variance: a level above the model says little, one below it contradicts it
+    excess = np.log(variance / model)
+    cost = prior + np.where(excess > 0, trust * excess, -4 * excess).mean(-1)
+    best = np.argmin(cost, 0)
+    return np.take_along_axis(cost, best[None], 0)[0], np.take_along_axis(read, best[None], 0)[0]

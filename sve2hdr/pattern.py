@@ -1,0 +1,182 @@
+"""Mosaic -> ExposurePattern: which sites have seen how much of the light, from the pixels alone, and how sure that is.
+
+What tells an SVE frame from stripes in the scene: its one ratio holds at every level, in every colour and all over the
+frame, and its groups end exactly between two sites. A frame that does not show all of that is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from .errors import PatternNotFound
+from .mosaic import ExposurePattern, Mosaic
+from .patternlayout import MIN_WINDOWS, PhaseLevels, choose_layout, measure_phases
+from .patternproof import SAME_EXPOSURE_EV, judge, measure_steps, words
+from .patternwindows import CELL, Windows, measure_windows
+
+BLACK_ERROR = 0.0025  # of the range from black to white: how wrong the black level of a phase may well be
+SURE = 0.5  # confidence from which a frame counts as SVE
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """What the pixels of one mosaic say about its exposures."""
+
+    sve: bool
+    pattern: ExposurePattern | None  # None: no SVE
+    ratio_ev: float  # most over least exposed, as measured, also of what was refused; 0.0: nothing to measure
+    ratio_ev_error: float  # one standard deviation; inf: unknown
+    confidence: float  # that the frame is SVE, 0 to 1; `sve` is confidence >= 0.5
+    reason: str  # one sentence
+    cfa: str
+    phase_ev: np.ndarray  # (4, 4) float64, EV above the mean of its colour by site of the 4 x 4 cell
+    scores: dict[str, float]  # each condition's own confidence; the least of them is `confidence`
+
+    def as_json(self, path: str | Path) -> dict[str, object]:
+        """Return the record that `detect --json` prints for a file; `exposure` is None where there is no pattern."""
+        return {
+            "file": str(path),
+            "sve": self.sve,
+            "exposure": None if self.pattern is None else self.pattern.exposure.tolist(),
+            "ratio_ev": round(self.ratio_ev, 4),
+            "confidence": round(self.confidence, 3),
+            "cfa": self.cfa,
+            "reason": self.reason,
+        }
+
+    def not_found(self, path: str | Path) -> PatternNotFound:
+        """Return the error for a file whose pattern is needed and was not found.
+
+        >>> black = Mosaic(np.zeros((64, 64), np.uint16), "RGGB", np.zeros((1, 1), np.float32), 255.0, np.eye(3))
+        >>> print(detect_pattern(black).not_found("a.dng"))
+        a.dng: no exposure pattern: nothing lies above the noise; name it with --pattern rows:1/8,1/8,1,1
+        """
+        return PatternNotFound(f"{path}: no exposure pattern: {self.reason}; name it with --pattern rows:1/8,1/8,1,1")
+
+
+def detect_pattern(mosaic: Mosaic) -> Detection:
+    """Find the exposure pattern of a mosaic, or say why there is none. The same mosaic gives the same answer.
+
+    Looked for are row pairs, column pairs and 2 x 2 blocks in all phases, and in a 4 x 4 CFA the sites of its 2 x 2
+    blocks. A pattern that is found has one period of 1 or 4 sites each way.
+    """
+    offset_sigma = BLACK_ERROR * (mosaic.white_level - float(mosaic.black_level.mean()))
+    windows = measure_windows(mosaic)
+    levels = measure_phases(windows, mosaic.cfa, offset_sigma)
+    layout = choose_layout(levels, mosaic.cfa)
+    if len(layout.groups) == 1:
+        reason, spread = _single_exposure(windows, levels)
+        return _refusal(mosaic, levels, reason, spread, np.inf, {"contrast": 0.0})
+    groups, steps = measure_steps(mosaic, windows, layout, offset_sigma)
+    ev, error = sum(s.ev for s in steps), math.hypot(*(s.error for s in steps))
+    if not math.isfinite(error):
+        reason = "too few sites are neither saturated nor lost in noise to compare the exposures"
+        return _refusal(mosaic, levels, reason, ev if math.isfinite(ev) else 0.0, np.inf, {"certainty": 0.0})
+    if min(s.ev for s in steps) < SAME_EXPOSURE_EV:
+        return _refusal(
+            mosaic, levels, f"{words(layout.name)} do not differ where it counts", ev, error, {"contrast": 0.0}
+        )
+    scores, findings = judge(windows, mosaic.cfa, layout, steps, ev, error)
+    weakest = min(scores, key=lambda name: scores[name])
+    if scores[weakest] < SURE:
+        return _refusal(mosaic, levels, findings[weakest], ev, error, scores)
+    pattern = _pattern(groups, [s.ev for s in steps])
+    reason = f"{words(layout.name)}, {len(groups)} exposures over {ev:.2f} EV, alike at every level, colour and place"
+    return Detection(
+        True, pattern, ev, error, scores[weakest], reason, mosaic.cfa, levels.ev.reshape(CELL, CELL), scores
+    )
+
+
+def _refusal(
+    mosaic: Mosaic, levels: PhaseLevels, reason: str, ev: float, error: float, scores: dict[str, float]
+) -> Detection:
+    confidence = min(scores.values())
+    return Detection(False, None, ev, error, confidence, reason, mosaic.cfa, levels.ev.reshape(CELL, CELL), scores)
+
+
+def _single_exposure(windows: Windows, levels: PhaseLevels) -> tuple[str, float]:
+    """Return why a frame whose phases do not differ is no SVE, and the EV between its phases."""
+    if windows.row.size < MIN_WINDOWS:
+        return "the frame is too small to tell", 0.0
+    level = windows.values.mean(axis=(0, 1))
+    noise = float(np.median(np.abs(windows.values[0] - windows.values[1])))
+    if np.percentile(level, 99) < max(1.0, 3 * noise) and np.median(level) < 0.01 * windows.saturation.mean():
+        return "nothing lies above the noise", 0.0
+    burnt = float((windows.peak >= windows.saturation[:, None]).all(axis=0).mean())
+    if burnt > 0.9:
+        return f"{burnt:.0%} of the frame is saturated in all sites", 0.0
+    if not levels.fitted.any():
+        return "too few sites are neither saturated nor lost in noise to compare the exposures", 0.0
+    spread = float(np.ptp(levels.ev[levels.fitted]))
+    return "all sites have the same exposure", spread
+
+
+def _pattern(groups: list[list[int]], steps_ev: list[float]) -> ExposurePattern:
+    """Return the smallest period of 1 or 4 sites each way that says the same."""
+    exposure = np.ones(CELL * CELL, np.float32)
+    for k, group in enumerate(groups):
+        exposure[group] = 2.0 ** -sum(steps_ev[:k])
+    cell = exposure.reshape(CELL, CELL)
+    if (cell == cell[:, :1]).all():
+        cell = cell[:, :1]
+    if (cell == cell[:1]).all():
+        cell = cell[:1]
+    return ExposurePattern(np.ascontiguousarray(cell))
+
+
+def parse_pattern(text: str) -> ExposurePattern:
+    """Read a pattern as `--pattern` takes it: relative exposures, fractions or decimals, the greatest scaled to 1.
+
+    `rows:` and `columns:` list one period, `grid:` its rows with a semicolon between. ValueError says what is wrong.
+
+    >>> parse_pattern("rows:1/8,1/8,1,1").exposure.tolist()
+    [[0.125], [0.125], [1.0], [1.0]]
+    >>> parse_pattern("grid:1,4;4,16").exposure.tolist()
+    [[0.0625, 0.25], [0.25, 1.0]]
+    """
+    kind, colon, listed = text.strip().partition(":")
+    if not colon or kind not in ("rows", "columns", "grid"):
+        raise ValueError(f"pattern {text!r} begins with none of rows:, columns: and grid:, as in rows:1/8,1/8,1,1")
+    if kind != "grid" and ";" in listed:
+        raise ValueError(f"pattern {text!r} has a semicolon: only grid: has rows of its own")
+    rows = [[_exposure(value, text) for value in row.split(",")] for row in listed.split(";")]
+    if len({len(row) for row in rows}) != 1:
+        raise ValueError(f"pattern {text!r} has rows of different lengths")
+    exact = np.array(rows, np.float64)
+    exposure = (exact / exact.max()).astype(np.float32)
+    if exposure.min() <= 0:
+        raise ValueError(f"pattern {text!r} spans more than float32 can hold")
+    return ExposurePattern(exposure.T.copy() if kind == "rows" else exposure)
+
+
+def _exposure(value: str, text: str) -> float:
+    try:
+        number = float(Fraction(value.strip()))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(
+            f"pattern {text!r}: {value.strip()!r} is no exposure; write numbers above 0, such as 1/8 or 0.125"
+        )
+    return number
+
+
+def with_ratio(pattern: ExposurePattern, ratio_ev: float) -> ExposurePattern:
+    """Return the same layout with another ratio; exposures between the extremes keep their place on the EV scale.
+
+    ValueError: `ratio_ev` is not above 0 and at most 20, or the pattern has but one exposure, which no ratio fits.
+
+    >>> with_ratio(parse_pattern("rows:1/16,1/4,1,1"), 2).exposure.ravel().tolist()
+    [0.25, 0.5, 1.0, 1.0]
+    """
+    if not 0 < ratio_ev <= 20:
+        raise ValueError(f"a ratio must be above 0 and at most 20 EV, not {ratio_ev}")
+    if pattern.ratio == 1:
+        raise ValueError("a pattern of one exposure has no ratio to change")
+    scale = ratio_ev / pattern.ratio_ev
+    return ExposurePattern(np.exp2(np.log2(pattern.exposure.astype(np.float64)) * scale).astype(np.float32))

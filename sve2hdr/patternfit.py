@@ -1,0 +1,211 @@
+"""Windows -> how many times more light one group of phases has seen than another.
+
+The fit is a regression with an instrument (Wald, Annals of Mathematical Statistics 11, 1940): the half of a window that
+tells the level is not the half whose values are fitted, so neither noise nor texture in the level flattens the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .mosaic import Mosaic, cfa_period, repeated
+from .patternwindows import CELL, Windows, cell_black, saturation_counts
+
+CHUNKS = 16  # parts of the frame that the error of a ratio is taken from
+LEVEL_BINS = 8
+MIN_EVEN = 100  # windows that are worth more than a free choice of them
+MAX_PAIRS = 4_000_000
+CHOICE_ERROR = 0.15  # of what the choice of pairs moved the slope by: how far it may be off, most of it by noise
+
+
+def colour_classes(cfa: str) -> list[np.ndarray]:
+    """Return the phases, (n,) int, of each set of sites that share a colour and a place in the CFA: R, both G and B."""
+    period = cfa_period(cfa)
+    letters = repeated(period, (CELL, CELL))
+    rows, columns = np.indices((CELL, CELL))
+    # In a 4 x 4 CFA of 2 x 2 blocks a block is one place; elsewhere a place repeats every second site.
+    place = 2 * (rows // 2) + columns // 2 if len(cfa) == 16 else 2 * (rows % 2) + columns % 2
+    classes = [np.flatnonzero((place == k) & (letters == c)) for k in range(4) for c in "RGB"]
+    return [phases for phases in classes if phases.size >= 2]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Two groups of phases of one colour in the windows where neither clips."""
+
+    brighter: np.ndarray  # (2, N) float64, counts above black
+    darker: np.ndarray  # (2, N) float64
+    window: np.ndarray  # (N,) int, index into the Windows
+
+
+def sample_groups(
+    windows: Windows,
+    brighter: Sequence[int],
+    darker: Sequence[int],
+    slope: float | None = None,
+    most: int | None = None,
+) -> Sample:
+    """Return the means of two groups of phases in the windows where none of their sites is saturated.
+
+    In texture, to ask that only of the brighter sites would favour windows where they happen to be low. With a first
+    `slope`, darker over brighter, the darker sites must stay below what would saturate the brighter ones as well.
+    `most`: about how many windows to keep of more.
+    """
+    bright, dark = list(brighter), list(darker)
+    limit = windows.saturation[:, None]
+    used = (windows.peak[bright] < limit[bright]).all(axis=0) & (windows.peak[dark] < limit[dark]).all(axis=0)
+    if slope is not None:
+        even = used & (windows.peak[dark].max(axis=0) < slope * limit[bright].min())
+        used = even if even.sum() >= max(MIN_EVEN, used.sum() / 4) else used
+    window = np.flatnonzero(used)
+    if most is not None:
+        window = window[:: -(-window.size // most) or 1]
+    pick = windows.values[:, :, window]
+    return Sample(pick[:, bright].mean(axis=1, dtype=np.float64), pick[:, dark].mean(axis=1, dtype=np.float64), window)
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """`darker = slope * brighter + offset`: one slope for all samples, one offset for each."""
+
+    slope: float
+    slope_error: float  # one standard deviation, from parts of the frame; inf where the windows cannot tell
+    offsets: np.ndarray  # (samples,) counts
+    sigma: list[np.ndarray]  # per sample (2, N): the spread of the values about the line at their level
+    weights: list[np.ndarray]  # per sample (2, N), 0 for what lies far off the line
+
+
+def spread(residual: np.ndarray, level: np.ndarray, floor: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of `residual` as a function of `level`, by medians over equally populated bins."""
+    order = np.argsort(level, axis=None)
+    parts = np.array_split(order, min(LEVEL_BINS, max(1, level.size // 40)))
+    centre = np.array([np.median(level.ravel()[part]) for part in parts])
+    spread = np.array([1.4826 * np.median(np.abs(residual.ravel()[part])) for part in parts])
+    return np.asarray(np.maximum(np.interp(level, centre, spread), floor))
+
+
+def _sums(sample: Sample, z: np.ndarray, weight: np.ndarray, chunk: np.ndarray) -> np.ndarray:
+    """Return the sums that a line needs, (6, CHUNKS): w, wz, wx, wy, wzx, wzy; z is x as the other half measured it."""
+    x, y = sample.brighter, sample.darker
+    terms = (weight, weight * z, weight * x, weight * y, weight * z * x, weight * z * y)
+    return np.stack([np.bincount(chunk, t.sum(axis=0), CHUNKS) for t in terms])
+
+
+def _solve(sums: np.ndarray, stiffness: float) -> tuple[float, np.ndarray]:
+    """Return slope and offsets, (samples,), from sums, (samples, 6); `stiffness` holds the offsets near 0."""
+    w, wz, wx, wy, wzx, wzy = sums.T
+    held = w + stiffness
+    determinant = float((wzx - wz * wx / held).sum())
+    slope = float((wzy - wz * wy / held).sum()) / determinant if determinant > 0 else np.nan
+    return slope, (wy - slope * wx) / held
+
+
+def chunks_of(window: np.ndarray) -> np.ndarray:
+    """Return which of CHUNKS equally populated parts each of these windows lies in, in reading order."""
+    return np.arange(window.size) * CHUNKS // max(window.size, 1)
+
+
+def fit_line(samples: Sequence[Sample], offset_sigma: float, rounds: int = 6) -> Fit:
+    """Fit the line through samples of several colours; `offset_sigma`, counts: how wrong black levels may be."""
+    if not samples:
+        return Fit(np.nan, np.inf, np.zeros(0), [], [])
+    levels = [s.brighter[::-1] for s in samples]
+    floors = [0.25 + 0.01 * np.abs(s.darker[::-1]) for s in samples]
+    sigma = [0.1 * np.abs(s.darker[::-1]) + 1 for s in samples]
+    weights = [1 / g**2 for g in sigma]
+    chunk = [chunks_of(s.window) for s in samples]
+    slope, offsets = np.nan, np.zeros(len(samples))
+    sums = np.zeros((len(samples), 6, CHUNKS))
+    stiffness = 1 / offset_sigma**2
+    for _ in range(rounds):
+        sums = np.stack([_sums(s, z, w, c) for s, z, w, c in zip(samples, levels, weights, chunk, strict=True)])
+        slope, offsets = _solve(sums.sum(axis=2), stiffness)
+        if not np.isfinite(slope):
+            break
+        if slope > 0:
+            levels = [
+                (s.brighter[::-1] + (s.darker[::-1] - o) / slope) / 2 for s, o in zip(samples, offsets, strict=True)
+            ]
+        residuals = [s.darker - slope * s.brighter - o for s, o in zip(samples, offsets, strict=True)]
+        sigma = [spread(r, z, f) for r, z, f in zip(residuals, levels, floors, strict=True)]
+        # Tukey's biweight, wide: noise of few electrons is skewed, and closer cuts would take more from one side.
+        weights = [np.maximum(1 - (r / (8 * g)) ** 2, 0) ** 2 / g**2 for r, g in zip(residuals, sigma, strict=True)]
+    total = sums.sum(axis=2)
+    left_out = np.array([_solve(total - sums[:, :, k], stiffness)[0] for k in range(CHUNKS)])
+    error = (
+        np.sqrt((CHUNKS - 1) * np.mean((left_out - left_out.mean()) ** 2)) if np.isfinite(left_out).all() else np.inf
+    )
+    return Fit(slope, float(error), offsets, sigma, weights)
+
+
+def fit_pairs(mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int]) -> tuple[float, float, int]:
+    """Return slope, its error and the number of pairs from single neighbours: for frames with few unsaturated windows.
+
+    Each site of the brighter group is compared with the nearest sites of its colour in the darker group, on all sides
+    alike. Of both only those count that would saturate neither, which leaves light and dark detail the same chance on
+    both sides; what would saturate depends on the slope, so the slope is a fixed point. (nan, inf, n): there is none.
+    """
+    bright, dark, chunk = _pairs(mosaic, brighter, darker)
+    positive = bright > 0
+    bright, dark, chunk = bright[positive], dark[positive], chunk[positive]
+    if bright.size < 50:
+        return np.nan, np.inf, bright.size
+    saturated = float(bright.max())
+    if dark.sum() <= 0:
+        return np.nan, np.inf, bright.size
+    slope = unchosen = float(dark.sum() / bright.sum())
+    for _ in range(60):
+        kept = dark < slope * saturated
+        if kept.sum() < 50:
+            return np.nan, np.inf, int(kept.sum())
+        previous, slope = slope, float(dark[kept].sum() / bright[kept].sum())
+        if slope <= 0:
+            return np.nan, np.inf, int(kept.sum())
+        if abs(slope / previous - 1) < 1e-4:
+            break
+    by_chunk = np.stack([np.bincount(chunk[kept], v[kept], CHUNKS) for v in (dark, bright)])
+    left_out = by_chunk.sum(axis=1, keepdims=True) - by_chunk
+    ratio = left_out[0] / np.maximum(left_out[1], 1e-9)
+    error = float(np.sqrt((CHUNKS - 1) * np.mean((ratio - ratio.mean()) ** 2)))
+    return slope, float(np.hypot(error, CHOICE_ERROR * slope * np.log(unchosen / slope))), int(kept.sum())
+
+
+def _pairs(mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return counts above black of unsaturated bright sites and their dark neighbours, and each pair's chunk, (N,)."""
+    black = cell_black(mosaic)
+    saturation = saturation_counts(mosaic) - black
+    rows, columns = mosaic.shape[0] // CELL, mosaic.shape[1] // CELL
+    step = max(1, rows * columns * 16 // MAX_PAIRS)
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    for phases in colour_classes(mosaic.cfa):
+        for here in sorted(set(phases.tolist()) & set(brighter)):
+            for down, right in _nearest(here, sorted(set(phases.tolist()) & set(darker))):
+                y, x = here // CELL, here % CELL
+                first = mosaic.counts[
+                    CELL + y : CELL * (rows - 1) : CELL * step, CELL + x : CELL * (columns - 1) : CELL
+                ]
+                other = mosaic.counts[CELL + y + down :: CELL * step, CELL + x + right :: CELL]
+                there = (y + down) % CELL, (x + right) % CELL
+                bright = first.astype(np.float32) - black[y, x]
+                dark = other[: first.shape[0], : first.shape[1]].astype(np.float32) - black[there]
+                use = np.nonzero((bright < saturation[y, x]) & (dark < saturation[there]))
+                found.append((bright[use], dark[use], use[0] * CHUNKS // max(bright.shape[0], 1)))
+    if not found:
+        return np.zeros(0), np.zeros(0), np.zeros(0, np.int64)
+    bright_all, dark_all, chunk = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return bright_all.astype(np.float64), dark_all.astype(np.float64), chunk
+
+
+def _nearest(here: int, others: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the shortest steps, (down, right), from one phase to any of `others`, in all directions."""
+    steps = [
+        (down, right)
+        for down in range(-2, 3)
+        for right in range(-2, 3)
+        if CELL * ((here // CELL + down) % CELL) + (here + right) % CELL in others
+    ]
+    shortest = min((down**2 + right**2 for down, right in steps), default=0)
+    return [step for step in steps if step[0] ** 2 + step[1] ** 2 == shortest]

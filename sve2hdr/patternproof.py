@@ -1,0 +1,204 @@
+"""A layout -> its exposure ratios step by step, and whether it is the sensor's doing or the scene's."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from .mosaic import Mosaic
+from .patternfit import CHUNKS, Fit, Sample, colour_classes, fit_line, fit_pairs, sample_groups, spread
+from .patternlayout import MIN_WINDOWS, Layout
+from .patternwindows import Windows
+
+SAME_EXPOSURE_EV = 0.1  # groups closer than this are one
+FEW_WINDOWS, FEW_WINDOWS_ERROR_EV = 800, 0.02  # below and above this single sites are asked as well
+TOO_FEW_WINDOWS = 200  # below this they are believed
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """From one group of phases to the next darker one."""
+
+    groups: tuple[list[int], list[int]]  # phases, brighter and darker
+    ev: float
+    error: float  # EV
+    samples: list[Sample]
+    fit: Fit
+    from_pairs: bool
+
+
+def measure_steps(
+    mosaic: Mosaic, windows: Windows, layout: Layout, offset_sigma: float
+) -> tuple[list[list[int]], list[Step]]:
+    """Return the groups, most exposed first, those of equal exposure joined, and the steps between them."""
+    groups = [list(group) for group in layout.groups]
+    while True:
+        steps = [
+            _measure_step(mosaic, windows, brighter, darker, offset_sigma) for brighter, darker in pairwise(groups)
+        ]
+        closest = min(range(len(steps)), key=lambda k: steps[k].ev)
+        if len(groups) == 2 or not steps[closest].ev < SAME_EXPOSURE_EV:
+            return groups, steps
+        groups[closest : closest + 2] = [sorted(groups[closest] + groups[closest + 1])]
+
+
+def _measure_step(
+    mosaic: Mosaic, windows: Windows, brighter: list[int], darker: list[int], offset_sigma: float
+) -> Step:
+    slope: float | None = None
+    for rounds in (3, 3, 6):
+        samples = _samples(windows, mosaic.cfa, brighter, darker, slope)
+        fit = fit_line(samples, offset_sigma, rounds)
+        slope = fit.slope if fit.slope > 0 else None
+    if slope is None:
+        step = Step((brighter, darker), np.inf, np.inf, samples, fit, False)
+    else:
+        step = Step((brighter, darker), -math.log2(slope), fit.slope_error / slope / math.log(2), samples, fit, False)
+    burnt = (windows.peak[brighter] >= windows.saturation[brighter, None]).any(axis=0).mean() > 0.5
+    count = sum(s.window.size for s in samples)
+    if burnt and step.error > FEW_WINDOWS_ERROR_EV and count < FEW_WINDOWS:
+        pair_slope, pair_error, _ = fit_pairs(mosaic, brighter, darker)
+        if pair_slope > 0 and (count < TOO_FEW_WINDOWS or pair_error / pair_slope / math.log(2) < step.error):
+            error = pair_error / pair_slope / math.log(2)
+            step = Step((brighter, darker), -math.log2(pair_slope), error, samples, fit, True)
+    return step
+
+
+def _samples(
+    windows: Windows, cfa: str, brighter: list[int], darker: list[int], slope: float | None = None
+) -> list[Sample]:
+    samples = []
+    for phases in colour_classes(cfa):
+        bright, dark = [p for p in brighter if p in phases], [p for p in darker if p in phases]
+        if bright and dark:
+            sample = sample_groups(windows, bright, dark, slope)
+            if sample.window.size >= MIN_WINDOWS:
+                samples.append(sample)
+    return samples
+
+
+def words(name: str) -> str:
+    """Return a layout's name without its phase."""
+    return re.sub(r" \d+$", "", name)
+
+
+def _ramp(value: float, none: float, full: float) -> float:
+    """Return 0 at `none`, 1 at `full`, linear between, and 0 for NaN."""
+    return min(max((value - none) / (full - none), 0.0), 1.0) if math.isfinite(value) else 0.0
+
+
+def judge(
+    windows: Windows, cfa: str, layout: Layout, steps: Sequence[Step], ev: float, error: float
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Return each condition's confidence, and what to say where it is too low."""
+    name = words(layout.name)
+    views = [
+        view
+        for view in (_view(windows, cfa, s) for s in steps if s.fit.slope > 0 and not s.from_pairs)
+        if view is not None
+    ]
+    covered, unsteady = 1.0, 0.0
+    # Where much is saturated only the darker sites tell how varied the scene is; in the dark only the brighter ones do.
+    variety = max(_variety_ev(windows, cfa, group) for group in (steps[0].groups[0], steps[-1].groups[1]))
+    if views:
+        # Of several steps the darker ones are seen through ever more noise: the clearest speaks for all.
+        clearest = max(views, key=lambda view: view.windows)
+        covered, unsteady = clearest.covered, clearest.unsteady_ev / max(clearest.step_ev, 1.0)
+    # Single sites are asked where most are saturated: then the layout is plain and only the ratio hard to measure.
+    bounds = (1.0, 0.1) if any(s.from_pairs for s in steps) else (0.4, 0.05)
+    scores = {
+        "contrast": _ramp(ev, 0.5, 0.9),
+        "certainty": min(_ramp(error, *bounds), _ramp(ev / max(error, 1e-6), 4, 12)),
+        "layout": min(_ramp(layout.misfit_ev / max(ev, 0.1), 0.1, 0.03), _ramp(layout.margin, 5, 25)),
+        "coverage": _ramp(covered, 0.92, 0.99),
+        "steadiness": _ramp(unsteady, 0.5, 0.15),
+        "variety": _ramp(variety, 1.0, 2.0),
+    }
+    findings = {
+        "contrast": f"{name} differ by {ev:.2f} EV only",
+        "certainty": f"{name} differ by {ev:.1f} EV, give or take {error:.1f}: too uncertain",
+        "layout": f"the sites differ by some {ev:.1f} EV, but in no layout that is known",
+        "coverage": f"{name} differ by {ev:.2f} EV in {covered:.0%} of the frame only, so this is the scene",
+        "steadiness": f"the {ev:.2f} EV between {name} change with place, level or colour, so this is the scene",
+        "variety": f"{name} differ by {ev:.2f} EV, but with levels and colours only {variety:.1f} EV wide they may be "
+        "stripes on something plain",
+    }
+    return scores, findings
+
+
+@dataclass(frozen=True)
+class _View:
+    """How one step looks window by window."""
+
+    windows: int  # that stand clear of the noise
+    step_ev: float
+    covered: float  # share of the windows that take part
+    unsteady_ev: float  # most that a part of the frame, a level or a colour differs
+
+
+def _view(windows: Windows, cfa: str, step: Step) -> _View | None:
+    """Look at all unsaturated windows that stand clear of the noise, None where they are too few."""
+    deviation, labels = [], []
+    slope = step.fit.slope
+    for k, (sample, offset) in enumerate(zip(_samples(windows, cfa, *step.groups), step.fit.offsets, strict=True)):
+        bright, dark = sample.brighter.mean(axis=0), sample.darker.mean(axis=0) - offset
+        residual = sample.darker - slope * sample.brighter
+        # The halves' difference is noise and texture: it does not grow where the step itself is missing.
+        sigma = spread((residual[0] - residual[1]) / 2, bright, np.full(bright.shape, 0.05))
+        clear = slope * bright > 4 / min(step.ev, 1.0) * sigma
+        place, bright = sample.window[clear], bright[clear]
+        deviation.append(np.log2(np.maximum(dark[clear] / (slope * bright), 1e-3)))
+        level = np.log2(bright)
+        # A part is a sixteenth of the frame, across or down; levels and colours are groups of their own.
+        row = windows.row[place] * CHUNKS // (windows.row.max() + 1)
+        column = windows.column[place] * CHUNKS // (windows.column.max() + 1)
+        edges = np.quantile(level, np.linspace(0, 1, 7)[1:-1]) if place.size else np.zeros(0)
+        bins = np.searchsorted(edges, level)
+        labels.append(np.stack([row, CHUNKS + column, np.full(place.size, 2 * CHUNKS + k), 3 * CHUNKS + bins]))
+    deviations, labelled = np.concatenate(deviation), np.concatenate(labels, axis=1)
+    if deviations.size < MIN_WINDOWS:
+        return None
+    # Texture strays both ways; a part of the frame without the pattern strays towards equal exposures only.
+    astray = float((deviations > step.ev / 2).mean() - (deviations < -step.ev / 2).mean())
+    unsteady = max(_unsteady_ev(deviations, kind) for kind in labelled)
+    return _View(deviations.size, step.ev, 1 - max(astray, 0.0), unsteady)
+
+
+def _variety_ev(windows: Windows, cfa: str, group: list[int]) -> float:
+    """Return how widely the windows' levels differ plus how widely their colours do, as one group of phases sees it."""
+    levels = []
+    for phases in colour_classes(cfa):
+        seen = [p for p in group if p in phases]
+        if seen:
+            values = windows.values[:, seen].mean(axis=1, dtype=np.float64)
+            value = values.mean(axis=0)
+            sigma = spread((values[0] - values[1]) / 2, value, np.full(value.shape, 0.05))
+            unsaturated = (windows.peak[seen] < windows.saturation[seen, None]).all(axis=0)
+            levels.append(np.log2(np.where(unsaturated & (value > 4 * sigma), value, np.nan)))
+    tints = [levels[i] - levels[j] for i in range(len(levels)) for j in range(i)]
+    return max(map(_range_ev, levels), default=0.0) + max(map(_range_ev, tints), default=0.0)
+
+
+def _range_ev(values: np.ndarray) -> float:
+    """Return how far the 2nd and the 98th percentile of the finite values lie apart, 0 for too few."""
+    values = values[np.isfinite(values)]
+    return float(np.subtract(*np.percentile(values, [98, 2]))) if values.size >= MIN_WINDOWS else 0.0
+
+
+def _unsteady_ev(deviations: np.ndarray, labels: np.ndarray) -> float:
+    """Return the greatest median deviation of a labelled part that chance does not explain, EV."""
+    unsteady = 0.0
+    for label in np.unique(labels):
+        part = deviations[labels == label]
+        if part.size >= 30:
+            median = float(np.median(part))
+            error = (
+                1.25 * 1.4826 * float(np.median(np.abs(part - median))) / math.sqrt(part.size / 4)
+            )  # neighbouring windows overlap
+            unsteady = max(unsteady, abs(median) - 3 * error)
+    return unsteady

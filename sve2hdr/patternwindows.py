@@ -1,0 +1,117 @@
+"""Mosaic -> window means of the 16 phases of its 4 x 4 cell, free of the scene's gradients, and where they saturate.
+
+Two ideas carry the module. A window weighs the sites of every phase by the same linear B-spline, whose half width is a
+multiple of the period, so all phases are measured at the same centre: a gradient in the scene cannot pass for an
+exposure. And each window is measured twice, from two disjoint sets of cells, so that a level and the values at that
+level can have independent noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .mosaic import Mosaic, repeated
+
+CELL = 4  # sites: the period that is looked for, both ways; what repeats after 1 or 2 sites repeats after 4
+WINDOW_CELLS = 4  # the B-spline is 16 sites wide
+STEP_CELLS = 2  # from window to window; even, so that a tap's number tells the half that its cell belongs to
+MAX_WINDOWS = 24_000
+
+
+def _taps() -> np.ndarray:
+    """Return the B-spline's weights by phase and cell, (4, 4); those of the even and of the odd cells each sum to 1."""
+    cell, phase = np.meshgrid(np.arange(WINDOW_CELLS), np.arange(CELL))
+    half_width = WINDOW_CELLS * CELL / 2
+    return np.asarray(np.maximum(1 - np.abs(CELL * cell + phase - half_width) / half_width, 0), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """What the windows of one frame hold; a phase is 4 * (row % 4) + column % 4."""
+
+    values: np.ndarray  # (2, 16, N) float32, counts above black: two measurements from disjoint sites
+    peak: np.ndarray  # (16, N) float32, counts above black: the greatest site of the phase in the window
+    saturation: np.ndarray  # (16,) float32, counts above black from which a phase is saturated
+    row: np.ndarray  # (N,) int, of the window's centre, in windows
+    column: np.ndarray  # (N,) int
+
+
+def cell_black(mosaic: Mosaic) -> np.ndarray:
+    """Return the black level of each phase, (4, 4) float32; a period that does not divide 4 counts by its mean."""
+    if CELL % mosaic.black_level.shape[0] or CELL % mosaic.black_level.shape[1]:
+        return np.full((CELL, CELL), mosaic.black_level.mean(), np.float32)
+    return repeated(mosaic.black_level.astype(np.float32), (CELL, CELL))
+
+
+def saturation_counts(mosaic: Mosaic) -> np.ndarray:
+    """Return the counts from which each phase clips, (4, 4) float32: the nominal white level, or a pile-up below it.
+
+    A sensor or a file may clip well below the white level it names; the values of a phase then heap up at its top.
+    """
+    bins, lowest = 256, 150  # a real white level below 0.6 of the nominal one is not looked for
+    black = cell_black(mosaic)
+    saturation = np.full((CELL, CELL), mosaic.white_level, np.float32)
+    rows = mosaic.shape[0] // CELL
+    for phase_y, phase_x in np.ndindex(CELL, CELL):
+        thinned = mosaic.counts[phase_y :: CELL * max(1, rows // 128), phase_x::CELL]
+        scale = bins / (mosaic.white_level - float(black[phase_y, phase_x]))
+        level = (thinned.astype(np.float32) - black[phase_y, phase_x]) * scale
+        histogram = np.bincount(np.clip(level, 0, 2 * bins - 1).astype(np.int64).ravel(), minlength=2 * bins)
+        above = np.cumsum(histogram[::-1])[::-1]
+        for top in range(bins + 2, lowest, -1):
+            heap = int(histogram[top - 1 : top + 2].sum())
+            below = int(histogram[top - 12 : top - 3].sum())
+            if heap >= max(5, 0.0005 * thinned.size) and above[top + 2] < 0.1 * heap and heap > 2 * below:
+                saturation[phase_y, phase_x] = min(
+                    mosaic.white_level, float(black[phase_y, phase_x]) + (top - 3) / scale
+                )
+                break
+    return saturation
+
+
+def measure_windows(mosaic: Mosaic) -> Windows:
+    """Measure the phases of `mosaic` in overlapping windows of 16 x 16 sites, at most some 24 thousand of them.
+
+    Of a frame with more windows evenly spaced strips are read; of one below 16 x 16 sites nothing is measured.
+    """
+    rows, columns = mosaic.shape[0] // CELL, mosaic.shape[1] // CELL
+    per_strip = max(0, (columns - WINDOW_CELLS) // STEP_CELLS + 1)
+    strips = max(0, (rows - WINDOW_CELLS) // STEP_CELLS + 1)
+    kept = min(strips, -(-MAX_WINDOWS // max(per_strip, 1)))
+    black, taps = cell_black(mosaic), _taps()
+    saturation = saturation_counts(mosaic) - black
+    if per_strip == 0 or kept == 0:
+        empty = np.zeros(0, np.int64)
+        return Windows(
+            np.zeros((2, 16, 0), np.float32), np.zeros((16, 0), np.float32), saturation.ravel(), empty, empty
+        )
+    chosen = np.linspace(0, strips - 1, kept).round().astype(np.int64)
+    values = np.empty((2, CELL, CELL, kept, per_strip), np.float32)
+    peak = np.empty((CELL, CELL, kept, per_strip), np.float32)
+    for k, strip in enumerate(chosen):
+        first = int(strip) * STEP_CELLS * CELL
+        sites = mosaic.counts[first : first + WINDOW_CELLS * CELL, : columns * CELL].astype(np.float32)
+        cells = sites.reshape(WINDOW_CELLS, CELL, columns, CELL).transpose(1, 3, 0, 2)  # phase y, phase x, cell y, x
+        values[:, :, :, k], peak[:, :, k] = _measure_strip(cells - black[:, :, None, None], taps, per_strip)
+    row, column = np.meshgrid(chosen, np.arange(per_strip), indexing="ij")
+    return Windows(values.reshape(2, 16, -1), peak.reshape(16, -1), saturation.ravel(), row.ravel(), column.ravel())
+
+
+def _measure_strip(cells: np.ndarray, taps: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (2, 4, 4, count) values and (4, 4, count) peaks from one strip's cells, (4, 4, 4, columns)."""
+
+    def tap(of: np.ndarray, t: int) -> np.ndarray:
+        return of[..., t : t + STEP_CELLS * (count - 1) + 1 : STEP_CELLS]
+
+    across = [sum(tap(cells, t) * taps[None, :, None, t, None] for t in (half, half + 2)) for half in (0, 1)]
+    down = taps[:, None, :, None]  # phase y, -, cell y, -
+    values = np.stack(
+        [
+            sum((across[(half + t) % 2][:, :, t] * down[:, :, t] for t in range(WINDOW_CELLS)), start=np.float32(0)) / 2
+            for half in (0, 1)
+        ]
+    )
+    highest = cells.max(axis=2)
+    return values, np.maximum.reduce([tap(highest, t) for t in range(WINDOW_CELLS)])

@@ -1,0 +1,49 @@
+"""A training log as a curve."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from .errors import Sve2HdrError
+
+SIZE, MARGIN = (900, 480), (70, 30, 20, 45)  # px; left, top, right, bottom
+
+
+def plot_log(log: Path) -> Path:
+    """Draw loss over steps, both logarithmic, of a log.jsonl, as curve.png beside it; return its path.
+
+    Raises Sve2HdrError where the log holds no record.
+    """
+    records = [json.loads(line) for line in log.read_text().splitlines() if line]
+    if not records:
+        raise Sve2HdrError(f"{log}: holds no record yet; train for more steps")
+    points = [(math.log10(record["step"]), math.log10(record["loss"])) for record in records]
+    image = Image.new("RGB", SIZE, "white")
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=13)
+    left, top, right, bottom = MARGIN[0], MARGIN[1], SIZE[0] - MARGIN[2], SIZE[1] - MARGIN[3]
+    (x0, x1), (y0, y1) = (_range([p[axis] for p in points]) for axis in (0, 1))
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return left + (x - x0) / (x1 - x0) * (right - left), bottom - (y - y0) / (y1 - y0) * (bottom - top)
+
+    for i in range(5):
+        x, y = x0 + (x1 - x0) * i / 4, y0 + (y1 - y0) * i / 4
+        draw.line([place(x, y0), place(x, y1)], fill="#e0e0e0")
+        draw.line([place(x0, y), place(x1, y)], fill="#e0e0e0")
+        draw.text((place(x, y0)[0], bottom + 8), f"{10**x:,.0f}", fill="black", font=font, anchor="ma")
+        draw.text((left - 6, place(x0, y)[1]), f"{10**y:.4f}", fill="black", font=font, anchor="rm")
+    draw.line([place(x, y) for x, y in points], fill="#1f5fbf", width=2)
+    draw.text((left, 8), f"training loss over steps, {records[-1]['seconds'] / 3600:.2f} h", fill="black", font=font)
+    path = log.with_name("curve.png")
+    image.save(path)
+    return path
+
+
+def _range(values: list[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    room = max(0.05 * (high - low), 0.01)
+    return low - room, high + room

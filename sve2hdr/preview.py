@@ -1,0 +1,154 @@
+"""Scene-linear Rec. 709 -> display-referred 8-bit sRGB that looks right without tuning. Only this module clamps."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+STRIP_SITES = 1 << 17  # pixels mapped at a time
+GRID_SIDE = 384  # px; long side of the low-resolution image that exposure and base are found in
+LUMINANCE_OF_RGB = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
+
+MIDDLE_GREY = 0.2  # display light of the scene's average; a little above 18 %, as an average holds shadows
+KEY_FOLLOWS_SCENE = 0.15  # EV the exposure lets a high-key scene be brighter by per EV of its skew: snow, night
+BASE_RANGE_EV = 6.0  # between the 1st and 99th percentile: what the curve holds without help
+LEAST_BASE_SLOPE = 0.55  # more compression than this looks painted
+EDGE_EV = 1.0  # steps above this are kept by the guided filter, so they leave no halos
+CONTRAST, WHITE_EV = 1.25, 5.5  # of the curve: slope at middle grey; what is reproduced as white, above middle grey
+CROSSTALK = 0.05  # of luminance mixed into each channel: the very brightest lose colour, as on film
+
+
+@dataclass(frozen=True)
+class _Base:
+    """The guided filter's answer, base = slope * log luminance + offset, on a grid of cells of `cell` x `cell` px."""
+
+    slope: np.ndarray  # (h, w) float32
+    offset: np.ndarray  # (h, w) float32, EV
+    cell: int
+
+
+def tone_map(rec709_linear: np.ndarray) -> np.ndarray:
+    """Return an 8-bit sRGB preview, (H, W, 3) uint8, of scene-linear Rec. 709, (H, W, 3) float32 of any scale.
+
+    Exposure comes from a robust log-average (Reinhard et al. 2002), the range of large areas is compressed by a guided
+    filter in log luminance (He and Sun 2015) that keeps local contrast, and a filmic curve renders each channel.
+    Negatives count as black. The scale of the input does not matter. Raises ValueError for another shape or dtype.
+
+    >>> tone_map(np.full((2, 2, 3), 0.01, np.float32))[0, 0].tolist()
+    [124, 124, 124]
+    """
+    image = rec709_linear
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.float32:
+        raise ValueError(f"the image must be (H, W, 3) float32, not {image.shape} {image.dtype}")
+    preview = np.zeros(image.shape, np.uint8)
+    cell = -(-max(image.shape[:2]) // GRID_SIDE)
+    luminance = _cell_luminance(image, cell)
+    if not luminance.max() > 0:
+        return preview
+    floor_ev, grey_ev, base_slope = _exposure(luminance)
+    base = _guided_base(_log2(luminance, floor_ev), cell)
+    rows = max(1, STRIP_SITES // image.shape[1])
+    for top in range(0, image.shape[0], rows):
+        strip = image[top : top + rows]
+        ev = _log2(strip @ LUMINANCE_OF_RGB, floor_ev)
+        base_ev = _upsampled(base.slope, base.cell, top, ev.shape) * ev
+        base_ev += _upsampled(base.offset, base.cell, top, ev.shape)
+        gain = np.exp2((base_slope - 1) * (base_ev - grey_ev) - grey_ev) * np.float32(MIDDLE_GREY)
+        preview[top : top + rows] = _rendered(strip, gain)
+    return preview
+
+
+def _cell_luminance(image: np.ndarray, cell: int) -> np.ndarray:
+    # Mean luminance of every cell; the last ones may be cut off by the border.
+    starts = np.arange(0, image.shape[1], cell)
+    widths = np.diff(np.append(starts, image.shape[1]))
+    means = [
+        np.add.reduceat(strip.sum(axis=0), starts) / (widths * strip.shape[0])
+        for top in range(0, image.shape[0], cell)
+        for strip in [np.maximum(image[top : top + cell] @ LUMINANCE_OF_RGB, 0)]
+    ]
+    return np.stack(means).astype(np.float32)
+
+
+def _log2(luminance: np.ndarray, floor_ev: float) -> np.ndarray:
+    return np.asarray(np.log2(np.maximum(luminance, np.float32(2.0**floor_ev))))
+
+
+def _exposure(luminance: np.ndarray) -> tuple[float, float, float]:
+    # The EV taken for black, the EV shown as middle grey, and the slope that fits the scene's range into the curve.
+    ev = np.log2(luminance[luminance > 0])
+    dark, low, median, high, bright = (float(p) for p in np.percentile(ev, [1, 5, 50, 95, 99]))
+    dark = max(dark, median - 8)  # deeper shadows are noise, and would drag the average down
+    average = float(np.clip(ev, dark, bright).mean())
+    skew = 2 * average - max(low, dark) - high  # above 0: most of the scene is bright; lamps are not counted
+    slope = float(np.clip(BASE_RANGE_EV / max(bright - dark, 1e-6), LEAST_BASE_SLOPE, 1))
+    return max(dark - 4, -120.0), average - KEY_FOLLOWS_SCENE * skew, slope
+
+
+def _guided_base(ev: np.ndarray, cell: int) -> _Base:
+    radius = max(2, max(ev.shape) // 24)
+    mean = _box_mean(ev, radius)
+    variance = np.maximum(_box_mean(ev * ev, radius) - mean * mean, 0)
+    slope = variance / (variance + EDGE_EV**2)
+    offset = mean - slope * mean
+    return _Base(_box_mean(slope, radius), _box_mean(offset, radius), cell)
+
+
+def _box_mean(grid: np.ndarray, radius: int) -> np.ndarray:
+    for axis in (0, 1):
+        size = grid.shape[axis]
+        sums = np.concatenate([np.zeros_like(grid.take([0], axis), np.float64), grid.cumsum(axis, np.float64)], axis)
+        low, high = np.maximum(np.arange(size) - radius, 0), np.minimum(np.arange(size) + radius + 1, size)
+        counts = (high - low).reshape((-1, 1) if axis == 0 else (1, -1))
+        grid = (sums.take(high, axis) - sums.take(low, axis)) / counts
+    return np.asarray(grid, np.float32)
+
+
+def _upsampled(grid: np.ndarray, cell: int, top: int, shape: tuple[int, ...]) -> np.ndarray:
+    # Bilinear between the centres of cells, for the rows from `top` on.
+    y0, y1, fy = _neighbours(np.arange(top, top + shape[0]), cell, grid.shape[0])
+    x0, x1, fx = _neighbours(np.arange(shape[1]), cell, grid.shape[1])
+    rows = grid[y0] * (1 - fy)[:, None] + grid[y1] * fy[:, None]
+    left = rows.take(x0, axis=1)
+    return np.asarray(left + (rows.take(x1, axis=1) - left) * fx)
+
+
+def _neighbours(positions: np.ndarray, cell: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    at = np.clip((positions + 0.5) / cell - 0.5, 0, size - 1)
+    low = at.astype(np.intp)
+    return low, np.minimum(low + 1, size - 1), (at - low).astype(np.float32)
+
+
+def _rendered(strip: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    exposed = np.maximum(strip * gain[..., None], 0)
+    exposed += CROSSTALK * ((exposed @ LUMINANCE_OF_RGB)[..., None] - exposed)
+    # A half's bits, read as a number, grow with its value, and finer than 8-bit sRGB does: they index the whole curve.
+    halves = np.minimum(exposed, np.float32(60_000)).astype(np.float16)
+    return np.asarray(_curve_table()[halves.view(np.uint16)])
+
+
+@functools.cache
+def _curve_table() -> np.ndarray:
+    light = np.arange(1 << 15, dtype=np.uint16).view(np.float16).astype(np.float64)
+    light[~np.isfinite(light)] = 65504
+    return np.asarray(np.rint(255 * srgb_encoded(_filmic(light))), np.uint8)
+
+
+def _filmic(light: np.ndarray) -> np.ndarray:
+    # Naka-Rushton, x^n / (x^n + s^n): an S in log light, scaled to reach white; s keeps middle grey in its place.
+    powered = light**CONTRAST
+    white, grey = (MIDDLE_GREY * 2**WHITE_EV) ** CONTRAST, MIDDLE_GREY**CONTRAST
+    # Solve grey / (grey + s) * (white + s) / white = MIDDLE_GREY for s.
+    s = grey * white * (1 - MIDDLE_GREY) / (MIDDLE_GREY * white - grey)
+    return np.asarray(np.minimum(powered / (powered + s) * ((white + s) / white), 1))
+
+
+def srgb_encoded(linear: np.ndarray) -> np.ndarray:
+    """Return display light, 0 to 1, as sRGB code values, 0 to 1 (IEC 61966-2-1).
+
+    >>> srgb_encoded(np.array([0.0, 0.002, 0.18, 1.0])).round(4).tolist()
+    [0.0, 0.0258, 0.4614, 1.0]
+    """
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)

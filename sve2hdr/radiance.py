@@ -1,0 +1,68 @@
+"""Counts to what the network reads: relative radiance, exposure, usable and noise of every site.
+
+The functions take NumPy arrays or torch tensors, whichever the caller has, and return the same kind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from .mosaic import ExposurePattern, Mosaic, repeated
+
+Array = TypeVar("Array")  # np.ndarray or torch.Tensor: only operators and methods that both have are used
+
+SATURATED, USABLE = 0.99, 0.95  # of the span from black to white: here `usable` reaches 0, and here it leaves 1
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseModel:
+    """Variance of a site in counts: read_noise ** 2 + gain * signal (Poisson-Gaussian; Foi et al., IEEE TIP 2008).
+
+    Both are one period of any size, from site (0, 0) on, as ExposurePattern.exposure is.
+    """
+
+    gain: np.ndarray  # (P, Q) float32, counts per electron
+    read_noise: np.ndarray  # (P, Q) float32, counts
+
+    def __post_init__(self) -> None:
+        for name, period in (("gain", self.gain), ("read_noise", self.read_noise)):
+            if period.ndim != 2 or not np.isfinite(period).all() or period.min() < 0:
+                raise ValueError(f"{name} must be one period, (P, Q), of numbers not below 0")
+
+
+def site_planes(
+    counts: Array, black: Array, white: Array, exposure: Array, least: Array, gain: Array, read_noise: Array
+) -> tuple[Array, Array, Array]:
+    """Return radiance, usable and noise of each site; all arguments broadcast against `counts`.
+
+    counts, black, white, read_noise: counts; gain: counts per electron; exposure: relative, 1.0 = most exposed;
+    least: the least exposure. Radiance and noise (a standard deviation) have 1.0 = saturation of the least exposed
+    sites; read noise may take radiance below 0. Usable falls from 1 at 95 % to 0 at 99 % of the span: where Poisson
+    noise starts to clip, a mean over sites is already too low, so a hard limit at the white level would come too late.
+
+    >>> counts, levels = np.float32([600, 1100]), (100.0, 1100.0, 0.25, 0.25, 0.1, 3.0)
+    >>> radiance, usable, noise = site_planes(counts, *levels)
+    >>> radiance.tolist(), usable.tolist()
+    ([0.5, 1.0], [1.0, 0.0])
+    """
+    signal, span = counts - black, white - black  # type: ignore[operator]
+    scale = least / exposure / span  # type: ignore[operator]
+    usable = ((SATURATED - signal / span) / (SATURATED - USABLE)).clip(0, 1)
+    noise = (read_noise**2 + gain * signal.clip(0)) ** 0.5 * scale  # type: ignore[operator]
+    return signal * scale, usable, noise
+
+
+def clipped_share(mosaic: Mosaic, pattern: ExposurePattern) -> float:
+    """Return the share of the least exposed sites that are saturated: what no site of the frame has recorded."""
+    period = np.lcm(pattern.exposure.shape, mosaic.black_level.shape)
+    exposure, black = (repeated(p, tuple(period)) for p in (pattern.exposure, mosaic.black_level))
+    saturated = sites = 0
+    for y, x in np.argwhere(exposure == exposure.min()):
+        plane = mosaic.counts[y :: period[0], x :: period[1]]
+        limit = black[y, x] + SATURATED * (mosaic.white_level - black[y, x])
+        saturated += int((plane >= limit).sum())
+        sites += plane.size
+    return saturated / max(1, sites)

@@ -1,0 +1,52 @@
+"""What the tags of a TIFF-based raw file tell before it is decoded: which image is the raw one, and why it is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import tifftags
+from .errors import UnreadableRaw
+from .tifftags import Ifd, number, numbers
+
+PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR = 32803, 34892
+
+
+def refuse_by_tags(path: Path, ifds: list[tuple[str, Ifd]]) -> None:
+    """Refuse, before LibRaw guesses, what the tags of the raw image tell."""
+    frames = [ifd for _, ifd in ifds if is_raw_image(ifd)]
+    for ifd in frames:
+        if number(ifd, 262) == PHOTOMETRIC_LINEAR and number(ifd, 254) in (0, None) and (number(ifd, 277) or 3) >= 3:
+            raise UnreadableRaw(f"{path}: already demosaiced (a linear DNG); give the camera's own raw file")
+        if number(ifd, 339) == 3:
+            raise UnreadableRaw(f"{path}: holds floating-point data, not sensor counts; give the camera's own raw file")
+    size = path.stat().st_size if frames else 0
+    for ifd in frames:
+        for offsets, lengths in ((273, 279), (324, 325)):
+            ends = [o + n for o, n in zip(numbers(ifd, offsets), numbers(ifd, lengths), strict=False)]
+            if max(ends, default=0) > size:
+                message = f"truncated: its image data end at byte {max(ends):.0f}, the file at {size}; copy it again"
+                raise UnreadableRaw(f"{path}: {message}")
+        if not dng_tags(ifds):
+            continue  # other makers' sizes are not always those of what is stored
+        sites = (number(ifd, 256) or 0) * (number(ifd, 257) or 0)
+        stored = sum(numbers(ifd, 279)) + sum(numbers(ifd, 325))
+        bits_per_site = {1.0: number(ifd, 258) or 1, 7.0: 1.0}.get(number(ifd, 259) or 0.0, 0.0)  # lossless JPEG: >= 1
+        if 0 < 8 * stored < sites * bits_per_site * 0.99:
+            raise UnreadableRaw(f"{path}: holds {stored:.0f} bytes for {sites:.0f} sites, too few; copy it again")
+
+
+def is_raw_image(ifd: Ifd) -> bool:
+    """Return whether an IFD describes sensor data, not a preview."""
+    photometric = number(ifd, 262)
+    # The raw image of a CR2 has no photometric interpretation; its previews have one, or use other tags.
+    return photometric in (PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR) or (photometric is None and 50752 in ifd)
+
+
+def dng_tags(ifds: list[tuple[str, Ifd]]) -> Ifd:
+    """Return the tags of a DNG's raw image over those of its first IFD; an empty dict for other files."""
+    first = next((ifd for kind, ifd in ifds if kind == tifftags.ROOT), {})
+    if 50706 not in first:
+        return {}
+    mosaics = [ifd for _, ifd in ifds if number(ifd, 262) == PHOTOMETRIC_CFA]
+    mosaics.sort(key=lambda ifd: number(ifd, 254) or 0)  # NewSubfileType 0: the full image
+    return first | mosaics[0] if mosaics else {}

@@ -1,0 +1,254 @@
+"""Raw file to Mosaic: the one import of rawpy, and every reason for which a file is no Bayer raw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rawpy
+
+from . import tifftags
+from .capture import read_capture
+from .errors import UnreadableRaw
+from .mosaic import Capture, Mosaic, repeated
+from .rawcheck import dng_tags, is_raw_image, refuse_by_tags
+from .tifftags import Ifd, number, numbers
+
+MIN_SIDE_PX = 64
+
+# XYZ (D65, Y 1) to linear Rec. 709 (IEC 61966-2-1): stands in for the camera's matrix where neither the file nor LibRaw
+# has one, so colours come out as if the camera saw like a display.
+REC709_FROM_XYZ = np.array(
+    [[3.2404542, -1.5371385, -0.4985314], [-0.9692660, 1.8760108, 0.0415560], [0.0556434, -0.2040259, 1.0572252]]
+)
+
+DAYLIGHT_ILLUMINANTS = (21, 20, 23, 1, 22, 4, 9, 10)  # EXIF LightSource: D65 first, then what comes nearest
+
+
+def read_raw(path: Path) -> Mosaic:
+    """Return the visible area of a raw file's Bayer mosaic, as counts, with levels, colour and capture data.
+
+    Any Bayer file that LibRaw decodes is read, and DNG with a 4 x 4 CFA. Levels, matrix and neutral of a DNG are from
+    its own tags (Adobe DNG 1.7); otherwise LibRaw's. Black levels that differ between row phases (Dual ISO) are
+    measured in the masked columns where there are some. `camera_from_xyz` falls back on LibRaw's camera to display
+    matrix, and without one on XYZ to Rec. 709. `as_shot_neutral` is None where the file has no white balance.
+
+    Raises UnreadableRaw, with what is wrong and what to do, for anything else: other files, damaged or truncated ones,
+    X-Trans, Foveon, monochrome, sRAW, float or demosaiced data, and frames below 64 px a side.
+
+    >>> from pathlib import Path
+    >>> read_raw(Path("missing.cr2"))
+    Traceback (most recent call last):
+    ...
+    sve2hdr.errors.UnreadableRaw: missing.cr2: no such file; check the path
+    """
+    ifds = tifftags.read_ifds(path)
+    refuse_by_tags(path, ifds)
+    try:
+        with path.open("rb") as file, rawpy.imread(file) as raw:
+            raw.unpack()
+            return _mosaic(path, raw, ifds)
+    except FileNotFoundError as error:
+        raise UnreadableRaw(f"{path}: no such file; check the path") from error
+    except IsADirectoryError as error:
+        raise UnreadableRaw(f"{path}: a folder; name the raw files in it") from error
+    except OSError as error:
+        raise UnreadableRaw(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    except rawpy.LibRawError as error:
+        raise UnreadableRaw(f"{path}: {_undecodable(path, ifds, error)}") from error
+
+
+def read_noise_profile(path: Path) -> np.ndarray | None:
+    """Return a DNG's NoiseProfile (tag 51041), (1 or planes, 2) float64 rows (scale, offset), or None.
+
+    The variance of a signal x, 0 at black and 1 at white, is scale * x + offset.
+    """
+    for _, ifd in tifftags.read_ifds(path):
+        values = np.array(numbers(ifd, 51041), np.float64)
+        if values.size and values.size % 2 == 0 and np.isfinite(values).all():
+            return values.reshape(-1, 2)
+    return None
+
+
+def _mosaic(path: Path, raw: Any, ifds: list[tuple[str, Ifd]]) -> Mosaic:
+    visible = _visible(path, raw)
+    capture = read_capture(path, ifds, raw)
+    if not ifds and replace(capture, orientation=1) == Capture():
+        # LibRaw takes any file of a known size for a sensor dump of some camera, colours and levels guessed.
+        raise UnreadableRaw(f"{path}: says nothing of its camera, a headerless dump perhaps; convert it to DNG first")
+    dng = dng_tags(ifds)
+    cfa = _cfa(path, raw, dng)
+    white = _white_level(raw, dng)
+    black = _black_level(raw, dng, white)
+    if not white > float(black.max()):
+        raise UnreadableRaw(f"{path}: damaged levels (black {black.max():g}, white {white:g}); try a DNG made of it")
+    counts = visible.copy()  # LibRaw frees this view when the file is closed
+    _refuse_missing_rows(path, counts, black)
+    return Mosaic(counts, cfa, black, white, _camera_from_xyz(raw, dng), _neutral(raw, dng), capture)
+
+
+# What LibRaw tells to be no Bayer raw ---------------------------------------------------------------------------------
+
+
+def _undecodable(path: Path, ifds: list[tuple[str, Ifd]], error: Exception) -> str:
+    message = error.args[0] if error.args else "no reason given"
+    reason = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)
+    with path.open("rb") as file:
+        start = file.read(16)
+    if not start:
+        return "an empty file; copy it again"
+    if start.startswith((b"\xff\xd8", b"\x89PNG")):
+        return "a picture, not a raw file; give the camera's own raw file"
+    if isinstance(error, rawpy.LibRawFileUnsupportedError):
+        if start[6:14] == b"HEAPCCDR" or start.startswith((b"FUJIFILM", b"FOVb")) or start[4:12] == b"ftypcrx ":
+            return "a damaged or truncated raw file, or one newer than this LibRaw; copy it again from the card"
+        if any(is_raw_image(ifd) for _, ifd in ifds):
+            return "damaged, or compressed in a way LibRaw does not know; convert it with Adobe DNG Converter"
+        return "not a raw file LibRaw can decode; if a camera made it, convert it to DNG first"
+    return f"damaged or truncated ({reason}); copy it again from the card"
+
+
+def _visible(path: Path, raw: Any) -> np.ndarray:
+    if raw.raw_type != rawpy.RawType.Flat:
+        with path.open("rb") as file:
+            foveon = file.read(4) == b"FOVb"
+        what = "a Foveon file, three colours at every site" if foveon else "sRAW, mRAW or demosaiced, no Bayer mosaic"
+        raise UnreadableRaw(f"{path}: {what}; give a full-size Bayer raw file")
+    visible: np.ndarray = raw.raw_image_visible
+    if visible.ndim != 2:
+        raise UnreadableRaw(f"{path}: {visible.shape[-1]} values a site, no Bayer mosaic; give a Bayer raw file")
+    if min(visible.shape) < MIN_SIDE_PX:
+        height, width = visible.shape
+        raise UnreadableRaw(f"{path}: {width} x {height} px, below {MIN_SIDE_PX} a side; give a full frame")
+    return visible
+
+
+def _refuse_missing_rows(path: Path, counts: np.ndarray, black: np.ndarray) -> None:
+    """Refuse a frame whose last rows are 0: LibRaw leaves rows that the file did not hold at that."""
+    if black.min() > 0 and not counts[-2:].any():
+        missing = counts.shape[0] - int(np.flatnonzero(counts.any(axis=1)).max(initial=-1)) - 1
+        raise UnreadableRaw(f"{path}: truncated: the last {missing} rows hold no data; copy it again from the card")
+
+
+# What the counts mean -------------------------------------------------------------------------------------------------
+
+
+def _cfa(path: Path, raw: Any, dng: Ifd) -> str:
+    size, stored = numbers(dng, 33421), dng.get(33422, b"")
+    codes = stored if isinstance(stored, bytes) else bytes(int(n) for n in numbers(dng, 33422) if 0 <= n < 256)
+    if size == (4, 4) and len(codes) == 16 and set(codes) == {0, 1, 2}:  # LibRaw takes the 16 codes for 8 rows of 2
+        letters = _from_active_area(np.array(list("RGB"))[list(codes)].reshape(4, 4), raw, dng)
+    else:
+        pattern = raw.raw_pattern
+        if pattern is None or pattern.shape == (1, 1):
+            raise UnreadableRaw(f"{path}: monochrome, no colour filter array; give a Bayer raw file")
+        if pattern.shape != (2, 2) or size not in ((), (2, 2)):
+            rows, columns = pattern.shape if size in ((), (2, 2)) else (int(n) for n in size)
+            kind = "X-Trans, " if (rows, columns) == (6, 6) else ""
+            raise UnreadableRaw(f"{path}: {kind}a {rows} x {columns} colour filter array; give a Bayer raw file")
+        letters = _from_visible(np.array(list(raw.color_desc.decode("ascii", "replace")))[pattern], raw)
+    cfa = "".join(letters.ravel())
+    greens = letters == "G"
+    if set(cfa) != set("RGB") or (letters.size == 4 and (greens.sum() != 2 or greens[0, 0] != greens[1, 1])):
+        raise UnreadableRaw(f"{path}: colour filters {cfa}, not red, green and blue as Bayer; give a Bayer raw file")
+    return cfa
+
+
+def _from_visible(period: np.ndarray, raw: Any) -> np.ndarray:
+    """Turn a period of the whole sensor into one that starts at the visible area's first site."""
+    return np.roll(period, (-raw.sizes.top_margin, -raw.sizes.left_margin), axis=(0, 1))
+
+
+def _from_active_area(period: np.ndarray, raw: Any, dng: Ifd) -> np.ndarray:
+    """Turn a period of a DNG's active area likewise: LibRaw's visible area starts at its next even row and column."""
+    top, left = (int(n) for n in (numbers(dng, 50829) or (raw.sizes.top_margin, raw.sizes.left_margin))[:2])
+    return np.roll(period, (top - raw.sizes.top_margin, left - raw.sizes.left_margin), axis=(0, 1))
+
+
+def _white_level(raw: Any, dng: Ifd) -> float:
+    if numbers(dng, 50717):
+        return float(min(numbers(dng, 50717)))
+    # LibRaw's constant is the format's upper end for some cameras; what the maker wrote is where this shot saturates.
+    white, maker = float(raw.white_level), raw.camera_white_level_per_channel or []
+    per_channel = [float(level) for level in maker if level > max(raw.black_level_per_channel)]
+    return min([white, *per_channel])
+
+
+def _black_level(raw: Any, dng: Ifd, white: float) -> np.ndarray:
+    stored, size = numbers(dng, 50714), [int(n) for n in numbers(dng, 50713)] or [1, 1]
+    if stored and len(size) == 2 and len(stored) == size[0] * size[1]:
+        black = _from_active_area(np.array(stored, np.float32).reshape(size), raw, dng)
+        deltas = [np.mean(numbers(dng, tag)) for tag in (50715, 50716) if numbers(dng, tag)]
+        black += np.float32(sum(deltas))  # per column and per row; as LibRaw does, by their mean
+    elif dng:
+        black = np.zeros((1, 1), np.float32)  # the DNG default
+    else:
+        black = _from_visible(np.array(raw.black_level_per_channel, np.float32)[raw.raw_pattern], raw)
+    margin = _black_by_row_phase(raw.raw_image, raw.sizes, black, white)
+    return black if margin is None else margin
+
+
+@dataclass(frozen=True)
+class MarginOptions:
+    """When the masked columns are believed to tell black levels that differ between rows."""
+
+    min_columns: int = 16
+    skip_columns: int = 4  # at either end: light leaks in, and some cameras store other things there
+    row_phases: int = 8  # Dual ISO has a period of 4 rows, on some bodies 8
+    max_offset: float = 0.02  # of the range: masked columns lie this near the black level the file states
+    min_difference: float = 3e-5  # of the range, half a count of 14 bits
+    min_sigmas: float = 8.0
+
+
+def _black_by_row_phase(
+    sensor: np.ndarray, sizes: Any, black: np.ndarray, white: float, options: MarginOptions = MarginOptions()
+) -> np.ndarray | None:
+    """Return black levels, (8, columns of `black`), where the masked left columns show that rows differ, else None.
+
+    LibRaw and the cameras average the optical black of all rows, but the two amplifications of Dual ISO have a black
+    level each. The measured difference from the mean is added to the level that the file states.
+    """
+    n, left = options.row_phases, sizes.left_margin
+    if left < options.min_columns or n % black.shape[0] or sizes.height < 8 * n:
+        return None
+    rows = sensor[sizes.top_margin : sizes.top_margin + sizes.height // n * n]
+    masked = rows[:, options.skip_columns : left - options.skip_columns].astype(np.float32)
+    by_phase = masked.mean(axis=1).reshape(-1, n)
+    centre, span = np.median(by_phase, axis=0), white - float(black.mean())
+    error = 1.4826 * np.median(np.abs(by_phase - centre), axis=0) / np.sqrt(by_phase.shape[0])
+    difference = float(np.ptp(centre))
+    masked_truly = abs(float(centre.mean()) - float(black.mean())) < options.max_offset * span
+    if not masked_truly or difference < max(options.min_difference * span, options.min_sigmas * float(error.max())):
+        return None
+    over_rows = repeated(black, (n, black.shape[1]))
+    result: np.ndarray = over_rows + (centre - centre.mean())[:, None].astype(np.float32)
+    return result
+
+
+def _camera_from_xyz(raw: Any, dng: Ifd) -> np.ndarray:
+    matrices = [(number(dng, light), numbers(dng, tag)) for tag, light in ((50722, 50779), (50721, 50778))]
+    stored = [(light, np.array(values).reshape(3, 3)) for light, values in matrices if len(values) == 9]
+    stored.sort(key=lambda m: DAYLIGHT_ILLUMINANTS.index(int(m[0])) if m[0] in DAYLIGHT_ILLUMINANTS else 99)
+    candidates: list[np.ndarray] = [matrix for _, matrix in stored]
+    candidates.append(np.array(raw.rgb_xyz_matrix, np.float64)[:3])
+    rec709_from_camera = np.array(raw.color_matrix, np.float64)[:3, :3]
+    if _invertible(rec709_from_camera) and not np.allclose(rec709_from_camera, np.eye(3)):
+        candidates.append(np.linalg.inv(rec709_from_camera) @ REC709_FROM_XYZ)
+    return next((matrix for matrix in candidates if _invertible(matrix)), REC709_FROM_XYZ.copy())
+
+
+def _invertible(matrix: np.ndarray) -> bool:
+    return bool(np.isfinite(matrix).all() and abs(np.linalg.det(matrix)) > 1e-6)
+
+
+def _neutral(raw: Any, dng: Ifd) -> np.ndarray | None:
+    stored = np.array(numbers(dng, 50728), np.float64)  # AsShotNeutral
+    if stored.size == 3 and np.isfinite(stored).all() and stored.min() > 0:
+        neutral: np.ndarray = stored / stored[1]
+        return neutral
+    red, green, blue = np.array(raw.camera_whitebalance[:3], np.float64)
+    if not (np.isfinite([red, green, blue]).all() and min(red, green, blue) > 0):
+        return None
+    return np.array([green / red, 1.0, green / blue])

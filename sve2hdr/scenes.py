@@ -1,0 +1,56 @@
+"""Where training scenes come from: HDR images, raw exposure stacks, and synthesis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .errors import Sve2HdrError
+from .hdrfile import READABLE_EXTENSIONS, read_hdr
+from .stack import merge_stack, read_stack, superpixels
+from .synthetic import synthetic_scene
+
+
+def collect_scenes(
+    sources: Sequence[Path], synthetic: int, seed: int, note: Callable[[str], None]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield (name, (H, W, 3) float32 white-balanced radiance) of every scene; what cannot be used is noted instead.
+
+    A folder is one scene if it holds raws (an exposure stack, merged and reduced to one pixel per Bayer cell, so that
+    no demosaicing error is learned as truth), else what its images and folders hold. The synthetic scenes come last,
+    with the seeds from `seed` on. Raises Sve2HdrError for a source that does not exist.
+    """
+    for source in sources:
+        yield from _of_path(source, note)
+    for number in range(seed, seed + synthetic):
+        yield f"synthetic-{number}", synthetic_scene(number)
+
+
+def _of_path(path: Path, note: Callable[[str], None]) -> Iterator[tuple[str, np.ndarray]]:
+    if not path.exists():
+        raise Sve2HdrError(f"{path}: no such file or folder; check the path")
+    try:
+        if path.is_file():
+            yield path.stem, np.maximum(read_hdr(path), 0)
+            return
+        entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+        images = [entry for entry in entries if entry.suffix.lower() in READABLE_EXTENSIONS]
+        folders = [entry for entry in entries if entry.is_dir()]
+        if not images and not folders:
+            yield path.name, _merged([entry for entry in entries if entry.is_file()])
+            return
+    except (Sve2HdrError, OSError) as error:
+        note(f"left out: {error}")
+        return
+    for entry in [*images, *folders]:
+        yield from _of_path(entry, note)
+
+
+def _merged(raws: Sequence[Path]) -> np.ndarray:
+    stack = read_stack(raws)
+    first = stack.frames[0]
+    balance = np.ones(3) if first.as_shot_neutral is None else first.as_shot_neutral
+    scene = np.maximum(superpixels(merge_stack(stack), first.cfa), 0) / balance
+    return np.asarray(scene, np.float32)

@@ -1,0 +1,114 @@
+"""Simulated raws as files: an HDR image or an exposure stack -> SVE DNG, and its ground truth beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from .color import COLOR_SPACES
+from .dngfile import write_cfa_dng
+from .errors import UnreadableImage, UnwritableOutput
+from .hdrfile import HDR_EXTENSIONS, READABLE_EXTENSIONS, WriteOptions, check_writable, read_hdr, write_hdr
+from .mosaic import Capture, ExposurePattern, Mosaic
+from .pattern import with_ratio
+from .simulate import Sensor, camera_scene, simulate
+from .stack import read_stack, sve_pair
+
+# written so that tools which ask for exposure tags find some; a simulation has no shutter
+CAPTURE = Capture(make="sve2hdr", model="simulated SVE sensor", exposure_time_s=0.01, f_number=8.0, iso=100.0)
+
+
+@dataclass(frozen=True)
+class SimulatedFile:
+    """Where a simulated mosaic and its ground truth go."""
+
+    mosaic: Path
+    truth: Path | None = None
+    compressed: bool = False
+    overwrite: bool = False
+
+    def check(self, sources: Sequence[Path]) -> None:
+        """Refuse, before long work, what could not be written, or would replace a source."""
+        if self.mosaic.suffix.lower() != ".dng":
+            raise UnwritableOutput(f"{self.mosaic}: a mosaic is written as DNG; name the output *.dng")
+        check_writable(self.mosaic, self.overwrite)
+        if self.truth is not None:
+            check_writable(self.truth, self.overwrite, HDR_EXTENSIONS)
+        for output in (self.mosaic, self.truth):
+            if output is not None and any(s.exists() and output.exists() and output.samefile(s) for s in sources):
+                raise UnwritableOutput(f"{output}: is the source itself; name another output")
+
+    def write(
+        self, mosaic: Mosaic, truth: np.ndarray, about: dict[str, object], noise_profile: np.ndarray | None
+    ) -> None:
+        """Write both; truth is camera RGB, 1.0 = saturation of the most exposed sites, as `convert` writes it."""
+        write_cfa_dng(
+            self.mosaic, mosaic, noise_profile=noise_profile, description=json.dumps(about), compressed=self.compressed,
+            overwrite=self.overwrite,
+        )  # fmt: skip
+        if self.truth is not None:
+            attributes = {f"sve2hdr:{name}": str(value) for name, value in about.items()}
+            write_hdr(
+                self.truth, truth, color_space=COLOR_SPACES["camera"], capture=mosaic.capture,
+                options=WriteOptions(half=False), attributes=attributes, overwrite=self.overwrite,
+            )  # fmt: skip
+
+    def line(self, pattern: ExposurePattern, shape: tuple[int, int]) -> str:
+        """Return what was made, for the user."""
+        truth = f" and {self.truth}" if self.truth is not None else ""
+        return f"{self.mosaic}{truth}: {shape[1]} x {shape[0]}, {pattern}, {pattern.ratio_ev:.2f} EV"
+
+
+def is_image(path: Path) -> bool:
+    """Return whether the name is that of an image rather than of a raw file."""
+    return path.suffix.lower() in READABLE_EXTENSIONS
+
+
+def from_image(
+    source: Path,
+    target: SimulatedFile,
+    pattern: ExposurePattern,
+    ratio_ev: float | None,
+    cfa: str,
+    sensor: Sensor,
+    percentile: float,
+    seed: int,
+) -> str:
+    """Write what `sensor` records of an HDR image (linear Rec. 709); return a line for the user."""
+    target.check([source])
+    pattern = pattern if ratio_ev is None else with_ratio(pattern, ratio_ev)
+    scene = read_hdr(source)
+    try:
+        scene = camera_scene(scene, percentile)
+    except ValueError as error:
+        raise UnreadableImage(f"{source}: {error}; choose another --percentile or scene") from error
+    mosaic = replace(simulate(scene, cfa, pattern, sensor, seed), capture=CAPTURE)
+    profile = None
+    if sensor.mode == "exposure":  # in gain mode each exposure has its own, which the tag has no room for
+        noise, span = sensor.noise_model(pattern), sensor.white_level - sensor.black_level
+        profile = np.array([[noise.gain.min() / span, (noise.read_noise.min() / span) ** 2]])
+    about: dict[str, object] = {
+        "pattern": str(pattern),
+        "cfa": cfa,
+        "seed": seed,
+        "percentile": percentile,
+        **vars(sensor),
+    }
+    target.write(mosaic, scene * np.float32(pattern.ratio), about, profile)
+    return target.line(pattern, mosaic.shape)
+
+
+def from_stack(
+    sources: Sequence[Path], target: SimulatedFile, pattern: ExposurePattern, exposures_ev: Sequence[float] | None
+) -> str:
+    """Write the SVE mosaic that raws of one static scene contain; return lines for the user."""
+    target.check(sources)
+    stack = read_stack(sources, exposures_ev)
+    pair = sve_pair(stack, pattern)
+    about: dict[str, object] = {"pattern": str(pair.pattern), "frames": " ".join(path.name for path in stack.paths)}
+    target.write(pair.mosaic, pair.truth, about, None)
+    return "\n".join([target.line(pair.pattern, pair.mosaic.shape), *stack.notes])

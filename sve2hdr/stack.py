@@ -1,0 +1,274 @@
+"""Raws of one static scene at several exposures: SVE mosaics with the camera's own noise, and the scene behind them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from .demosaic import demosaic
+from .errors import UnusableStack
+from .merge import merge_frames, merged_read_noise
+from .mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
+from .radiance import SATURATED
+from .rawfile import read_raw
+from .registration import PairMeasure, green_plane, measure_pair
+
+MAX_EXIF_ERROR_EV = 0.3  # shutters and apertures are nominal; more is another file or wrong tags
+MAX_STEP_ERROR_EV = 0.15  # between an exposure of the pattern and the frame that stands for it
+MIN_RANGE_EV = 0.2
+MAX_SHIFT_PX = 0.7  # sites
+MAX_CHANGED_SHARE = 0.1
+MAX_LEVEL_DIFFERENCE = 0.01  # of the span; black and white levels measured by the camera differ a little between shots
+
+Truth = Literal["native", "quad"]
+
+
+@dataclass(frozen=True, eq=False)
+class ExposureStack:
+    """Frames of one static scene, the most exposed first."""
+
+    paths: tuple[Path, ...]
+    frames: tuple[Mosaic, ...]
+    exposure_ev: tuple[float, ...]  # measured, relative to the first frame: 0, then falling
+    notes: tuple[str, ...] = ()  # what could not be checked, or may harm
+
+
+@dataclass(frozen=True, eq=False)
+class SvePair:
+    """One SVE mosaic with its true pattern, and the scene as camera RGB."""
+
+    mosaic: Mosaic
+    pattern: ExposurePattern  # the exposures as measured
+    truth: np.ndarray  # (H, W, 3) float32, camera RGB radiance, 1.0 = saturation of the most exposed sites
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+def read_stack(paths: Sequence[Path], exposures_ev: Sequence[float] | None = None) -> ExposureStack:
+    """Return raws of one static scene as a stack, its exposures measured on the pixels.
+
+    Stated exposures are `exposures_ev` (relative, any offset, one a file) or, if None, EXIF: time x ISO / f-number^2.
+    They are checked against, and replaced by, the ratios of neighbouring frames where both are well exposed.
+
+    Raises UnreadableRaw for a file, and UnusableStack for files that are no stack: fewer than two, different cameras,
+    sizes, colour filters or levels, one exposure only, no exposure data, exposures off by more than 0.3 EV, a camera
+    that moved by more than 0.7 sites, a scene that changed.
+    """
+    paths = [Path(path) for path in paths]
+    if len(paths) < 2:
+        raise UnusableStack(f"{len(paths)} raw file given; a stack needs two or more exposures of one scene")
+    if exposures_ev is not None and len(exposures_ev) != len(paths):
+        raise UnusableStack(f"--ev has {len(exposures_ev)} values for {len(paths)} files; give one a file, in order")
+    frames = [read_raw(path) for path in paths]
+    for path, frame in zip(paths, frames, strict=True):
+        _refuse_other_camera(path, frame, paths[0], frames[0])
+    nominal = np.array(_exif_ev(paths, frames) if exposures_ev is None else exposures_ev, np.float64)
+    greens = [green_plane(frame) for frame in frames]
+    order = np.argsort([-float(green.mean()) for green in greens], kind="stable")
+    paths, frames, greens = ([items[i] for i in order] for items in (paths, frames, greens))
+    measures = [_measured(*pair) for pair in zip(paths, paths[1:], greens, greens[1:], strict=False)]
+    steps = [measure.step_ev for measure in measures]
+    exposure_ev = np.concatenate([[0.0], -np.cumsum(steps)])
+    _refuse_wrong_exposures(paths, exposure_ev, nominal[order], "EXIF" if exposures_ev is None else "--ev")
+    order = np.argsort(-exposure_ev, kind="stable")  # frames of nearly one exposure may have come in wrong order
+    _refuse_movement(paths, measures)
+    paths, frames = ([items[i] for i in order] for items in (paths, frames))
+    exposure_ev = exposure_ev[order] - exposure_ev.max()
+    if exposure_ev[0] - exposure_ev[-1] < MIN_RANGE_EV:
+        raise UnusableStack(f"{paths[0]}: the {len(paths)} frames have one exposure; give frames of several")
+    notes = [f"{path}: too little texture to tell whether the camera moved" for path in _untold(paths, measures)]
+    if len({frame.capture.f_number for frame in frames}) > 1:
+        notes.append(f"{paths[0]}: apertures differ, so sharpness differs between the frames")
+    return ExposureStack(tuple(paths), tuple(frames), tuple(exposure_ev.tolist()), tuple(notes))
+
+
+def _refuse_other_camera(path: Path, frame: Mosaic, first_path: Path, first: Mosaic) -> None:
+    span = MAX_LEVEL_DIFFERENCE * (first.white_level - float(first.black_level.mean()))
+    if frame.cfa not in BAYER_ORDERS or any(2 % side for side in frame.black_level.shape):
+        raise UnusableStack(f"{path}: not an ordinary Bayer photo; stacks are made of those")
+    black, first_black = repeated(frame.black_level, (2, 2)), repeated(first.black_level, (2, 2))
+    differences = {
+        "camera": (frame.capture.make, frame.capture.model) != (first.capture.make, first.capture.model),
+        "size": frame.shape != first.shape,
+        "orientation of the colour filters": frame.cfa != first.cfa,
+        "black level": float(np.abs(black - first_black).max()) > span,
+        "white level": abs(frame.white_level - first.white_level) > span,
+    }
+    found = [name for name, differs in differences.items() if differs]
+    if found:
+        raise UnusableStack(f"{path}: another {found[0]} than {first_path.name}; give frames of one camera and scene")
+
+
+def _exif_ev(paths: Sequence[Path], frames: Sequence[Mosaic]) -> list[float]:
+    shots = [(f.capture.exposure_time_s, f.capture.iso, f.capture.f_number) for f in frames]
+    for which, name in ((1, "ISO"), (2, "aperture")):  # manual lenses tell no aperture: fine if none of the frames does
+        known = [shot[which] is not None for shot in shots]
+        if any(known) and not all(known):
+            raise UnusableStack(f"{paths[known.index(False)]}: no {name} in its tags; give all exposures with --ev")
+    for path, (seconds, _, _) in zip(paths, shots, strict=True):
+        if seconds is None:
+            raise UnusableStack(f"{path}: no exposure time in its tags; give all exposures with --ev")
+    return [math.log2((seconds or 1) * (iso or 1) / (f_number or 1) ** 2) for seconds, iso, f_number in shots]
+
+
+def _measured(brighter: Path, darker: Path, *greens: np.ndarray) -> PairMeasure:
+    measure = measure_pair(*greens)
+    if measure is None:
+        raise UnusableStack(f"{darker}: no part is well exposed both here and in {brighter.name}; add a frame between")
+    return measure
+
+
+def _refuse_wrong_exposures(paths: Sequence[Path], measured: np.ndarray, stated: np.ndarray, source: str) -> None:
+    error = stated - measured
+    error -= np.median(error)
+    worst = int(np.abs(error).argmax())
+    if abs(error[worst]) > MAX_EXIF_ERROR_EV:
+        raise UnusableStack(
+            f"{paths[worst]}: {source} and pixels disagree by {abs(error[worst]):.1f} EV on its exposure; "
+            f"leave the file out, or give the exposures with --ev"
+        )
+
+
+def _refuse_movement(paths: Sequence[Path], measures: Sequence[PairMeasure]) -> None:
+    steps = np.array([measure.shift_px or (0.0, 0.0) for measure in measures])
+    positions = np.concatenate([[[0.0, 0.0]], np.cumsum(steps, axis=0)])
+    positions -= np.median(positions, axis=0)
+    worst = int(np.hypot(*positions.T).argmax())
+    down, right = positions[worst]
+    if math.hypot(down, right) > MAX_SHIFT_PX:
+        raise UnusableStack(
+            f"{paths[worst]}: the camera moved, by {down:+.1f} px down and {right:+.1f} px right; "
+            f"leave the file out, or align the frames first"
+        )
+    for path, measure in zip(paths[1:], measures, strict=True):
+        if measure.turned or measure.changed_share > MAX_CHANGED_SHARE:
+            what = "the camera turned or the scene moved" if measure.turned else "the scene or its light changed"
+            raise UnusableStack(f"{path}: {what} between this and the next brighter frame; leave one of them out")
+
+
+def _untold(paths: Sequence[Path], measures: Sequence[PairMeasure]) -> list[Path]:
+    return [path for path, measure in zip(paths[1:], measures, strict=True) if measure.shift_px is None]
+
+
+# Sampling -------------------------------------------------------------------------------------------------------------
+
+
+def sve_pair(
+    stack: ExposureStack, pattern: ExposurePattern, most_exposed: int | None = None, truth: Truth = "native"
+) -> SvePair:
+    """Return one SVE mosaic sampled from a stack, and the scene behind it, merged from all its frames.
+
+    truth="native": the mosaic has the sensor's resolution, and the truth is the merge, demosaiced (`demosaic`). The
+    noise is the camera's own, but where detail is finer than the colour filters resolve, truth has demosaicing errors;
+    a network learns them, and scores there mean little. truth="quad": every Bayer cell (its red, its blue and the first
+    of its greens) becomes one pixel, and the mosaic is sampled from those: half the size, the truth free of
+    demosaicing, the noise still that of single sites; the picture is a little sharper, and more aliased, than a sensor
+    of that size would see it. On scenes sharp to the pixel, merged from seven noisy frames, native truth was 32 to 42
+    dB PSNR-mu from the scene, quad truth 43 to 52.
+
+    Truth has the noise of the merge, of which that of the mosaic's own frames is a part: the more frames, and brighter
+    ones than the pattern takes, the less. Where even the darkest frame saturates, truth is its saturation level.
+
+    `most_exposed` is the frame, by index, whose exposure the pattern's most exposed sites have; None takes the
+    brightest that leaves at most 0.1 % of the darkest frame's sites saturated, or else the darkest possible. Raises
+    UnusableStack where no frame lies within 0.15 EV of an exposure of the pattern.
+    """
+    index = frames_of_pattern(stack, pattern, most_exposed)
+    merged = merge_stack(stack, int(index.min()))
+    if truth == "quad":
+        halved = replace(stack, frames=tuple(_halved(frame) for frame in stack.frames))
+        mosaic, obtained = sample_sve(halved, pattern, most_exposed=int(index.min()))
+        return SvePair(mosaic, obtained, superpixels(merged, stack.frames[0].cfa))
+    mosaic, obtained = sample_sve(stack, pattern, most_exposed=int(index.min()))
+    floor = 3 * merged_read_noise(stack.frames, stack.exposure_ev, int(index.min()))
+    return SvePair(mosaic, obtained, demosaic(merged, mosaic.cfa, linear_below=floor))
+
+
+def sample_sve(
+    stack: ExposureStack, pattern: ExposurePattern, most_exposed: int | None = None
+) -> tuple[Mosaic, ExposurePattern]:
+    """Return the mosaic whose sites come, count by count, from the frames of their exposures, and the true pattern.
+
+    Levels follow the sites: where the frames' black levels differ, so does the black level from site to site; the white
+    level is the lowest. `most_exposed` and refusals as in `sve_pair`.
+    """
+    index = frames_of_pattern(stack, pattern, most_exposed)
+    frames, first = stack.frames, stack.frames[int(index.min())]
+    counts = np.empty_like(first.counts)
+    for (y, x), which in np.ndenumerate(index):
+        sites = slice(y, None, index.shape[0]), slice(x, None, index.shape[1])
+        counts[sites] = frames[which].counts[sites]
+    used = [frames[which] for which in np.unique(index)]
+    black = first.black_level
+    if any(not np.array_equal(frame.black_level, black) for frame in used):
+        period = math.lcm(index.shape[0], 2), math.lcm(index.shape[1], 2)
+        levels = np.stack([repeated(frame.black_level, period) for frame in frames])
+        black = np.take_along_axis(levels, repeated(index, period)[None], axis=0)[0]
+    exposure = np.exp2(np.array(stack.exposure_ev)[index])
+    obtained = ExposurePattern((exposure / exposure.max()).astype(np.float32))
+    white = min(frame.white_level for frame in used)
+    return replace(first, counts=counts, black_level=black, white_level=white), obtained
+
+
+def frames_of_pattern(stack: ExposureStack, pattern: ExposurePattern, most_exposed: int | None = None) -> np.ndarray:
+    """Return which frame stands for each site of the pattern's period, (P, Q) indices, chosen as `sve_pair` says."""
+    ev, wanted = np.array(stack.exposure_ev), np.log2(pattern.exposure.astype(np.float64))
+    candidates = range(len(ev)) if most_exposed is None else [most_exposed]
+    possible: list[np.ndarray] = []
+    for base in candidates:
+        distance = np.abs(ev - (ev[base] + wanted)[..., None])
+        index = distance.argmin(axis=-1)
+        index[wanted == 0] = base
+        if distance.min(axis=-1).max() <= MAX_STEP_ERROR_EV:
+            possible.append(index)
+    if not possible:
+        have = ", ".join(f"{e:+.2f}" for e in ev)
+        want = ", ".join(f"{e:+.2f}" for e in -np.unique(-wanted))
+        raise UnusableStack(
+            f"{stack.paths[0]}: the pattern needs exposures of {want} EV, the stack has {have}; take a ratio it has"
+        )
+    good = (index for index in possible if _clipped_share(stack.frames[index.max()]) <= 1e-3)
+    return next(good, possible[-1])
+
+
+def _clipped_share(frame: Mosaic) -> float:
+    black = float(frame.black_level.mean())
+    return float((frame.counts >= black + SATURATED * (frame.white_level - black)).mean())
+
+
+def merge_stack(stack: ExposureStack, most_exposed: int = 0) -> np.ndarray:
+    """Return the scene as a mosaic of radiance, (H, W) float32, 1.0 = saturation of frame `most_exposed`.
+
+    The noise-weighted mean of all frames that are not saturated; see `merge_frames`.
+    """
+    return merge_frames(stack.frames, stack.exposure_ev, most_exposed)
+
+
+# Bayer cells as pixels ------------------------------------------------------------------------------------------------
+
+
+def _first_sites(cfa: str) -> dict[str, tuple[int, int]]:
+    letters = cfa_period(cfa)
+    return {colour: tuple(int(n) for n in np.argwhere(letters == colour)[0]) for colour in "RGB"}  # type: ignore[misc]
+
+
+def superpixels(plane: np.ndarray, cfa: str) -> np.ndarray:
+    """Return red, first green and blue of every Bayer cell, (H // 2, W // 2, 3)."""
+    even = plane[: plane.shape[0] // 2 * 2, : plane.shape[1] // 2 * 2]
+    return np.stack([even[y::2, x::2] for y, x in _first_sites(cfa).values()], axis=-1)
+
+
+def _halved(frame: Mosaic) -> Mosaic:
+    """Return the mosaic, of the same CFA, that a sensor would see whose pixels were this frame's Bayer cells."""
+    cells = superpixels(frame.counts, frame.cfa)
+    sites, letters, black = _first_sites(frame.cfa), cfa_period(frame.cfa), repeated(frame.black_level, (2, 2))
+    colour = np.array([["RGB".index(letter) for letter in row] for row in letters])
+    counts = np.take_along_axis(cells, repeated(colour, cells.shape[:2])[..., None], axis=2)[..., 0]
+    levels = np.array([[black[sites[letter]] for letter in row] for row in letters], np.float32)
+    return replace(frame, counts=counts, black_level=levels)

@@ -1,0 +1,112 @@
+"""The tags of TIFF-based raw files, read without trust: what is damaged or too large is left out, nothing raises."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+Value = tuple[float, ...] | str | bytes
+Ifd = dict[int, Value]
+
+SUB_IFDS, EXIF_IFD = 330, 34665
+ROOT, SUB, EXIF = "root", "sub", "exif"  # an IFD of the file's chain, one below another IFD, the EXIF one
+
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")  # TIFF, RW2, ORF
+HEADER_SEARCH_BYTES = 1 << 18  # RAF, CR3 and CRW hold a TIFF block near their start, or none
+MAX_IFDS, MAX_ENTRIES, MAX_VALUE_BYTES = 64, 4096, 1 << 20
+
+FORMATS = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"}
+
+
+def read_ifds(path: Path) -> list[tuple[str, Ifd]]:
+    """Return every IFD of a TIFF-based file with its kind ("root", "sub" or "exif"), in the order of the file.
+
+    Rationals come as floats, text without its closing NUL. A file that is no TIFF gives the IFDs of the TIFF blocks
+    near its start (the EXIF of RAF and CR3), or an empty list. The structure is that of TIFF 6.0.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            found: list[tuple[str, Ifd]] = []
+            for base in _headers(data):
+                found += _walk(data, base)
+            return found
+    except (OSError, ValueError):  # ValueError: an empty file cannot be mapped
+        return []
+
+
+def numbers(ifd: Ifd, tag: int) -> tuple[float, ...]:
+    """Return a tag's numbers; an empty tuple when it is missing or no number."""
+    value = ifd.get(tag, ())
+    return value if isinstance(value, tuple) else ()
+
+
+def number(ifd: Ifd, tag: int) -> float | None:
+    """Return a tag's first number, or None."""
+    return next(iter(numbers(ifd, tag)), None)
+
+
+def text(ifd: Ifd, tag: int) -> str:
+    """Return a tag's text without surrounding space, or an empty string."""
+    value = ifd.get(tag, "")
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _headers(data: mmap.mmap) -> Iterator[int]:
+    if data[:4] in TIFF_STARTS:
+        yield 0
+        return
+    head = data[:HEADER_SEARCH_BYTES]
+    for start in (b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08"):
+        at = head.find(start)
+        while at >= 0:
+            yield at
+            at = head.find(start, at + 8)
+
+
+def _walk(data: mmap.mmap, base: int) -> Iterator[tuple[str, Ifd]]:
+    order = "<" if data[base : base + 2] == b"II" else ">"
+    pending = [(ROOT, _long(data, base + 4, order))]
+    seen: set[int] = set()
+    while pending and len(seen) < MAX_IFDS:
+        kind, offset = pending.pop(0)
+        if offset in seen or not 8 <= offset < len(data) - base:
+            continue
+        seen.add(offset)
+        ifd, following = _read_ifd(data, base, offset, order)
+        yield kind, ifd
+        pending += [(SUB, int(o)) for o in numbers(ifd, SUB_IFDS)]
+        pending += [(EXIF, int(o)) for o in numbers(ifd, EXIF_IFD)]
+        pending.append((kind, following))
+
+
+def _read_ifd(data: mmap.mmap, base: int, offset: int, order: str) -> tuple[Ifd, int]:
+    at = base + offset
+    entries = struct.unpack(order + "H", data[at : at + 2])[0] if at + 2 <= len(data) else 0
+    ifd: Ifd = {}
+    for entry in range(at + 2, at + 2 + 12 * min(entries, MAX_ENTRIES), 12):
+        if entry + 12 > len(data):
+            return ifd, 0
+        tag, kind, count = struct.unpack(order + "HHI", data[entry : entry + 8])
+        size = struct.calcsize("=" + FORMATS[kind]) * count if kind in FORMATS else 0
+        where = entry + 8 if size <= 4 else base + _long(data, entry + 8, order)
+        if 0 < size <= MAX_VALUE_BYTES and where + size <= len(data):
+            ifd.setdefault(tag, _value(data[where : where + size], kind, count, order))
+    return ifd, _long(data, at + 2 + 12 * entries, order)
+
+
+def _value(stored: bytes, kind: int, count: int, order: str) -> Value:
+    if kind == 7:
+        return stored
+    if kind == 2:
+        return stored.split(b"\0")[0].decode("utf-8", "replace")
+    values = struct.unpack(f"{order}{count * len(FORMATS[kind])}{FORMATS[kind][0]}", stored)
+    if kind in (5, 10):
+        return tuple(n / d if d else 0.0 for n, d in zip(values[::2], values[1::2], strict=True))
+    return values
+
+
+def _long(data: mmap.mmap, at: int, order: str) -> int:
+    stored = data[at : at + 4]
+    return int(struct.unpack(order + "I", stored)[0]) if len(stored) == 4 else 0

@@ -1,0 +1,210 @@
+"""The training loop, plain, top to bottom."""
+
+from __future__ import annotations
+
+import json
+import math
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .checkpoint import Run
+from .dataset import Scenes, SimulationRanges, batches
+from .errors import Sve2HdrError, UnwritableOutput
+from .network import NetworkConfig, SveNet, compress, expand
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train. Only the options that checkpoint.RESUMABLE names may change when a run is resumed."""
+
+    steps: int = 60_000
+    patch_px: int = 96  # a multiple of the network's alignment
+    batch: int = 8
+    learning_rate: float = 8e-4
+    warmup_steps: int = 500
+    decay_share: float = 0.3  # of `steps`, at the end: the rate falls to 0 as a cosine; before, it is constant
+    clip_norm: float = 0.03  # of the gradient: about three times its usual norm
+    ema: float = 0.999  # of the weights that are saved
+    angle_weight: float = 0.1  # of the paper's colour-angle term
+    border_px: int = 4  # not judged: the patch's edge, of which the network cannot see enough
+    seed: int = 1
+    log_every: int = 200
+    checkpoint_every: int = 1000
+    ranges: SimulationRanges = field(default_factory=SimulationRanges)
+
+
+def learning_rate(options: TrainingOptions, step: int) -> float:
+    """Return the rate of a step: warm-up, constant, cosine to 0 (so that a run can be prolonged from its plateau)."""
+    warm = min(1.0, (step + 1) / max(1, options.warmup_steps))
+    into_decay = (step - options.steps * (1 - options.decay_share)) / max(1.0, options.steps * options.decay_share)
+    return options.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, into_decay))))
+
+
+def loss_of(predicted: Tensor, truth: Tensor, angle_weight: float) -> Tensor:
+    """Return L1 in the mu-law domain plus `angle_weight` x mean(1 - cos of the angle between the RGB vectors).
+
+    predicted: (N, 3, H, W), compressed; truth: (N, 3, H, W), radiance. Xu et al. 2021 take both terms on radiance;
+    there a lamp outweighs a room.
+    """
+    distance = (predicted - compress(truth)).abs().mean()
+    cosine = F.cosine_similarity(expand(predicted) + 1e-4, truth + 1e-4, dim=1)
+    return distance + angle_weight * (1 - cosine).mean()
+
+
+def ahead(batches_: Iterator[tuple[Tensor, Tensor]], depth: int = 3) -> Generator[tuple[Tensor, Tensor]]:
+    """Yield the same batches, made by a thread a few steps ahead."""
+    ready: queue.Queue[tuple[Tensor, Tensor] | BaseException] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def fill() -> None:
+        try:
+            while not stop.is_set():
+                item = next(batches_)
+                while not stop.is_set():
+                    try:
+                        ready.put(item, timeout=0.2)
+                        break
+                    except queue.Full:
+                        continue
+        except BaseException as error:  # raised again where the batch is asked for
+            ready.put(error)
+
+    thread = threading.Thread(target=fill, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join(timeout=10)
+
+
+def train(
+    scenes_folder: Path,
+    run_folder: Path,
+    config: NetworkConfig,
+    options: TrainingOptions,
+    device: torch.device,
+    report: Callable[[dict[str, float]], None] = lambda record: None,
+) -> Path:
+    """Train until `options.steps` and return the weights file; go on from run_folder's checkpoint if it has one.
+
+    Writes into run_folder: checkpoint.pt, log.jsonl (a line per `log_every` steps) and weights.safetensors (the
+    moving average). Each step's batch depends on seed and step only, so a run that was interrupted at any moment and
+    started again ends with the same weights as an uninterrupted one on the same machine. Ctrl-C and SIGTERM end it
+    after the step at hand, with a checkpoint.
+
+    Raises Sve2HdrError when stopped so, or when the loss is no number; UnreadableWeights for shards or a checkpoint
+    that cannot be used, or are of other options; UnwritableOutput; ValueError for a patch the network cannot take.
+    """
+    scenes = Scenes(scenes_folder, device)
+    run = _begun(run_folder, config, options, device)
+    network, optimizer, average = run.network, run.optimizer, run.average
+    started, total, since = time.monotonic() - run.seconds, torch.zeros((), device=device), run.step
+    source = ahead(
+        batches(scenes, config, options.ranges, options.patch_px, options.batch, options.seed, first_step=run.step)
+    )
+    inner = slice(options.border_px, options.patch_px - options.border_px)
+    last = run.step >= options.steps
+    with closing(source), run.log.open("a") as log, _stop_signals() as stop:
+        while not last:
+            planes, truth = next(source)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(options, run.step)
+            predicted = network.compressed(planes.contiguous(memory_format=torch.channels_last))
+            loss = loss_of(predicted[..., inner, inner], truth[..., inner, inner], options.angle_weight)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
+            optimizer.step()
+            run.step += 1
+            decay = min(options.ema, (1 + run.step) / (10 + run.step))
+            with torch.no_grad():
+                for name, tensor in network.state_dict().items():
+                    average[name].lerp_(tensor, 1 - decay)
+            total += loss.detach()
+            run.seconds = time.monotonic() - started
+
+            last = run.step == options.steps or stop.is_set()
+            to_log, to_save = (last or run.step % every == 0 for every in (options.log_every, options.checkpoint_every))
+            if (to_log or to_save) and not math.isfinite(float(total)):
+                raise Sve2HdrError(
+                    f"{run_folder}: the loss is {float(total)} at step {run.step}; lower the learning rate"
+                )
+            if to_log:
+                record = {
+                    "step": run.step,
+                    "loss": float(total) / (run.step - since),
+                    "learning_rate": learning_rate(options, run.step - 1),
+                    "megapixels": run.step * options.batch * options.patch_px**2 / 1e6,
+                    "seconds": run.seconds,
+                }
+                log.write(json.dumps(record) + "\n")
+                log.flush()
+                report(record)
+                total.zero_()
+                since = run.step
+            if to_save:
+                run.save()
+    if run.step < options.steps:
+        raise Sve2HdrError(
+            f"{run_folder}: stopped after step {run.step} of {options.steps}; run the same command again to go on"
+        )
+    return run.weights
+
+
+def _begun(folder: Path, config: NetworkConfig, options: TrainingOptions, device: torch.device) -> Run:
+    """Return a run at its first step, or where its checkpoint left it."""
+    torch.manual_seed(options.seed)
+    network: SveNet = SveNet(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
+    if any(options.patch_px % n for n in network.alignment):
+        raise ValueError(f"patch_px must be a multiple of {network.alignment}, not {options.patch_px}")
+    optimizer = torch.optim.Adam(network.parameters(), lr=options.learning_rate, betas=(0.9, 0.99))
+    average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    run = Run(folder, asdict(options), network, optimizer, average)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnwritableOutput(f"{folder}: no folder can be made here ({error.strerror}); choose another") from error
+    if run.checkpoint.exists():
+        run.resume(device)
+    run.trim_log()
+    return run
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Yield an event that the first Ctrl-C or SIGTERM sets; a second one has its usual effect."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+        yield stop
+        return
+    usual = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    def handle(_number: int, _frame: object) -> None:
+        stop.set()
+        restore()
+
+    for number in usual:
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        restore()

@@ -1,0 +1,43 @@
+"""What several test files share: a simulated Dual ISO raw, its scene, and the folder of the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Return the folder with pyproject.toml."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def example_raw(repository: Path) -> Path:
+    """Return the Dual ISO raw in examples/."""
+    return repository / "examples" / "example.dng"
+
+
+@pytest.fixture(scope="session")
+def scene_exr(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an HDR image, 160 x 128, with smooth, sharp, dark, bright and coloured parts."""
+    from sve2hdr.color import COLOR_SPACES
+    from sve2hdr.hdrfile import WriteOptions, write_hdr
+    from sve2hdr.mosaic import Capture
+
+    y, x = np.mgrid[:128, :160].astype(np.float32)
+    light = np.exp2(6 * x / 160 - 6 + np.sin(y / 9)) * (1 + 0.4 * np.sign(np.sin((x + 2 * y) / 7)))
+    tint = np.stack([1 + 0.4 * np.sin(y / 23), np.ones_like(x), 1 + 0.4 * np.cos(x / 31)], axis=2)
+    path = tmp_path_factory.mktemp("scene") / "scene.exr"
+    write_hdr(
+        path,
+        np.float32(light[..., None] * tint),
+        color_space=COLOR_SPACES["rec709"],
+        capture=Capture(),
+        options=WriteOptions(half=False),
+    )
+    return path

@@ -1,0 +1,455 @@
+"""The commands as a user runs them: what they write, print and exit with."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import OpenEXR
+import pytest
+import tifffile
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from sve2hdr import Sve2HdrError, cli, convert, hdrfile, options
+from sve2hdr.hdrfile import read_hdr
+from sve2hdr.rawfile import read_raw
+
+COMMANDS = ("convert", "dataset", "detect", "evaluate", "simulate", "train")
+PATTERN = "rows:0.125,0.125,1,1"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.main, [str(a) for a in arguments])
+
+
+def done(*arguments: object) -> Result:
+    """Run a command that must succeed."""
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def refused(*arguments: object, code: int = 1) -> str:
+    """Run a command that must fail with one line, and return the line."""
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    if code == 1:
+        assert len(lines) == 1, result.stderr
+        assert lines[0].startswith("sve2hdr: ")
+    return lines[-1]
+
+
+@pytest.fixture(scope="module")
+def made(scene_exr: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with raw.dng, a Dual ISO frame, truth.exr beside it, and plain.dng, which has one exposure."""
+    folder = tmp_path_factory.mktemp("made")
+    done("simulate", scene_exr, "-o", folder / "raw.dng", "--mode", "gain", "--truth", folder / "truth.exr")
+    done("simulate", scene_exr, "-o", folder / "plain.dng", "--pattern", "rows:1,1")
+    return folder
+
+
+@pytest.fixture
+def work(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty folder, the current one, in which only the outputs of a command lie."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+# What is written ------------------------------------------------------------------------------------------------------
+
+
+def test_simulated_raw_converts_to_its_truth(made: Path, work: Path) -> None:
+    result = done("convert", made / "raw.dng", "-o", "out.exr", "--color-space", "camera", "--float")
+    assert "160 x 128" in result.stdout
+    assert re.search(r"rows:\S+, (2\.9|3\.0)\d EV", result.stdout)
+    image, truth = read_hdr(work / "out.exr"), read_hdr(made / "truth.exr")
+    held = truth.max(axis=2) < 7.5  # of 8: not clipped in all exposures
+    error = np.median(np.abs(image - truth)[held] / (truth[held] + 0.02))
+    assert error < 0.1
+    assert image.max() > 2  # what only the less exposed sites hold
+
+
+def test_every_format_is_what_its_name_says(made: Path, work: Path) -> None:
+    for output in ("out.exr", "out.hdr", "out.tif"):
+        done("convert", made / "raw.dng", "-o", output)
+    assert (work / "out.exr").read_bytes()[:4] == b"\x76\x2f\x31\x01"
+    assert (work / "out.hdr").read_bytes().startswith(b"#?RADIANCE\n")
+    assert tifffile.imread(work / "out.tif").dtype == np.float32
+    header = OpenEXR.File("out.exr").header()
+    assert header["sve2hdr:pattern"].startswith("rows:")
+    assert header["sve2hdr:model"] == "standard"
+    assert header["cameraModel"] == "simulated SVE sensor"
+    exr, tif = read_hdr(work / "out.exr"), read_hdr(work / "out.tif")
+    np.testing.assert_allclose(exr, tif, rtol=2**-11, atol=1e-6)  # half against float
+    np.testing.assert_allclose(read_hdr(work / "out.hdr"), np.maximum(tif, 0), atol=tif.max() / 200)
+
+
+def test_preview_auto_lies_beside_the_output_and_is_upright_8_bit(made: Path, work: Path) -> None:
+    result = done("convert", made / "raw.dng", "-o", "out.v2.exr", "--preview", "auto")
+    assert "out.v2.preview.jpg" in result.stdout
+    assert names(work) == {"out.v2.exr", "out.v2.preview.jpg"}
+    with Image.open("out.v2.preview.jpg") as picture:
+        assert (picture.format, picture.size, picture.mode) == ("JPEG", (160, 128), "RGB")
+    done("convert", made / "raw.dng", "-o", "out.exr", "--preview", "named.png")
+    with Image.open("named.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_exposure_is_an_exact_factor(made: Path, work: Path) -> None:
+    done("convert", made / "raw.dng", "-o", "zero.tif")
+    done("convert", made / "raw.dng", "-o", "down.tif", "--exposure", "-3")
+    np.testing.assert_array_equal(tifffile.imread("down.tif"), tifffile.imread("zero.tif") / np.float32(8))
+
+
+def test_color_spaces_are_named_and_differ(made: Path, work: Path) -> None:
+    images, chromaticities = {}, {}
+    for space in ("camera", "rec709", "acescg"):
+        done("convert", made / "raw.dng", "-o", f"{space}.exr", "--color-space", space, "--float")
+        images[space] = read_hdr(work / f"{space}.exr")
+        chromaticities[space] = OpenEXR.File(f"{space}.exr").header().get("chromaticities")
+    assert chromaticities["camera"] is None
+    assert chromaticities["rec709"] == pytest.approx((0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329), abs=1e-4)
+    assert len({image.tobytes() for image in images.values()}) == len(images)
+
+
+def test_tiles_and_overrides_that_say_the_truth_change_nothing(made: Path, work: Path) -> None:
+    done("convert", made / "raw.dng", "-o", "plain.tif", "--pattern", PATTERN)
+    levels = ("--black", 1024, "--white", 16128, "--ev", 3)
+    done("convert", made / "raw.dng", "-o", "told.tif", "--pattern", "rows:1,1,4,4", *levels)
+    done("convert", made / "raw.dng", "-o", "tiled.tif", "--pattern", PATTERN, "--tile", 48)
+    np.testing.assert_array_equal(tifffile.imread("told.tif"), tifffile.imread("plain.tif"))
+    np.testing.assert_allclose(tifffile.imread("tiled.tif"), tifffile.imread("plain.tif"), rtol=1e-5, atol=1e-5)
+    done("convert", made / "raw.dng", "-o", "other.tif", "--ev", 2.5)
+    assert np.abs(tifffile.imread("other.tif") - tifffile.imread("plain.tif")).max() > 0.05
+
+
+def test_overwrite(made: Path, work: Path) -> None:
+    Path("out.exr").write_text("mine")
+    assert "--overwrite" in refused("convert", made / "raw.dng", "-o", "out.exr")
+    assert Path("out.exr").read_text() == "mine"
+    done("convert", made / "raw.dng", "-o", "out.exr", "--overwrite")
+    assert read_hdr(work / "out.exr").shape == (128, 160, 3)
+
+
+def test_the_raw_itself_is_never_replaced(scene_exr: Path, made: Path, work: Path) -> None:
+    raw = work / "raw.tif"  # a DNG by any name
+    raw.write_bytes((made / "raw.dng").read_bytes())
+    assert "the raw file itself" in refused("convert", raw, "-o", "raw.tif", "--overwrite")
+    scene = work / "scene.exr"
+    scene.write_bytes(scene_exr.read_bytes())
+    assert "the source itself" in refused("simulate", scene, "-o", "a.dng", "--truth", "scene.exr", "--overwrite")
+    assert raw.read_bytes() == (made / "raw.dng").read_bytes()
+    assert names(work) == {"raw.tif", "scene.exr"}
+
+
+# What is found --------------------------------------------------------------------------------------------------------
+
+
+def test_detect_prints_and_exits_with_what_it_found(made: Path) -> None:
+    line = done("detect", made / "raw.dng").stdout
+    assert line.startswith(f"{made / 'raw.dng'}: rows:")
+    assert "confidence" in line
+    assert "RGGB" in done("detect", "--verbose", made / "raw.dng").stdout
+    assert "no exposure pattern" in refused("detect", made / "plain.dng")
+
+
+def test_detect_json_has_a_line_for_each_file_and_goes_on_past_bad_ones(made: Path, work: Path) -> None:
+    (work / "text.cr2").write_text("no raw file" * 100)
+    result = run("detect", "--json", made / "raw.dng", "text.cr2", "missing.nef", made / "plain.dng")
+    assert result.exit_code == 1
+    assert result.stderr == ""
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [record["sve"] for record in records] == [True, False, False, False]
+    for record in records:
+        assert {"file", "sve", "exposure", "ratio_ev", "confidence", "cfa", "reason"} <= set(record)
+    assert records[0]["ratio_ev"] == pytest.approx(3, abs=0.05)
+    np.testing.assert_allclose(np.ravel(records[0]["exposure"]), [1 / 8, 1 / 8, 1, 1], rtol=0.04)
+    assert records[0]["cfa"] == "RGGB"
+    assert records[1]["file"] == "text.cr2"
+    assert "no such file" in records[2]["reason"]
+
+
+def test_detect_tells_levels_and_ratio_given_to_it(made: Path) -> None:
+    given = json.loads(done("detect", "--json", "--pattern", "columns:1,1,1/4,1/4", made / "plain.dng").stdout)
+    assert given["exposure"] == [[1, 1, 0.25, 0.25]]
+    assert given["ratio_ev"] == 2
+    assert json.loads(done("detect", "--json", "--ev", 2, made / "raw.dng").stdout)["ratio_ev"] == 2
+    assert "white level" in refused("detect", "--black", 20000, made / "raw.dng")
+
+
+@pytest.mark.parametrize("pattern", ["rows:1/8,1/8,1,1", "rows:1,1/4,1/4,1", "columns:1,1,1/8,1/8"])
+def test_simulate_writes_what_detect_finds(scene_exr: Path, work: Path, pattern: str) -> None:
+    done("simulate", scene_exr, "-o", "raw.dng", "--pattern", pattern, "--cfa", "GBRG", "--bits", 12, "--compress")
+    mosaic = read_raw(work / "raw.dng")
+    assert (mosaic.cfa, mosaic.white_level, mosaic.black_level.max()) == ("GBRG", 4032, 256)
+    found = json.loads(done("detect", "--json", "raw.dng").stdout)
+    np.testing.assert_allclose(found["exposure"], options.parse_pattern(pattern).exposure, rtol=0.05)
+
+
+def test_simulate_is_told_by_its_seed(scene_exr: Path, work: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        done("simulate", scene_exr, "-o", f"{name}.dng", "--seed", seed)
+    a, b, c = (read_raw(work / f"{name}.dng").counts for name in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).mean() > 0.5
+
+
+def test_simulate_takes_a_stack_of_raws(scene_exr: Path, work: Path) -> None:
+    for number, percentile in enumerate((99.9, 90)):
+        frame = ("--pattern", "rows:1,1", "--percentile", percentile, "--seed", number)
+        done("simulate", scene_exr, "-o", f"{number}.dng", *frame)
+    levels = [np.median(read_raw(work / f"{n}.dng").counts.astype(float) - 1024) for n in (0, 1)]
+    step = float(np.log2(levels[1] / levels[0]))
+    stack = ("0.dng", "1.dng", "--ev", f"0,{step:.3f}", "--pattern", f"rows:1,1,{2**step:.4f},{2**step:.4f}")
+    assert "EV" in done("simulate", *stack, "-o", "sve.dng", "--truth", "truth.exr").stdout
+    assert read_hdr(work / "truth.exr").shape == (128, 160, 3)
+    refused("simulate", *stack, "-o", "no.dng", "--cfa", "BGGR", code=2)  # the stack's own, not to be chosen
+
+
+def test_dataset_train_evaluate_convert(scene_exr: Path, made: Path, work: Path) -> None:
+    (work / "scenes").mkdir()
+    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+    (work / "scenes" / "broken.exr").write_bytes(b"no image")
+    packed = done("dataset", "scenes", "-o", "shards", "--synthetic", 1)
+    assert "2 scenes" in packed.stdout
+    assert "broken.exr" in packed.stderr
+    assert "holds shards already" in refused("dataset", "scenes", "-o", "shards")
+    done("train", "shards", "-o", "mine", "--steps", 1, "--batch", 1, "--patch", 32, "--device", "cpu")
+    assert {"weights.safetensors", "log.jsonl", "curve.png"} <= names(work / "mine")
+    (work / "scenes" / "broken.exr").unlink()
+    table = done("evaluate", "scenes", "--model", "mine/weights.safetensors")
+    assert [line.split()[:2] for line in table.stdout.splitlines()[-2:]] == [["mean", "exposure"], ["mean", "gain"]]
+    done("convert", made / "raw.dng", "-o", "mine.exr", "--model", "mine/weights.safetensors")
+
+
+# What is refused ------------------------------------------------------------------------------------------------------
+
+
+def test_files_that_are_no_sve_raw_are_refused_in_a_line_that_names_them(made: Path, work: Path) -> None:
+    (work / "text.cr2").write_text("no raw file" * 100)
+    (work / "empty.dng").touch()
+    whole = (made / "raw.dng").read_bytes()
+    (work / "cut.dng").write_bytes(whole[: len(whole) // 2])
+    before = names(work)
+    for raw in ("text.cr2", "empty.dng", "cut.dng", "missing.cr2", made / "plain.dng", "."):
+        result = run("convert", raw, "-o", "out.exr", "--preview", "auto")
+        assert result.exit_code == (2 if raw == "." else 1)
+        assert str(raw) in result.stderr
+    assert "truncated" in refused("convert", "cut.dng", "-o", "out.exr")
+    assert "--pattern" in refused("convert", made / "plain.dng", "-o", "out.exr")
+    assert names(work) == before
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(
+    made: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "read_raw", lambda path: pytest.fail("read before the outputs were looked at"))
+    assert "no/out.exr" in refused("convert", made / "raw.dng", "-o", "no/out.exr")
+    assert ".exr" in refused("convert", made / "raw.dng", "-o", "out.png")
+    assert ".jpg" in refused("convert", made / "raw.dng", "-o", "out.exr", "--preview", "preview.tif")
+    assert "no folder" in refused("convert", made / "raw.dng", "-o", "out.exr", "--preview", "no/preview.jpg")
+    assert ".dng" in refused("simulate", made / "truth.exr", "-o", "raw.exr")
+    assert "no folder" in refused("simulate", made / "truth.exr", "-o", "raw.dng", "--truth", "no/truth.exr")
+    assert names(work) == set()
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_read_only_folder_is_refused(made: Path, work: Path) -> None:
+    (work / "locked").mkdir(mode=0o500)
+    assert "not writable" in refused("convert", made / "raw.dng", "-o", "locked/out.exr")
+
+
+def test_weights_that_are_not_ours_are_refused(made: Path, work: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    (work / "text.safetensors").write_text("no weights")
+    save_file({"a": torch.zeros(2)}, "foreign.safetensors")
+    for model, word in (("text.safetensors", "cannot be read"), ("foreign.safetensors", "not weights of sve2hdr"),
+                        ("nix", "standard"), (made / "raw.dng", "cannot be read")):  # fmt: skip
+        line = refused("convert", made / "raw.dng", "-o", "out.exr", "--model", model)
+        assert str(model) in line
+        assert word in line
+    assert "out.exr" not in names(work)
+
+
+def test_weights_that_diverged_are_refused(made: Path, work: Path) -> None:
+    from sve2hdr.weights import load_weights, save_weights, weights_path
+
+    network = load_weights(weights_path("standard"))
+    state = {name: tensor * float("nan") for name, tensor in network.state_dict().items()}
+    save_weights(work / "nan.safetensors", network.config, state, {})
+    with np.errstate(invalid="ignore"):
+        assert "not finite" in refused("convert", made / "raw.dng", "-o", "out.exr", "--model", "nan.safetensors")
+    assert names(work) == {"nan.safetensors"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nothing"],
+        ["convert"],
+        ["convert", "raw.dng"],
+        ["convert", "raw.dng", "-o", "a.exr", "--color-space", "srgb"],
+        ["convert", "raw.dng", "-o", "a.exr", "--pattern", "zigzag:1,2"],
+        ["convert", "raw.dng", "-o", "a.exr", "--pattern", "rows:1,0"],
+        ["convert", "raw.dng", "-o", "a.exr", "--pattern", "rows:1,1"],
+        ["convert", "raw.dng", "-o", "a.exr", "--ev", "0"],
+        ["convert", "raw.dng", "-o", "a.exr", "--ev", "nan"],
+        ["convert", "raw.dng", "-o", "a.exr", "--exposure", "inf"],
+        ["convert", "raw.dng", "-o", "a.exr", "--tile", "0"],
+        ["detect"],
+        ["detect", "--black", "-1", "raw.dng"],
+        ["simulate", "a.exr", "-o", "a.dng", "--ev", "none"],
+        ["simulate", "a.exr", "-o", "a.dng", "--ev", "0"],
+        ["simulate", "a.exr", "-o", "a.dng", "--ev", "1,2"],
+        ["simulate", "a.exr", "b.exr", "-o", "a.dng"],
+        ["simulate", "a.exr", "-o", "a.dng", "--black", "20000"],
+        ["train", "shards", "-o", "run", "--patch", "100"],
+        ["evaluate", "scenes", "--ev", "0"],
+    ],
+    ids=" ".join,
+)
+def test_usage_errors_exit_with_2(work: Path, arguments: list[str]) -> None:
+    assert refused(*arguments, code=2).startswith("Error: ")
+    assert names(work) == set()
+
+
+def test_folders_without_what_is_needed_are_refused(work: Path) -> None:
+    (work / "empty").mkdir()
+    assert "sve2hdr dataset" in refused("train", "empty", "-o", "run")
+    assert run("dataset", "empty", "-o", "shards").exit_code == 1
+    assert "no such file" in refused("dataset", "missing", "-o", "shards")
+    assert "HDR images" in refused("evaluate", "empty")
+    assert "HDR images" in refused("evaluate", "missing")
+
+
+def raising(error: BaseException) -> Callable[..., object]:
+    def raise_it(*_arguments: object, **_options: object) -> object:
+        raise error
+
+    return raise_it
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (MemoryError(), "--tile"),
+        (RuntimeError("CUDA out of memory. Tried to allocate\n2 GiB"), "--tile"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (KeyError("surprise"), "please report"),
+    ],
+)
+def test_any_error_while_converting_is_one_line(
+    made: Path, work: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, word: str
+) -> None:
+    monkeypatch.setattr(convert, "reconstruct", raising(error))
+    assert word in refused("convert", made / "raw.dng", "-o", "out.exr", "--preview", "auto")
+    assert names(work) == set()
+
+
+def test_a_full_disk_leaves_nothing(made: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdrfile.os, "fsync", raising(OSError(28, "No space left on device")))
+    line = refused("convert", made / "raw.dng", "-o", "out.exr", "--preview", "auto")
+    assert "No space left on device" in line
+    assert names(work) == set()
+
+
+def test_an_interruption_leaves_nothing_and_exits_with_130(
+    made: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hdrfile.os, "fsync", raising(KeyboardInterrupt()))
+    result = run("convert", made / "raw.dng", "-o", "out.exr", "--preview", "auto")
+    assert (result.exit_code, result.stderr) == (130, "sve2hdr: interrupted\n")
+    assert names(work) == set()
+
+
+def test_a_fault_of_ours_shows_its_traceback_on_request(
+    made: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "reconstruct", raising(KeyError("surprise")))
+    monkeypatch.setenv("SVE2HDR_TRACEBACK", "1")
+    assert isinstance(run("convert", made / "raw.dng", "-o", "out.exr").exception, KeyError)
+
+
+def test_an_error_is_one_line_whatever_its_text_holds() -> None:
+    assert options.one_line(Sve2HdrError("a\nb.dng: bad")) == "a b.dng: bad"
+
+
+# The program ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_describes_every_option(command: str) -> None:
+    text = " ".join(done(command, "--help").stdout.split())
+    for parameter in cli.main.commands[command].params:
+        if isinstance(parameter, click.Option):
+            assert max(parameter.opts, key=len) in text
+
+
+def test_help_lists_every_command() -> None:
+    assert set(cli.main.commands) == set(COMMANDS)
+    text = done("--help").stdout
+    assert all(f"\n  {command} " in text for command in COMMANDS)
+    assert "..." not in text.partition("Commands:")[2]  # click cuts first sentences that are too long
+
+
+def test_names_given_to_the_command_line_are_those_of_the_library() -> None:
+    from sve2hdr.color import COLOR_SPACES
+
+    assert set(cli.COLOR_SPACE_NAMES) == set(COLOR_SPACES)
+    assert set(cli.COMPRESSIONS) == set(hdrfile.EXR_COMPRESSIONS)
+
+
+def test_detect_imports_no_torch(made: Path) -> None:
+    script = (
+        "import sys; from sve2hdr.cli import main\n"
+        "try: main(['detect', sys.argv[1]])\n"
+        "except SystemExit as end: code = end.code\n"
+        "assert code == 0 and 'sve2hdr.pattern' in sys.modules, code\n"
+        "print(sorted(name for name in sys.modules if name.partition('.')[0] in ('torch', 'rich', 'OpenEXR')))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script, made / "raw.dng"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_python_m_sve2hdr_is_the_program(made: Path, work: Path) -> None:
+    command = [sys.executable, "-m", "sve2hdr", "convert", str(made / "raw.dng"), "-o", "out.hdr"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert "out.hdr" in ran.stdout
+    assert "\x1b" not in ran.stderr  # no progress bar where stderr is no terminal
+    again = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 1
+    assert again.stderr == "sve2hdr: out.hdr: exists already; give --overwrite or another name\n"
+
+
+def test_progress_is_drawn_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for stream, drawn in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setenv("TERM", "xterm")
+        with options.progress_bar("raw.dng") as progress:
+            progress(0.5)
+        assert ("raw.dng" in stream.getvalue()) is drawn

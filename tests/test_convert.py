@@ -1,0 +1,316 @@
+"""Raw file to HDR file: formats, colours, orientation, preview, and nothing left behind by a failure."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import OpenEXR
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sve2hdr import hdrfile
+from sve2hdr.color import COLOR_SPACES, linear_rgb
+from sve2hdr.convert import Converted, ConvertOptions, choose_device, convert_file, upright
+from sve2hdr.dngfile import write_cfa_dng
+from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnreadableRaw, UnwritableOutput
+from sve2hdr.hdrfile import WriteOptions, read_hdr
+from sve2hdr.levels import Levels
+from sve2hdr.mosaic import Capture, ExposurePattern, Mosaic
+from sve2hdr.network import NetworkConfig, SveNet
+from sve2hdr.noise import estimate_noise
+from sve2hdr.reconstruct import reconstruct
+from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+
+torch.set_num_threads(1)
+PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
+CAPTURE = Capture("Canon", "EOS 5D Mark III", exposure_time_s=0.01, f_number=8, iso=100, taken="2020:01:02 03:04:05")
+GIVEN = ConvertOptions(levels=Levels(pattern=PAIRS), device="cpu", write=WriteOptions(half=False))
+
+
+@pytest.fixture(scope="module")
+def network() -> SveNet:
+    torch.manual_seed(0)
+    return SveNet(NetworkConfig(widths=(8, 8, 8))).eval()
+
+
+@pytest.fixture(scope="module")
+def frame() -> Mosaic:
+    y, x = np.mgrid[:66, :82] / 20
+    grey = (0.4 + 0.35 * np.sin(x) * np.cos(y)).astype(np.float32)
+    grey[5:20, 5:20] = 3.0  # clipped in all exposures
+    scene = grey[..., None] * np.float32(NEUTRAL)
+    return replace(simulate(scene, "RGGB", PAIRS, Sensor(full_well_e=1e6), seed=0), capture=CAPTURE)
+
+
+@pytest.fixture(scope="module")
+def raw(frame: Mosaic, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("raw") / "photo.dng"
+    write_cfa_dng(path, frame)
+    return path
+
+
+@pytest.fixture(scope="module")
+def camera_rgb(frame: Mosaic, network: SveNet) -> np.ndarray:
+    return reconstruct(frame, PAIRS, estimate_noise(frame, PAIRS), network)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def run(raw: Path, output: Path, network: SveNet, **changed: object) -> Converted:
+    return convert_file(raw, output, network, "tiny", replace(GIVEN, **changed))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("a.exr", b"\x76\x2f\x31\x01"), ("a.hdr", b"#?RADIANCE\n"), ("a.tif", b"II*\0"), ("a.TIFF", b"II*\0")],
+)
+def test_the_extension_chooses_the_format(
+    tmp_path: Path, raw: Path, network: SveNet, frame: Mosaic, camera_rgb: np.ndarray, name: str, start: bytes
+) -> None:
+    converted = run(raw, tmp_path / name, network)
+    assert (tmp_path / name).read_bytes().startswith(start)
+    assert names_in(tmp_path) == [name]
+    wanted = linear_rgb(camera_rgb, frame, COLOR_SPACES["rec709"], 8)
+    if name.endswith("hdr"):
+        wanted = np.maximum(wanted, 0)
+    tolerance = wanted.max(axis=2, keepdims=True) / 200 if name.endswith("hdr") else 2e-3 * wanted.max()
+    assert (np.abs(read_hdr(tmp_path / name) - wanted) <= tolerance).all()
+    assert converted.outputs == (tmp_path / name,)
+    assert converted.shape == (66, 82)
+    assert 0 < converted.clipped < 0.2
+
+
+@pytest.mark.parametrize("space", COLOR_SPACES)
+def test_color_spaces(
+    tmp_path: Path, raw: Path, network: SveNet, frame: Mosaic, camera_rgb: np.ndarray, space: str
+) -> None:
+    run(raw, tmp_path / "a.exr", network, color_space=space)
+    wanted = linear_rgb(camera_rgb, frame, COLOR_SPACES[space], 8)
+    assert_allclose(read_hdr(tmp_path / "a.exr"), wanted, atol=2e-3 * float(wanted.max()))
+    header = OpenEXR.File(str(tmp_path / "a.exr")).header()
+    assert ("chromaticities" in header) == (space != "camera")
+    if space == "camera":
+        assert_allclose(read_hdr(tmp_path / "a.exr"), camera_rgb, atol=2e-3 * float(wanted.max()))
+
+
+def test_highlights_and_negatives_are_kept_and_exposure_shifts_them(tmp_path: Path, raw: Path, network: SveNet) -> None:
+    run(raw, tmp_path / "a.exr", network, color_space="camera")
+    run(raw, tmp_path / "b.exr", network, color_space="camera", exposure_ev=-1.5)
+    image, shifted = read_hdr(tmp_path / "a.exr"), read_hdr(tmp_path / "b.exr")
+    assert image.max() > 4
+    assert_allclose(shifted, image * 2**-1.5, rtol=1e-5)
+
+
+def test_the_file_says_what_was_found(tmp_path: Path, raw: Path, network: SveNet) -> None:
+    run(raw, tmp_path / "a.exr", network, exposure_ev=0.5)
+    header = OpenEXR.File(str(tmp_path / "a.exr")).header()
+    assert header["sve2hdr:pattern"] == "rows:0.125,0.125,1,1"
+    assert header["sve2hdr:ratio_ev"] == "3.000"
+    assert header["sve2hdr:model"] == "tiny"
+    assert header["sve2hdr:white_level"] == "16000"
+    assert header["sve2hdr:black_level"].split()[0] == "1024"
+    assert header["sve2hdr:exposure_ev"] == "0.5"
+    assert header["sve2hdr:version"]
+    assert header["cameraModel"] == "EOS 5D Mark III"
+    assert header["expTime"] == pytest.approx(0.01)
+    assert header["isoSpeed"] == 100
+
+
+def test_the_pattern_is_found_where_none_is_given(tmp_path: Path, network: SveNet) -> None:
+    y, x = np.mgrid[:256, :256] / 30
+    grey = np.exp2(-4 + 3 * np.sin(x) * np.cos(y)).astype(np.float32)
+    exposure = ExposurePattern(np.roll(PAIRS.exposure, 1, axis=0))
+    frame = simulate(grey[..., None] * np.float32(NEUTRAL), "GBRG", exposure, Sensor(), seed=1)
+    write_cfa_dng(tmp_path / "photo.dng", replace(frame, capture=CAPTURE))
+    converted = run(tmp_path / "photo.dng", tmp_path / "a.exr", network, levels=Levels())
+    assert_allclose(converted.pattern.over((4, 4)), exposure.over((4, 4)), rtol=0.05)
+    assert 0.5 <= converted.confidence <= 1
+    lines = converted.summary().splitlines()
+    assert len(lines) == 2
+    assert str(tmp_path / "a.exr") in lines[0]
+    assert "MP/s" in lines[1]
+
+
+# Orientation
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_picture_is_turned_upright(
+    tmp_path: Path, frame: Mosaic, network: SveNet, camera_rgb: np.ndarray, orientation: int
+) -> None:
+    turned = replace(frame, capture=replace(CAPTURE, orientation=orientation))
+    write_cfa_dng(tmp_path / "photo.dng", turned)
+    run(tmp_path / "photo.dng", tmp_path / "a.exr", network, color_space="camera", preview=tmp_path / "a.png")
+    image = read_hdr(tmp_path / "a.exr")
+    # what EXIF says of rows and columns: the stored first row is the picture's ..., the first column its ...
+    by_hand = {
+        1: camera_rgb,
+        2: np.fliplr(camera_rgb),
+        3: np.rot90(camera_rgb, 2),
+        4: np.flipud(camera_rgb),
+        5: camera_rgb.swapaxes(0, 1),
+        6: np.rot90(camera_rgb, -1),
+        7: np.rot90(camera_rgb, 2).swapaxes(0, 1),
+        8: np.rot90(camera_rgb),
+    }[orientation]
+    assert_allclose(image, by_hand, atol=2e-3 * float(camera_rgb.max()))
+    assert imageio.imread(tmp_path / "a.png").shape == image.shape
+    assert "orientation" not in {name.lower() for name in OpenEXR.File(str(tmp_path / "a.exr")).header()}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_is_a_view(orientation: int) -> None:
+    image = np.arange(24).reshape(2, 4, 3)
+    assert np.shares_memory(upright(image, orientation), image)
+
+
+# Preview
+
+
+@pytest.mark.parametrize(("name", "start"), [("p.jpg", b"\xff\xd8\xff"), ("p.png", b"\x89PNG")])
+def test_a_preview_lies_beside(tmp_path: Path, raw: Path, network: SveNet, name: str, start: bytes) -> None:
+    converted = run(raw, tmp_path / "a.exr", network, color_space="camera", preview=tmp_path / name)
+    assert converted.outputs == (tmp_path / "a.exr", tmp_path / name)
+    data = (tmp_path / name).read_bytes()
+    assert data.startswith(start)
+    shown = imageio.imread(data)
+    assert shown.shape == (66, 82, 3)
+    assert 60 < shown.mean() < 200
+    greys = np.ptp(shown.astype(int), axis=2)[25:60, 25:75]  # of a grey scene, whatever the EXR's colours
+    assert np.median(greys) < 30
+
+
+def test_a_preview_changes_nothing_in_the_image(tmp_path: Path, raw: Path, network: SveNet) -> None:
+    run(raw, tmp_path / "a.exr", network)
+    run(raw, tmp_path / "b.exr", network, preview=tmp_path / "b.jpg")
+    assert (tmp_path / "a.exr").read_bytes() == (tmp_path / "b.exr").read_bytes()
+
+
+# Refusals
+
+
+def test_progress_rises_to_the_end(tmp_path: Path, raw: Path, network: SveNet) -> None:
+    shares: list[float] = []
+    convert_file(raw, tmp_path / "a.exr", network, "tiny", replace(GIVEN, tile_px=32), shares.append)
+    assert len(shares) > 4
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+@pytest.mark.parametrize("failing", ["a.exr", "a.jpg"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_failure_to_write_leaves_nothing_and_the_old_files(
+    tmp_path: Path, raw: Path, network: SveNet, monkeypatch: pytest.MonkeyPatch, failing: str, overwrite: bool
+) -> None:
+    if overwrite:
+        (tmp_path / "a.exr").write_bytes(b"old image")
+        (tmp_path / "a.jpg").write_bytes(b"old preview")
+    before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
+    written = Path.write_bytes
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    if failing == "a.exr":
+        monkeypatch.setattr(hdrfile.OpenEXR, "File", full)
+    else:
+        monkeypatch.setattr(
+            Path, "write_bytes", lambda path, data: full() if path.suffix == ".jpg" else written(path, data)
+        )
+    with pytest.raises(UnwritableOutput, match="No space left") as refusal:
+        run(raw, tmp_path / "a.exr", network, preview=tmp_path / "a.jpg", overwrite=overwrite)
+    assert str(tmp_path / failing) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
+
+
+def test_an_interruption_while_writing_leaves_nothing(
+    tmp_path: Path, raw: Path, network: SveNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(raw, tmp_path / "a.exr", network, preview=tmp_path / "a.jpg")
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "preview"),
+    [
+        ("a.png", None),
+        ("a", None),
+        ("none/a.exr", None),
+        ("a.exr", "a.exr"),
+        ("a.exr", "none/a.jpg"),
+        ("a.exr", "a.bmp"),
+    ],
+)
+def test_outputs_that_cannot_be_are_refused_before_any_work(
+    tmp_path: Path, network: SveNet, output: str, preview: str | None
+) -> None:
+    with pytest.raises(UnwritableOutput):  # and not UnreadableRaw: the raw is not there
+        run(tmp_path / "no.dng", tmp_path / output, network, preview=None if preview is None else tmp_path / preview)
+    assert names_in(tmp_path) == []
+
+
+def test_existing_files_need_overwrite(tmp_path: Path, raw: Path, network: SveNet) -> None:
+    (tmp_path / "a.exr").write_bytes(b"old")
+    with pytest.raises(UnwritableOutput, match="--overwrite"):
+        run(raw, tmp_path / "a.exr", network)
+    assert (tmp_path / "a.exr").read_bytes() == b"old"
+    run(raw, tmp_path / "a.exr", network, overwrite=True)
+    assert read_hdr(tmp_path / "a.exr").shape == (66, 82, 3)
+
+
+def test_the_raw_itself_is_never_replaced(tmp_path: Path, raw: Path, network: SveNet) -> None:
+    source = tmp_path / "photo.tif"  # some cameras' raws are named so
+    source.write_bytes(raw.read_bytes())
+    (tmp_path / "link.tif").symlink_to(source)
+    for output in (source, tmp_path / "link.tif"):
+        with pytest.raises(UnwritableOutput, match="raw file itself"):
+            run(source, output, network, overwrite=True)
+    assert source.read_bytes() == raw.read_bytes()
+
+
+def test_what_is_no_sve_raw_is_refused(tmp_path: Path, frame: Mosaic, raw: Path, network: SveNet) -> None:
+    (tmp_path / "text.dng").write_text("no raw")
+    with pytest.raises(UnreadableRaw, match=r"text\.dng"):
+        run(tmp_path / "text.dng", tmp_path / "a.exr", network)
+    flat = replace(frame, counts=np.full_like(frame.counts, 2000))
+    write_cfa_dng(tmp_path / "flat.dng", flat)
+    with pytest.raises(PatternNotFound, match=r"flat\.dng.*--pattern"):
+        run(tmp_path / "flat.dng", tmp_path / "a.exr", network, levels=Levels())
+    single = ExposurePattern(np.array([[0.125], [1]], np.float32))
+    with pytest.raises(PatternNotFound, match=r"photo\.dng: .*--model"):
+        run(raw, tmp_path / "a.exr", network, levels=Levels(pattern=single))
+    with pytest.raises(Sve2HdrError, match="--white or --black"):
+        run(raw, tmp_path / "a.exr", network, levels=Levels(pattern=PAIRS, black=20_000))
+    assert names_in(tmp_path) == ["flat.dng", "text.dng"]
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path, raw: Path, network: SveNet) -> None:
+    assert choose_device("cpu").type == "cpu"
+    assert choose_device("auto").type in ("cpu", "cuda", "mps")
+    missing = next(name for name in ("cuda", "mps", "abacus") if name == "abacus" or not _has(name))
+    with pytest.raises(Sve2HdrError, match=f"device {missing}"):
+        run(raw, tmp_path / "a.exr", network, device=missing)
+
+
+def _has(device: str) -> bool:
+    return torch.cuda.is_available() if device == "cuda" else torch.backends.mps.is_available()
+
+
+def test_the_same_raw_gives_the_same_file(tmp_path: Path, raw: Path, network: SveNet) -> None:
+    before = raw.read_bytes()
+    for name in ("a.exr", "b.exr"):
+        run(raw, tmp_path / name, network, write=WriteOptions())
+    assert (tmp_path / "a.exr").read_bytes() == (tmp_path / "b.exr").read_bytes()
+    assert raw.read_bytes() == before
+    assert_array_equal(read_hdr(tmp_path / "a.exr").shape, (66, 82, 3))

@@ -1,0 +1,208 @@
+"""Shards and batches: what goes in comes out, seeds and steps decide, every site sees its own colour."""
+
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from sve2hdr.dataset import PERCENTILES, Scenes, SimulationRanges, batches, pack_scenes
+from sve2hdr.errors import UnreadableWeights, UnwritableOutput
+from sve2hdr.network import BLOCKS, ROWS, NetworkConfig
+
+torch.set_num_threads(1)
+CPU = torch.device("cpu")
+# nothing between light and planes but rounding to 60,000 counts
+EXACT = SimulationRanges(
+    ratio_ev=(3.0, 3.0),
+    full_well_e=(1e10, 1.0001e10),
+    read_noise_e=(1e-3, 1.1e-3),
+    spans=(60_000.0,),
+    black_error=0,
+    ratio_error_ev=0,
+    noise_error_ev=0,
+    row_noise=0,
+)
+
+
+def light(seed: int, height: int = 72, width: int = 90) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.kron(rng.lognormal(0, 1.5, (height // 6, width // 6, 3)), np.ones((6, 6, 1))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    scenes = [("wide", light(0)), ("tall", light(1, 90, 72)), ("small", light(2, 24, 18))]
+    pack_scenes(scenes, folder, 60, lambda note: None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scenes(shards: Path) -> Scenes:
+    return Scenes(shards, CPU)
+
+
+def some(
+    scenes: Scenes, steps: int, config: NetworkConfig = ROWS, ranges: SimulationRanges | None = None, first: int = 0
+) -> list[tuple[Tensor, Tensor]]:
+    source = batches(scenes, config, ranges or SimulationRanges(), 32, 4, seed=5, first_step=first)
+    return list(itertools.islice(source, steps))
+
+
+# Shards
+
+
+def test_scenes_go_through_shards_unchanged_but_for_their_scale(tmp_path: Path) -> None:
+    images = {f"scene {n}": light(n) for n in range(5)}
+    notes: list[str] = []
+    assert pack_scenes(images.items(), tmp_path, 0.09, notes.append) == 5  # 38,880 bytes each: two in a shard
+    assert len(notes) == 5
+    names = sorted(entry.name for entry in tmp_path.iterdir())
+    assert names == [f"scenes-{n:03d}.safetensors" for n in range(3)]
+    for stored, image in zip(Scenes(tmp_path, CPU).images, images.values(), strict=True):
+        assert stored.dtype == torch.float16
+        scaled = image * (64 / np.percentile(image[..., 1], 99.95))
+        assert_allclose(stored.float().numpy(), scaled.transpose(2, 0, 1), rtol=1e-3, atol=1e-6)
+
+
+def test_shards_are_read_by_whoever_may_read_files_here(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "usual").write_bytes(b"")
+    assert all(path.stat().st_mode == (tmp_path / "usual").stat().st_mode for path in shards.iterdir())
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((8, 8, 3)), np.full((8, 8, 3), np.nan), np.full((8, 8, 3), np.inf)])
+def test_scenes_without_light_or_with_nonsense_are_left_out(tmp_path: Path, wrong: np.ndarray) -> None:
+    notes: list[str] = []
+    packed = pack_scenes([("wrong", wrong.astype(np.float32)), ("good", light(0))], tmp_path, 60, notes.append)
+    assert packed == 1
+    assert notes[0].startswith("wrong: left out")
+    assert len(Scenes(tmp_path, CPU).images) == 1
+
+
+def test_no_scene_gives_no_shard(tmp_path: Path) -> None:
+    assert pack_scenes([], tmp_path / "new", 60, lambda note: None) == 0
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UnwritableOutput, match="file"):
+        pack_scenes([("a", light(0))], tmp_path / "file", 60, lambda note: None)
+
+
+def test_a_full_disk_leaves_no_partial_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UnwritableOutput, match="No space left"):
+        pack_scenes([("a", light(0))], tmp_path, 60, lambda note: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_foreign_damaged_and_missing_shards_are_refused(tmp_path: Path, shards: Path) -> None:
+    with pytest.raises(UnreadableWeights, match="no shards here"):
+        Scenes(tmp_path, CPU)
+    with pytest.raises(UnreadableWeights, match="no shards here"):
+        Scenes(tmp_path / "missing", CPU)
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"a": np.zeros((3, 8, 8), np.float16)}, foreign)
+    with pytest.raises(UnreadableWeights, match=r"foreign\.safetensors: not a shard"):
+        Scenes(tmp_path, CPU)
+    whole = next(shards.iterdir()).read_bytes()
+    for part in (whole[:100], whole[:-100], b"", b"no shard at all"):
+        foreign.write_bytes(part)
+        with pytest.raises(UnreadableWeights, match="cannot be read") as refusal:
+            Scenes(tmp_path, CPU)
+        assert "\n" not in str(refusal.value)
+
+
+def test_levels_are_percentiles_of_green(scenes: Scenes) -> None:
+    assert scenes.levels.shape == (3, len(PERCENTILES))
+    assert (np.diff(scenes.levels, axis=1) >= 0).all()
+    assert scenes.probability.sum() == pytest.approx(1)
+    assert scenes.probability[2] < scenes.probability[0] == scenes.probability[1]
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_crops_have_the_size_even_of_smaller_scenes(scenes: Scenes, index: int) -> None:
+    rng = np.random.default_rng(0)
+    known = scenes.images[index].float()
+    for _ in range(20):
+        crop = scenes.crop(index, 32, rng)
+        assert crop.shape == (3, 32, 32)
+        assert crop.dtype == torch.float32
+        assert known.min() <= crop.min() <= crop.max() <= known.max()
+
+
+# Batches
+
+
+def test_a_batch_depends_on_seed_and_step_only(scenes: Scenes) -> None:
+    ahead = some(scenes, 4)
+    for step in (3, 0, 2):
+        planes, truth = some(scenes, 1, first=step)[0]
+        assert torch.equal(planes, ahead[step][0])
+        assert torch.equal(truth, ahead[step][1])
+    assert not torch.equal(ahead[0][0], ahead[1][0])
+    other = next(batches(scenes, ROWS, SimulationRanges(), 32, 4, seed=6, first_step=0))
+    assert not torch.equal(other[0], ahead[0][0])
+
+
+@pytest.mark.parametrize("config", [ROWS, BLOCKS], ids=["rows", "blocks"])
+def test_planes_are_what_the_network_reads(scenes: Scenes, config: NetworkConfig) -> None:
+    rank = torch.tensor(config.exposure_rank).repeat(32 // config.cell[0], 32 // config.cell[1])
+    for planes, truth in some(scenes, 12, config):
+        radiance, exposure, usable, noise = planes.unbind(1)
+        assert planes.shape == (4, 4, 32, 32)
+        assert truth.shape == (4, 3, 32, 32)
+        assert planes.dtype == truth.dtype == torch.float32
+        assert planes.isfinite().all()
+        assert truth.min() >= 0
+        assert truth.max() <= 1
+        assert radiance.min() > -0.1
+        assert radiance.max() < 1.1
+        assert usable.min() >= 0
+        assert usable.max() <= 1
+        assert noise.min() > 0
+        for patch in exposure:
+            levels = [patch[rank == r] for r in range(int(rank.max()) + 1)]
+            assert all(level.min() == level.max() for level in levels)
+            assert all(a[0] < b[0] for a, b in itertools.pairwise(levels))
+            assert levels[-1][0] == 1
+            assert 2**-6.2 < levels[0][0] < 2**-0.8
+
+
+@pytest.mark.parametrize("config", [ROWS, BLOCKS], ids=["rows", "blocks"])
+def test_without_noise_every_site_is_the_truth_of_its_colour(scenes: Scenes, config: NetworkConfig) -> None:
+    compared = 0
+    letters = np.array([list(row) for row in config.cfa])
+    for planes, truth in some(scenes, 8, config, EXACT):
+        for y, x in np.ndindex(letters.shape):
+            sites = (..., slice(y, None, config.cell[0]), slice(x, None, config.cell[1]))
+            seen = planes[:, 0][sites]
+            wanted, usable = truth[:, "RGB".index(letters[y, x])][sites], planes[:, 2][sites] == 1
+            assert_allclose(seen[usable], wanted[usable], rtol=1e-4, atol=3e-5)
+            assert (wanted[~usable] * 8 > 0.9 * 8 * 2.0 ** (-3)).all()  # not usable: too light for its exposure
+            compared += int(usable.sum())
+    assert compared > 8 * 4 * 32 * 32 / 3
+
+
+def test_noise_is_as_strong_as_its_plane_says(scenes: Scenes) -> None:
+    exact = {name: getattr(EXACT, name) for name in ("ratio_ev", "black_error", "ratio_error_ev", "noise_error_ev")}
+    noisy = SimulationRanges(**exact, row_noise=0)
+    colour = torch.tensor([["RGB".index(c) for c in row] for row in ROWS.cfa]).repeat(8, 16)
+    scores = []
+    for planes, truth in some(scenes, 24, ROWS, noisy):
+        wanted = truth.gather(1, colour.expand(4, 1, -1, -1))[:, 0]
+        good = (planes[:, 2] == 1) & (wanted < 0.9)
+        scores.append(((planes[:, 0] - wanted) / planes[:, 3])[good])
+    score = torch.cat(scores)
+    assert abs(float(score.mean())) < 0.05
+    assert 0.9 < float(score.std()) < 1.15

@@ -1,0 +1,78 @@
+"""The example scripts, each run as a reader would run it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sve2hdr import Capture, detect_pattern
+from sve2hdr.color import COLOR_SPACES
+from sve2hdr.hdrfile import read_hdr, write_hdr
+from sve2hdr.rawfile import read_raw
+
+# enough to see that a script runs; its own defaults take minutes
+BENCHMARKS = {
+    "bench_convert.py": ["--width", "256", "--height", "192", "--runs", "1"],
+    "bench_network.py": ["--size", "128", "--paper-size", "16", "--runs", "1"],
+}
+TESTED_ELSEWHERE = {"bench_detect.py"}  # by the tests of detection
+SHOWN = {"machine.py", "make_example.py", "make_picture.py", "use_from_python.py"}
+
+
+def run(script: Path, *arguments: object, folder: Path) -> str:
+    command = [sys.executable, str(script), *map(str, arguments)]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def test_every_script_is_known_here(repository: Path) -> None:
+    scripts = {path.name for path in (repository / "examples").glob("*.py")}
+    assert scripts - TESTED_ELSEWHERE == SHOWN | set(BENCHMARKS)
+
+
+def test_example_raw_is_what_the_readme_says(example_raw: Path) -> None:
+    assert example_raw.stat().st_size <= 900_000
+    detection = detect_pattern(read_raw(example_raw))
+    assert detection.pattern is not None
+    assert detection.pattern.exposure.shape == (4, 1)
+    assert detection.ratio_ev == pytest.approx(3, abs=0.01)
+    assert detection.confidence > 0.95
+
+
+def test_use_from_python(repository: Path, tmp_path: Path) -> None:
+    printed = run(repository / "examples" / "use_from_python.py", folder=tmp_path)
+    assert "row pairs" in printed
+    image = read_hdr(tmp_path / "example.exr")
+    assert image.shape == (384, 768, 3)
+    assert image.max() > 4  # the sun, three EV above what the most exposed sites hold
+    with Image.open(tmp_path / "example.jpg") as preview:
+        shades = np.asarray(preview.convert("L"))
+    assert 70 < shades.mean() < 180
+    assert ((shades < 3) | (shades > 252)).mean() < 0.1
+
+
+def test_make_example(repository: Path, tmp_path: Path) -> None:
+    light = np.random.default_rng(0).uniform(0.05, 1, (512, 1024, 3)).astype(np.float32)
+    write_hdr(tmp_path / "panorama.hdr", light, color_space=COLOR_SPACES["rec709"], capture=Capture())
+    run(repository / "examples" / "make_example.py", "panorama.hdr", "-o", "made.dng", folder=tmp_path)
+    assert read_raw(tmp_path / "made.dng").shape == (384, 768)
+
+
+def test_make_picture(repository: Path, tmp_path: Path) -> None:
+    run(repository / "examples" / "make_picture.py", "-o", "picture.jpg", folder=tmp_path)
+    assert (tmp_path / "picture.jpg").stat().st_size < 300_000
+    with Image.open(tmp_path / "picture.jpg") as picture:
+        assert picture.width > 1000
+
+
+@pytest.mark.parametrize(("script", "arguments"), BENCHMARKS.items())
+def test_benchmarks_tell_the_machine(repository: Path, tmp_path: Path, script: str, arguments: list[str]) -> None:
+    printed = run(repository / "examples" / script, *arguments, folder=tmp_path)
+    assert "cores" in printed
+    assert "MP/s" in printed or "kMAC/px" in printed

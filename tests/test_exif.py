@@ -1,0 +1,111 @@
+"""EXIF in previews and TIFFs, read with Pillow, tifffile and, where installed, exiftool."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import ExifTags, Image
+
+from sve2hdr.color import COLOR_SPACES
+from sve2hdr.exif import exif_block
+from sve2hdr.hdrfile import read_hdr, write_hdr, write_preview
+from sve2hdr.mosaic import Capture
+from sve2hdr.tiffwrite import LONG, Ifd, entry, rationals, write_tiff
+
+CAPTURE = Capture("Canon", "EOS 5D Mark III", "EF 50mm f/1.8", 1 / 125, 2.8, 800, 50, "2020:01:02 03:04:05", 6)
+IMAGE = np.random.default_rng(3).random((31, 47, 3)).astype(np.float32)
+
+needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed: untested")
+
+
+def written(folder: Path, name: str, capture: Capture = CAPTURE) -> Path:
+    path = folder / name
+    if path.suffix == ".tif":
+        write_hdr(path, IMAGE, color_space=COLOR_SPACES["rec709"], capture=capture)
+    else:
+        write_preview(path, np.uint8(255 * IMAGE), capture=capture)
+    return path
+
+
+def ascii_only(text: str) -> str:
+    return text.encode("ascii", "replace").decode()
+
+
+def exiftool(path: Path) -> dict[str, Any]:
+    command = ["exiftool", "-j", "-n", "-validate", "-all", "-warning", str(path)]
+    found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)[0]
+    return found
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_pillow_finds_the_capture_in_previews(tmp_path: Path, name: str) -> None:
+    with Image.open(written(tmp_path, name)) as image:
+        exif = image.getexif()
+        assert (exif[ExifTags.Base.Make], exif[ExifTags.Base.Model]) == (CAPTURE.make, CAPTURE.model)
+        assert (exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Software]) == (1, "sve2hdr")
+        shot = exif.get_ifd(ExifTags.IFD.Exif)
+        assert shot[ExifTags.Base.ExposureTime] == pytest.approx(1 / 125)
+        assert (shot[ExifTags.Base.FNumber], shot[ExifTags.Base.FocalLength]) == (2.8, 50)
+        assert (shot[ExifTags.Base.ISOSpeedRatings], shot[ExifTags.Base.LensModel]) == (800, CAPTURE.lens)
+        assert shot[ExifTags.Base.DateTimeOriginal] == CAPTURE.taken
+        assert (shot[ExifTags.Base.ExifImageWidth], shot[ExifTags.Base.ExifImageHeight]) == image.size
+
+
+def test_previews_start_with_exif_and_without_a_capture_have_none(tmp_path: Path) -> None:
+    data = written(tmp_path, "a.jpg").read_bytes()
+    assert data[:2] == b"\xff\xd8"
+    assert b"Exif\0\0II*\0" in data[:64]
+    write_preview(tmp_path / "b.jpg", np.uint8(255 * IMAGE))
+    assert b"Exif" not in (tmp_path / "b.jpg").read_bytes()
+
+
+def test_tifffile_finds_the_capture_in_tiffs(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.tif")
+    np.testing.assert_array_equal(read_hdr(path), IMAGE)
+    with tifffile.TiffFile(path) as tiff:
+        tags = {tag.code: tag.value for tag in tiff.pages.first.tags}
+    assert list(tags) == sorted(tags)
+    assert (tags[271], tags[272], tags[274]) == (CAPTURE.make, CAPTURE.model, 1)
+    shot = tags[34665]
+    assert (shot["ExposureTime"], shot["FNumber"], shot["ISOSpeedRatings"]) == ((1, 125), (14, 5), 800)
+    assert (shot["DateTimeOriginal"], shot["LensModel"]) == (CAPTURE.taken, CAPTURE.lens)
+
+
+@needs_exiftool
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
+@pytest.mark.parametrize("capture", [CAPTURE, Capture(), replace(CAPTURE, model="Größe", iso=102400.0)])
+def test_exiftool_finds_it_and_nothing_wrong(tmp_path: Path, name: str, capture: Capture) -> None:
+    told = exiftool(written(tmp_path, name, capture))
+    # exiftool checks TIFFs against EXIF's list of compressions, in which TIFF's own 8 (deflate) is not.
+    assert told.get("Warning", "") == ("Invalid value for IFD0 tag 0x0103 Compression" if name == "a.tif" else "")
+    assert told.get("Make", "") == capture.make
+    assert told.get("Model", "") == (ascii_only(capture.model) if name == "a.tif" else capture.model)
+    assert told.get("ExposureTime") == capture.exposure_time_s
+    assert told.get("FNumber") == capture.f_number
+    assert told.get("FocalLength") == capture.focal_length_mm
+    assert told.get("LensModel", "") == capture.lens
+    assert told.get("DateTimeOriginal", "") == capture.taken
+    assert told.get("Orientation") == 1
+    iso = capture.iso and (65535 if capture.iso > 65535 else capture.iso)
+    assert told.get("ISO") == iso
+    assert told.get("RecommendedExposureIndex") == (capture.iso if capture.iso and capture.iso > 65535 else None)
+
+
+def test_same_capture_same_bytes_and_it_is_a_tiff() -> None:
+    assert exif_block(CAPTURE, (2, 3)) == exif_block(CAPTURE, (2, 3))
+    assert exif_block(CAPTURE, (2, 3))[:8] == b"II*\0\x08\0\0\0"
+
+
+def test_tiff_writing_refuses_what_does_not_fit(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("wb") as file, pytest.raises(ValueError, match="announced"):
+        write_tiff(file, Ifd([entry(256, LONG, [1])], blocks=[b"a"], block_count=2))
+    with pytest.raises(ValueError, match="fractions"):
+        rationals(np.array([1e9]), 1000)

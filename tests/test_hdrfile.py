@@ -1,0 +1,391 @@
+"""Files: a whole one or none, round trips within each format's precision, read with other eyes."""
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import OpenEXR
+import pytest
+import tifffile
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sve2hdr.color import COLOR_SPACES
+from sve2hdr.errors import UnreadableImage, UnwritableOutput
+from sve2hdr.hdrfile import (
+    EXR_COMPRESSIONS,
+    PREVIEW_EXTENSIONS,
+    WriteOptions,
+    check_writable,
+    read_hdr,
+    replacing,
+    write_hdr,
+    write_preview,
+)
+from sve2hdr.mosaic import Capture
+
+REC709 = COLOR_SPACES["rec709"]
+CAPTURE = Capture("Canon", "EOS 5D Mark III", "EF 50mm f/1.8", 0.01, 2.8, 100, 50, "2020:01:02 03:04:05")
+
+
+def image_of(height: int = 37, width: int = 53, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).lognormal(0, 3, (height, width, 3)).clip(1e-4, 6e4).astype(np.float32)
+
+
+def write(path: Path, image: np.ndarray, **settings: object) -> str:
+    return write_hdr(path, image, **{"color_space": REC709, "capture": Capture(), **settings})  # type: ignore[arg-type]
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+# A whole file or no file
+
+
+def test_replacing_gives_the_name_only_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "out.bin"
+    with replacing(path) as partial:
+        partial.write_bytes(b"whole")
+        assert partial.parent == tmp_path
+        assert partial.suffix == path.suffix
+        assert not path.exists()
+    assert path.read_bytes() == b"whole"
+    assert names_in(tmp_path) == ["out.bin"]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), ZeroDivisionError(), SystemExit(1)])
+def test_an_interrupted_block_leaves_the_old_file(tmp_path: Path, failure: BaseException) -> None:
+    path = tmp_path / "out.bin"
+    path.write_bytes(b"old")
+
+    def interrupted() -> None:
+        with replacing(path, overwrite=True) as partial:
+            partial.write_bytes(b"half")
+            raise failure
+
+    with pytest.raises(type(failure)):
+        interrupted()
+    assert path.read_bytes() == b"old"
+    assert names_in(tmp_path) == ["out.bin"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    path = tmp_path / "out.bin"
+
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def raced() -> None:
+        with replacing(path) as partial:
+            partial.write_bytes(b"ours")
+            path.write_bytes(b"theirs")
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(UnwritableOutput, match="--overwrite"):
+        raced()
+    assert path.read_bytes() == b"theirs"
+    assert names_in(tmp_path) == ["out.bin"]
+
+
+def test_without_hard_links_the_file_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", no_links)
+    with replacing(tmp_path / "out.bin") as partial:
+        partial.write_bytes(b"ours")
+    assert names_in(tmp_path) == ["out.bin"]
+
+
+def test_permissions_are_the_usual_ones(tmp_path: Path) -> None:
+    (tmp_path / "usual").write_bytes(b"")
+    with replacing(tmp_path / "ours") as partial:
+        partial.write_bytes(b"")
+    assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+
+
+def test_very_long_names_are_possible(tmp_path: Path) -> None:
+    name = "n" * 250 + ".exr"
+    write(tmp_path / name, image_of())
+    assert names_in(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("name", ["a.exr", "a.hdr", "a.tif"])
+def test_disk_full_leaves_nothing_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UnwritableOutput, match="No space left") as refusal:
+        write(tmp_path / name, image_of())
+    assert "\n" not in str(refusal.value)
+    assert str(tmp_path / name) in str(refusal.value)
+    assert names_in(tmp_path) == []
+
+
+LIMITED = """
+import resource, signal, sys
+import numpy as np
+from sve2hdr.color import COLOR_SPACES
+from sve2hdr.errors import UnwritableOutput
+from sve2hdr.hdrfile import write_hdr, write_preview
+from sve2hdr.mosaic import Capture
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+noise = np.random.default_rng(0).random((200, 300, 3), dtype=np.float32)
+for name in sys.argv[1:]:
+    try:
+        if name.endswith(("jpg", "png")):
+            write_preview(name, (noise * 255).astype(np.uint8))
+        else:
+            write_hdr(name, noise, color_space=COLOR_SPACES["rec709"], capture=Capture())
+    except UnwritableOutput as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs RLIMIT_FSIZE")
+def test_a_write_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ("a.exr", "a.hdr", "a.tif", "a.jpg", "a.png")]
+    done = subprocess.run([sys.executable, "-c", LIMITED, *paths], capture_output=True, text=True, timeout=60)
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == paths, done.stderr
+    assert all("File too large" in line for line in lines)
+    assert names_in(tmp_path) == []
+
+
+# Refusals before long work
+
+
+def test_what_cannot_be_written_is_refused_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "there.exr").write_bytes(b"x")
+    (tmp_path / "folder.exr").mkdir()
+    with pytest.raises(UnwritableOutput, match="--overwrite"):
+        check_writable(tmp_path / "there.exr")
+    with pytest.raises(UnwritableOutput, match="no folder"):
+        check_writable(tmp_path / "missing" / "a.exr")
+    with pytest.raises(UnwritableOutput, match="is a folder"):
+        check_writable(tmp_path / "folder.exr", overwrite=True)
+    with pytest.raises(UnwritableOutput, match=r"'\.bmp'; use one of \.jpg"):
+        check_writable(tmp_path / "a.bmp", extensions=PREVIEW_EXTENSIONS)
+    check_writable(tmp_path / "there.exr", overwrite=True)
+    check_writable(tmp_path / "A.JPG", extensions=PREVIEW_EXTENSIONS)
+    assert names_in(tmp_path) == ["folder.exr", "there.exr"]
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(UnwritableOutput, match="not writable"):
+            check_writable(tmp_path / "a.exr")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_writers_refuse_what_exists_and_other_extensions(tmp_path: Path) -> None:
+    image = image_of()
+    write(tmp_path / "a.exr", image)
+    before = (tmp_path / "a.exr").read_bytes()
+    with pytest.raises(UnwritableOutput, match="--overwrite"):
+        write(tmp_path / "a.exr", image * 2)
+    assert (tmp_path / "a.exr").read_bytes() == before
+    write(tmp_path / "a.exr", image / 2, overwrite=True)
+    assert_allclose(read_hdr(tmp_path / "a.exr"), image / 2, rtol=1e-3)
+    with pytest.raises(UnwritableOutput, match="extension"):
+        write(tmp_path / "a.png", image)
+    with pytest.raises(UnwritableOutput, match="extension"):
+        write_preview(tmp_path / "a.exr", np.zeros((2, 2, 3), np.uint8))
+
+
+def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="float32"):
+        write(tmp_path / "a.exr", image_of().astype(np.float64))
+    for hole in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="finite"):
+            write(tmp_path / "a.exr", np.full((2, 2, 3), hole, np.float32))
+    with pytest.raises(ValueError, match="uint8"):
+        write_preview(tmp_path / "a.png", image_of())
+    with pytest.raises(ValueError, match="compression"):
+        WriteOptions(compression="lzma")
+    assert names_in(tmp_path) == []
+
+
+# OpenEXR
+
+
+@pytest.mark.parametrize("compression", EXR_COMPRESSIONS)
+@pytest.mark.parametrize("half", [True, False])
+def test_exr_round_trip(tmp_path: Path, compression: str, half: bool) -> None:
+    smooth = np.add.outer(np.linspace(-0.2, 4, 41), np.linspace(0, 3, 67))[..., None] * [1, 0.5, 2]
+    image = smooth.astype(np.float32)
+    path = tmp_path / "a.exr"
+    assert write(path, image, options=WriteOptions(half, compression)) == ""
+    assert path.read_bytes()[:4] == b"\x76\x2f\x31\x01"
+    stored = OpenEXR.File(str(path))
+    assert stored.header()["compression"].name.removesuffix("_COMPRESSION") == compression.upper().replace("NONE", "NO")
+    pixels = stored.channels()["RGB"].pixels
+    assert pixels.dtype == (np.float16 if half else np.float32)
+    if compression.startswith(("b44", "dwa")):
+        assert np.median(np.abs(pixels - image)) < 0.02
+        assert_allclose(pixels, image, atol=0.3)
+    elif compression == "pxr24" and not half:
+        assert_allclose(pixels, image, rtol=2e-5)
+    else:
+        assert_array_equal(pixels, image.astype(pixels.dtype))
+    assert_array_equal(read_hdr(path), pixels.astype(np.float32))
+
+
+def test_exr_of_a_view_is_not_scrambled(tmp_path: Path) -> None:
+    image = image_of()[::-1, ::2]
+    write(tmp_path / "a.exr", image, options=WriteOptions(half=False))
+    assert_array_equal(read_hdr(tmp_path / "a.exr"), image)
+
+
+def test_exr_attributes(tmp_path: Path) -> None:
+    write(tmp_path / "a.exr", image_of(), capture=CAPTURE, attributes={"sve2hdr:pattern": "rows:1/8,1/8,1,1"})
+    header = OpenEXR.File(str(tmp_path / "a.exr"), header_only=True).header()
+    numbers = {"expTime": 0.01, "aperture": 2.8, "isoSpeed": 100, "nominalFocalLength": 50}
+    texts = {
+        "cameraMake": "Canon",
+        "cameraModel": "EOS 5D Mark III",
+        "lensModel": "EF 50mm f/1.8",
+        "capDate": "2020:01:02 03:04:05",
+        "software": "sve2hdr",
+        "sve2hdr:pattern": "rows:1/8,1/8,1,1",
+        "colorInteropID": "lin_rec709_scene",
+    }
+    assert_allclose([header[name] for name in numbers], list(numbers.values()), rtol=1e-6)
+    assert {name: header[name] for name in texts} == texts
+    assert_array_equal(header["dataWindow"], header["displayWindow"])
+    data = (tmp_path / "a.exr").read_bytes()
+    assert all(f"{name}\0float\0".encode() in data for name in numbers)
+    assert "whiteLuminance" not in header
+
+
+@pytest.mark.parametrize("name", COLOR_SPACES)
+def test_exr_chromaticities_are_those_of_the_space(tmp_path: Path, name: str) -> None:
+    space = COLOR_SPACES[name]
+    write(tmp_path / "a.exr", image_of(), color_space=space)
+    header = OpenEXR.File(str(tmp_path / "a.exr"), header_only=True).header()
+    if space.chromaticities is None:
+        assert not {"chromaticities", "colorInteropID"} & set(header)
+        return
+    assert_allclose(header["chromaticities"], np.ravel(space.chromaticities), atol=1e-6)
+    if name != "xyz":  # OpenEXR's own table has no chromaticities for XYZ
+        known = OpenEXR.colorInteropIDToChromaticities(header["colorInteropID"])
+        assert_allclose(header["chromaticities"], known, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [65505.0, -70000.0, 1e9])
+def test_values_beyond_half_make_the_exr_float_and_are_told(tmp_path: Path, value: float) -> None:
+    image = image_of()
+    image[3, 4, 1] = value
+    note = write(tmp_path / "a.exr", image)
+    assert "32-bit float" in note
+    assert str(tmp_path / "a.exr") in note
+    assert_array_equal(read_hdr(tmp_path / "a.exr"), image)
+
+
+def test_exr_is_the_same_every_time(tmp_path: Path) -> None:
+    for name in ("a.exr", "b.exr"):
+        write(tmp_path / name, image_of(), capture=CAPTURE)
+    assert (tmp_path / "a.exr").read_bytes() == (tmp_path / "b.exr").read_bytes()
+
+
+def test_exr_with_alpha_and_with_single_channels_is_read(tmp_path: Path) -> None:
+    image = image_of()
+    kind = OpenEXR.scanlineimage
+    rgba = np.concatenate([image, image[..., :1]], axis=2)
+    OpenEXR.File({"type": kind}, {"RGBA": rgba}).write(str(tmp_path / "rgba.exr"))
+    planes = {c: np.ascontiguousarray(image[..., i]) for i, c in enumerate("RGB")} | {"Z": image[..., 0].copy()}
+    OpenEXR.File({"type": kind}, planes).write(str(tmp_path / "planes.exr"))
+    OpenEXR.File({"type": kind}, {"Y": image[..., 0].copy()}).write(str(tmp_path / "y.exr"))
+    assert_array_equal(read_hdr(tmp_path / "rgba.exr"), image)
+    assert_array_equal(read_hdr(tmp_path / "planes.exr"), image)
+    with pytest.raises(UnreadableImage, match="channels Y"):
+        read_hdr(tmp_path / "y.exr")
+
+
+# Damage
+
+
+@pytest.mark.parametrize("keep", [0, 5, 60, 90, 0.5, 0.95])
+@pytest.mark.parametrize("name", ["a.exr", "a.hdr", "a.tif", "flat.hdr"])
+def test_truncated_files_are_refused(tmp_path: Path, name: str, keep: float) -> None:
+    path = tmp_path / name
+    write(path, image_of(64, 7 if name == "flat.hdr" else 60))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data)) if keep < 1 else int(keep)])
+    with pytest.raises(UnreadableImage, match=name) as refusal:
+        read_hdr(path)
+    assert "\n" not in str(refusal.value)
+
+
+# TIFF
+
+
+def test_tiff_round_trip_and_tags(tmp_path: Path) -> None:
+    image = image_of() - 1
+    capture = Capture("Canon", "EOS Ω", taken="2020:01:02 03:04:05")
+    write(tmp_path / "a.tif", image, capture=capture, attributes={"sve2hdr:ev": "3.00"})
+    assert_array_equal(read_hdr(tmp_path / "a.tif"), image)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        page = tiff.pages.first
+        tags = {name: page.tags[name].value for name in ("Make", "Model", "Software", "DateTime", "ImageDescription")}
+        assert page.photometric == tifffile.PHOTOMETRIC.RGB
+        assert page.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
+        assert page.dtype == np.float32
+    description = tags.pop("ImageDescription")
+    assert tags == {"Make": "Canon", "Model": "EOS ?", "Software": "sve2hdr", "DateTime": "2020:01:02 03:04:05"}
+    assert description == "color space: scene-linear rec709\nsve2hdr:ev: 3.00"
+
+
+def test_other_tiffs_are_read_or_refused(tmp_path: Path) -> None:
+    image = image_of()
+    tifffile.imwrite(tmp_path / "planes.tif", np.moveaxis(image, 2, 0), photometric="rgb", planarconfig="separate")
+    tifffile.imwrite(tmp_path / "16.tiff", np.uint16([[[0, 32768, 65535]]]), photometric="rgb")
+    tifffile.imwrite(tmp_path / "8.tif", np.zeros((4, 4, 3), np.uint8), photometric="rgb")
+    tifffile.imwrite(tmp_path / "grey.tif", image[..., 0], photometric="minisblack")
+    assert_array_equal(read_hdr(tmp_path / "planes.tif"), image)
+    assert_allclose(read_hdr(tmp_path / "16.tiff"), [[[0, 0.5, 1]]], atol=1e-5)
+    with pytest.raises(UnreadableImage, match="uint8"):
+        read_hdr(tmp_path / "8.tif")
+    with pytest.raises(UnreadableImage, match="three colours"):
+        read_hdr(tmp_path / "grey.tif")
+
+
+def test_scenes_that_are_missing_unknown_or_not_finite_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImage, match="No such file"):
+        read_hdr(tmp_path / "missing.exr")
+    with pytest.raises(UnreadableImage, match="extension"):
+        read_hdr(tmp_path / "a.jpg")
+    tifffile.imwrite(tmp_path / "nan.tif", np.full((2, 2, 3), np.nan, np.float32), photometric="rgb")
+    with pytest.raises(UnreadableImage, match="NaN"):
+        read_hdr(tmp_path / "nan.tif")
+
+
+# Previews
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("a.jpg", b"\xff\xd8\xff"), ("a.JPEG", b"\xff\xd8\xff"), ("a.png", b"\x89PNG")]
+)
+def test_previews(tmp_path: Path, name: str, start: bytes) -> None:
+    ramp = np.linspace(0, 255, 64 * 80 * 3).reshape(64, 80, 3).astype(np.uint8)
+    write_preview(tmp_path / name, ramp)
+    data = (tmp_path / name).read_bytes()
+    assert data.startswith(start)
+    decoded = imageio.imread(data).astype(int)
+    assert np.abs(decoded - ramp).max() <= (0 if name.endswith("png") else 4)
+    assert names_in(tmp_path) == [name]
+    if not name.endswith("png"):
+        frame = data[data.index(b"\xff\xc0") :]
+        assert frame[11] == 0x11  # first component sampled 1 x 1: 4:4:4

@@ -1,0 +1,129 @@
+"""Any phase, CFA order, direction and size to the canonical layout: site by site, and back."""
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from sve2hdr.errors import PatternNotFound
+from sve2hdr.layout import place, source_index
+from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
+from sve2hdr.network import BLOCKS, ROWS, NetworkConfig
+
+SIZES = [(16, 16), (17, 12), (8, 15), (21, 9), (6, 7), (5, 4), (4, 5)]
+
+
+def frame(shape: tuple[int, int], cfa: str) -> Mosaic:
+    counts = np.arange(shape[0] * shape[1], dtype=np.uint16).reshape(shape)  # every site its own number
+    return Mosaic(counts, cfa, np.zeros((1, 1), np.float32), 65535.0, np.eye(3))
+
+
+def row_pairs(phase: int, columns: bool) -> ExposurePattern:
+    exposure = np.roll(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32), phase, axis=0)
+    return ExposurePattern(exposure.T.copy() if columns else exposure)
+
+
+def assert_lies_in_layout(mosaic: Mosaic, pattern: ExposurePattern, config: NetworkConfig) -> None:
+    placement = place(mosaic, pattern, config)
+    height, width = placement.turned(mosaic.counts).shape
+    rows, columns = np.arange(-9, placement.top + height + 9), np.arange(-9, placement.left + width + 9)
+    y, x = placement.sites(rows, columns, mosaic.shape, config.cell)
+    letters, levels = repeated(cfa_period(mosaic.cfa), mosaic.shape), np.unique(pattern.exposure)
+    rank = np.searchsorted(levels, pattern.over(mosaic.shape))
+    wanted = rows[:, None] % config.cell[0], columns[None, :] % config.cell[1]
+    assert_array_equal(letters[y, x], np.array([list(row) for row in config.cfa])[wanted])
+    assert_array_equal(rank[y, x], np.array(config.exposure_rank)[wanted])
+    inside = np.s_[9 + placement.top : -9, 9 + placement.left : -9]
+    assert_array_equal(mosaic.counts[y, x][inside], placement.turned(mosaic.counts))
+    assert 0 <= placement.top < config.cell[0]
+    assert 0 <= placement.left < config.cell[1]
+
+
+@pytest.mark.parametrize("cfa", BAYER_ORDERS)
+@pytest.mark.parametrize("columns", [False, True], ids=["rows", "columns"])
+@pytest.mark.parametrize("phase", range(4))
+def test_row_and_column_pairs_of_every_kind_and_size(cfa: str, columns: bool, phase: int) -> None:
+    for shape in SIZES:
+        assert_lies_in_layout(frame(shape, cfa), row_pairs(phase, columns), ROWS)
+
+
+@pytest.mark.parametrize("cfa", BAYER_ORDERS)
+@pytest.mark.parametrize("phase", list(product(range(4), range(4))))
+def test_blocks_of_every_kind_and_size(cfa: str, phase: tuple[int, int]) -> None:
+    exposure = np.array([[1 / 8, 1 / 4], [1 / 2, 1]], np.float32).repeat(2, 0).repeat(2, 1)
+    for turned in (exposure, exposure.T, exposure[::-1], exposure[:, ::-1]):
+        pattern = ExposurePattern(np.ascontiguousarray(np.roll(turned, phase, (0, 1))))
+        for shape in SIZES:
+            assert_lies_in_layout(frame(shape, cfa), pattern, BLOCKS)
+
+
+def test_the_canonical_frame_stays_as_it_is() -> None:
+    placement = place(frame((16, 16), "RGGB"), row_pairs(0, False), ROWS)
+    assert (placement.transpose, placement.flip_rows, placement.flip_columns) == (False, False, False)
+    assert (placement.top, placement.left) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "exposure",
+    [
+        [[1]],
+        [[1 / 8], [1]],
+        [[1 / 8], [1 / 8], [1], [1 / 2]],
+        [[1 / 8], [1 / 8], [1 / 2], [1]],
+        [[1 / 8], [1], [1]],
+        [[1 / 8, 1], [1, 1 / 8]],
+    ],
+)
+def test_a_pattern_the_network_does_not_know_is_refused(exposure: list[list[float]]) -> None:
+    with pytest.raises(PatternNotFound, match="--model") as refusal:
+        place(frame((16, 16), "RGGB"), ExposurePattern(np.array(exposure, np.float32)), ROWS)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_quad_bayer_mosaic_is_refused() -> None:
+    with pytest.raises(PatternNotFound, match="RRGGRRGGGGBBGGBB"):
+        place(frame((16, 16), "RRGGRRGGGGBBGGBB"), row_pairs(0, False), ROWS)
+
+
+@pytest.mark.parametrize("shape", [(3, 16), (16, 3), (1, 1)])
+def test_a_frame_smaller_than_a_cell_is_refused(shape: tuple[int, int]) -> None:
+    with pytest.raises(PatternNotFound, match="larger frame"):
+        place(frame(shape, "RGGB"), row_pairs(0, False), ROWS)
+
+
+def test_a_pattern_given_with_a_longer_period_is_the_same() -> None:
+    twice = ExposurePattern(np.tile(row_pairs(1, False).exposure, (2, 2)))
+    assert place(frame((16, 16), "RGGB"), twice, ROWS) == place(frame((16, 16), "RGGB"), row_pairs(1, False), ROWS)
+
+
+@given(st.sampled_from([1, 2, 4]), st.integers(0, 40), st.integers(0, 3))
+def test_source_index_keeps_the_phase_and_stays_inside(period: int, more: int, first: int) -> None:
+    length = period + more
+    canonical = np.arange(-100, 140)
+    index = source_index(canonical, first, length, period)
+    assert index.min() >= 0
+    assert index.max() < length
+    assert_array_equal((canonical - first - index) % period, 0)
+    assert_array_equal(index[100 + first : 100 + first + length], np.arange(length))
+
+
+def test_beyond_its_ends_a_frame_goes_on_as_near_the_end_as_its_phase_allows() -> None:
+    index = source_index(np.arange(-12, 0), 0, 64, 4)
+    assert index.max() <= 14
+    assert (np.diff(index[::4]) < 0).all()  # mirrored: farther out is farther in
+
+
+def test_source_index_refuses_a_length_below_the_period() -> None:
+    with pytest.raises(ValueError, match="does not hold"):
+        source_index(np.arange(4), 0, 3, 4)
+
+
+def test_turned_is_a_view() -> None:
+    mosaic = frame((8, 12), "GBRG")
+    placement = place(mosaic, row_pairs(1, True), ROWS)
+    assert np.shares_memory(placement.turned(mosaic.counts), mosaic.counts)
+    assert replace(placement, transpose=False).turned(mosaic.counts).shape == (8, 12)

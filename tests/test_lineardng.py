@@ -1,0 +1,339 @@
+"""write_linear_dng, read back with LibRaw, tifffile and, where installed, dcraw and exiftool."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import shutil
+import subprocess
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rawpy
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+
+from sve2hdr.color import COLOR_SPACES, linear_rgb
+from sve2hdr.errors import UnreadableRaw, UnwritableOutput
+from sve2hdr.lineardng import LinearDngOptions, baseline_exposure, reduced, write_linear_dng
+from sve2hdr.mosaic import Capture, Mosaic
+from sve2hdr.rawfile import read_raw
+
+CANON = np.array([[0.6722, -0.0635, -0.0963], [-0.4287, 1.2460, 0.2028], [-0.0908, 0.2162, 0.5668]])
+CAPTURE = Capture("Canon", "Canon EOS 5D Mark III", "EF 50mm f/1.8", 1 / 125, 2.8, 800, 50, "2020:01:02 03:04:05", 6)
+NEUTRAL = np.array([0.5, 1.0, 0.66])
+MOSAIC = Mosaic(np.zeros((4, 4), np.uint16), "RGGB", np.zeros((2, 2), np.float32), 1.0, CANON, NEUTRAL, CAPTURE)
+CLIP = 8.0
+STORED = [
+    LinearDngOptions(),
+    LinearDngOptions(compression="none"),
+    LinearDngOptions(floating=True),
+    LinearDngOptions(floating=True, compression="deflate"),
+]
+INTEGER, EVERY = STORED[:2], STORED
+
+needs_dcraw = pytest.mark.skipif(shutil.which("dcraw") is None, reason="dcraw is not installed: untested with it")
+needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed: untested")
+
+
+def scene(height: int = 90, width: int = 140, brightest: float = 0.8 * CLIP, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    tint = rng.uniform(0.7, 1.3, (height, width, 3))
+    light = np.exp2(rng.uniform(-6, 0, (height, width, 1)))
+    image = (light * tint * NEUTRAL).astype(np.float32)
+    return np.asarray(image * np.float32(brightest / image.max()))
+
+
+def write(folder: Path, image: np.ndarray, options: LinearDngOptions | None = None, **settings: Any) -> Path:
+    path = folder / "a.dng"
+    write_linear_dng(path, image, MOSAIC, CLIP, options=options, overwrite=True, **settings)
+    return path
+
+
+def stored(path: Path) -> tuple[np.ndarray, dict[int, Any], dict[int, Any]]:
+    """Return the raw values, the main IFD's tags and the raw's, as tifffile has them."""
+    with tifffile.TiffFile(path) as tiff:
+        main = tiff.pages.first
+        (raw,) = main.pages
+        tags = ({tag.code: tag.value for tag in page.tags} for page in (main, raw))
+        return raw.asarray(), *tags
+
+
+def developed_by_libraw(path: Path) -> np.ndarray:
+    with rawpy.imread(str(path)) as raw:
+        image = raw.postprocess(
+            gamma=(1, 1),
+            no_auto_bright=True,
+            use_camera_wb=True,
+            output_bps=16,
+            output_color=rawpy.ColorSpace.sRGB,
+            adjust_maximum_thr=0,
+        )
+    return np.asarray(image)
+
+
+def developed_by_dcraw(path: Path) -> np.ndarray:
+    command = ["dcraw", "-T", "-4", "-o", "1", "-w", "-c", str(path)]
+    return np.asarray(tifffile.imread(io.BytesIO(subprocess.run(command, capture_output=True, check=True).stdout)))
+
+
+def assert_developed(developed: np.ndarray, image: np.ndarray, step: float) -> None:
+    """Compare with our own EXR path where all fits into the developer's 16 bits; `step` is what rounding may do."""
+    ours = linear_rgb(image, MOSAIC, COLOR_SPACES["rec709"], CLIP) / CLIP
+    fits = (ours.min(axis=2) > 0) & (ours.max(axis=2) < 0.98) & ((image / NEUTRAL).max(axis=2) < 0.98 * CLIP)
+    assert fits.mean() > 0.5
+    assert_allclose(developed[fits] / 65535, ours[fits], rtol=0.005, atol=step)
+    assert np.median(developed[fits] / 65535 / ours[fits]) == pytest.approx(1, abs=0.001)
+
+
+# Laws -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", EVERY)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 96), (90, 140), (513, 70), (70, 1030)])
+def test_what_is_written_is_read_back(tmp_path: Path, options: LinearDngOptions, shape: tuple[int, int]) -> None:
+    image = scene(*shape)
+    values, _, tags = stored(write(tmp_path, image, options))
+    assert values.dtype == (np.float16 if options.floating else np.uint16)
+    if options.floating:
+        assert_array_equal(values, (image / np.float32(CLIP)).astype(np.float16))
+        assert set(tags[50717]) == {1}
+    else:
+        assert_allclose(values * (CLIP / 65535), image, rtol=0, atol=0.51 * CLIP / 65535)
+        assert set(tags[50717]) == {65535}
+
+
+@pytest.mark.parametrize("options", INTEGER)
+@pytest.mark.parametrize("shape", [(64, 64), (70, 95), (520, 90), (90, 521), (511, 513)])
+def test_libraw_decodes_the_same_values(tmp_path: Path, options: LinearDngOptions, shape: tuple[int, int]) -> None:
+    path = write(tmp_path, scene(*shape), options)
+    with rawpy.imread(str(path)) as raw:
+        assert_array_equal(raw.raw_image_visible[..., :3], stored(path)[0])
+        assert (raw.white_level, raw.num_colors, raw.sizes.flip) == (65535, 3, 0)
+        assert_allclose(raw.camera_whitebalance[:3], 1 / NEUTRAL, rtol=1e-5)
+        assert_allclose(raw.rgb_xyz_matrix[:3], CANON, atol=1e-5)
+        assert (raw.other.iso_speed, raw.lens.model) == (800, CAPTURE.lens)
+
+
+@pytest.mark.parametrize("options", EVERY)
+@pytest.mark.parametrize("shape", [(64, 64), (90, 140), (530, 100)])
+def test_libraw_develops_what_our_exr_holds(tmp_path: Path, options: LinearDngOptions, shape: tuple[int, int]) -> None:
+    image = scene(*shape)
+    step = 4 / 65535 if not options.floating else 6 / 16383  # LibRaw turns floats into 14 bits
+    assert_developed(developed_by_libraw(write(tmp_path, image, options)), image, step)
+
+
+@needs_dcraw
+@pytest.mark.parametrize("options", INTEGER)
+@pytest.mark.parametrize("shape", [(64, 64), (90, 140), (530, 100)])
+def test_dcraw_develops_what_our_exr_holds(tmp_path: Path, options: LinearDngOptions, shape: tuple[int, int]) -> None:
+    image = scene(*shape)
+    assert_developed(developed_by_dcraw(write(tmp_path, image, options)), image, 4 / 65535)
+
+
+@pytest.mark.parametrize("options", EVERY)
+def test_what_clips_in_all_exposures_is_white_in_raw_developers(tmp_path: Path, options: LinearDngOptions) -> None:
+    image = scene(64, 96)
+    image[20:40, 20:60] = np.random.default_rng(1).uniform(0.98 * CLIP, 1.2 * CLIP, (20, 40, 3))  # a network's clipped
+    path = write(tmp_path, image, options)
+    assert (stored(path)[0][20:40, 20:60] == (1 if options.floating else 65535)).all()
+    white = developed_by_libraw(path)[22:38, 22:58]
+    assert white.min() > 0.999 * 65535
+    assert np.ptp(white) <= 4
+
+
+def test_values_grow_with_light_and_are_untouched_below_the_highlights(tmp_path: Path) -> None:
+    ramp = np.repeat(np.linspace(-0.5, 1.3 * CLIP, 3000, dtype=np.float32), 3).reshape(1, -1, 3)
+    for options in EVERY:
+        values = stored(write(tmp_path, ramp, options))[0][0, :, 1].astype(np.float64)
+        share = values / values.max() * CLIP
+        assert (np.diff(values) >= 0).all()
+        linear = (ramp[0, :, 1] > 0) & (ramp[0, :, 1] < 0.88 * CLIP)
+        assert_allclose(share[linear], ramp[0, linear, 1], rtol=6e-4, atol=CLIP / 65535)
+        assert (values[ramp[0, :, 1] <= 0] == 0).all()
+
+
+def test_a_turned_view_is_stored_as_it_looks(tmp_path: Path) -> None:
+    image = scene(40, 70)
+    turned = image.swapaxes(0, 1)[:, ::-1]
+    assert not turned.flags.c_contiguous
+    first = write(tmp_path, turned).read_bytes()
+    assert first == write(tmp_path, np.ascontiguousarray(turned)).read_bytes()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(-8, 8), st.floats(0, 5))
+def test_baseline_exposure_makes_up_for_brightness(image_ev: float, ratio_ev: float) -> None:
+    image = scene(20, 30)
+    clip = float(np.exp2(ratio_ev))
+    found = baseline_exposure(image * np.float32(2**image_ev), clip)
+    darker = baseline_exposure(image * np.float32(2 ** (image_ev - 0.5)), clip)
+    assert 0 <= found <= darker <= ratio_ev + 0.005
+    if found > 0 and darker < ratio_ev - 0.005:
+        assert darker == pytest.approx(found + 0.5, abs=0.011)
+
+
+def test_reduced_keeps_the_mean() -> None:
+    image = scene(60, 80)
+    for side in (80, 40, 20, 4):
+        small = reduced(image, side)
+        assert max(small.shape[:2]) <= side
+        assert_allclose(small.mean(axis=(0, 1)), image.mean(axis=(0, 1)), rtol=1e-5)
+
+
+def test_same_image_same_bytes(tmp_path: Path) -> None:
+    image = scene()
+    for options in EVERY:
+        assert write(tmp_path, image, options).read_bytes() == write(tmp_path, image, options).read_bytes()
+
+
+def test_memory_stays_far_below_the_image(tmp_path: Path) -> None:
+    image = np.tile(scene(64, 64), (16, 24, 1))
+    for options in (EVERY[0], EVERY[3]):
+        tracemalloc.start()
+        try:
+            write(tmp_path, image, options)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 2.5 * image.nbytes  # of a small image, which its preview is a fourth of
+
+
+# Other eyes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", EVERY)
+def test_structure_is_a_dngs(tmp_path: Path, options: LinearDngOptions) -> None:
+    path = write(tmp_path, scene(600, 300), options, attributes={"sve2hdr:version": "1.2", "sve2hdr:model": "m"})
+    assert path.read_bytes()[:8] == b"II*\0\x08\0\0\0"
+    _, main, raw = stored(path)
+    assert (main[254], main[262], main[259], main[274]) == (1, 6, 7, 1)
+    assert main[50706] == main[50707] == b"\1\4\0\0"
+    assert main[50708] == "Canon EOS 5D Mark III"
+    assert main[270] == "sve2hdr:version: 1.2\nsve2hdr:model: m"
+    assert (raw[254], raw[262], raw[256], raw[257]) == (0, 34892, 300, 600)
+    strips, tiles = {273, 278, 279} <= set(raw), {322, 323, 324, 325} <= set(raw)
+    assert strips is not tiles
+    assert not {273, 278, 279, 322, 323, 324, 325}.intersection(raw) - ({273, 278, 279} if strips else set(range(330)))
+    odd = {50719, 50720, 50829, 51008, 51009, 51022, 51125, 50712}  # crops, active area, opcodes, linearization
+    assert not odd & (set(main) | set(raw))
+    for ifd in (main, raw):
+        assert list(ifd) == sorted(ifd)
+
+
+def test_the_preview_is_an_upright_jpeg_of_the_image(tmp_path: Path) -> None:
+    image = np.full((400, 600, 3), 0.02, np.float32) * NEUTRAL.astype(np.float32)
+    image[:, 300:] *= 16
+    with rawpy.imread(str(write(tmp_path, image))) as raw:
+        thumbnail = raw.extract_thumb()
+    assert thumbnail.format == rawpy.ThumbFormat.JPEG
+    with Image.open(io.BytesIO(thumbnail.data)) as preview:
+        assert preview.size == (300, 200)
+        pixels = np.asarray(preview).astype(int)
+    assert pixels[:, 200:].mean() > pixels[:, :100].mean() + 50
+    assert np.ptp(pixels, axis=2).max() <= 3  # neutral
+
+
+@needs_exiftool
+@pytest.mark.parametrize("options", EVERY)
+def test_exiftool_finds_every_tag_and_nothing_wrong(tmp_path: Path, options: LinearDngOptions) -> None:
+    path = write(tmp_path, scene(), replace(options, baseline_exposure_ev=1.5, exposure_ev=-0.25))
+    command = ["exiftool", "-j", "-n", "-validate", "-all", str(path)]
+    tags = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)[0]
+    expected = {
+        "Validate": "0 0 0",
+        "Make": CAPTURE.make,
+        "Model": CAPTURE.model,
+        "Software": "sve2hdr",
+        "Orientation": 1,
+        "DNGVersion": "1 4 0 0",
+        "ColorMatrix1": " ".join(f"{v:g}" for v in CANON.ravel()),
+        "CalibrationIlluminant1": 21,
+        "AsShotNeutral": "0.5 1 0.66",
+        "BaselineExposure": 1.25,
+        "PhotometricInterpretation": 34892,
+        "BlackLevel": "0 0 0",
+        "ExposureTime": 0.008,
+        "FNumber": 2.8,
+        "ISO": 800,
+        "FocalLength": 50,
+        "LensModel": CAPTURE.lens,
+        "DateTimeOriginal": CAPTURE.taken,
+    }
+    assert {name: tags.get(name) for name in expected} == expected
+
+
+@needs_dcraw
+def test_dcraw_identifies_it(tmp_path: Path) -> None:
+    path = write(tmp_path, scene())
+    told = subprocess.run(["dcraw", "-i", "-v", path], capture_output=True, text=True, check=True).stdout
+    told = " ".join(told.split())
+    for line in ("Camera: Canon EOS 5D Mark III", "Image size: 140 x 90", "Raw colors: 3", "Thumb size: 70 x 45"):
+        assert line in told
+    assert "Camera multipliers: 2.000000 1.000000 1.515152" in told
+
+
+def test_our_own_reader_says_that_it_is_no_mosaic(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableRaw, match=r"a\.dng"):
+        read_raw(write(tmp_path, scene()))
+
+
+@pytest.mark.parametrize(
+    ("capture", "name"),
+    [
+        (Capture(), "sve2hdr camera RGB"),
+        (Capture(make="NIKON CORPORATION", model="NIKON D750"), "NIKON D750"),
+        (Capture(make="Sony", model="ILCE-7M3"), "Sony ILCE-7M3"),
+    ],
+)
+def test_the_camera_is_named_as_profiles_name_it(tmp_path: Path, capture: Capture, name: str) -> None:
+    path = tmp_path / "a.dng"
+    write_linear_dng(path, scene(), replace(MOSAIC, capture=capture, as_shot_neutral=None), CLIP)
+    _, main, _ = stored(path)
+    assert main[50708] == name
+    assert len(main[50728]) == 6  # a neutral, though the file had none: else raw developers guess
+
+
+# Refusals -------------------------------------------------------------------------------------------------------------
+
+
+def test_other_names_and_what_exists_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnwritableOutput, match=r"name the output \*\.dng"):
+        write_linear_dng(tmp_path / "a.tif", scene(), MOSAIC, CLIP)
+    (tmp_path / "a.dng").write_bytes(b"mine")
+    with pytest.raises(UnwritableOutput, match=r"exists"):
+        write_linear_dng(tmp_path / "a.dng", scene(), MOSAIC, CLIP)
+    assert (tmp_path / "a.dng").read_bytes() == b"mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.dng"]
+
+
+@pytest.mark.parametrize(
+    ("image", "clip_level"),
+    [
+        (np.zeros((4, 4), np.float32), 8.0),
+        (np.zeros((4, 4, 3)), 8.0),
+        (np.zeros((0, 4, 3), np.float32), 8.0),
+        (np.full((4, 4, 3), np.nan, np.float32), 8.0),
+        (np.full((4, 4, 3), np.inf, np.float32), 8.0),
+        (np.zeros((4, 4, 3), np.float32), 0.0),
+        (np.zeros((4, 4, 3), np.float32), math.nan),
+    ],
+)
+def test_wrong_arguments_are_refused(tmp_path: Path, image: np.ndarray, clip_level: float) -> None:
+    with pytest.raises(ValueError, match=r"camera_rgb|clip_level"):
+        write_linear_dng(tmp_path / "a.dng", image, MOSAIC, clip_level)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("floating", "compression"), [(False, "deflate"), (True, "ljpeg"), (False, "zip")])
+def test_unfit_compressions_are_refused(floating: bool, compression: str) -> None:
+    with pytest.raises(ValueError, match="cannot be stored"):
+        LinearDngOptions(floating, compression)

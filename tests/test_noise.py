@@ -1,0 +1,70 @@
+"""Noise measured on the frame: near the truth where the frame shows it, and a usable answer for any frame."""
+
+import numpy as np
+import pytest
+
+from sve2hdr.mosaic import ExposurePattern, Mosaic
+from sve2hdr.noise import estimate_noise
+from sve2hdr.simulate import Mode, Sensor, simulate
+
+PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
+
+
+def gradients(height: int = 384, width: int = 512) -> np.ndarray:
+    """A smooth scene over ten stops, camera RGB, 1.0 = saturation of the least exposed sites."""
+    y, x = np.mgrid[:height, :width]
+    light = np.exp2(-10 * x / width) * (0.9 + 0.1 * np.sin(y / 60))
+    return (light[..., None] * np.array([0.5, 0.9, 0.6])).astype(np.float32)
+
+
+@pytest.mark.parametrize("mode", ["exposure", "gain"])
+@pytest.mark.parametrize(("full_well_e", "read_noise_e"), [(30_000, 4), (60_000, 3), (2_000, 6)])
+def test_a_smooth_scene_gives_the_noise_of_its_sensor(mode: Mode, full_well_e: float, read_noise_e: float) -> None:
+    sensor = Sensor(mode, full_well_e=full_well_e, read_noise_e=read_noise_e)
+    true = sensor.noise_model(PAIRS)
+    found = estimate_noise(simulate(gradients(), "RGGB", PAIRS, sensor, seed=1), PAIRS)
+    for level in (0.001, 0.02, 0.2, 0.8):  # of the span: the standard deviation is what the network is told
+        counts = level * (sensor.white_level - sensor.black_level)
+        for row in (0, 2):
+            wanted = np.sqrt(true.read_noise[row, 0] ** 2 + true.gain[row, 0] * counts)
+            told = np.sqrt(found.read_noise[row, 0] ** 2 + found.gain[row, 0] * counts)
+            assert 1 / 1.6 < told / wanted < 1.6, (level, row)
+
+
+def test_the_estimate_repeats_with_the_pattern() -> None:
+    exposure = np.roll(PAIRS.exposure, 1, 0).T.copy()
+    pattern = ExposurePattern(exposure)
+    noise = estimate_noise(simulate(gradients(), "GBRG", pattern, Sensor("gain"), 0), pattern)
+    assert noise.gain.shape == noise.read_noise.shape
+    for level in np.unique(exposure):
+        at = np.broadcast_to(exposure == level, noise.gain.shape)
+        assert np.ptp(noise.gain[at]) == np.ptp(noise.read_noise[at]) == 0
+
+
+rng = np.random.default_rng(0)
+FRAMES = {
+    "black": np.full((64, 64), 512, np.uint16),
+    "zero": np.zeros((64, 64), np.uint16),
+    "flat": np.full((64, 64), 5000, np.uint16),
+    "saturated": np.full((64, 64), 65535, np.uint16),
+    "half saturated": np.where(rng.random((64, 64)) < 0.5, 15_000, 600).astype(np.uint16),
+    "below black": rng.integers(0, 512, (64, 64)).astype(np.uint16),
+    "white noise": rng.integers(0, 65535, (96, 64)).astype(np.uint16),
+    "one site": np.full((1, 1), 900, np.uint16),
+    "one row": np.full((1, 500), 900, np.uint16),
+    "tiny": rng.integers(500, 900, (5, 7)).astype(np.uint16),
+    "odd": rng.integers(500, 900, (65, 131)).astype(np.uint16),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize("black", [np.full((1, 1), 512, np.float32), np.arange(16, dtype=np.float32).reshape(4, 4)])
+def test_any_frame_gives_a_noise_model(name: str, black: np.ndarray) -> None:
+    mosaic = Mosaic(FRAMES[name], "RGGB", black, 15_000.0, np.eye(3))
+    for pattern in (PAIRS, ExposurePattern(np.ones((1, 1), np.float32))):
+        noise = estimate_noise(mosaic, pattern)
+        for period in (noise.gain, noise.read_noise):
+            assert period.dtype == np.float32
+            assert np.isfinite(period).all()
+            assert (period > 0).all()
+            assert (period < 15_000).all()

@@ -1,0 +1,307 @@
+"""Detection: what is simulated is found, in every layout, phase and CFA order; what is no SVE is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sve2hdr.errors import PatternNotFound
+from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
+from sve2hdr.pattern import Detection, detect_pattern, parse_pattern, with_ratio
+
+SHAPE = (256, 384)
+BLACK, WHITE = 2048, 15_000
+QUAD_BAYER = "RRGGRRGGGGBBGGBB"
+SINGLE = ExposurePattern(np.ones((1, 1), np.float32))
+
+
+def scene(seed: int = 0) -> np.ndarray:
+    """Return overlapping discs of all colours under uneven light, (H, W, 3) float32, 1.0 = saturation."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(np.float32)
+    image = np.full((*SHAPE, 3), 0.2, np.float32)
+    for _ in range(250):
+        inside = (y - rng.uniform(0, SHAPE[0])) ** 2 + (x - rng.uniform(0, SHAPE[1])) ** 2 < rng.uniform(4, 35) ** 2
+        image[inside] = rng.uniform(0.1, 1) * rng.uniform(0.3, 1, 3)
+    return np.float32(image * np.exp2(-5 * x / SHAPE[1] + np.sin(y / 40))[..., None])
+
+
+SCENE = scene()
+
+
+def taken(
+    light: np.ndarray,
+    pattern: ExposurePattern = SINGLE,
+    cfa: str = "RGGB",
+    *,
+    gain: bool = False,
+    full_well_e: float = 30_000,
+    read_e: float = 4,
+    black_error: np.ndarray | None = None,
+    clip: float = 1.0,
+) -> Mosaic:
+    """Return the frame of a scene, (H, W, 3), by a sensor written anew here, so that it can contradict simulate.py."""
+    rng = np.random.default_rng(1)
+    colour = np.vectorize("RGB".index)(cfa_period(cfa))
+    seen = np.take_along_axis(light, repeated(colour, light.shape[:2])[..., None], 2)[..., 0]
+    relative = pattern.over(seen.shape) * pattern.ratio
+    counts_per_e = (WHITE - BLACK) / full_well_e * (relative if gain else 1)
+    electrons = rng.poisson(np.minimum(seen * (1 if gain else relative), 100) * full_well_e)
+    read = rng.normal(0, read_e * (WHITE - BLACK) / full_well_e, seen.shape)
+    black = BLACK + (0 if black_error is None else repeated(black_error, seen.shape))
+    counts = np.clip(np.rint(electrons * counts_per_e + read + black), 0, BLACK + clip * (WHITE - BLACK))
+    return Mosaic(counts.astype(np.uint16), cfa, np.full((2, 2), BLACK, np.float32), float(WHITE), np.eye(3))
+
+
+def assert_found(found: Detection, pattern: ExposurePattern, within_ev: float = 0.05) -> None:
+    assert found.sve, found.reason
+    assert found.pattern is not None
+    assert found.pattern.exposure.shape == pattern.exposure.shape
+    off = np.log2(found.pattern.exposure / pattern.exposure)
+    assert np.abs(off).max() < within_ev, off
+    assert len(np.unique(found.pattern.exposure)) == len(np.unique(pattern.exposure))
+    assert found.ratio_ev == pytest.approx(pattern.ratio_ev, abs=within_ev)
+
+
+def turned(exposure: list[list[float]], down: int, right: int = 0) -> ExposurePattern:
+    return ExposurePattern(np.roll(np.float32(exposure), (down, right), (0, 1)))
+
+
+@pytest.mark.parametrize("cfa", BAYER_ORDERS)
+@pytest.mark.parametrize("phase", range(4))
+def test_row_pairs_in_every_phase_and_cfa(cfa: str, phase: int) -> None:
+    pattern = turned([[1 / 8], [1 / 8], [1], [1]], phase)
+    assert_found(detect_pattern(taken(SCENE / 4, pattern, cfa, gain=phase % 2 == 1)), pattern)
+
+
+@pytest.mark.parametrize("phase", range(4))
+def test_column_pairs_in_every_phase(phase: int) -> None:
+    pattern = turned([[1 / 4, 1 / 4, 1, 1]], 0, phase)
+    assert_found(detect_pattern(taken(SCENE / 4, pattern, "GRBG")), pattern)
+
+
+@pytest.mark.parametrize(("down", "right"), [(0, 0), (1, 0), (0, 3), (2, 1)])
+@pytest.mark.parametrize("quads", [[[0.125, 1], [1, 0.125]], [[1 / 64, 1 / 16], [1 / 4, 1]]])
+def test_blocks_of_two_and_four_exposures(quads: list[list[float]], down: int, right: int) -> None:
+    pattern = turned(np.kron(quads, np.ones((2, 2))).tolist(), down, right)
+    assert_found(detect_pattern(taken(SCENE / 4, pattern, "BGGR")), pattern)
+
+
+@pytest.mark.parametrize("site", [[[1, 1 / 16], [1 / 16, 1]], [[1 / 16, 1 / 4], [1 / 4, 1]]])
+def test_quad_bayer(site: list[list[float]]) -> None:
+    pattern = ExposurePattern(np.tile(np.float32(site), (2, 2)))
+    assert_found(detect_pattern(taken(SCENE / 4, pattern, QUAD_BAYER)), pattern)
+
+
+@pytest.mark.parametrize("gain", [False, True])
+@pytest.mark.parametrize("ev", [1.0, 1.5, 2.5, 4.0, 5.0])
+@pytest.mark.parametrize(("full_well_e", "read_e"), [(1e6, 0.5), (1_000, 3)])
+def test_ratios_modes_and_noise(ev: float, gain: bool, full_well_e: float, read_e: float) -> None:
+    pattern = turned([[2**-ev], [2**-ev], [1], [1]], 1)
+    assert_found(detect_pattern(taken(SCENE / 2, pattern, gain=gain, full_well_e=full_well_e, read_e=read_e)), pattern)
+
+
+@pytest.mark.parametrize("key", [8, 1, 0.05])
+def test_high_key_and_low_key(key: float) -> None:
+    pattern = turned([[1 / 16], [1 / 16], [1], [1]], 2)
+    assert_found(detect_pattern(taken(SCENE * key, pattern)), pattern)
+
+
+def test_wrong_black_of_each_row_and_low_clipping_do_not_matter() -> None:
+    pattern = turned([[1 / 8], [1 / 8], [1], [1]], 3)
+    error = np.float32([[30], [-25], [10], [-30]])
+    assert_found(detect_pattern(taken(SCENE, pattern, black_error=error, clip=0.75)), pattern, within_ev=0.03)
+
+
+def test_detection_ignores_the_scale_of_counts() -> None:
+    pattern = turned([[1 / 8], [1 / 8], [1], [1]], 0)
+    frame = taken(SCENE / 4, pattern)
+    quadrupled = Mosaic(
+        frame.counts * 4, frame.cfa, frame.black_level * 4, frame.white_level * 4, frame.camera_from_xyz
+    )
+    assert detect_pattern(quadrupled).ratio_ev == pytest.approx(detect_pattern(frame).ratio_ev, abs=0.003)
+
+
+def test_cropping_rows_turns_the_phase() -> None:
+    frame = taken(SCENE / 4, turned([[1 / 8], [1 / 8], [1], [1]], 0), "RGGB")
+    cropped = Mosaic(frame.counts[1:], "GBRG", frame.black_level, frame.white_level, frame.camera_from_xyz)
+    assert_found(detect_pattern(cropped), turned([[1 / 8], [1 / 8], [1], [1]], -1))
+
+
+def test_the_error_covers_the_error() -> None:
+    for seed in range(4):
+        pattern = turned([[1 / 8], [1 / 8], [1], [1]], seed)
+        found = detect_pattern(taken(scene(seed) / 4, pattern))
+        assert abs(found.ratio_ev - 3) < 5 * found.ratio_ev_error + 0.01
+        assert found.ratio_ev_error < 0.05
+
+
+def test_same_mosaic_same_answer() -> None:
+    frame = taken(SCENE / 4, turned([[1 / 8], [1 / 8], [1], [1]], 0))
+    assert detect_pattern(frame).as_json("a") == detect_pattern(frame).as_json("a")
+
+
+def stripes(period: float, angle_deg: float, sharp: bool, phase: float = 0.6) -> np.ndarray:
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(np.float32)
+    angle = np.radians(angle_deg)
+    turn = ((y * np.cos(angle) + x * np.sin(angle) + phase) / period) % 1
+    wave = (turn < 0.5) if sharp else 0.5 + 0.5 * np.sin(2 * np.pi * turn)
+    return np.float32(0.1 + 0.9 * wave)[..., None] * np.ones(3, np.float32)
+
+
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).random((*SHAPE, 3), np.float32)
+
+
+FLAT = np.full((*SHAPE, 3), 0.4, np.float32)
+HALF = np.where(np.arange(SHAPE[1]) < SHAPE[1] * 0.6, 1, 0)[None, :, None]
+ORDINARY = {
+    "photo": SCENE, "bright photo": SCENE * 8, "dim photo": SCENE * 0.02, "black": FLAT * 0, "burnt": FLAT * 9,
+    "flat": FLAT, "half burnt": np.float32(FLAT * 9 * HALF), "noise": noise(), "blinds": stripes(16, 0, True) * SCENE,
+    "aligned stripes on a flat wall": stripes(4, 0, True, 0),
+    "fine check": FLAT * np.float32(np.indices(SHAPE).sum(0) // 2 % 2)[..., None],
+    "aligned stripes on part of a photo": np.float32(np.where(HALF, SCENE * stripes(4, 0, True, 0), SCENE)),
+    "see-through stripes": SCENE / 2 + stripes(4, 0, True, 0) / 5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("full_well_e", [30_000, 1_000])
+@pytest.mark.parametrize("name", ORDINARY)
+def test_ordinary_frames_are_refused(name: str, full_well_e: float) -> None:
+    found = detect_pattern(taken(ORDINARY[name], full_well_e=full_well_e))
+    assert not found.sve
+    assert found.pattern is None
+    assert found.confidence < 0.5
+    assert found.reason
+
+
+@pytest.mark.parametrize("sharp", [False, True])
+@pytest.mark.parametrize("angle_deg", [0, 1, 45, 90])
+@pytest.mark.parametrize("period", [2, 3, 4, 5, 8])
+def test_stripes_are_refused(period: float, angle_deg: float, sharp: bool) -> None:
+    assert not detect_pattern(taken(stripes(period, angle_deg, sharp) * 0.6)).sve
+    assert not detect_pattern(
+        taken(SCENE * np.where(HALF, stripes(period, angle_deg, sharp), 1).astype(np.float32))
+    ).sve
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 4), (15, 40), (16, 16), (33, 50)])
+def test_tiny_frames_are_refused_not_crashed_on(shape: tuple[int, int]) -> None:
+    assert not detect_pattern(taken(SCENE[: shape[0], : shape[1]])).sve
+
+
+def test_json_record() -> None:
+    pattern = turned([[1 / 8], [1 / 8], [1], [1]], 0)
+    record = json.loads(json.dumps(detect_pattern(taken(SCENE / 4, pattern)).as_json("a.dng")))
+    assert list(record) == ["file", "sve", "exposure", "ratio_ev", "confidence", "cfa", "reason"]
+    assert record["file"] == "a.dng"
+    assert record["exposure"][2:] == [[1], [1]]
+    assert "3.0" in record["reason"]
+    refused = json.loads(json.dumps(detect_pattern(taken(SCENE)).as_json(Path("b.dng"))))
+    assert refused["sve"] is False
+    assert refused["exposure"] is None
+    assert refused["confidence"] < 0.1
+
+
+def test_not_found_is_one_line_with_the_next_step() -> None:
+    error = detect_pattern(taken(SCENE)).not_found("b.dng")
+    assert isinstance(error, PatternNotFound)
+    assert str(error).startswith("b.dng: ")
+    assert "--pattern rows:1/8,1/8,1,1" in str(error)
+    assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "exposure"),
+    [
+        ("rows:1/8,1/8,1,1", [[0.125], [0.125], [1], [1]]),
+        (" columns: 0.5, 1 ", [[0.5, 1]]),
+        ("grid:1,4;4,16", [[1 / 16, 1 / 4], [1 / 4, 1]]),
+        ("rows:100,800", [[0.125], [1]]),
+        ("rows:1", [[1]]),
+    ],
+)
+def test_parse_pattern(text: str, exposure: list[list[float]]) -> None:
+    np.testing.assert_array_equal(parse_pattern(text).exposure, np.float32(exposure))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "rows",
+        "rows:",
+        "lines:1,2",
+        "rows:1;2",
+        "rows:0,1",
+        "rows:-1,1",
+        "rows:1/0,1",
+        "rows:nan,1",
+        "rows:inf,1",
+        "grid:1,2;3",
+        "grid:",
+        "rows:a,1",
+        "rows:1,,1",
+        "rows:1e-60,1",
+        "columns:1e999,1",
+    ],
+)
+def test_parse_pattern_refuses(text: str) -> None:
+    with pytest.raises(ValueError, match="pattern"):
+        parse_pattern(text)
+
+
+@given(st.lists(st.integers(1, 64), min_size=1, max_size=8), st.sampled_from(["rows", "columns"]))
+def test_parse_pattern_scales_to_one(values: list[int], kind: str) -> None:
+    exposure = parse_pattern(f"{kind}:{','.join(map(str, values))}").exposure
+    assert exposure.max() == 1
+    assert exposure.shape == ((len(values), 1) if kind == "rows" else (1, len(values)))
+    np.testing.assert_allclose(exposure.ravel() * max(values), values, rtol=1e-6)
+
+
+@given(st.floats(0.1, 8))
+def test_with_ratio_keeps_the_layout(ratio_ev: float) -> None:
+    pattern = parse_pattern("grid:1,2;8,64")
+    changed = with_ratio(pattern, ratio_ev)
+    assert changed.ratio_ev == pytest.approx(ratio_ev, abs=1e-4)
+    ev, before = np.log2(changed.exposure), np.log2(pattern.exposure)
+    np.testing.assert_allclose(ev * 6, before * ratio_ev, atol=1e-4)
+
+
+@pytest.mark.parametrize("ratio_ev", [0, -1, 21, float("nan")])
+def test_with_ratio_refuses(ratio_ev: float) -> None:
+    with pytest.raises(ValueError, match="ratio"):
+        with_ratio(parse_pattern("rows:1/8,1"), ratio_ev)
+    with pytest.raises(ValueError, match="one exposure"):
+        with_ratio(SINGLE, 3)
+
+
+def test_detection_needs_no_torch() -> None:
+    command = "import sys, sve2hdr.pattern; assert not any(m.partition('.')[0] == 'torch' for m in sys.modules)"
+    subprocess.run([sys.executable, "-c", command], check=True, timeout=120)
+
+
+def test_benchmark_runs(repository: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(repository / "examples" / "bench_detect.py"), "--files", "4", "--megapixels", "1"]
+    printed = subprocess.run(command, cwd=tmp_path, check=True, timeout=300, capture_output=True, text=True).stdout
+    assert "cores" in printed
+    assert "false alarms: 0" in printed
+
+
+@pytest.mark.parametrize("name", ["PowerShotG2_CRW_0304.CRW", "PowerShotS40_CRW_0119.CRW", "Blackmagic.dng"])
+def test_real_photos_are_refused(repository: Path, name: str) -> None:
+    from sve2hdr.rawfile import read_raw
+
+    path = repository.parent / "shared" / "data" / "raw" / name
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    found = detect_pattern(read_raw(path))
+    assert not found.sve
+    assert found.confidence < 0.1

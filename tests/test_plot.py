@@ -1,0 +1,49 @@
+"""The training curve as a picture."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sve2hdr.errors import Sve2HdrError
+from sve2hdr.plot import MARGIN, SIZE, plot_log
+
+
+def write_log(folder: Path, losses: list[float]) -> Path:
+    log = folder / "log.jsonl"
+    records = [{"step": 200 * (i + 1), "loss": loss, "seconds": 60.0 * i} for i, loss in enumerate(losses)]
+    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return log
+
+
+def blue(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert image.size == SIZE
+        red, _, other = np.moveaxis(np.asarray(image).astype(int), 2, 0)
+    return other - red > 100
+
+
+@pytest.mark.parametrize("losses", [[0.03, 0.02, 0.015, 0.012], [0.5], [0.1, 0.1]])
+def test_the_curve_lies_within_its_frame(tmp_path: Path, losses: list[float]) -> None:
+    curve = plot_log(write_log(tmp_path, losses))
+    assert curve == tmp_path / "curve.png"
+    y, x = np.nonzero(blue(curve))
+    assert len(losses) == 1 or len(y) > 100
+    if len(y):
+        assert MARGIN[0] <= x.min() <= x.max() <= SIZE[0] - MARGIN[2]
+        assert MARGIN[1] <= y.min() <= y.max() <= SIZE[1] - MARGIN[3]
+
+
+def test_a_falling_loss_falls(tmp_path: Path) -> None:
+    line = blue(plot_log(write_log(tmp_path, [0.04, 0.03, 0.02, 0.01])))
+    columns = np.nonzero(line.any(0))[0]
+    first, last = (np.nonzero(line[:, x])[0].mean() for x in (columns[0], columns[-1]))
+    assert last > first + 200  # rows count downwards
+
+
+def test_an_empty_log_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Sve2HdrError, match=r"log\.jsonl: holds no record"):
+        plot_log(write_log(tmp_path, []))

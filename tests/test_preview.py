@@ -1,0 +1,100 @@
+"""Laws of the preview: scale-free, monotone, grey stays grey, odd inputs pass without a warning."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from sve2hdr import preview
+from sve2hdr.preview import srgb_encoded, tone_map
+
+
+def scene(height: int = 120, width: int = 180, stops: float = 14.0, seed: int = 1) -> np.ndarray:
+    """Return a dark room with a bright window and a lamp: two surfaces with texture, far apart in light."""
+    texture = np.random.default_rng(seed).lognormal(-2, 0.5, (height, width, 3)).astype(np.float32)
+    texture[height // 4 : height // 2, width // 3 : width // 2] *= 2 ** (stops / 2)
+    texture[-6:-2, -6:-2] = 2 ** (stops / 2 + 1)
+    return texture
+
+
+@pytest.mark.parametrize("factor", [2.0**-20, 2.0**-3, 2.0**15])
+def test_the_scale_of_the_input_does_not_matter(factor: float) -> None:
+    image = scene()
+    difference = tone_map(image).astype(int) - tone_map(image * np.float32(factor))
+    assert np.abs(difference).max() <= 1
+
+
+def test_grey_in_grey_out() -> None:
+    grey = np.repeat(scene()[..., :1], 3, axis=2)
+    rgb = tone_map(grey).astype(int)
+    assert np.ptp(rgb, axis=2).max() <= 1
+
+
+def test_shadows_and_highlights_are_both_there() -> None:
+    rgb = tone_map(scene())
+    room, window, lamp = rgb[70:110, 20:160], rgb[35:55, 65:85], rgb[-5:-3, -5:-3]
+    assert 70 < room.mean() < 140
+    assert room.mean() + 40 < window.mean() < 252
+    assert window.std() > 4  # texture in the window, 7 stops above the room
+    assert lamp.min() > 235
+
+
+def test_a_ramp_stays_monotone() -> None:
+    ramp = np.exp2(np.linspace(-7, 7, 900, dtype=np.float32))
+    rgb = tone_map(np.repeat(np.tile(ramp, (80, 1))[..., None], 3, axis=2)).astype(int)
+    assert (np.diff(rgb, axis=1) >= -1).all()  # 1: the base comes from a grid
+    assert rgb[:, 0].max() < 30
+    assert rgb[:, -1].min() > 235
+
+
+def test_an_edge_gets_no_halo() -> None:
+    image = np.full((200, 300, 3), 0.05, np.float32)
+    image[:, 150:] = 5.0
+    rgb = tone_map(image)[..., 1].astype(int)
+    for side in (rgb[:, :150], rgb[:, 150:]):
+        assert np.ptp(side) <= 14
+    assert rgb[:, 160:].min() > rgb[:, :140].max() + 60
+
+
+def test_strips_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = scene(301, 200)
+    whole = tone_map(image)
+    monkeypatch.setattr(preview, "STRIP_SITES", 7 * 200)
+    assert_array_equal(tone_map(image), whole)
+
+
+def test_pixels_far_below_the_noise_do_not_set_the_exposure() -> None:
+    image = scene(600, 900)
+    with_holes = image.copy()
+    with_holes[::4, ::4], with_holes[1::4, ::4] = np.float32(1e-12), np.float32(-1e-3)
+    changed = np.abs(tone_map(image).astype(int) - tone_map(with_holes))
+    assert np.median(changed[2::4]) < 10
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e-30, 1e-6, 0.18, 1.0, 1e6, 1e30])
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 900, 3), (900, 1, 3), (5, 3, 3)])
+def test_constant_images(value: float, shape: tuple[int, ...]) -> None:
+    rgb = tone_map(np.full(shape, value, np.float32))
+    assert rgb.shape == shape
+    assert rgb.dtype == np.uint8
+    assert np.ptp(rgb) == 0
+    assert rgb.max() == 0 if value <= 0 else 100 < rgb.max() < 150
+
+
+def test_negatives_count_as_black() -> None:
+    image = scene()
+    image[:20] = -image[:20]
+    image[20:40, :, 0] *= -1
+    rgb = tone_map(image)
+    assert rgb[:20].max() == 0
+    assert rgb[20:40, :, 0].max() <= rgb[20:40, :, 1].max()
+
+
+def test_wrong_arguments_are_refused() -> None:
+    for bad in (np.zeros((4, 4), np.float32), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.float32)):
+        with pytest.raises(ValueError, match="float32"):
+            tone_map(bad)
+
+
+def test_srgb_is_continuous_at_its_joint() -> None:
+    low, high = srgb_encoded(np.array([0.0031308 - 1e-9, 0.0031308 + 1e-9]))
+    assert abs(high - low) < 1e-6

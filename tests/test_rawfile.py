@@ -1,0 +1,282 @@
+"""read_raw on real files (read in place) and on DNGs that tifffile writes, tag by tag."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rawpy
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sve2hdr.errors import UnreadableRaw
+from sve2hdr.mosaic import BAYER_ORDERS, cfa_period
+from sve2hdr.rawfile import REC709_FROM_XYZ, read_noise_profile, read_raw
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "raw"
+MATRIX = np.array([[0.7, -0.2, -0.05], [-0.4, 1.2, 0.16], [-0.09, 0.2, 0.58]])
+STARTS = [b"", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"FOVb", b"FUJIFILM"]
+ENTRY_STARTS = [(271, b"\2\0"), (42036, b"\2\0"), (33434, b"\5\0"), (36867, b"\2\0"), (50728, b"\5\0")]
+Tags = dict[int, tuple[int, Any]]  # tag -> type, values; (0, None): leave out
+
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="../shared/data is not here: real raw files untested")
+
+
+def rational(values: np.ndarray) -> list[int]:
+    return [n for v in np.ravel(values) for n in (round(v * 10_000), 10_000)]
+
+
+def write_dng(path: Path, counts: np.ndarray, cfa: str = "RGGB", photometric: int = 32803, **changed: Tags) -> Path:
+    """Write a DNG with tifffile; `changed["tags"]` replaces, adds or removes tags."""
+    side = int(len(cfa) ** 0.5)
+    tags: Tags = {
+        33421: (3, (side, side)),
+        33422: (1, tuple("RGB".index(letter) for letter in cfa)),
+        50706: (1, (1, 4, 0, 0)),
+        50707: (1, (1, 1, 0, 0)),
+        50708: (2, "Nobody's camera"),
+        50713: (3, (1, 1)),
+        50714: (4, (100,)),
+        50717: (4, (4000,)),
+        50721: (10, rational(MATRIX)),
+        50778: (3, (21,)),
+        50728: (5, rational(np.array([0.5, 1.0, 0.6]))),
+        **changed.get("tags", {}),
+    }
+    extra = []
+    for tag, (kind, values) in tags.items():
+        if values is not None:
+            count = None if kind == 2 else len(values) // (2 if kind in (5, 10) else 1)
+            extra.append((tag, kind, count, values if kind == 2 or len(values) > 1 else values[0], True))
+    tifffile.imwrite(path, counts, photometric=photometric, metadata=None, software=False, extratags=extra)
+    return path
+
+
+@pytest.fixture
+def counts() -> np.ndarray:
+    return np.random.default_rng(1).integers(90, 4000, (101, 122)).astype(np.uint16)
+
+
+# Laws -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cfa", [*BAYER_ORDERS, "GGBBGGBBRRGGRRGG"])
+@pytest.mark.parametrize("margin", [(0, 0), (3, 0), (0, 5), (7, 9)])
+def test_cfa_and_black_belong_to_their_sites_whatever_the_margins(
+    tmp_path: Path, counts: np.ndarray, cfa: str, margin: tuple[int, int]
+) -> None:
+    """A DNG's periods start at the active area's first site; LibRaw's visible area starts at the next even one."""
+    top, left = margin
+    levels = np.array([[100, 101], [102, 103]])
+    tags: Tags = {50829: (4, (top, left, 99, 120)), 50713: (3, (2, 2)), 50714: (4, tuple(levels.ravel().tolist()))}
+    path = write_dng(tmp_path / "a.dng", counts, cfa, tags=tags)
+    mosaic = read_raw(path)
+    first_y, first_x = top + top % 2, left + left % 2
+    np.testing.assert_array_equal(mosaic.counts, counts[first_y : first_y + mosaic.shape[0], first_x:120])
+    letters = cfa_period(cfa)
+    period = len(letters)
+    for y, x in np.ndindex(period, period):
+        in_area = first_y - top + y, first_x - left + x
+        assert cfa_period(mosaic.cfa)[y, x] == letters[in_area[0] % period, in_area[1] % period]
+        assert mosaic.black_level[y % 2, x % 2] == levels[in_area[0] % 2, in_area[1] % 2]
+    if period == 2:
+        with rawpy.imread(str(path)) as raw:  # LibRaw, asked site by site, agrees
+            first = [raw.raw_color(first_y + y, first_x + x) for y in (0, 1) for x in (0, 1)]
+            assert "".join(chr(raw.color_desc[colour]) for colour in first) == mosaic.cfa
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.binary(max_size=400), start=st.sampled_from(STARTS))
+def test_any_bytes_are_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, data: bytes, start: bytes) -> None:
+    path = tmp_path_factory.mktemp("bytes") / "x.dng"
+    path.write_bytes(start + data)
+    with pytest.raises(UnreadableRaw) as refusal:
+        read_raw(path)
+    assert str(refusal.value).startswith(f"{path}: ")
+    assert "\n" not in str(refusal.value)
+
+
+def test_damaged_metadata_never_fails_a_readable_frame(tmp_path: Path, counts: np.ndarray) -> None:
+    tags: Tags = {271: (2, "Maker of cameras"), 42036: (2, "A lens"), 33434: (5, (1, 125)), 36867: (2, "no date")}
+    path = write_dng(tmp_path / "a.dng", counts, tags=tags)
+    entries = [(tag, path.read_bytes().index(tag.to_bytes(2, "little") + kind)) for tag, kind in ENTRY_STARTS]
+    rng = np.random.default_rng(3)
+    for tag, at in entries * 10:
+        damaged = bytearray(path.read_bytes())
+        damaged[at + 2 : at + 12] = rng.integers(0, 256, 10).astype(np.uint8).tobytes()  # type, count, value
+        other = tmp_path / "b.dng"
+        other.write_bytes(damaged)
+        np.testing.assert_array_equal(read_raw(other).counts, counts, err_msg=f"tag {tag}")
+
+
+# Levels and colour ----------------------------------------------------------------------------------------------------
+
+
+def test_what_the_tags_say_is_what_is_read(tmp_path: Path, counts: np.ndarray) -> None:
+    mosaic = read_raw(write_dng(tmp_path / "a.dng", counts))
+    np.testing.assert_array_equal(mosaic.counts, counts)
+    assert mosaic.black_level.tolist() == [[100]]
+    assert mosaic.white_level == 4000
+    np.testing.assert_allclose(mosaic.camera_from_xyz, MATRIX, atol=1e-12)
+    assert mosaic.as_shot_neutral is not None
+    np.testing.assert_allclose(mosaic.as_shot_neutral, [0.5, 1, 0.6])
+
+
+def test_dng_matrix_wins_over_the_one_libraw_knows_for_the_model(tmp_path: Path, counts: np.ndarray) -> None:
+    tags: Tags = {271: (2, "Canon"), 272: (2, "Canon EOS 5D Mark III")}
+    np.testing.assert_allclose(
+        read_raw(write_dng(tmp_path / "a.dng", counts, tags=tags)).camera_from_xyz, MATRIX, atol=1e-12
+    )
+
+
+def test_daylight_matrix_is_taken_of_two(tmp_path: Path, counts: np.ndarray) -> None:
+    daylight = MATRIX + 0.1 * np.eye(3)
+    tags: Tags = {50778: (3, (17,)), 50722: (10, rational(daylight)), 50779: (3, (21,))}
+    matrix = read_raw(write_dng(tmp_path / "a.dng", counts, tags=tags)).camera_from_xyz
+    np.testing.assert_allclose(matrix, daylight, atol=1e-12)
+
+
+def test_without_colour_data_the_defaults_stand_in(tmp_path: Path, counts: np.ndarray) -> None:
+    gone: Tags = {50721: (0, None), 50778: (0, None), 50728: (0, None)}
+    mosaic = read_raw(write_dng(tmp_path / "a.dng", counts, tags=gone))
+    np.testing.assert_array_equal(mosaic.camera_from_xyz, REC709_FROM_XYZ)
+    assert mosaic.as_shot_neutral is None
+
+
+def test_four_by_four_cfa_is_read(tmp_path: Path, counts: np.ndarray) -> None:
+    mosaic = read_raw(write_dng(tmp_path / "a.dng", counts, "GGBBGGBBRRGGRRGG"))
+    assert mosaic.cfa == "GGBBGGBBRRGGRRGG"
+    np.testing.assert_array_equal(mosaic.counts, counts)
+
+
+def dual_iso_sensor(black_of_row: np.ndarray) -> np.ndarray:
+    rng = np.random.default_rng(5)
+    sensor = rng.normal(1500, 300, (410, 160))
+    sensor[:, :40] = rng.normal(100, 3, (410, 40)) + black_of_row[:, None]
+    return np.clip(np.rint(sensor), 0, 4000).astype(np.uint16)
+
+
+def test_black_levels_of_two_amplifications_are_told_from_the_masked_columns(tmp_path: Path) -> None:
+    offset = np.where(np.arange(410) % 4 < 2, -3.0, 3.0)
+    area: Tags = {50829: (4, (6, 40, 410, 160))}
+    black = read_raw(write_dng(tmp_path / "a.dng", dual_iso_sensor(offset), tags=area)).black_level
+    np.testing.assert_allclose(black[:, 0], 100 + offset[6:14], atol=0.3)  # phase from the first visible row on
+
+
+def test_equal_black_levels_stay_as_stated(tmp_path: Path) -> None:
+    area: Tags = {50829: (4, (5, 40, 410, 160))}
+    path = write_dng(tmp_path / "a.dng", dual_iso_sensor(np.zeros(410)), tags=area)
+    assert read_raw(path).black_level.tolist() == [[100]]
+
+
+def test_masked_columns_that_saw_light_are_not_believed(tmp_path: Path) -> None:
+    rows = np.where(np.arange(410) % 4 < 2, 400.0, 900.0)
+    area: Tags = {50829: (4, (5, 40, 410, 160))}
+    assert read_raw(write_dng(tmp_path / "a.dng", dual_iso_sensor(rows), tags=area)).black_level.tolist() == [[100]]
+
+
+def test_noise_profile(tmp_path: Path, counts: np.ndarray) -> None:
+    path = write_dng(tmp_path / "a.dng", counts, tags={51041: (12, (1e-4, 2e-7, 2e-4, 3e-7, 1e-4, 2e-7))})
+    profile = read_noise_profile(path)
+    assert profile is not None
+    np.testing.assert_array_equal(profile, [[1e-4, 2e-7], [2e-4, 3e-7], [1e-4, 2e-7]])
+    assert read_noise_profile(write_dng(tmp_path / "b.dng", counts)) is None
+
+
+# Refusals -------------------------------------------------------------------------------------------------------------
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(UnreadableRaw) as refused:
+        read_raw(path)
+    return str(refused.value).removeprefix(f"{path}: ")
+
+
+def test_missing_file_folder_text_and_pictures_are_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none.cr2").startswith("no such file")
+    assert refusal(tmp_path).startswith("a folder")
+    contents = {b"": "an empty file", b"hello\n" * 50: "not a raw file", b"\xff\xd8\xff\xe0" * 50: "a picture"}
+    for content, finding in contents.items():
+        path = tmp_path / "x.dng"
+        path.write_bytes(content)
+        assert refusal(path).startswith(finding)
+
+
+def test_frames_without_a_bayer_mosaic_are_refused(tmp_path: Path, counts: np.ndarray) -> None:
+    path, no_cfa = tmp_path / "a.dng", {33421: (0, None), 33422: (0, None)}
+    linear = np.stack([counts] * 3, axis=-1)
+    assert refusal(write_dng(path, linear, photometric=34892, tags=no_cfa)).startswith("already demosaiced")
+    grey = write_dng(path, counts, tags=no_cfa)
+    stored = grey.read_bytes()
+    entry = stored.index((262).to_bytes(2, "little") + b"\3\0") + 8
+    grey.write_bytes(stored[:entry] + (34892).to_bytes(2, "little") + stored[entry + 2 :])
+    assert refusal(grey).startswith("monochrome")
+    assert refusal(write_dng(path, counts.astype(np.float32))).startswith("holds floating-point data")
+    xtrans = {33421: (3, (6, 6)), 33422: (1, (1, 1, 0, 1, 1, 2, 1, 1, 2, 1, 1, 0, 2, 0, 1, 0, 2, 1) * 2)}
+    assert refusal(write_dng(path, counts, tags=xtrans)).startswith("X-Trans")
+    assert refusal(write_dng(path, counts, "RGBG")).startswith("colour filters RGBG")
+    assert refusal(write_dng(path, counts[:63])).startswith("122 x 63 px, below 64")
+
+
+def test_truncated_and_hollow_frames_are_refused(tmp_path: Path, counts: np.ndarray) -> None:
+    path = write_dng(tmp_path / "a.dng", counts)
+    whole = path.read_bytes()
+    for share in (0.3, 0.9, 0.9999):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        assert refusal(path).startswith("truncated")
+    path = write_dng(tmp_path / "b.dng", np.vstack([counts, np.zeros((8, 122), np.uint16)]))
+    assert refusal(path).startswith("truncated: the last 8 rows")
+    path = write_dng(tmp_path / "c.dng", counts, tags={50714: (4, (4000,))})
+    assert refusal(path).startswith("damaged levels")
+
+
+# Real files -----------------------------------------------------------------------------------------------------------
+
+
+@needs_real
+def test_real_bayer_files_are_read() -> None:
+    mosaic = read_raw(REAL / "PowerShotS40_CRW_0119.CRW")
+    assert (mosaic.shape, mosaic.cfa, mosaic.white_level) == ((1720, 2312), "RGGB", 1023)
+    assert mosaic.black_level.tolist() == [[32, 32], [32, 32]]
+    assert (mosaic.capture.make, mosaic.capture.model) == ("Canon", "Canon PowerShot S40")
+    assert mosaic.capture.taken == "2021:03:26 21:18:06"
+    assert mosaic.capture.exposure_time_s == pytest.approx(1 / 60, rel=0.01)
+    cinema = read_raw(REAL / "Blackmagic.dng")
+    assert (cinema.shape, cinema.cfa, cinema.white_level) == ((2176, 4128), "RGGB", 65535)
+    assert cinema.black_level.tolist() == [[512]]
+    assert cinema.camera_from_xyz[0, 0] == pytest.approx(0.68795)  # its second matrix, daylight
+    assert read_raw(REAL / "DC120_P003908.KDC").cfa == "GRBG"
+
+
+@needs_real
+@pytest.mark.parametrize(
+    ("name", "finding"),
+    [
+        ("DSC8695_linear.dng", "already demosaiced"),
+        ("canon_eos_6d_linear.dng", "already demosaiced"),
+        ("Hero7Black_GOPR8508.GPR", "damaged, or compressed in a way LibRaw does not know"),
+        ("stub_CanonRaw.cr2", "damaged, or compressed"),
+        ("stub_CanonRaw.crw", "damaged or truncated"),
+        ("stub_Nikon.nef", "damaged or truncated"),
+        ("stub_DNG.dng", "holds 22 bytes for 8185248 sites"),
+        ("DSC_1339_768x512_rggb.raw", "says nothing of its camera"),
+        ("openISP_test_1920x1080_rggb.RAW", "says nothing of its camera"),
+    ],
+)
+def test_real_files_that_are_no_bayer_raw_are_refused(name: str, finding: str) -> None:
+    assert refusal(REAL / name).startswith(finding)
+
+
+@needs_real
+@pytest.mark.parametrize("name", ["PowerShotG2_CRW_0304.CRW", "DC120_P003908.KDC", "Blackmagic.dng"])
+def test_truncated_real_files_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    shutil.copy(REAL / name, path)
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.truncate(int(path.stat().st_size * 0.8))
+    assert "truncated" in refusal(path)

@@ -1,0 +1,101 @@
+"""Radiance RGBE: round trips to half a step, other eyes, old and foreign files."""
+
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sve2hdr.color import COLOR_SPACES
+from sve2hdr.errors import UnreadableImage
+from sve2hdr.hdrfile import read_hdr, write_hdr
+from sve2hdr.mosaic import Capture
+
+CAPTURE = Capture("Canon", "EOS 5D Mark III", "EF 50mm f/1.8", 0.01, 2.8, 100, 50, "2020:01:02 03:04:05")
+
+
+def image_of(height: int = 37, width: int = 53, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).lognormal(0, 3, (height, width, 3)).clip(1e-4, 6e4).astype(np.float32)
+
+
+def write(path: Path, image: np.ndarray, **settings: object) -> str:
+    return write_hdr(path, image, **{"color_space": COLOR_SPACES["rec709"], "capture": Capture(), **settings})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 129, 32767, 32768])
+def test_rgbe_round_trip_and_other_eyes(tmp_path: Path, width: int) -> None:
+    image = image_of(5, width)
+    image[:, width // 2 :] = image[0, 0]  # runs
+    path = tmp_path / "a.hdr"
+    assert write(path, image, capture=CAPTURE, attributes={"sve2hdr:ev": "3\n-Y 1 +X 1"}) == ""
+    data = path.read_bytes()
+    assert data.startswith(b"#?RADIANCE\n")
+    assert f"\n\n-Y 5 +X {width}\n".encode() in data
+    assert b"PRIMARIES" not in data
+    ours = read_hdr(path)
+    assert (np.abs(ours - image) <= image.max(axis=2, keepdims=True) / 256 * 1.001).all()  # half a step of 2 ** -7
+    assert_array_equal(imagecodecs.rgbe_decode(data), ours)
+
+
+def test_rgbe_rounds_without_bias(tmp_path: Path) -> None:
+    image = np.random.default_rng(5).uniform(0.5, 1, (200, 300, 3)).astype(np.float32)
+    write(tmp_path / "a.hdr", image)
+    assert abs(float((read_hdr(tmp_path / "a.hdr") - image).mean())) < 2e-5
+
+
+def test_rgbe_keeps_greys_grey_and_has_no_negatives(tmp_path: Path) -> None:
+    image = np.repeat(image_of()[..., :1], 3, axis=2)
+    image[0, 0], image[0, 1], image[0, 2] = -1, (0.999, 0.9999, 1), (-0.5, 0.5, 0.25)
+    image[0, 3], image[0, 4] = 1e-40, 3e38
+    note = write(tmp_path / "a.hdr", image)
+    assert "negative" in note
+    stored = read_hdr(tmp_path / "a.hdr")
+    assert_array_equal(stored[1:, :, 0], stored[1:, :, 2])
+    assert_array_equal(stored[0, :4], [[0, 0, 0], [1, 1, 1], [0, 0.5, 0.25], [0, 0, 0]])
+    assert stored[0, 4, 0] > 1e38
+
+
+def test_rgbe_header_names_other_primaries(tmp_path: Path) -> None:
+    write(tmp_path / "a.hdr", image_of(), color_space=COLOR_SPACES["rec2020"], capture=CAPTURE)
+    head = (tmp_path / "a.hdr").read_bytes().split(b"\n\n")[0].decode().splitlines()
+    assert "PRIMARIES=0.708 0.292 0.17 0.797 0.131 0.046 0.3127 0.329" in head
+    assert "CAPDATE=2020:01:02 03:04:05" in head
+    write(tmp_path / "b.hdr", image_of(), color_space=COLOR_SPACES["camera"])
+    assert b"# camera RGB" in (tmp_path / "b.hdr").read_bytes()
+
+
+def test_rgbe_old_runs_flat_pixels_and_exposure_are_read(tmp_path: Path) -> None:
+    head = b"#?RGBE\n# by hand\nEXPOSURE=2\nEXPOSURE= 2.0\nFORMAT=32-bit_rle_rgbe\n\n-Y 2 +X 300\n"
+    first, second = bytes([128, 64, 0, 131]), bytes([200, 10, 20, 120])
+    pixels = first + bytes([1, 1, 1, 43, 1, 1, 1, 1]) + second + bytes([1, 1, 1, 43, 1, 1, 1, 1])  # 1 + 43 + 256
+    (tmp_path / "old.hdr").write_bytes(head + pixels)
+    (tmp_path / "flat.pic").write_bytes(head + first * 300 + second * 300)
+    old, flat = read_hdr(tmp_path / "old.hdr"), read_hdr(tmp_path / "flat.pic")
+    assert_array_equal(old, flat)
+    assert old[0, 299].tolist() == [1, 0.5, 0]  # 128 * 2 ** (131 - 136) / 4
+    assert_allclose(old[1, 0], np.array([200, 10, 20]) * 2.0**-18)
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        (b"II*\0 a TIFF named .hdr", "begins with"),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_xyze\n\n-Y 1 +X 1\n\1\1\1\1", "xyze"),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n+X 1 -Y 1\n\1\1\1\1", "-Y height"),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 1\n\1\1\1\1", "early"),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 99999999 +X 99999999\n\1\1\1\1", "before"),
+    ],
+)
+def test_foreign_rgbe_is_refused(tmp_path: Path, text: bytes, finding: str) -> None:
+    (tmp_path / "a.hdr").write_bytes(text)
+    with pytest.raises(UnreadableImage, match=finding):
+        read_hdr(tmp_path / "a.hdr")
+
+
+@pytest.mark.parametrize("name", ["artist_workshop_1k.hdr", "venice.hdr"])
+def test_shared_scenes_are_read_as_others_read_them(name: str) -> None:
+    path = Path(__file__).parents[2] / "shared/data/train" / name
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    assert_array_equal(read_hdr(path), imagecodecs.rgbe_decode(path.read_bytes()))

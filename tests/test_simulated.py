@@ -1,0 +1,110 @@
+"""Simulated raws as files: what was simulated is what raw developers read, with its truth beside it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import OpenEXR
+import pytest
+import rawpy
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sve2hdr.color import COLOR_SPACES
+from sve2hdr.errors import UnreadableImage, UnwritableOutput
+from sve2hdr.hdrfile import WriteOptions, read_hdr, write_hdr
+from sve2hdr.mosaic import Capture, ExposurePattern
+from sve2hdr.rawfile import read_noise_profile, read_raw
+from sve2hdr.simulate import Sensor, camera_scene, simulate
+from sve2hdr.simulated import SimulatedFile, from_image, is_image
+
+PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
+SENSOR = Sensor()
+
+
+def write_scene(path: Path, scene: np.ndarray) -> Path:
+    write_hdr(path, scene, color_space=COLOR_SPACES["rec709"], capture=Capture(), options=WriteOptions(half=False))
+    return path
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    image = np.random.default_rng(0).lognormal(0, 1, (80, 96, 3)).astype(np.float32)
+    return write_scene(tmp_path / "scene.exr", image)
+
+
+@pytest.mark.parametrize("mode", ["exposure", "gain"])
+def test_the_file_holds_what_was_simulated(tmp_path: Path, scene: Path, mode: str) -> None:
+    sensor = Sensor(mode)  # type: ignore[arg-type]
+    target = SimulatedFile(tmp_path / "a.dng", tmp_path / "a.truth.exr")
+    line = from_image(scene, target, PAIRS, 2.0, "GBRG", sensor, 95, seed=4)
+    pattern = ExposurePattern(np.array([[1 / 4], [1 / 4], [1], [1]], np.float32))
+    camera = camera_scene(read_hdr(scene), 95)
+    wanted = simulate(camera, "GBRG", pattern, sensor, seed=4)
+    found = read_raw(tmp_path / "a.dng")
+    assert_array_equal(found.counts, wanted.counts)
+    assert found.cfa == "GBRG"
+    assert found.white_level == 16_000
+    assert (found.black_level == 1024).all()
+    assert_allclose(read_hdr(tmp_path / "a.truth.exr"), camera * 4, rtol=1e-6)  # 1.0 = the most exposed sites
+    assert "rows:0.25,0.25,1,1" in line
+    assert "2.00 EV" in line
+
+
+def test_other_eyes_read_the_file(tmp_path: Path, scene: Path) -> None:
+    from_image(scene, SimulatedFile(tmp_path / "a.dng"), PAIRS, None, "RGGB", SENSOR, 98, seed=0)
+    with rawpy.imread(str(tmp_path / "a.dng")) as raw:
+        assert raw.raw_image_visible.shape == (80, 96)
+        assert raw.white_level == 16_000
+        developed = raw.postprocess(half_size=True, use_camera_wb=True, no_auto_bright=True)
+    assert developed.shape == (40, 48, 3)
+
+
+def test_the_noise_profile_says_the_noise_where_one_fits_all_sites(tmp_path: Path, scene: Path) -> None:
+    from_image(scene, SimulatedFile(tmp_path / "a.dng"), PAIRS, None, "RGGB", SENSOR, 98, seed=0)
+    profile = read_noise_profile(tmp_path / "a.dng")
+    assert profile is not None
+    assert_allclose(profile[0], [1 / 30_000, (4 / 30_000) ** 2], rtol=1e-3)
+    from_image(scene, SimulatedFile(tmp_path / "b.dng"), PAIRS, None, "RGGB", Sensor("gain"), 98, seed=0)
+    assert read_noise_profile(tmp_path / "b.dng") is None
+
+
+def test_the_truth_says_how_it_was_made(tmp_path: Path, scene: Path) -> None:
+    target = SimulatedFile(tmp_path / "a.dng", tmp_path / "a.exr")
+    from_image(scene, target, PAIRS, None, "RGGB", SENSOR, 98, seed=12)
+    header = OpenEXR.File(str(tmp_path / "a.exr")).header()
+    assert header["sve2hdr:seed"] == "12"
+    assert header["sve2hdr:pattern"] == "rows:0.125,0.125,1,1"
+    about = (tmp_path / "a.dng").read_bytes()
+    start = about.index(b'{"pattern"')
+    assert json.loads(about[start : about.index(b"}", start) + 1])["seed"] == 12
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a", "missing/a.dng"])
+def test_a_mosaic_goes_into_a_dng(tmp_path: Path, scene: Path, name: str) -> None:
+    with pytest.raises(UnwritableOutput, match="a"):
+        from_image(scene, SimulatedFile(tmp_path / name), PAIRS, None, "RGGB", SENSOR, 98, seed=0)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["scene.exr"]
+
+
+def test_existing_files_and_the_source_are_kept(tmp_path: Path, scene: Path) -> None:
+    (tmp_path / "a.dng").write_bytes(b"kept")
+    before = scene.read_bytes()
+    for target in (SimulatedFile(tmp_path / "a.dng"), SimulatedFile(tmp_path / "b.dng", scene, overwrite=True)):
+        with pytest.raises(UnwritableOutput):
+            from_image(scene, target, PAIRS, None, "RGGB", SENSOR, 98, seed=0)
+    assert (tmp_path / "a.dng").read_bytes() == b"kept"
+    assert scene.read_bytes() == before
+    assert not (tmp_path / "b.dng").exists()
+
+
+def test_a_black_scene_is_refused(tmp_path: Path) -> None:
+    black = write_scene(tmp_path / "black.exr", np.zeros((80, 80, 3), np.float32))
+    with pytest.raises(UnreadableImage, match=r"black\.exr: .*--percentile") as refusal:
+        from_image(black, SimulatedFile(tmp_path / "a.dng"), PAIRS, None, "RGGB", SENSOR, 98, seed=0)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "a.dng").exists()
+
+
+@pytest.mark.parametrize(("name", "image"), [("a.EXR", True), ("a.hdr", True), ("a.tif", True), ("a.CR2", False)])
+def test_images_are_told_from_raws_by_name(name: str, image: bool) -> None:
+    assert is_image(Path(name)) == image

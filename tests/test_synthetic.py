@@ -1,0 +1,34 @@
+"""Synthetic scenes: finite, positive, high in range, the same for the same seed."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from sve2hdr.synthetic import synthetic_scene
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[np.ndarray]:
+    return [synthetic_scene(seed, size=48) for seed in range(8)]
+
+
+def test_scenes_are_light(scenes: list[np.ndarray]) -> None:
+    for scene in scenes:
+        assert scene.shape == (48, 48, 3)
+        assert scene.dtype == np.float32
+        assert np.isfinite(scene).all()
+        assert scene.min() > 0
+        assert scene.flags.c_contiguous
+
+
+def test_the_seed_decides(scenes: list[np.ndarray]) -> None:
+    assert_array_equal(synthetic_scene(3, 48), scenes[3])
+    assert all(np.abs(scenes[3] - scene).mean() > 1e-3 for n, scene in enumerate(scenes) if n != 3)
+
+
+def test_scenes_have_high_range_edges_and_colours(scenes: list[np.ndarray]) -> None:
+    ranges = [np.log2(np.percentile(scene, 99.9) / np.percentile(scene, 1)) for scene in scenes]
+    assert np.median(ranges) > 5
+    steps = [np.abs(np.diff(np.log2(scene[..., 1]), axis=1)) for scene in scenes]
+    assert np.mean([(step > 0.5).any() for step in steps]) > 0.8
+    assert np.median([np.ptp(np.log2(scene), axis=2).mean() for scene in scenes]) > 0.1

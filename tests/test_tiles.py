@@ -1,0 +1,102 @@
+"""Tiles: every core once, and the image of any tile size the image of one tile."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sve2hdr.mosaic import ExposurePattern, Mosaic
+from sve2hdr.network import BLOCKS, NetworkConfig, SveNet
+from sve2hdr.radiance import NoiseModel
+from sve2hdr.reconstruct import reconstruct
+from sve2hdr.tiles import cores, run_tiled
+
+torch.set_num_threads(1)
+TINY = NetworkConfig(widths=(8, 8, 8))
+TINY_BLOCKS = NetworkConfig(BLOCKS.cfa, BLOCKS.exposure_rank, (8, 8), BLOCKS.strides, BLOCKS.blocks)
+NOISE = NoiseModel(np.full((1, 1), 0.5, np.float32), np.full((1, 1), 3, np.float32))
+PATTERNS = {
+    TINY: ExposurePattern(np.array([[1], [1 / 8], [1 / 8], [1]], np.float32)),
+    TINY_BLOCKS: ExposurePattern(np.kron(np.array([[1 / 8, 1 / 4], [1 / 2, 1]]), np.ones((2, 2))).astype(np.float32)),
+}
+
+
+@given(st.integers(1, 200), st.integers(1, 90), st.integers(1, 16))
+def test_cores_cover_a_length_once_on_whole_periods(length: int, core_px: int, alignment: int) -> None:
+    found = list(cores(length, core_px, alignment))
+    assert found[0][0] == 0
+    assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(found))
+    assert length <= found[-1][1] < length + alignment
+    assert all(start % alignment == 0 == stop % alignment for start, stop in found)
+    assert all(0 < stop - start < core_px + alignment for start, stop in found)
+
+
+@given(st.tuples(st.integers(1, 40), st.integers(1, 40)), st.integers(1, 50))
+def test_every_pixel_is_kept_once_with_the_halo_around_it(shape: tuple[int, int], core_px: int) -> None:
+    kept = np.zeros((44, 44), int)
+    shares: list[float] = []
+
+    def network(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        assert (np.diff(rows) == 1).all()
+        assert rows[0] % 4 == 8 % 4
+        return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)
+
+    def keep(rows: tuple[int, int], columns: tuple[int, int], core: np.ndarray) -> None:
+        assert_array_equal(core[..., 0], np.arange(*rows)[:, None].repeat(core.shape[1], 1))
+        assert_array_equal(core[..., 1], np.arange(*columns)[None].repeat(core.shape[0], 0))
+        kept[slice(*rows), slice(*columns)] += 1
+
+    run_tiled(network, keep, shape, core_px, (8, 4), (4, 2), shares.append)
+    assert (kept[: shape[0], : shape[1]] == 1).all()
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+@pytest.mark.parametrize("config", [TINY, TINY_BLOCKS], ids=["rows", "blocks"])
+@pytest.mark.parametrize("shape", [(64, 64), (37, 51), (5, 4), (4, 30), (75, 23)])
+def test_the_image_does_not_depend_on_the_tiles(config: NetworkConfig, shape: tuple[int, int]) -> None:
+    torch.manual_seed(3)
+    network = SveNet(config)
+    with torch.no_grad():
+        network.head.weight.mul_(10)  # so that the image is far from the base, which sees little around it
+    counts = np.random.default_rng(5).integers(0, 16_000, shape).astype(np.uint16)
+    mosaic = Mosaic(counts, "GRBG", np.full((2, 2), 512, np.float32), 15_000.0, np.eye(3))
+    whole = reconstruct(mosaic, PATTERNS[config], NOISE, network, tile_px=1000)
+    assert np.isfinite(whole).all()
+    for tile_px in (1, 13, 30) if min(shape) < 10 else (23, 40):
+        tiled = reconstruct(mosaic, PATTERNS[config], NOISE, network, tile_px=tile_px)
+        assert_allclose(tiled, whole, rtol=0, atol=1e-5 * float(np.ptp(whole)))
+
+
+def test_a_halo_too_small_would_be_seen() -> None:
+    torch.manual_seed(3)
+    network = SveNet(TINY)
+    planes = torch.rand(1, 4, 96, 96) * torch.tensor([1, 1, 1, 1e-3]).reshape(4, 1, 1)
+
+    def run(core_px: int, halo: tuple[int, int]) -> np.ndarray:
+        out = np.zeros((96, 96, 3), np.float32)
+
+        def tile(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+            part = planes[..., rows % 96, :][..., columns % 96]
+            with torch.inference_mode():
+                return np.asarray(network(part)[0].permute(1, 2, 0))
+
+        def keep(rows: tuple[int, int], columns: tuple[int, int], core: np.ndarray) -> None:
+            out[slice(*rows), slice(*columns)] = core
+
+        run_tiled(tile, keep, (96, 96), core_px, halo, network.alignment)
+        return out
+
+    whole = run(96, network.halo)
+    assert_allclose(run(32, network.halo), whole, rtol=0, atol=1e-5 * float(np.ptp(whole)))
+    assert np.abs(run(32, (8, 8)) - whole).max() > 1e-4 * np.ptp(whole)
+
+
+@pytest.mark.parametrize("tile_px", [0, -5])
+def test_a_tile_without_pixels_is_refused(tile_px: int) -> None:
+    with pytest.raises(ValueError, match="at least 1 pixel"):
+        run_tiled(lambda rows, columns: np.zeros((1, 1, 3)), lambda *_: None, (8, 8), tile_px, (8, 8), (8, 8))

@@ -1,0 +1,312 @@
+"""Training: it learns, it is interrupted and goes on as if it had not been, and it says what it refuses."""
+
+import itertools
+import json
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from sve2hdr.dataset import Scenes, SimulationRanges, batches, pack_scenes
+from sve2hdr.errors import Sve2HdrError, UnreadableWeights, UnwritableOutput
+from sve2hdr.network import NetworkConfig, SveNet, compress
+from sve2hdr.synthetic import synthetic_scene
+from sve2hdr.train import TrainingOptions, ahead, learning_rate, loss_of, train
+from sve2hdr.weights import load_weights
+
+torch.set_num_threads(1)
+TINY = NetworkConfig(widths=(8, 8, 8))
+OPTIONS = TrainingOptions(steps=8, patch_px=32, batch=2, warmup_steps=2, log_every=2, checkpoint_every=4)
+CPU = torch.device("cpu")
+
+Record = dict[str, float]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    pack_scenes(((str(n), synthetic_scene(n, 96)) for n in range(3)), folder, 60, lambda note: None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 8 steps, not interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(shards, folder, TINY, OPTIONS, CPU)
+    return folder
+
+
+def log_of(folder: Path) -> list[Record]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def state_of(folder: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = load_weights(folder / "weights.safetensors").state_dict()
+    return state
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    states = state_of(first), state_of(second)
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def at_step(step: int, act: Callable[[], object]) -> Callable[[Record], None]:
+    def report(record: Record) -> None:
+        if record["step"] == step:
+            act()
+
+    return report
+
+
+def handlers() -> list[object]:
+    return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+
+# Learning
+
+
+def test_it_learns(shards: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, steps=30, learning_rate=5e-3)
+    weights = train(shards, tmp_path, TINY, options, CPU)
+    later = itertools.islice(batches(Scenes(shards, CPU), TINY, options.ranges, 32, 2, options.seed, 1000), 6)
+    planes, truth = (torch.cat(parts) for parts in zip(*later, strict=True))
+    torch.manual_seed(options.seed)
+    with torch.no_grad():
+        before, after = (
+            float(loss_of(network.compressed(planes), truth, options.angle_weight))
+            for network in (SveNet(TINY), load_weights(weights))
+        )
+    assert after < 0.9 * before
+
+
+def test_the_loss_is_none_for_the_truth_and_has_its_two_terms() -> None:
+    truth = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert float(loss_of(compress(truth), truth, 0.1)) < 1e-5
+    away = compress(truth) + 0.02
+    assert float(loss_of(away, truth, 0)) == pytest.approx(0.02, rel=1e-4)
+    red, green = torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
+    red[:, 0] = green[:, 1] = 1
+    assert float(loss_of(compress(red), green, 1) - loss_of(compress(red), green, 0)) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_rate_warms_up_stays_and_falls_to_nothing() -> None:
+    options = TrainingOptions(steps=1000, warmup_steps=100, decay_share=0.3, learning_rate=2.0)
+    rates = [learning_rate(options, step) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.02)
+    assert rates[99:700] == [2.0] * 601
+    assert all(a > b for a, b in itertools.pairwise(rates[700:]))
+    assert rates[-1] < 1e-3
+    assert learning_rate(replace(options, warmup_steps=0), 0) == 2.0
+    assert learning_rate(replace(options, decay_share=0), 999) == 2.0
+
+
+# What a run leaves
+
+
+def test_the_log_has_a_record_at_every_interval_and_the_end(shards: Path, tmp_path: Path) -> None:
+    told: list[Record] = []
+    result = train(shards, tmp_path, TINY, replace(OPTIONS, steps=5), CPU, told.append)
+    assert result == tmp_path / "weights.safetensors"
+    assert log_of(tmp_path) == told
+    assert [record["step"] for record in told] == [2, 4, 5]
+    assert all(math.isfinite(record["loss"]) and record["loss"] > 0 for record in told)
+    assert told[-1]["megapixels"] == pytest.approx(5 * 2 * 32 * 32 / 1e6)
+    names = sorted(entry.name for entry in tmp_path.iterdir())
+    assert names == ["checkpoint.pt", "log.jsonl", "weights.safetensors"]
+
+
+def test_the_weights_are_the_moving_average(shards: Path, tmp_path: Path) -> None:
+    folder, steps, averages = tmp_path / "run", [], []
+    for last in range(1, 5):
+        train(shards, folder, TINY, replace(OPTIONS, steps=last, decay_share=0, checkpoint_every=1), CPU)
+        state = torch.load(folder / "checkpoint.pt", weights_only=True)
+        steps.append(state["network"]["head.weight"])
+        averages.append(state["average"]["head.weight"])
+    for n in range(1, 4):
+        decay = min(OPTIONS.ema, (2 + n) / (11 + n))
+        assert_close(averages[n], decay * averages[n - 1] + (1 - decay) * steps[n])
+    assert torch.equal(state_of(folder)["head.weight"], averages[-1])
+
+
+# Interruption
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_and_resumed_is_as_if_never_stopped(
+    shards: Path, whole: Path, tmp_path: Path, stop: signal.Signals
+) -> None:
+    before = handlers()
+    with pytest.raises(Sve2HdrError, match=r"stopped after step [3-7] of 8; run the same command again") as refusal:
+        train(shards, tmp_path, TINY, OPTIONS, CPU, at_step(2, lambda: os.kill(os.getpid(), stop)))
+    assert "\n" not in str(refusal.value)
+    assert handlers() == before
+    stopped = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"]
+    assert stopped == log_of(tmp_path)[-1]["step"] == 3
+    train(shards, tmp_path, TINY, OPTIONS, CPU)
+    assert_same_weights(tmp_path, whole)
+    assert [record["step"] for record in log_of(tmp_path)] == [2, 3, 4, 6, 8]
+    assert handlers() == before
+
+
+def test_killed_and_resumed_is_as_if_never_killed(shards: Path, whole: Path, tmp_path: Path) -> None:
+    def die() -> None:
+        raise ZeroDivisionError  # as a power cut: nothing more is written
+
+    with pytest.raises(ZeroDivisionError):
+        train(shards, tmp_path, TINY, OPTIONS, CPU, at_step(6, die))
+    assert [record["step"] for record in log_of(tmp_path)] == [2, 4, 6]
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 8, "lo')
+    train(shards, tmp_path, TINY, OPTIONS, CPU)
+    assert_same_weights(tmp_path, whole)
+    assert [record["step"] for record in log_of(tmp_path)] == [2, 4, 6, 8]  # 6 once, though it was done twice
+    assert not [entry for entry in tmp_path.iterdir() if "partial" in entry.name]
+
+
+def test_killed_before_the_first_checkpoint_it_starts_anew(shards: Path, whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"step": 2, "loss": 1}\n')
+    train(shards, tmp_path, TINY, OPTIONS, CPU)
+    assert_same_weights(tmp_path, whole)
+    assert [record["step"] for record in log_of(tmp_path)] == [2, 4, 6, 8]
+
+
+def test_a_finished_run_is_left_as_it_is(shards: Path, tmp_path: Path) -> None:
+    result = train(shards, tmp_path, TINY, replace(OPTIONS, steps=2), CPU)
+    before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
+    assert train(shards, tmp_path, TINY, replace(OPTIONS, steps=2), CPU) == result
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
+
+
+def test_a_second_signal_ends_it_at_once(shards: Path, tmp_path: Path) -> None:
+    def twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, tmp_path, TINY, OPTIONS, CPU, at_step(2, twice))
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_it_trains_in_another_thread_as_well(shards: Path, whole: Path, tmp_path: Path) -> None:
+    thread = threading.Thread(target=train, args=(shards, tmp_path, TINY, OPTIONS, CPU))
+    thread.start()
+    thread.join(60)
+    assert_same_weights(tmp_path, whole)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    "changed", [{"steps": 9}, {"learning_rate": 1e-4}, {"decay_share": 0.5}, {"log_every": 1}, {"checkpoint_every": 3}]
+)
+def test_some_options_may_change_on_resuming(
+    shards: Path, whole: Path, tmp_path: Path, changed: dict[str, float]
+) -> None:
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for entry in whole.iterdir():
+        (copy / entry.name).write_bytes(entry.read_bytes())
+    train(shards, copy, TINY, replace(OPTIONS, **{"steps": 9, **changed}), CPU)  # type: ignore[arg-type]
+    assert log_of(copy)[-1]["step"] == 9
+
+
+@pytest.mark.parametrize(
+    "changed", [{"seed": 2}, {"batch": 4}, {"patch_px": 40}, {"ema": 0.9}, {"ranges": SimulationRanges((2, 3))}]
+)
+def test_the_others_may_not(shards: Path, whole: Path, changed: dict[str, object]) -> None:
+    before = {entry.name: entry.read_bytes() for entry in whole.iterdir()}
+    name = next(iter(changed))
+    with pytest.raises(UnreadableWeights, match=rf"checkpoint\.pt: begun with {name} ") as refusal:
+        train(shards, whole, TINY, replace(OPTIONS, **changed), CPU)  # type: ignore[arg-type]
+    assert "\n" not in str(refusal.value)
+    assert {entry.name: entry.read_bytes() for entry in whole.iterdir()} == before
+
+
+def test_a_checkpoint_of_another_network_is_refused(shards: Path, whole: Path) -> None:
+    with pytest.raises(UnreadableWeights, match="of another network"):
+        train(shards, whole, NetworkConfig(widths=(8, 8, 16)), OPTIONS, CPU)
+
+
+@pytest.mark.parametrize("part", [0, 10, 0.5, 0.99])
+def test_a_damaged_checkpoint_is_refused(shards: Path, whole: Path, tmp_path: Path, part: float) -> None:
+    data = (whole / "checkpoint.pt").read_bytes()
+    (tmp_path / "checkpoint.pt").write_bytes(data[: int(part * len(data)) if part < 1 else int(part)])
+    with pytest.raises(UnreadableWeights, match=r"checkpoint\.pt: cannot be read .*remove it") as refusal:
+        train(shards, tmp_path, TINY, OPTIONS, CPU)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_foreign_checkpoint_is_refused(shards: Path, tmp_path: Path) -> None:
+    for foreign in ([1, 2], {"step": 3}, {"config": "{}", "options": "{}"}):
+        torch.save(foreign, tmp_path / "checkpoint.pt")
+        with pytest.raises(UnreadableWeights):
+            train(shards, tmp_path, TINY, OPTIONS, CPU)
+
+
+def test_a_loss_that_is_no_number_ends_it_without_a_checkpoint(shards: Path, tmp_path: Path) -> None:
+    wild = replace(OPTIONS, learning_rate=1e30, clip_norm=1e30, warmup_steps=0)
+    with pytest.raises(Sve2HdrError, match="lower the learning rate"):
+        train(shards, tmp_path, TINY, wild, CPU)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_folders_that_cannot_be_are_refused(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UnwritableOutput):
+        train(shards, tmp_path / "file", TINY, OPTIONS, CPU)
+    with pytest.raises(UnreadableWeights, match="no shards"):
+        train(tmp_path / "none", tmp_path / "run", TINY, OPTIONS, CPU)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_patch_the_network_cannot_take_is_refused(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="multiple of"):
+        train(shards, tmp_path, TINY, replace(OPTIONS, patch_px=36), CPU)
+
+
+# Batches ahead
+
+
+def test_batches_ahead_are_the_same_batches() -> None:
+    numbers = [(torch.tensor(n), torch.tensor(-n)) for n in range(10)]
+
+    def endless() -> Iterator[tuple[Tensor, Tensor]]:
+        yield from itertools.cycle(numbers)
+
+    source = ahead(endless())
+    assert [next(source) for _ in range(25)] == [numbers[n % 10] for n in range(25)]
+    before = threading.active_count()
+    source.close()
+    assert threading.active_count() == before - 1
+
+
+def test_an_error_in_making_a_batch_is_raised_where_it_is_asked_for() -> None:
+    def failing() -> Iterator[tuple[Tensor, Tensor]]:
+        yield torch.zeros(1), torch.zeros(1)
+        raise MemoryError("too large")
+
+    source = ahead(failing())
+    next(source)
+    with pytest.raises(MemoryError, match="too large"):
+        next(source)
+
+
+def test_checkpoints_hold_what_they_always_held(whole: Path) -> None:
+    state = torch.load(whole / "checkpoint.pt", weights_only=True)
+    assert set(state) == {"network", "optimizer", "average", "step", "seconds", "config", "options"}
+    assert state["step"] == 8
+    assert NetworkConfig.from_json(state["config"]) == TINY
+    assert json.loads(state["options"])["ranges"]["ratio_ev"] == [1.0, 6.0]
+    assert np.isfinite(state["seconds"])

@@ -1,0 +1,135 @@
+"""Weights files: they rebuild their network, and nothing else passes for one."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from sve2hdr import weights
+from sve2hdr.errors import UnreadableWeights, UnwritableOutput
+from sve2hdr.network import NetworkConfig, SveNet
+from sve2hdr.weights import WEIGHTS_FORMAT, load_weights, save_weights, sha256, weights_path
+
+torch.set_num_threads(1)
+TINY = NetworkConfig(widths=(8, 8, 8))
+
+
+@pytest.fixture
+def network() -> SveNet:
+    torch.manual_seed(0)
+    return SveNet(TINY)
+
+
+@pytest.fixture
+def saved(tmp_path: Path, network: SveNet) -> Path:
+    save_weights(tmp_path / "ours.safetensors", TINY, network.state_dict(), {"steps": "3", "licence": "Apache-2.0"})
+    return tmp_path / "ours.safetensors"
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as stored:
+        return dict(stored.metadata())
+
+
+def test_a_network_comes_back(saved: Path, network: SveNet) -> None:
+    loaded = load_weights(saved)
+    assert loaded.config == TINY
+    assert not loaded.training
+    planes = torch.rand(1, 4, 16, 16) * 0.01 + 0.1
+    with torch.no_grad():
+        assert torch.equal(loaded(planes), network(planes))
+
+
+def test_the_header_says_what_it_is(saved: Path) -> None:
+    metadata = metadata_of(saved)
+    assert metadata["format"] == WEIGHTS_FORMAT
+    assert metadata["licence"] == "Apache-2.0"
+    assert json.loads(metadata["config"])["widths"] == [8, 8, 8]
+    assert int.from_bytes(saved.read_bytes()[:8], "little") < 10_000  # safetensors begins with its header's length
+
+
+def test_the_file_has_the_usual_permissions(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "usual").write_bytes(b"")
+    assert saved.stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_sha256(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4
+
+
+def test_a_folder_that_is_missing_is_said(tmp_path: Path, network: SveNet) -> None:
+    with pytest.raises(UnwritableOutput, match="no folder"):
+        save_weights(tmp_path / "missing" / "a.safetensors", TINY, network.state_dict(), {})
+
+
+@pytest.mark.parametrize("part", [0, 7, 100, 0.5, 0.999])
+def test_damaged_files_are_refused(saved: Path, part: float) -> None:
+    whole = saved.read_bytes()
+    saved.write_bytes(whole[: int(part * len(whole)) if 0 < part < 1 else int(part)])
+    with pytest.raises(UnreadableWeights, match=r"ours\.safetensors: cannot be read as weights") as refusal:
+        load_weights(saved)
+    assert "\n" not in str(refusal.value)
+
+
+def test_other_files_are_refused(tmp_path: Path, network: SveNet) -> None:
+    with pytest.raises(UnreadableWeights, match="missing"):
+        load_weights(tmp_path / "missing.safetensors")
+    with pytest.raises(UnreadableWeights):
+        load_weights(tmp_path)
+    save_file({"a": torch.zeros(3)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(UnreadableWeights, match="not weights of sve2hdr"):
+        load_weights(tmp_path / "foreign.safetensors")
+    torch.save(network.state_dict(), tmp_path / "pickle.pt")
+    with pytest.raises(UnreadableWeights):
+        load_weights(tmp_path / "pickle.pt")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        "",
+        "[]",
+        "null",
+        '{"widths": [16, 8, 8]}',
+        '{"widths": [8, 8]}',
+        '{"widths": "8"}',
+        '{"widths": [8, 8, "8"]}',
+        '{"widths": [8, 8, 8], "blocks": [1, 1, 1]}',
+        '{"widths": [8, 8, 8], "blocks": [1, 1, 3]}',
+        '{"widths": [8, 8, -8]}',
+        '{"widths": [8, 8, 8], "cfa": ["XX"]}',
+        '{"widths": [8, 8, 8], "more": 1}',
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused(tmp_path: Path, network: SveNet, config: str | None) -> None:
+    path, metadata = tmp_path / "tampered.safetensors", {"format": WEIGHTS_FORMAT}
+    save_file(network.state_dict(), path, metadata if config is None else {**metadata, "config": config})
+    with pytest.raises(UnreadableWeights, match=r"tampered\.safetensors") as refusal:
+        load_weights(path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_every_tensor_must_be_there_and_no_other(tmp_path: Path, network: SveNet) -> None:
+    path, state = tmp_path / "a.safetensors", network.state_dict()
+    less = {name: tensor for name, tensor in state.items() if name != "head.bias"}
+    for wrong in (less, {**state, "more": torch.zeros(1)}, {**state, "head.bias": torch.zeros(5)}):
+        save_weights(path, TINY, wrong, {})
+        with pytest.raises(UnreadableWeights):
+            load_weights(path)
+
+
+def test_names_are_published_networks_or_files(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = tmp_path / "published"
+    published.mkdir()
+    (published / "standard.safetensors").write_bytes(saved.read_bytes())
+    monkeypatch.setattr(weights, "PUBLISHED", published)
+    assert weights_path("standard") == published / "standard.safetensors"
+    assert weights_path(str(saved)) == saved
+    for name in ("other", str(tmp_path / "standard"), "../standard", str(tmp_path)):
+        with pytest.raises(UnreadableWeights, match="one of: standard"):
+            weights_path(name)

@@ -1,0 +1,209 @@
+"""White balance: neutral patches come out neutral, temperatures run one way, odd neutrals are told from lights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from sve2hdr.color import COLOR_SPACES, D65, linear_rgb, white_balance
+from sve2hdr.mosaic import Mosaic
+from sve2hdr.whitebalance import (
+    WhiteBalance,
+    auto_neutral,
+    kelvin_and_duv,
+    looks_wrong,
+    neutral_of,
+    neutral_of_light,
+    parse_white_balance,
+    xy_of_kelvin,
+)
+
+# Adobe's ColorMatrix for D65 of a Canon EOS 5D Mark III and a Nikon D750.
+CANON = np.array([[0.6722, -0.0635, -0.0963], [-0.4287, 1.2460, 0.2028], [-0.0908, 0.2162, 0.5668]])
+NIKON = np.array([[0.9020, -0.2890, -0.0715], [-0.4535, 1.2436, 0.2348], [-0.0934, 0.1919, 0.7086]])
+KELVINS = st.floats(1600, 25000)
+
+
+def mosaic_with(neutral: tuple[float, ...] | None = None, matrix: np.ndarray = CANON) -> Mosaic:
+    as_shot = None if neutral is None else np.array(neutral)
+    return Mosaic(np.zeros((4, 4), np.uint16), "RGGB", np.zeros((2, 2), np.float32), 1.0, matrix, as_shot)
+
+
+def scene(light: np.ndarray, seed: int = 0, shape: tuple[int, int] = (60, 90)) -> np.ndarray:
+    # Patches of reflectances scattered around grey, in light of this camera RGB; a tenth deep green, some clipped.
+    rng = np.random.default_rng(seed)
+    grey = rng.lognormal(-1, 0.8, (*shape, 1))
+    tint = np.exp(rng.normal(0, 0.08, (*shape, 3)))
+    tint[: shape[0] // 10] *= [0.3, 1.0, 0.2]
+    return np.minimum(grey * tint * light, 8).astype(np.float32)
+
+
+# Laws
+
+
+@pytest.mark.parametrize("matrix", [CANON, NIKON])
+@pytest.mark.parametrize("text", [None, "as-shot", "auto", "daylight", "2.1,1,1.6", "3200K", "5500", "9000 k"])
+def test_a_neutral_patch_comes_out_neutral(text: str | None, matrix: np.ndarray) -> None:
+    mosaic = mosaic_with((0.5, 1.0, 0.66), matrix)
+    choice = parse_white_balance(text) if text else WhiteBalance()
+    neutral, _ = neutral_of(choice, mosaic, scene(np.array([0.5, 1, 0.66])), 8.0)
+    assert neutral.shape == (3,)
+    assert neutral[1] == 1.0
+    balanced = replace(mosaic, as_shot_neutral=neutral)
+    patch = np.float32(0.3 * neutral).reshape(1, 1, 3)
+    developed = linear_rgb(patch, balanced, COLOR_SPACES["rec709"], 8.0)[0, 0]
+    assert_allclose(developed, developed[1], rtol=1e-5)
+    assert_allclose(neutral * white_balance(balanced), 1, rtol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(KELVINS, KELVINS)
+def test_higher_temperatures_are_bluer_lights(first: float, second: float) -> None:
+    low, high = sorted((first, second))
+    if high - low < 1:
+        return
+    for matrix in (CANON, NIKON):
+        warm, cold = (neutral_of_light(xy_of_kelvin(k), mosaic_with(matrix=matrix)) for k in (low, high))
+        assert warm[0] / warm[2] > cold[0] / cold[2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(1600, 15000))
+def test_the_temperature_of_a_light_is_found_again(kelvin: float) -> None:
+    x, y = xy_of_kelvin(kelvin)
+    found, duv = kelvin_and_duv(np.array([x / y, 1, (1 - x - y) / y]))
+    assert 1e6 / found == pytest.approx(1e6 / kelvin, abs=2.5)
+    assert abs(duv) < (0.004 if kelvin >= 4000 else 5e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(1900, 14000), st.sampled_from([CANON, NIKON]))
+def test_lights_are_believable(kelvin: float, matrix: np.ndarray) -> None:
+    mosaic = mosaic_with(matrix=matrix)
+    assert looks_wrong(neutral_of_light(xy_of_kelvin(kelvin), mosaic), mosaic) == ""
+
+
+@pytest.mark.parametrize("kelvin", [2700, 4000, 5500, 7500])
+@pytest.mark.parametrize("matrix", [CANON, NIKON])
+def test_auto_finds_the_light_of_a_greyish_scene(kelvin: float, matrix: np.ndarray) -> None:
+    mosaic = mosaic_with(matrix=matrix)
+    light = neutral_of_light(xy_of_kelvin(kelvin), mosaic)
+    found = auto_neutral(scene(light), mosaic, 8.0)
+    assert np.abs(np.log(found / light)).max() < 0.08
+    daylight = neutral_of_light(D65, mosaic)
+    assert kelvin == 7500 or np.abs(found - light).max() < 0.5 * np.abs(daylight - light).max()
+
+
+def test_auto_is_stable() -> None:
+    mosaic = mosaic_with()
+    image = scene(np.array([0.6, 1, 0.5]))
+    found = auto_neutral(image, mosaic, 8.0)
+    noisy = image + np.random.default_rng(5).normal(0, 0.01, image.shape).astype(np.float32)
+    assert_allclose(auto_neutral(noisy, mosaic, 8.0), found, rtol=0.01)
+    assert_allclose(auto_neutral(image[1:, 2:], mosaic, 8.0), found, rtol=0.02)
+    assert_allclose(auto_neutral(np.rot90(image), mosaic, 8.0), found, rtol=1e-6)
+    assert_allclose(auto_neutral(image * np.float32(0.01), mosaic, 0.08), found, rtol=1e-5)
+
+
+def test_auto_gives_sunlight_where_nothing_can_be_grey() -> None:
+    mosaic = mosaic_with()
+    green = scene(np.array([0.1, 1, 0.1]))
+    for image in (green, np.zeros_like(green), np.full_like(green, 8.0), -green):
+        kelvin, duv = kelvin_and_duv(np.linalg.inv(CANON) @ auto_neutral(image, mosaic, 8.0))
+        assert 5200 < kelvin < 5600
+        assert 0 <= duv < 0.006
+
+
+# Cases
+
+
+def test_d65_is_daylight() -> None:
+    for matrix in (CANON, NIKON):
+        mosaic = mosaic_with(matrix=matrix)
+        image = np.ones((4, 4, 3), np.float32)
+        daylight, _ = neutral_of(WhiteBalance("daylight"), mosaic, image, 8.0)
+        assert_allclose(neutral_of(parse_white_balance("6504K"), mosaic, image, 8.0)[0], daylight, rtol=0.01)
+        assert_allclose(1 / daylight, white_balance(mosaic), rtol=1e-12)
+
+
+def test_known_chromaticities() -> None:
+    for kelvin, xy in ((2856, (0.44757, 0.40745)), (5003, (0.34567, 0.35850)), (6504, D65), (7504, (0.29902, 0.31485))):
+        assert_allclose(xy_of_kelvin(kelvin), xy, atol=5e-4)  # CIE A, D50, D65, D75
+
+
+def test_multipliers_are_those_of_raw_developers() -> None:
+    choice = parse_white_balance(" 4, 2 ,3")
+    neutral, note = neutral_of(choice, mosaic_with((0.5, 1.0, 0.6)), np.ones((4, 4, 3), np.float32), 8.0)
+    assert_allclose(white_balance(mosaic_with(tuple(neutral))), [2, 1, 1.5])
+    assert note == ""
+
+
+@pytest.mark.parametrize(
+    ("neutral", "reason"),
+    [
+        ((1.0, 1.0, 1.0), "magenta"),
+        ((0.3, 1.0, 0.5), "green"),
+        ((1.5, 1.0, 0.2), "below 1800 K"),
+        ((0.33, 1.0, 1.05), "above 15000 K"),
+    ],
+)
+def test_what_no_light_gives_is_told_and_auto_takes_over(neutral: tuple[float, ...], reason: str) -> None:
+    mosaic, image = mosaic_with(neutral), scene(np.array([0.5, 1, 0.66]))
+    assert reason in looks_wrong(np.array(neutral), mosaic)
+    used, note = neutral_of(WhiteBalance(), mosaic, image, 8.0)
+    assert_allclose(used, auto_neutral(image, mosaic, 8.0))
+    assert reason in note
+    assert "auto is used" in note
+    kept, note = neutral_of(WhiteBalance("as-shot"), mosaic, image, 8.0)
+    assert_allclose(kept, neutral)
+    assert "--wb auto" in note
+
+
+@pytest.mark.parametrize("neutral", [(0.5, 1.0, 0.66), (0.72, 1.0, 0.38), (0.4, 1.0, 0.85), (1.0, 2.0, 1.3)])
+def test_usual_is_as_shot(neutral: tuple[float, ...]) -> None:
+    used, note = neutral_of(WhiteBalance(), mosaic_with(neutral), scene(np.ones(3)), 8.0)
+    assert_allclose(used, np.array(neutral) / neutral[1])
+    assert note == ""
+
+
+def test_usual_is_daylight_where_the_file_says_nothing() -> None:
+    mosaic, image = mosaic_with(), scene(np.ones(3))
+    for choice, told in ((WhiteBalance(), False), (WhiteBalance("as-shot"), True)):
+        used, note = neutral_of(choice, mosaic, image, 8.0)
+        assert_allclose(used, neutral_of_light(D65, mosaic))
+        assert bool(note) is told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "cloudy",
+        "1,2",
+        "1,2,3,4",
+        "0,1,1",
+        "-1,1,1",
+        "nan,1,1",
+        "inf,1,1",
+        "1,1,1000",
+        "900K",
+        "30000",
+        "5.5.5",
+        "K",
+    ],
+)
+def test_nonsense_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no white balance|no colour temperature|multipliers must"):
+        parse_white_balance(text)
+
+
+def test_wrong_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="kelvin"):
+        xy_of_kelvin(100)
+    with pytest.raises(ValueError, match="no neutral"):
+        neutral_of_light(D65, mosaic_with(matrix=-CANON))
