@@ -17,7 +17,9 @@ from .options import (
     Commands,
     Number,
     PatternType,
+    WhiteBalanceType,
     device_option,
+    keep_freed_memory,
     level_options,
     levels_of,
     model_option,
@@ -30,6 +32,7 @@ from .pattern import parse_pattern
 if TYPE_CHECKING:
     from .levels import Levels
     from .mosaic import ExposurePattern, Mosaic
+    from .whitebalance import WhiteBalance
 
 COLOR_SPACE_NAMES = ("rec709", "rec2020", "acescg", "aces2065-1", "xyz", "camera")
 COMPRESSIONS = ("zip", "zips", "piz", "none", "rle", "pxr24", "b44", "b44a", "dwaa", "dwab")
@@ -43,8 +46,20 @@ def main() -> None:
 
 @main.command()
 @click.argument("raw", type=FILE)
-@click.option("-o", "--output", type=FILE, required=True, help="Image to write: .exr, .hdr or .tif.")
-@click.option("--color-space", type=click.Choice(COLOR_SPACE_NAMES), default="rec709", show_default=True)
+@click.option("-o", "--output", type=FILE, required=True, help="Image to write: .exr, .hdr, .tif or linear .dng.")
+@click.option(
+    "--color-space",
+    type=click.Choice(COLOR_SPACE_NAMES),
+    default="rec709",
+    show_default=True,
+    help="Of .exr, .hdr and .tif; a .dng is camera RGB with its matrix.",
+)
+@click.option(
+    "--wb",
+    type=WhiteBalanceType(),
+    help="White balance: as-shot, auto, daylight, multipliers R,G,B, or a temperature such as 5500K.  "
+    "[default: as-shot if believable, else auto]",
+)
 @click.option(
     "--exposure",
     type=Number(-30, 30),
@@ -52,10 +67,12 @@ def main() -> None:
     show_default=True,
     help="Shift in EV; at 0, 1.0 is saturation of the most exposed sites.",
 )
-@click.option("--float", "single", is_flag=True, help="EXR with 32-bit instead of 16-bit floats.")
+@click.option(
+    "--float", "single", is_flag=True, help="EXR with 32-bit instead of 16-bit floats; DNG with 16-bit floats."
+)
 @click.option("--compression", type=click.Choice(COMPRESSIONS), default="zip", show_default=True, help="Of the EXR.")
 @click.option("--preview", help="Also write a tone-mapped .jpg or .png; auto: OUTPUT with .preview.jpg.")
-@click.option("--tile", type=click.IntRange(32), help="Tile size in px: smaller needs less memory.  [default: 768]")
+@click.option("--tile", type=click.IntRange(32), help="Tile size in px: smaller needs less memory.  [default: 1024]")
 @model_option
 @device_option
 @level_options
@@ -64,6 +81,7 @@ def convert(
     raw: Path,
     output: Path,
     color_space: str,
+    wb: WhiteBalance | None,
     exposure: float,
     single: bool,
     compression: str,
@@ -82,9 +100,11 @@ def convert(
     from .hdrfile import WriteOptions
     from .reconstruct import TILE_PX
     from .weights import load_weights, weights_path
+    from .whitebalance import WhiteBalance
 
     options = ConvertOptions(
         color_space=color_space,
+        white_balance=wb or WhiteBalance(),
         exposure_ev=exposure,
         preview=output.with_suffix(".preview.jpg") if preview == "auto" else Path(preview) if preview else None,
         levels=levels_of(pattern, ev, black, white),
@@ -93,6 +113,7 @@ def convert(
         device=device,
         overwrite=overwrite,
     )
+    keep_freed_memory()
     network = load_weights(weights_path(model))
     with progress_bar(raw.name) as progress:
         converted = convert_file(raw, output, network, model, options, progress)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +26,17 @@ from .hdrfile import (
 )
 from .layout import place
 from .levels import Levels
-from .mosaic import ExposurePattern
+from .lineardng import DNG_EXTENSIONS, LinearDngOptions, write_linear_dng
+from .mosaic import ExposurePattern, Mosaic
 from .network import SveNet
 from .noise import estimate_noise
 from .preview import tone_map
 from .radiance import clipped_share
 from .rawfile import read_raw
 from .reconstruct import TILE_PX, reconstruct
+from .whitebalance import WhiteBalance, neutral_of
+
+OUTPUT_EXTENSIONS = (*HDR_EXTENSIONS, *DNG_EXTENSIONS)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class ConvertOptions:
 
     color_space: str = "rec709"  # a name of color.COLOR_SPACES
     exposure_ev: float = 0.0  # added to the scale at which 1.0 is saturation of the most exposed sites
+    white_balance: WhiteBalance = field(default_factory=WhiteBalance)
     preview: Path | None = None
     levels: Levels = field(default_factory=Levels)
     write: WriteOptions = field(default_factory=WriteOptions)
@@ -111,8 +116,8 @@ def convert_file(
     that need no long work come before it. They and failures to write are Sve2HdrErrors and leave no file behind.
     """
     options = options or ConvertOptions()
-    started, space = time.perf_counter(), COLOR_SPACES[options.color_space]
-    check_writable(output, options.overwrite, HDR_EXTENSIONS)
+    started = time.perf_counter()
+    check_writable(output, options.overwrite, OUTPUT_EXTENSIONS)
     if options.preview is not None:
         check_writable(options.preview, options.overwrite, PREVIEW_EXTENSIONS)
     for path in (output, options.preview):
@@ -133,13 +138,8 @@ def convert_file(
             f"{model}: these weights give values that are not finite; train on, or leave --model out"
         )
 
-    orientation, preview = mosaic.capture.orientation, b""
-    if options.preview is not None:
-        shown = tone_map(upright(linear_rgb(camera_rgb, mosaic, COLOR_SPACES["rec709"], pattern.ratio), orientation))
-        preview = encoded_preview(options.preview, shown)
-    image = linear_rgb(camera_rgb, mosaic, space, pattern.ratio, out=camera_rgb)
-    if options.exposure_ev:
-        image *= np.float32(2**options.exposure_ev)
+    neutral, note = neutral_of(options.white_balance, mosaic, camera_rgb, pattern.ratio)
+    mosaic = replace(mosaic, as_shot_neutral=neutral)
     attributes = {
         "sve2hdr:version": __version__,
         "sve2hdr:model": model,
@@ -147,15 +147,10 @@ def convert_file(
         "sve2hdr:ratio_ev": f"{pattern.ratio_ev:.3f}",
         "sve2hdr:black_level": " ".join(f"{level:g}" for level in mosaic.black_level.ravel()),
         "sve2hdr:white_level": f"{mosaic.white_level:g}",
+        "sve2hdr:neutral": " ".join(f"{channel:.4f}" for channel in neutral),
         "sve2hdr:exposure_ev": f"{options.exposure_ev:g}",
     }
-    with ExitStack() as pending:  # the preview takes its name once the image has its own: both or neither
-        if options.preview is not None:
-            pending.enter_context(replacing(options.preview, options.overwrite)).write_bytes(preview)
-        note = write_hdr(
-            output, upright(image, orientation), color_space=space, capture=mosaic.capture, options=options.write,
-            attributes=attributes, overwrite=options.overwrite,
-        )  # fmt: skip
+    notes = (f"{raw}: {note}" if note else "", _write(output, camera_rgb, mosaic, pattern.ratio, options, attributes))
     return Converted(
         raw=raw,
         outputs=(output,) if options.preview is None else (output, options.preview),
@@ -165,5 +160,38 @@ def convert_file(
         shape=mosaic.shape,
         device=device.type,
         seconds=time.perf_counter() - started,
-        notes=(note,) if note else (),
+        notes=tuple(note for note in notes if note),
     )
+
+
+def _write(
+    output: Path,
+    camera_rgb: np.ndarray,
+    mosaic: Mosaic,
+    clip_level: float,
+    options: ConvertOptions,
+    attributes: Mapping[str, str],
+) -> str:
+    """Write the image, and the preview if asked for, upright: both or neither. Uses up `camera_rgb`; returns a note."""
+    orientation, capture = mosaic.capture.orientation, mosaic.capture
+    with ExitStack() as pending:  # the preview takes its name once the image has its own
+        if options.preview is not None:
+            rec709 = linear_rgb(camera_rgb, mosaic, COLOR_SPACES["rec709"], clip_level)
+            encoded = encoded_preview(options.preview, tone_map(upright(rec709, orientation)), capture)
+            del rec709
+            pending.enter_context(replacing(options.preview, options.overwrite)).write_bytes(encoded)
+        if output.suffix.lower() in DNG_EXTENSIONS:
+            dng = LinearDngOptions(floating=not options.write.half, exposure_ev=options.exposure_ev)
+            write_linear_dng(
+                output, upright(camera_rgb, orientation), mosaic, clip_level, options=dng, attributes=attributes,
+                overwrite=options.overwrite,
+            )  # fmt: skip
+            return ""
+        space = COLOR_SPACES[options.color_space]
+        image = linear_rgb(camera_rgb, mosaic, space, clip_level, out=camera_rgb)
+        if options.exposure_ev:
+            image *= np.float32(2**options.exposure_ev)
+        return write_hdr(
+            output, upright(image, orientation), color_space=space, capture=capture, options=options.write,
+            attributes=attributes, overwrite=options.overwrite,
+        )  # fmt: skip

@@ -7,20 +7,20 @@ import numpy as np
 from .mosaic import ExposurePattern, Mosaic, cfa_period, repeated
 from .radiance import SATURATED, NoiseModel
 
-BLOCK = 8  # sites of one phase along each side of a block
-QUANTILE = 0.2  # of the block variances at one level: the blocks with least texture
+BLOCK = (2, 10)  # rows, columns of sites of one phase in a block: low, because rows of one phase lie far apart
+QUANTILE, QUANTILE_Z = 0.1, -1.2816  # of the block variances at one level: the blocks with least texture
 # that quantile of chi-square(n) / n (Wilson and Hilferty, 1931) for the n independent differences of a block; the
 # second differences taken here overlap, which leaves about half as many independent ones
-_N = BLOCK * (BLOCK - 2) / 2
-QUANTILE_BIAS = (1 - 2 / (9 * _N) - 0.8416 * np.sqrt(2 / (9 * _N))) ** 3
+_SPREAD = 2 / (9 * BLOCK[0] * (BLOCK[1] - 2) / 2)
+QUANTILE_BIAS, MEDIAN_BIAS = (1 - _SPREAD + QUANTILE_Z * np.sqrt(_SPREAD)) ** 3, (1 - _SPREAD) ** 3
 ROUNDING = 1 / 12  # counts squared: the variance of rounding, which no frame goes below
 
 # Texture is taken for noise only where nothing speaks against it: how much each doubling away from a usual sensor
 # costs, against the share of signal levels that the model explains.
 USUAL_FULL_WELL_E, USUAL_READ_NOISE_E = 30_000.0, 4.0
 PREAMP_SHARE = 0.3  # of the usual read noise that is there before the amplifier, and so grows with its gain
-PRIOR = 0.02
-TEXTURE_SPREAD = 0.5  # median over flattest, as a logarithm: from here on nothing of it is taken for noise
+PRIOR = 0.01
+TEXTURE_SPREAD = 0.2  # median over flattest, as a logarithm: from here on nothing of it is taken for noise
 
 
 def estimate_noise(mosaic: Mosaic, pattern: ExposurePattern) -> NoiseModel:
@@ -58,12 +58,12 @@ def estimate_noise(mosaic: Mosaic, pattern: ExposurePattern) -> NoiseModel:
 def _block_statistics(mosaic: Mosaic, phase: tuple[int, int], period: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return mean signal above black and noise variance, both in counts, of one phase's unsaturated blocks."""
     plane = mosaic.counts[phase[0] :: period[0], phase[1] :: period[1]]
-    step = max(1, plane.shape[0] // BLOCK // 120)  # at most 120 to 240 rows of blocks: more changes nothing
-    rows = [plane[y : y + BLOCK] for y in range(0, plane.shape[0] - BLOCK + 1, step * BLOCK)]
-    columns = plane.shape[1] // BLOCK * BLOCK
+    step = max(1, plane.shape[0] // BLOCK[0] // 240)  # at most 240 to 480 rows of blocks: more changes nothing
+    rows = [plane[y : y + BLOCK[0]] for y in range(0, plane.shape[0] - BLOCK[0] + 1, step * BLOCK[0])]
+    columns = plane.shape[1] // BLOCK[1] * BLOCK[1]
     if not rows or not columns:
         return np.empty(0), np.empty(0)
-    blocks = np.stack(rows)[:, :, :columns].reshape(len(rows), BLOCK, -1, BLOCK).swapaxes(1, 2).astype(np.float32)
+    blocks = np.stack(rows)[:, :, :columns].reshape(len(rows), BLOCK[0], -1, BLOCK[1]).swapaxes(1, 2).astype(np.float32)
     difference = blocks[..., 1:-1] - (blocks[..., :-2] + blocks[..., 2:]) / 2
     black = float(repeated(mosaic.black_level, (phase[0] + 1, phase[1] + 1))[phase])
     top = black + SATURATED * (mosaic.white_level - black)
@@ -81,7 +81,7 @@ def _photon_transfer(signal: np.ndarray, variance: np.ndarray) -> tuple[np.ndarr
     level = np.array([np.median(signal[b]) for b in bins])
     flattest, middle = (np.array([np.quantile(variance[b], q) for b in bins]) for q in (QUANTILE, 0.5))
     # the variances of noise alone lie close together, those of texture far apart
-    spread = np.log(np.maximum(middle, ROUNDING) / np.maximum(flattest, ROUNDING)) + np.log(QUANTILE_BIAS)
+    spread = np.log(np.maximum(middle, ROUNDING) / MEDIAN_BIAS / np.maximum(flattest, ROUNDING) * QUANTILE_BIAS)
     trust = np.clip(1 - spread / TEXTURE_SPREAD, 0, 1)
     return np.maximum(level, 0), np.maximum(flattest / QUANTILE_BIAS, ROUNDING), trust
 

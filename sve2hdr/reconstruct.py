@@ -13,7 +13,7 @@ from .network import SveNet
 from .radiance import NoiseModel, site_planes
 from .tiles import run_tiled
 
-TILE_PX = 768  # the default: on CPUs larger tiles fall out of the cache, smaller ones are mostly halo
+TILE_PX = 1024  # the default: smaller tiles are mostly halo, larger ones need more memory than they save time
 
 
 def reconstruct(

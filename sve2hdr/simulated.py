@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,17 +46,20 @@ class SimulatedFile:
     def write(
         self, mosaic: Mosaic, truth: np.ndarray, about: dict[str, object], noise_profile: np.ndarray | None
     ) -> None:
-        """Write both; truth is camera RGB, 1.0 = saturation of the most exposed sites, as `convert` writes it."""
-        write_cfa_dng(
-            self.mosaic, mosaic, noise_profile=noise_profile, description=json.dumps(about), compressed=self.compressed,
-            overwrite=self.overwrite,
-        )  # fmt: skip
-        if self.truth is not None:
-            attributes = {f"sve2hdr:{name}": str(value) for name, value in about.items()}
-            write_hdr(
-                self.truth, truth, color_space=COLOR_SPACES["camera"], capture=mosaic.capture,
-                options=WriteOptions(half=False), attributes=attributes, overwrite=self.overwrite,
+        """Write both or neither; truth is camera RGB, 1.0 = saturation of the most exposed sites, as in `convert`."""
+        with ExitStack() as failed:
+            if self.truth is not None:
+                attributes = {f"sve2hdr:{name}": str(value) for name, value in about.items()}
+                write_hdr(
+                    self.truth, truth, color_space=COLOR_SPACES["camera"], capture=mosaic.capture,
+                    options=WriteOptions(half=False), attributes=attributes, overwrite=self.overwrite,
+                )  # fmt: skip
+                failed.callback(self.truth.unlink)
+            write_cfa_dng(
+                self.mosaic, mosaic, noise_profile=noise_profile, description=json.dumps(about),
+                compressed=self.compressed, overwrite=self.overwrite,
             )  # fmt: skip
+            failed.pop_all()
 
     def line(self, pattern: ExposurePattern, shape: tuple[int, int]) -> str:
         """Return what was made, for the user."""

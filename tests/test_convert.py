@@ -8,6 +8,7 @@ import imageio.v3 as imageio
 import numpy as np
 import OpenEXR
 import pytest
+import rawpy
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -23,6 +24,7 @@ from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.noise import estimate_noise
 from sve2hdr.reconstruct import reconstruct
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.whitebalance import WhiteBalance
 
 torch.set_num_threads(1)
 PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
@@ -314,3 +316,35 @@ def test_the_same_raw_gives_the_same_file(tmp_path: Path, raw: Path, network: Sv
     assert (tmp_path / "a.exr").read_bytes() == (tmp_path / "b.exr").read_bytes()
     assert raw.read_bytes() == before
     assert_array_equal(read_hdr(tmp_path / "a.exr").shape, (66, 82, 3))
+
+
+def test_white_balance_makes_its_neutral_neutral(tmp_path: Path, raw: Path, network: SveNet) -> None:
+    run(raw, tmp_path / "shot.exr", network)
+    run(raw, tmp_path / "same.exr", network, white_balance=WhiteBalance("multipliers", tuple(1 / NEUTRAL)))
+    run(raw, tmp_path / "red.exr", network, white_balance=WhiteBalance("multipliers", (4.0, 1.0, 1.6)))
+    shot, same, red = (read_hdr(tmp_path / f"{name}.exr") for name in ("shot", "same", "red"))
+    assert_allclose(same, shot, atol=1e-4)
+    unclipped = shot.max(axis=2) < 4
+    assert (red[..., 0] - shot[..., 0])[unclipped & (shot[..., 1] > 0.1)].min() > 0
+
+
+def test_unbelievable_as_shot_neutral_is_left_and_said(tmp_path: Path, frame: Mosaic, network: SveNet) -> None:
+    write_cfa_dng(tmp_path / "a.dng", replace(frame, as_shot_neutral=np.array([1.5, 1.0, 1.5])))
+    converted = run(tmp_path / "a.dng", tmp_path / "a.exr", network)
+    assert "not believable" in " ".join(converted.notes)
+    asked = run(tmp_path / "a.dng", tmp_path / "b.exr", network, white_balance=WhiteBalance("as-shot"))
+    assert "--wb auto may do better" in " ".join(asked.notes)  # done as told, and said
+
+
+def test_linear_dng_opens_as_the_exr_shows_it(tmp_path: Path, raw: Path, network: SveNet) -> None:
+    run(raw, tmp_path / "a.exr", network)
+    run(raw, tmp_path / "a.dng", network)
+    with rawpy.imread(str(tmp_path / "a.dng")) as developed:
+        assert developed.raw_type == rawpy.RawType.Stack
+        shown = developed.postprocess(
+            gamma=(1, 1), no_auto_bright=True, use_camera_wb=True, output_bps=16, user_flip=0
+        ).astype(np.float32)
+    wanted = read_hdr(tmp_path / "a.exr")
+    plain = (wanted.max(axis=2) < 4) & (wanted.min(axis=2) > 0.2)  # neither clipped nor dark
+    ratio = shown[plain] / wanted[plain]
+    assert np.abs(ratio / np.median(ratio) - 1).max() < 0.005

@@ -9,6 +9,7 @@ import pytest
 import rawpy
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sve2hdr import simulated
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.errors import UnreadableImage, UnwritableOutput
 from sve2hdr.hdrfile import WriteOptions, read_hdr, write_hdr
@@ -108,3 +109,17 @@ def test_a_black_scene_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "image"), [("a.EXR", True), ("a.hdr", True), ("a.tif", True), ("a.CR2", False)])
 def test_images_are_told_from_raws_by_name(name: str, image: bool) -> None:
     assert is_image(Path(name)) == image
+
+
+def test_a_mosaic_that_cannot_be_written_leaves_no_truth(
+    tmp_path: Path, scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise UnwritableOutput("a.dng: no space left; free some")
+
+    monkeypatch.setattr(simulated, "write_cfa_dng", full)
+    with pytest.raises(UnwritableOutput, match="no space"):
+        from_image(
+            scene, SimulatedFile(tmp_path / "a.dng", tmp_path / "t.exr"), PAIRS, None, "RGGB", SENSOR, 98, seed=0
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["scene.exr"]
