@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,119 +16,65 @@ from .mosaic import ExposurePattern, Mosaic, cfa_period
 from .radiance import NoiseModel, site_planes
 from .tiles import run_tiled
 
-TILE_PX = 192
-HALO_PX = 24
-TOE_SIGMAS = 3.0  # logarithmic above so many standard deviations of the darkest the frame can tell, linear below
-LEAST_TOE = 1e-4
-PILOT_PX, TEXTURE_PX, CHOICE_PX = 1.7, 2.0, 1.0
-WINDOWS = ((1.0, 1.0, 0.0), (2.0, 0.6, 0.0), (0.6, 2.0, 0.0), (1.8, 0.6, 0.785), (1.8, 0.6, -0.785))
-KAPPA, P_SLOPE, P_CURVE, P_CHROMA, POWER = 0.05, 1.0, 1.0, 10.0, 3.0
-LEAST_TEXTURE = 1e-6
-EXPONENTS = ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
-HIGHER = tuple((d - j, j) for d in (3, 4) for j in range(d + 1))
+TILE_PX = 288
+TOE_SIGMAS, LEAST_TOE = 3.0, 1e-4  # logarithmic above that many standard deviations in the dark, linear below
+PILOT_PX, TEXTURE_PX, CHOICE_PX = 1.7, 2.0, 1.0  # standard deviations of the Gaussians that smooth
+LAST_RESORT = 1e-4  # weight of the least exposed sites where they saturate: they decide where there is nothing else
+LEAST_VARIANCE = 1e-4  # of a logarithm: no site is trusted more, however bright
+LEAST_TEXTURE = 1e-6  # variance of a logarithm
+MISFIT = 0.05  # variance, over that of the texture, of what no polynomial of second order explains
+SLOPE_PRIOR, CURVE_PRIOR, CHROMA_PRIOR = 0.3, 0.5, 4.0  # how much is against each, where a site's weight is 1 / MISFIT
+OVERSHOOT, RANGE_PX = 0.35, 2  # half an EV: how far an estimate may leave the range of its colour's sites around it
+CHOICE_POWER = 6.0  # of the misfits' ratio: nearly the best window alone, without seams
+MONOMIALS = ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2))  # powers of x and y; the constants are one per colour
+PRIORS = (SLOPE_PRIOR, SLOPE_PRIOR, CURVE_PRIOR, CURVE_PRIOR, CURVE_PRIOR)
+HIGHER = tuple((degree - power, power) for degree in (3, 4) for power in range(degree + 1))
 
 
-def _grid(radius):
-    d = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    return torch.meshgrid(d, d, indexing="ij")
+@dataclass(frozen=True)
+class Window:
+    """A Gaussian window: standard deviations along and across its direction, px, and that direction in radians."""
+
+    along: float
+    across: float
+    angle: float = 0.0
+
+    @property
+    def reach(self) -> int:
+        """The farthest row or column that counts, px."""
+        return max(2, math.ceil(2.5 * self.along))
+
+    def moments(self, powers: Sequence[tuple[int, int]]) -> Tensor:
+        """Return the window times x^p y^q for each of the powers, (M, K, K)."""
+        steps = torch.arange(-self.reach, self.reach + 1, dtype=torch.float32)
+        y, x = torch.meshgrid(steps, steps, indexing="ij")
+        along = x * math.cos(self.angle) + y * math.sin(self.angle)
+        across = y * math.cos(self.angle) - x * math.sin(self.angle)
+        weight = torch.exp(-((along / self.along) ** 2 + (across / self.across) ** 2) / 2)
+        return torch.stack([weight * x**p * y**q for p, q in powers])
 
 
-def _gauss(sx, sy, angle):
-    r = max(2, math.ceil(2.5 * max(sx, sy)))
-    y, x = _grid(r)
-    u, v = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
-    return torch.exp(-0.5 * ((u / sx) ** 2 + (v / sy) ** 2)), x, y
+# Coarse to fine: each pass starts from the brightness that the one before has found. Along an edge a long and thin
+# window is right, so the middle pass chooses (the slanting ones cost a third of the time, and take a fifth of the moire
+# away); the last one brings back what the wider windows smoothed.
+PASSES = (
+    (Window(1.0, 1.0),),
+    tuple(Window(1.6, 0.6, quarter * math.pi / 4) for quarter in range(4)),
+    (Window(0.7, 0.7),),
+)
 
 
-def _blur(planes, s):
-    r = math.ceil(2.5 * s)
-    k = torch.exp(-0.5 * (torch.arange(-r, r + 1, dtype=torch.float32) / s) ** 2)
-    k = k / k.sum()
-    p = planes[:, None]
-    p = F.conv2d(p, k[None, None, :, None], padding=(r, 0))
-    return F.conv2d(p, k[None, None, None, :], padding=(0, r))[:, 0]
+def _blur_reach(sigma: float) -> int:
+    return math.ceil(2 * sigma)
 
 
-def _moments(plane, kernel):  # (N, H, W), (M, k, k) -> (M, N, H, W)
-    return F.conv2d(plane[:, None], kernel[:, None], padding=kernel.shape[-1] // 2).transpose(0, 1)
-
-
-def _solve(a, b):
-    """LDL^T in place"""
-    n = len(b)
-    for i in range(n):
-        inv = 1 / a[i][i]
-        for j in range(i + 1, n):
-            f = a[i][j] * inv
-            for k in range(j, n):
-                a[j][k] = a[j][k] - f * a[i][k]
-            b[j] = b[j] - f * b[i]
-    x = [None] * n
-    for i in reversed(range(n)):
-        s = b[i]
-        for k in range(i + 1, n):
-            s = s - a[i][k] * x[k]
-        x[i] = s / a[i][i]
-    return x
-
-
-def _fit(w, wr, wrr, window):
-    g, x, y = _gauss(*window)
-    mono = lambda e: g * x ** e[0] * y ** e[1]
-    low = torch.stack([g, *(mono(e) for e in EXPONENTS)])
-    high = torch.stack([mono(e) for e in HIGHER])
-    wc = _moments(w, low)  # (6, 3, H, W)
-    total = wc.sum(1)
-    hi = _moments(w.sum(0)[None], high)[:, 0]
-    table = {e: total[i + 1] for i, e in enumerate(EXPONENTS)} | {e: hi[i] for i, e in enumerate(HIGHER)}
-    bc = _moments(wr, g[None])[0]
-    bs = _moments(wr.sum(0)[None], low[1:])[:, 0]
-    rr = _moments(wrr[None], g[None])[0, 0]
-    prior = (P_SLOPE, P_SLOPE, P_CURVE, P_CURVE, P_CURVE)
-    a = [[None] * 8 for _ in range(8)]
-    for c in range(3):
-        for k in range(c, 3):
-            a[c][k] = wc[0, c] + P_CHROMA * 2 / 3 + 1e-3 if k == c else torch.full_like(total[0], -P_CHROMA / 3)
-        for i in range(5):
-            a[c][3 + i] = wc[1 + i, c]
-    for i, (p, q) in enumerate(EXPONENTS):
-        for j in range(i, 5):
-            a[3 + i][3 + j] = table[p + EXPONENTS[j][0], q + EXPONENTS[j][1]] + (prior[i] if i == j else 0)
-    rhs = [*bc, *bs]
-    theta = _solve(a, list(rhs))
-    rss = rr - sum(t * b for t, b in zip(theta, rhs, strict=True))
-    return torch.stack(theta[:3]), rss, total[0]
-
-
-def reconstruct_tile(radiance, usable, exposure, least, colour, read, gain, toe):
-    """all (H, W) tensors; colour (3, H, W) 0/1. -> (3, H, W)"""
-    trust = usable + 1e-4 * (least / exposure) ** 2
-    # variance from smoothed signal
-    wp = colour * trust * exposure
-    pilot = _blur(wp * radiance, PILOT_PX) / _blur(wp, PILOT_PX).clamp_min(1e-20)
-    mean = (pilot * colour).sum(0).clamp_min(0)
-    v = (read + gain * mean) / (mean**2 + toe**2)
-    y = torch.asinh(radiance / toe)
-    w = colour * trust / (v + 1e-4)
-    p = _blur(w * y, PILOT_PX) / _blur(w, PILOT_PX).clamp_min(1e-20)
-    r = y - (p * colour).sum(0)
-    ws = trust / (v + 1e-4)
-    num, den = _blur(torch.stack([ws * (r * r - v), ws]), TEXTURE_PX)
-    texture = (num / den).clamp_min(LEAST_TEXTURE)
-    w = colour * trust / (v / texture + KAPPA)
-    wr = w * r
-    wrr = (wr * r).sum(0)
-    est, err = [], []
-    for window in WINDOWS:
-        theta, rss, n = _fit(w, wr, wrr, window)
-        a, b = _blur(torch.stack([rss.clamp_min(0), n]), CHOICE_PX)
-        est.append(theta)
-        err.append(a / b.clamp_min(1e-20))
-    err = torch.stack(err)
-    share = (err / err.amin(0).clamp_min(1e-20) + 1e-6) ** -POWER
-    share = share / share.sum(0)
-    detail = sum(s * e for s, e in zip(share, est, strict=True))
-    return torch.sinh(p + detail) * toe
+HALO_PX = _blur_reach(PILOT_PX) + sum(
+    _blur_reach(PILOT_PX)
+    + _blur_reach(TEXTURE_PX)
+    + max(window.reach for window in windows)
+    + (_blur_reach(CHOICE_PX) if len(windows) > 1 else 0)
+    for windows in PASSES
+)
 
 
 def classical(
@@ -137,33 +84,161 @@ def classical(
     tile_px: int = TILE_PX,
     progress: Callable[[float], None] = lambda share: None,
 ) -> np.ndarray:
+    """Return camera RGB, (H, W, 3) float32 radiance, 1.0 = saturation of the most exposed sites, not clamped.
+
+    Around every pixel a polynomial of second order is fitted to the logarithm of all usable sites, weighted by a window
+    and by the inverse of their variance. The colours have levels of their own and share slopes and curvature, so that
+    every site tells of the detail of all three. After Hajisharif, Kronander and Unger, "Adaptive dualISO HDR
+    reconstruction" (EURASIP Journal on Image and Video Processing 2015), who fit each colour alone and choose a window
+    by intersecting confidence intervals; here windows of four directions compete by their misfit. It takes any pattern
+    and CFA, and does not depend on tile_px. Memory beyond the result is that of a tile. Raises ValueError for a frame
+    smaller than one period of CFA and pattern.
+    """
     letters = cfa_period(mosaic.cfa)
-    period = np.lcm.reduce([letters.shape, pattern.exposure.shape, mosaic.black_level.shape])
-    least = float(pattern.exposure.min())
-    result = np.empty((*mosaic.shape, 3), np.float32)
-    black, exposure, gain, read, colour = (
-        np.tile(a, np.array(period) // a.shape)
-        for a in (mosaic.black_level, pattern.exposure, noise.gain, noise.read_noise, letters)
+    periods = (letters, pattern.exposure, mosaic.black_level, noise.gain, noise.read_noise)
+    period = tuple(int(n) for n in np.lcm.reduce([p.shape for p in periods]))
+    cfa, exposure, black, gain, read_noise = (
+        np.tile(p, (period[0] // p.shape[0], period[1] // p.shape[1])) for p in periods
     )
-    scale = least / exposure / (mosaic.white_level - black)
-    toe = max(LEAST_TOE, TOE_SIGMAS * float((read * scale).min()))
+    least = float(exposure.min())
+    scale = least / exposure / (mosaic.white_level - black)  # radiance of a count
+    read_variance, photon_variance = (read_noise * scale) ** 2, gain * scale
+    toe = max(LEAST_TOE, TOE_SIGMAS * float(np.sqrt(read_variance.min())))
+    result = np.empty((*mosaic.shape, 3), np.float32)
 
     def tile(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        y = source_index(rows, 0, mosaic.shape[0], int(period[0]))[:, None]
-        x = source_index(columns, 0, mosaic.shape[1], int(period[1]))[None, :]
-        at = lambda a: a[y % period[0], x % period[1]].astype(np.float32)
-        counts = mosaic.counts[y, x].astype(np.float32)
-        r, u, _ = site_planes(counts, at(black), np.float32(mosaic.white_level), at(exposure), np.float32(least), np.float32(0), np.float32(0))
-        col = np.stack([colour[y % period[0], x % period[1]] == c for c in "RGB"]).astype(np.float32)
+        y = source_index(rows, 0, mosaic.shape[0], period[0])[:, None]
+        x = source_index(columns, 0, mosaic.shape[1], period[1])[None, :]
+        phase = (y % period[0], x % period[1])
+        black_here, exposure_here, read_here, photon_here = (
+            p[phase].astype(np.float32) for p in (black, exposure, read_variance, photon_variance)
+        )
+        white, zero = np.float32(mosaic.white_level), np.float32(0)
+        radiance, usable, _ = site_planes(
+            mosaic.counts[y, x].astype(np.float32), black_here, white, exposure_here, np.float32(least), zero, zero
+        )
+        usable += np.float32(LAST_RESORT) * (np.float32(least) / exposure_here) ** 4
+        colour = np.stack([cfa[phase] == letter for letter in "RGB"]).astype(np.float32)
+        planes = (radiance, usable, exposure_here, read_here, photon_here, colour)
         with torch.inference_mode():
-            out = reconstruct_tile(*(torch.from_numpy(a) for a in (r, u, at(exposure))), least, torch.from_numpy(col),
-                torch.from_numpy(at((read * scale) ** 2)), torch.from_numpy(at(gain * scale)), toe)
-        return out.permute(1, 2, 0).numpy()
+            image = _reconstruct(toe, *(torch.from_numpy(plane) for plane in planes))
+        return np.asarray(image.permute(1, 2, 0))
 
-    def keep(rows, columns, core):
-        a = result[rows[0] : rows[1], columns[0] : columns[1]]
-        a[:] = core[: a.shape[0], : a.shape[1]] / np.float32(least)
+    def keep(rows: tuple[int, int], columns: tuple[int, int], core: np.ndarray) -> None:
+        part = result[rows[0] : rows[1], columns[0] : columns[1]]
+        np.divide(core[: part.shape[0], : part.shape[1]], np.float32(least), out=part)
 
-    halo = [int(-(-HALO_PX // p) * p) for p in period]
-    run_tiled(tile, keep, mosaic.shape, tile_px, (halo[0], halo[1]), (int(period[0]), int(period[1])), progress)
+    run_tiled(tile, keep, mosaic.shape, tile_px, (HALO_PX, HALO_PX), (1, 1), progress)
     return result
+
+
+def _reconstruct(
+    toe: float, radiance: Tensor, usable: Tensor, exposure: Tensor, read: Tensor, photons: Tensor, colour: Tensor
+) -> Tensor:
+    """Return radiance, (3, H, W), of one tile; `colour` is (3, H, W), 1 where a site has it, all others are (H, W).
+
+    toe: the radiance around which the logarithm turns linear; read: variance of a site's radiance in the dark;
+    photons: what each unit of radiance adds to it.
+    """
+    # variance by the mean light around, not by each site's own count: noise that chose its own weight would bias
+    light = (_mean(radiance, colour * usable * exposure) * colour).sum(0).clamp_min(0)
+    variance = (read + photons * light) / (light**2 + toe**2)  # of the logarithm, for which asinh stands
+    value = torch.asinh(radiance / toe)
+    certainty = usable / (variance + LEAST_VARIANCE)
+    below = torch.where(usable > 0.5, -value, -torch.inf)
+    # where the least exposed sites saturate, nobody knows how high it goes
+    above = torch.where(usable > 0.5, value, torch.where(exposure == exposure.min(), torch.inf, -torch.inf))
+    lowest, highest = -_highest(below, colour), _highest(above, colour)
+    guide = torch.zeros_like(value)
+    estimate = guide[None]
+    for windows in PASSES:
+        pilot = guide + _mean(value - guide, colour * certainty)
+        rest = value - (pilot * colour).sum(0)
+        squares, total = _blur(torch.stack([certainty * (rest**2 - variance), certainty]), TEXTURE_PX)
+        texture = (squares / total).clamp_min(LEAST_TEXTURE)
+        weight = colour * (usable / (variance / texture + MISFIT))
+        fits = [_fit(rest, weight, window) for window in windows]
+        estimate = pilot + (_chosen(fits) if len(fits) > 1 else fits[0][0])
+        estimate = torch.minimum(torch.maximum(estimate, lowest - OVERSHOOT), highest + OVERSHOOT)
+        guide = estimate.mean(0)
+    return torch.sinh(estimate) * toe
+
+
+def _blur(planes: Tensor, sigma: float) -> Tensor:
+    """Return planes, (N, H, W), under a Gaussian of sum 1."""
+    reach = _blur_reach(sigma)
+    taps = torch.exp(-((torch.arange(-reach, reach + 1, dtype=torch.float32) / sigma) ** 2) / 2)
+    taps = taps / taps.sum()
+    rows = F.conv2d(planes[:, None], taps[None, None, :, None], padding=(reach, 0))
+    return F.conv2d(rows, taps[None, None, None, :], padding=(0, reach))[:, 0]
+
+
+def _mean(value: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted mean of `value`, (H, W), around every pixel for each of the weights, (N, H, W)."""
+    return _blur(weight * value, PILOT_PX) / _blur(weight, PILOT_PX).clamp_min(1e-20)
+
+
+def _highest(value: Tensor, colour: Tensor) -> Tensor:
+    """Return the highest value, (H, W), of the sites of each colour around every pixel, (3, H, W); inf for -inf."""
+    of_colour = torch.where(colour > 0, value, -torch.inf)
+    highest = F.max_pool2d(of_colour[None], 2 * RANGE_PX + 1, 1, RANGE_PX)[0]
+    return torch.where(highest.isinf(), torch.inf, highest)
+
+
+def _summed(planes: Tensor, kernels: Tensor) -> Tensor:
+    """Return the sums of planes, (N, H, W), under each of the kernels, (M, K, K), around every pixel: (M, N, H, W)."""
+    return F.conv2d(planes[:, None], kernels[:, None], padding=kernels.shape[-1] // 2).transpose(0, 1)
+
+
+def _fit(rest: Tensor, weight: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+    """Return the three colours at every pixel, (3, H, W), and the misfit there, (2, H, W): squares and weights."""
+    kernels = window.moments(((0, 0), *MONOMIALS))
+    weighted, all_weights = weight * rest, weight.sum(0, keepdim=True)
+    of_colour = _summed(weight, kernels)
+    of_all = dict(zip(((0, 0), *MONOMIALS), of_colour.sum(1), strict=True))
+    of_all |= dict(zip(HIGHER, _summed(all_weights, window.moments(HIGHER))[:, 0], strict=True))
+    right = [*_summed(weighted, kernels[:1])[0], *_summed(weighted.sum(0, keepdim=True), kernels[1:])[:, 0]]
+    matrix: list[list[Tensor]] = []  # the upper triangle: three levels, two slopes, three curvatures
+    for c in range(3):
+        levels = [_like(rest, -CHROMA_PRIOR / 3) for _ in range(3)]
+        levels[c] = of_colour[0, c] + (CHROMA_PRIOR * 2 / 3 + 1e-3)  # solvable even where there is no site at all
+        matrix.append([*levels, *of_colour[1:, c]])
+    for i, (p, q) in enumerate(MONOMIALS):
+        products = [of_all[p + r, q + s] + PRIORS[i] * (i == j) for j, (r, s) in enumerate(MONOMIALS)]
+        matrix.append([_like(rest, 0.0)] * 3 + products)
+    solution = _solved(matrix, right)
+    squares = _summed((weighted * rest).sum(0, keepdim=True), kernels[:1])[0, 0]
+    explained = torch.stack([x * b for x, b in zip(solution, right, strict=True)]).sum(0)
+    return torch.stack(solution[:3]), torch.stack([(squares - explained).clamp_min(0), of_all[0, 0]])
+
+
+def _like(plane: Tensor, value: float) -> Tensor:
+    return torch.full_like(plane, value)
+
+
+def _solved(matrix: list[list[Tensor]], right: list[Tensor]) -> list[Tensor]:
+    """Return x of the symmetric systems matrix @ x = right, one for each pixel; only the upper triangle is read."""
+    size, upper, x = len(right), [list(row) for row in matrix], list(right)
+    for i in range(size):
+        for j in range(i + 1, size):
+            factor = upper[i][j] / upper[i][i]
+            for k in range(j, size):
+                upper[j][k] = torch.addcmul(upper[j][k], factor, upper[i][k], value=-1)
+            x[j] = torch.addcmul(x[j], factor, x[i], value=-1)
+    for i in reversed(range(size)):
+        for k in range(i + 1, size):
+            x[i] = torch.addcmul(x[i], upper[i][k], x[k], value=-1)
+        x[i] = x[i] / upper[i][i]
+    return x
+
+
+def _chosen(fits: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return the mean of the fits' colours, (3, H, W), by how little each misses what lies around the pixel."""
+    misses = []
+    for _, misfit in fits:
+        squares, weights = _blur(misfit, CHOICE_PX)
+        misses.append(squares / weights.clamp_min(1e-20))
+    missed = torch.stack(misses)
+    share = (missed / missed.amin(0).clamp_min(1e-20) + 1e-6) ** -CHOICE_POWER
+    share = share / share.sum(0)
+    return (share[:, None] * torch.stack([colours for colours, _ in fits])).sum(0)

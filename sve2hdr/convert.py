@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from . import __version__
+from .classical import classical
 from .color import COLOR_SPACES, linear_rgb
 from .errors import PatternNotFound, Sve2HdrError, UnreadableWeights, UnwritableOutput
 from .hdrfile import (
@@ -105,14 +106,15 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
 def convert_file(
     raw: Path,
     output: Path,
-    network: SveNet,
+    network: SveNet | None,
     model: str,
     options: ConvertOptions | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Converted:
     """Reconstruct one raw file and write it as an HDR image, and a preview if asked for.
 
-    `model` names the network in the output's attributes; progress is told the share that is done, 0 to 1. All refusals
+    `network` None takes the classical method, which knows all patterns. `model` names what is taken in the output's
+    attributes; progress is told the share that is done, 0 to 1. All refusals
     that need no long work come before it. They and failures to write are Sve2HdrErrors and leave no file behind.
     """
     options = options or ConvertOptions()
@@ -127,12 +129,16 @@ def convert_file(
     mosaic = options.levels.applied(read_raw(raw), raw)
     pattern, confidence = options.levels.pattern_of(mosaic, raw)
     try:
-        place(mosaic, pattern, network.config)
+        if network is not None:
+            place(mosaic, pattern, network.config)
     except PatternNotFound as error:
         raise PatternNotFound(f"{raw}: {error}") from error
     # measured, not taken from a DNG's NoiseProfile: converters write there what one ISO has, not what two have
     noise = estimate_noise(mosaic, pattern)
-    camera_rgb = reconstruct(mosaic, pattern, noise, network, options.tile_px, device, progress)
+    if network is None:
+        camera_rgb, device = classical(mosaic, pattern, noise, progress=progress), torch.device("cpu")
+    else:
+        camera_rgb = reconstruct(mosaic, pattern, noise, network, options.tile_px, device, progress)
     if not (math.isfinite(camera_rgb.min()) and math.isfinite(camera_rgb.max())):
         raise UnreadableWeights(
             f"{model}: these weights give values that are not finite; train on, or leave --model out"

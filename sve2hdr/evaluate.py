@@ -1,35 +1,106 @@
-"""Weights x scenes -> a table: how far reconstructions of simulated mosaics are from the scenes they were made of."""
+"""Methods x scenes x conditions -> scores: how far reconstructions of simulated mosaics are from the truth."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from .charts import fine_lines, flat_grey, quarter_slices, zone_plate
 from .errors import UnreadableImage
 from .hdrfile import READABLE_EXTENSIONS, read_hdr
-from .interpolate import interpolate
-from .metrics import psnr_mu
-from .mosaic import ExposurePattern
-from .network import SveNet
-from .noise import estimate_noise
-from .reconstruct import reconstruct
-from .simulate import Mode, Sensor, camera_scene, simulate
+from .methods import Method
+from .metrics import aliasing, angular_error, chroma_error, psnr_linear, psnr_log, psnr_mu, pu21_psnr, pu21_ssim
+from .mosaic import BAYER_ORDERS, ExposurePattern
+from .simulate import NEUTRAL, Mode, Sensor, camera_scene, simulate
 
 BORDER_PX = 8  # left out of the scores
 PERCENTILE = 98.0  # of a scene's green, which saturates the least exposed sites
+CLEAN = Sensor(full_well_e=1e7, read_noise_e=0.5, preamp_noise_e=0.2)
+ISO_6400 = Sensor(full_well_e=470.0, read_noise_e=2.5, preamp_noise_e=1.2)  # 6 EV less light; read noise falls by gain
 
 
 @dataclass(frozen=True)
-class Score:
-    """PSNR-mu, dB, of one scene by linear interpolation and by the network."""
+class Condition:
+    """What mosaics a method is given: row pairs of two exposures, by which sensor, and how wrongly described."""
 
+    ratio_ev: float = 3.0
+    mode: Mode = "exposure"
+    noise: str = "normal"  # the name of the sensor's noise in tables
+    sensor: Sensor = field(default_factory=Sensor)
+    cfa: str = "RGGB"
+    phase: int = 0  # row of the period (least, least, most, most exposed) that row 0 is
+    ratio_error_ev: float = 0.0  # how much too large the method takes the ratio
+    black_error: float = 0.0  # counts by which it takes the black level too high
+
+    def __str__(self) -> str:
+        """Return the name for tables: what differs from RGGB, phase 0, normal noise and true levels is told.
+
+        >>> print(Condition(mode="gain", black_error=2))
+        gain 3 EV, black +2
+        """
+        parts = [f"{self.mode} {self.ratio_ev:g} EV"]
+        parts += [f"{self.noise} noise"] * (self.noise != "normal")
+        parts += [f"{self.cfa} phase {self.phase}"] * ((self.cfa, self.phase) != ("RGGB", 0))
+        parts += [f"ratio {self.ratio_error_ev:+g} EV"] * (self.ratio_error_ev != 0)
+        parts += [f"black {self.black_error:+g}"] * (self.black_error != 0)
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A ground truth: camera RGB, (H, W, 3) float32, 1.0 = saturation of the least exposed sites."""
+
+    name: str
+    truth: np.ndarray
+    kind: str = "photo"  # or "detail", whose aliasing is measured, or "grey", whose colour is
+
+
+@dataclass(frozen=True)
+class Result:
+    """The scores of one method on one scene in one condition; metrics as their functions in metrics.py tell them.
+
+    1.0 = saturation of the least exposed sites, 4000 cd/m2 for PU21; 8 px border left out. Photographs have no
+    aliasing and no chroma, which take charts; charts have these alone, and none of the others.
+    """
+
+    method: str
     scene: str
+    condition: str
     mode: Mode
-    linear: float
-    network: float
+    seconds: float
+    psnr_mu: float | None = None
+    pu21_psnr: float | None = None
+    pu21_ssim: float | None = None
+    psnr_linear: float | None = None
+    psnr_log: float | None = None
+    angle_deg: float | None = None
+    aliasing: float | None = None
+    chroma: float | None = None
+
+
+def quick_conditions(ratio_ev: float = 3.0, sensor: Sensor | None = None) -> list[Condition]:
+    """Return both modes at one ratio."""
+    modes: tuple[Mode, ...] = ("exposure", "gain")
+    return [Condition(ratio_ev, mode, sensor=sensor or Sensor()) for mode in modes]
+
+
+def full_conditions() -> list[Condition]:
+    """Return both modes at ratios 4, 8 and 16 and at three levels of noise, wrong levels, phases and CFA orders."""
+    gain = Condition(mode="gain")
+    return [
+        *(condition for ev in (2.0, 3.0, 4.0) for condition in quick_conditions(ev)),
+        *(replace(c, noise="clean", sensor=CLEAN) for c in quick_conditions()),
+        *(replace(c, noise="ISO 6400", sensor=ISO_6400) for c in quick_conditions()),
+        *(replace(gain, ratio_error_ev=ev) for ev in (-0.05, 0.05)),
+        *(replace(gain, black_error=counts) for counts in (-2.0, 2.0)),
+        *(Condition(phase=phase) for phase in (1, 2, 3)),
+        *(Condition(cfa=cfa) for cfa in BAYER_ORDERS[1:]),
+    ]
 
 
 def scene_files(folder: Path) -> list[Path]:
@@ -38,42 +109,76 @@ def scene_files(folder: Path) -> list[Path]:
     return sorted(path for path in files if path.suffix.lower() in READABLE_EXTENSIONS)
 
 
-def evaluate(
-    network: SveNet,
-    scenes: Sequence[Path],
-    ratio_ev: float = 3.0,
-    modes: Sequence[Mode] = ("exposure", "gain"),
-    sensor: Sensor | None = None,
-    done: Callable[[Score], None] = lambda score: None,
-) -> list[Score]:
-    """Return the scores of a network and of linear interpolation on scenes simulated as row pairs.
+def photographs(paths: Iterable[Path]) -> Iterator[Scene]:
+    """Yield the scenes of HDR images (linear Rec. 709); the 98th percentile of green saturates the least exposed sites.
 
-    Camera RGB, 1.0 = saturation of the least exposed sites, no scale fitted, 8 px border left out; the 98th percentile
-    of green saturates. The noise model is estimated from each mosaic, as `convert` does it. `done` is told each score.
-    Raises UnreadableImage for a scene that cannot be read, or holds no light.
+    Raises UnreadableImage for one that cannot be read, or holds no light.
     """
-    sensor = sensor or Sensor()
-    least = np.float32(2**-ratio_ev)
-    pattern = ExposurePattern(np.array([[least], [least], [1], [1]], np.float32))
-    scores = []
-    for seed, path in enumerate(scenes):
+    for path in paths:
         try:
-            truth = camera_scene(read_hdr(path), PERCENTILE)
+            yield Scene(path.stem, camera_scene(read_hdr(path), PERCENTILE))
         except ValueError as error:
             raise UnreadableImage(f"{path}: {error}; leave this scene out") from error
-        for mode in modes:
-            mosaic = simulate(truth, "RGGB", pattern, replace(sensor, mode=mode), seed)
-            images = (
-                interpolate(mosaic, pattern),
-                reconstruct(mosaic, pattern, estimate_noise(mosaic, pattern), network),
-            )
-            linear, learned = (psnr_mu(image * least, truth, BORDER_PX) for image in images)
-            scores.append(Score(path.stem, mode, linear, learned))
-            done(scores[-1])
-    return scores
 
 
-def mean_gain(scores: Sequence[Score], mode: Mode) -> tuple[float, float]:
-    """Return the means over the scenes of linear interpolation and of the network, dB."""
-    chosen = [score for score in scores if score.mode == mode]
-    return float(np.mean([s.linear for s in chosen])), float(np.mean([s.network for s in chosen]))
+def chart_scenes() -> Iterator[Scene]:
+    """Yield zone plates and fine lines at four levels of brightness, and dark flat grey, all neutral."""
+    neutral = np.float32(NEUTRAL)
+    yield Scene("zone plates", zone_plate()[..., None] * neutral, "detail")
+    yield Scene("fine lines", fine_lines()[..., None] * neutral, "detail")
+    yield Scene("flat grey", flat_grey()[..., None] * neutral, "grey")
+
+
+def measure(
+    methods: Mapping[str, Method],
+    scenes: Iterable[Scene],
+    conditions: Sequence[Condition],
+    done: Callable[[Result], None] = lambda result: None,
+    seen: Callable[[Scene, Condition, Mapping[str, np.ndarray]], None] = lambda scene, condition, images: None,
+) -> list[Result]:
+    """Return the scores of every method on every scene in every condition, scene by scene.
+
+    All methods are given the same counts. `done` is told each result; `seen` the images of all methods, at the truth's
+    scale, once a scene and condition are through.
+    """
+    results = []
+    for seed, scene in enumerate(scenes):
+        for condition in conditions:
+            least = np.float32(2**-condition.ratio_ev)
+            sensor = replace(condition.sensor, mode=condition.mode)
+            mosaic = simulate(scene.truth, condition.cfa, _row_pairs(condition), sensor, seed)
+            mosaic = replace(mosaic, black_level=mosaic.black_level + np.float32(condition.black_error))
+            believed = _row_pairs(replace(condition, ratio_ev=condition.ratio_ev + condition.ratio_error_ev))
+            images = {}
+            for name, method in methods.items():
+                started = time.perf_counter()
+                images[name] = method(mosaic, believed) * least
+                seconds = time.perf_counter() - started
+                result = Result(name, scene.name, str(condition), condition.mode, seconds)
+                results.append(replace(result, **_scores(images[name], scene)))
+                done(results[-1])
+            seen(scene, condition, images)
+    return results
+
+
+def _row_pairs(condition: Condition) -> ExposurePattern:
+    least = np.float32(2**-condition.ratio_ev)
+    return ExposurePattern(np.roll(np.array([[least], [least], [1], [1]], np.float32), -condition.phase, 0))
+
+
+def _scores(image: np.ndarray, scene: Scene) -> dict[str, Any]:
+    truth = scene.truth
+    if scene.kind == "grey":
+        return {"chroma": chroma_error(image, truth, BORDER_PX)}
+    if scene.kind == "detail":
+        quarters = quarter_slices(truth.shape[0])
+        return {"aliasing": float(np.mean([aliasing(image[q], truth[q], BORDER_PX) for q in quarters]))}
+    balanced, balanced_truth = image / np.float32(NEUTRAL), truth / np.float32(NEUTRAL)
+    return {
+        "psnr_mu": psnr_mu(image, truth, BORDER_PX),
+        "pu21_psnr": pu21_psnr(balanced, balanced_truth, BORDER_PX),
+        "pu21_ssim": pu21_ssim(balanced, balanced_truth, BORDER_PX),
+        "psnr_linear": psnr_linear(image, truth, BORDER_PX),
+        "psnr_log": psnr_log(image, truth, BORDER_PX),
+        "angle_deg": angular_error(image, truth, BORDER_PX),
+    }

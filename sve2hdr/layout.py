@@ -78,7 +78,7 @@ def place(mosaic: Mosaic, pattern: ExposurePattern, config: NetworkConfig) -> Pl
                     return Placement(transpose, flip_rows, flip_columns, top, left)
     raise PatternNotFound(
         f"a {mosaic.cfa} mosaic with {len(levels)} exposures, period {pattern.exposure.shape[0]} x "
-        f"{pattern.exposure.shape[1]}, is no layout this network was trained for; choose other weights with --model"
+        f"{pattern.exposure.shape[1]}, is no layout this network knows; use --model classical, or weights for it"
     )
 
 

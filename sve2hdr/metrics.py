@@ -1,10 +1,21 @@
-"""How far apart two HDR images are. Images are (H, W, 3) float32 radiance; higher is better unless said."""
+"""How far apart two HDR images are.
+
+Images are (H, W, 3) float32, scene-linear radiance, and both at one scale: no metric fits a factor. `border_px` at each
+edge is left out. PSNR and SSIM are higher for better images, the others lower.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 MU = 5000.0
+LOG_FLOOR = 1e-4  # of 1.0: four decades are compared
+PEAK_NITS = 4000.0  # of the display that PU21 metrics imagine: what 1.0 is shown as
+PU21_NITS = (0.005, 10_000.0)  # the range PU21 is made for
+PU21_PEAK = 256.0
+LUMINANCE_OF_RGB = np.array([0.212656, 0.715158, 0.072186])  # Rec. 709, as PU21's own code has it
+SSIM_SIGMA, SSIM_REACH = 1.5, 5  # an 11 x 11 window
+MOIRE_PX = 2.0  # standard deviation of the Gaussian below which luminance is no longer fine detail but moire
 
 
 def mu_law(radiance: np.ndarray) -> np.ndarray:
@@ -21,6 +32,165 @@ def psnr_mu(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
     >>> round(psnr_mu(grey * 1.01, grey), 2)
     58.65
     """
-    inner = np.s_[border_px : image.shape[0] - border_px, border_px : image.shape[1] - border_px]
+    return _psnr(mu_law(_inner(image, border_px)), mu_law(_inner(truth, border_px)), 1.0)
+
+
+def psnr_linear(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
+    """Return the PSNR of radiance clipped to 0..1, in dB, peak 1: what the brightest parts decide.
+
+    >>> grey = np.full((8, 8, 3), 0.5, np.float32)
+    >>> round(psnr_linear(grey + np.float32(0.01), grey), 2)
+    40.0
+    """
+    return _psnr(np.clip(_inner(image, border_px), 0, 1), np.clip(_inner(truth, border_px), 0, 1), 1.0)
+
+
+def psnr_log(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
+    """Return the PSNR of log10 of radiance clipped to 1e-4..1, in dB, peak 4, the decades there are.
+
+    Scale does not matter as long as both images have it and stay inside of the range.
+
+    >>> grey = np.full((8, 8, 3), 0.05, np.float32)
+    >>> round(psnr_log(grey * 10, grey), 2)  # one of four decades: 20 log10(4)
+    12.04
+    """
+    a, b = (np.log10(np.clip(_inner(i, border_px), LOG_FLOOR, 1)) for i in (image, truth))
+    return _psnr(a, b, -float(np.log10(LOG_FLOOR)))
+
+
+def pu21(nits: np.ndarray) -> np.ndarray:
+    """Return perceptually uniform values of luminance in cd/m2, which is clipped to 0.005..10000.
+
+    Mantiuk and Azimi, "PU21: A novel perceptually uniform encoding for adapting existing quality metrics for HDR"
+    (PCS 2021), variant banding_glare; 100 cd/m2, the white of an old display, are about 256.
+
+    >>> pu21(np.array([0.005, 100, 10_000])).round(1).tolist()
+    [0.0, 256.4, 595.4]
+    """
+    p = (0.353487901, 0.3734658629, 8.277049286e-05, 0.9062562627, 0.09150303166, 0.9099517204, 596.3148142)
+    power = np.clip(np.asarray(nits, np.float64), *PU21_NITS) ** p[3]
+    return np.asarray(np.maximum(p[6] * (((p[0] + p[1] * power) / (1 + p[2] * power)) ** p[4] - p[5]), 0))
+
+
+def pu21_psnr(image: np.ndarray, truth: np.ndarray, border_px: int = 0, peak_nits: float = PEAK_NITS) -> float:
+    """Return PU21-PSNR in dB: of the `pu21` of luminance, peak 256.
+
+    Images are linear Rec. 709, shown on a display on which 1.0 has `peak_nits`: clipped to 0..1, then scaled.
+
+    >>> grey = np.full((8, 8, 3), 0.025, np.float32)  # 100 cd/m2
+    >>> round(pu21_psnr(grey * 1.01, grey), 1)
+    52.0
+    """
+    return _psnr(_displayed(image, border_px, peak_nits), _displayed(truth, border_px, peak_nits), PU21_PEAK)
+
+
+def pu21_ssim(image: np.ndarray, truth: np.ndarray, border_px: int = 0, peak_nits: float = PEAK_NITS) -> float:
+    """Return PU21-SSIM, 1 at most: `ssim` of the `pu21` of luminance, range 256; displayed as for `pu21_psnr`."""
+    return ssim(_displayed(image, border_px, peak_nits), _displayed(truth, border_px, peak_nits), PU21_PEAK)
+
+
+def ssim(plane: np.ndarray, truth: np.ndarray, value_range: float) -> float:
+    """Return the mean structural similarity of two planes, (H, W), 11 px a side or more; 1 for identical ones.
+
+    Wang, Bovik, Sheikh and Simoncelli (IEEE TIP 2004): Gaussian window of 11 x 11, sigma 1.5, K = 0.01 and 0.03; only
+    where the window lies inside. Raises ValueError for smaller planes.
+
+    >>> round(ssim(np.full((11, 11), 3.0), np.full((11, 11), 4.0), 100.0), 6)  # (2 * 12 + 1) / (9 + 16 + 1)
+    0.961538
+    """
+    if plane.shape != truth.shape or min(plane.shape) < 2 * SSIM_REACH + 1:
+        raise ValueError(f"SSIM compares planes of one shape, 11 px a side or more, not {plane.shape}, {truth.shape}")
+    a, b = (np.asarray(p, np.float64) for p in (plane, truth))
+    c1, c2 = (0.01 * value_range) ** 2, (0.03 * value_range) ** 2
+    mean_a, mean_b, aa, bb, ab = (_gaussian(p, SSIM_SIGMA, SSIM_REACH) for p in (a, b, a * a, b * b, a * b))
+    variance_a, variance_b, covariance = aa - mean_a**2, bb - mean_b**2, ab - mean_a * mean_b
+    brightness = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    return float((brightness * (2 * covariance + c2) / (variance_a + variance_b + c2)).mean())
+
+
+def angular_error(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
+    """Return the mean angle in degrees between the colours of both images as RGB vectors: brightness does not matter.
+
+    Xu et al. (IEEE TCSVT 2021) train against one minus its cosine. Black pixels have no colour and are left out; 0 if
+    there are no others.
+
+    >>> white, yellow = np.ones((2, 2, 3)), np.full((2, 2, 3), (1.0, 1.0, 0.0))
+    >>> round(angular_error(white, yellow), 2), angular_error(5 * white, white)  # acos(2 / sqrt 6)
+    (35.26, 0.0)
+    """
+    a, b = (np.asarray(_inner(i, border_px), np.float64).reshape(-1, 3) for i in (image, truth))
+    coloured = (a != 0).any(1) & (b != 0).any(1)
+    if not coloured.any():
+        return 0.0
+    a, b = a[coloured], b[coloured]
+    # by the tangent, as the cosine of small angles says little
+    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), (a * b).sum(1))).mean())
+
+
+def chroma_error(image: np.ndarray, truth: np.ndarray, border_px: int = 0, cell_px: int = 4) -> float:
+    """Return how coloured an image of something flat is: 0.02 are 2 % of its brightness.
+
+    Each channel is divided by the truth's mean, so that the truth is grey, and averaged over cells of cell_px a side,
+    as finer speckle is no blotch; then the root mean square over cells and channels of the distance from each cell's
+    own grey, over the mean of all. Raises ValueError where there is no whole cell or no light.
+
+    >>> grey, tinted = np.ones((8, 8, 3)), np.full((8, 8, 3), (1.1, 1.0, 0.9))
+    >>> round(chroma_error(tinted, grey), 4), chroma_error(grey * 3, grey)  # sqrt(0.02 / 3)
+    (0.0816, 0.0)
+    """
+    light = _inner(truth, border_px).mean((0, 1), dtype=np.float64)
+    balanced = _inner(image, border_px) / np.where(light > 0, light, np.nan)
+    rows, columns = (n // cell_px for n in balanced.shape[:2])
+    cells = balanced[: rows * cell_px, : columns * cell_px].reshape(rows, cell_px, columns, cell_px, 3).mean((1, 3))
+    if not cells.size or not np.isfinite(cells).all() or cells.mean() <= 0:
+        raise ValueError(f"no whole cell of {cell_px} px with light in all three channels")
+    return float(np.sqrt(np.mean((cells - cells.mean(2, keepdims=True)) ** 2)) / cells.mean())
+
+
+def aliasing(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
+    """Return the energy of false colour and moire, over that of the truth's own detail; 0 is none.
+
+    False colour: the errors of R - G and B - G, of any fineness. Moire: the error of the mean of R, G and B that is
+    left under a Gaussian of 2 px, that is, coarse where the truth is fine. Detail lost to blur counts little here; the
+    PSNRs see it. Both images are divided by the truth's mean colour first, so the chart should be neutral, and balanced
+    colours are what is compared. Detail: variance of the mean of R, G and B. Raises ValueError for a flat truth.
+
+    >>> y, x = np.mgrid[:64, :64]
+    >>> bars = np.repeat(1 + (x % 2)[..., None], 3, axis=2).astype(np.float32)
+    >>> aliasing(bars, bars), round(aliasing(np.full_like(bars, 1.5), bars), 3)  # perfect; blurred to grey
+    (0.0, 0.0)
+    >>> round(aliasing(bars + np.float32((0.15, 0, 0)), bars), 2)  # red by 0.1, all brighter by 0.1 / 3: over 1 / 9
+    0.1
+    """
+    light = _inner(truth, border_px).mean((0, 1), dtype=np.float64)
+    a, b = (_inner(i, border_px) / np.where(light > 0, light, np.nan) for i in (image, truth))
+    detail = float(b.mean(2).var())
+    if not detail > 0:
+        raise ValueError("the truth is flat or without light in a channel: there is nothing to alias")
+    error = a - b
+    colour = np.mean((error[..., 0] - error[..., 1]) ** 2) + np.mean((error[..., 2] - error[..., 1]) ** 2)
+    moire = np.mean(_gaussian(error.mean(2), MOIRE_PX, int(3 * MOIRE_PX)) ** 2)
+    return float((colour + moire) / detail)
+
+
+def _inner(image: np.ndarray, border_px: int) -> np.ndarray:
+    return image[border_px : image.shape[0] - border_px, border_px : image.shape[1] - border_px]
+
+
+def _psnr(image: np.ndarray, truth: np.ndarray, peak: float) -> float:
     with np.errstate(divide="ignore"):
-        return float(-10 * np.log10(np.mean((mu_law(image[inner]) - mu_law(truth[inner])) ** 2, dtype=np.float64)))
+        return float(-10 * np.log10(np.mean((image - truth) ** 2, dtype=np.float64) / peak**2))
+
+
+def _displayed(image: np.ndarray, border_px: int, peak_nits: float) -> np.ndarray:
+    return pu21(peak_nits * (np.clip(_inner(image, border_px), 0, 1) @ LUMINANCE_OF_RGB))
+
+
+def _gaussian(plane: np.ndarray, sigma: float, reach: int) -> np.ndarray:
+    """Return a plane under a Gaussian of sum 1, `reach` px smaller on each side."""
+    taps = np.exp(-((np.arange(-reach, reach + 1) / sigma) ** 2) / 2)
+    taps /= taps.sum()
+    for axis in (0, 1):
+        n = plane.shape[axis] - 2 * reach
+        plane = np.sum([tap * plane.take(range(i, i + n), axis) for i, tap in enumerate(taps)], axis=0)
+    return plane

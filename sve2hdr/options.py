@@ -132,7 +132,10 @@ level_options = options_of(
 )
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 model_option = click.option(
-    "--model", default="standard", show_default=True, help="A published network, or a weights file of your own."
+    "--model",
+    default="standard",
+    show_default=True,
+    help="A published network, a weights file of your own, or classical: nothing learned, all patterns, slower.",
 )
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True

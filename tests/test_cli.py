@@ -21,6 +21,7 @@ from PIL import Image
 
 from sve2hdr import Sve2HdrError, cli, convert, hdrfile, options
 from sve2hdr.hdrfile import read_hdr
+from sve2hdr.metrics import psnr_mu
 from sve2hdr.rawfile import read_raw
 
 COMMANDS = ("convert", "dataset", "detect", "evaluate", "simulate", "train")
@@ -236,6 +237,30 @@ def test_dataset_train_evaluate_convert(scene_exr: Path, made: Path, work: Path)
     table = done("evaluate", "scenes", "--model", "mine/weights.safetensors")
     assert [line.split()[:2] for line in table.stdout.splitlines()[-2:]] == [["mean", "exposure"], ["mean", "gain"]]
     done("convert", made / "raw.dng", "-o", "mine.exr", "--model", "mine/weights.safetensors")
+
+
+def test_evaluate_compares_methods_in_the_asked_form(scene_exr: Path, work: Path) -> None:
+    (work / "scenes").mkdir()
+    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+    asked = ("evaluate", "scenes", "--model", "classical", "--ev", 2)
+    lines = [json.loads(line) for line in done(*asked, "--format", "json").stdout.splitlines()]
+    assert {line["method"] for line in lines} == {"linear", "classical"}
+    assert "| mean |" in done(*asked, "--format", "markdown", "--pictures", "shown").stdout
+    assert names(work / "shown")
+    assert "shown" in refused(*asked, "--pictures", "shown")
+    assert "--ev is not for --full" in refused("evaluate", "scenes", "--full", "--ev", 2, code=2)
+
+
+def test_the_classical_method_converts_patterns_that_no_network_knows(scene_exr: Path, work: Path) -> None:
+    four = "grid:1,1,1/2,1/2;1,1,1/2,1/2;1/4,1/4,1/8,1/8;1/4,1/4,1/8,1/8"
+    done("simulate", scene_exr, "-o", "blocks.dng", "--pattern", four, "--truth", "truth.exr")
+    assert "--model classical" in refused("convert", "blocks.dng", "-o", "a.exr", "--pattern", four)
+    done(
+        "convert", "blocks.dng", "-o", "a.exr", "--pattern", four, "--model", "classical",
+        "--color-space", "camera", "--float",
+    )  # fmt: skip
+    image, truth = (read_hdr(work / f"{name}.exr") for name in ("a", "truth"))
+    assert psnr_mu(image / 8, truth / 8, 8) > 28
 
 
 # What is refused ------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
-"""Scores: of the scenes, by the stated setting, the same again."""
+"""Scores: of the scenes, in the stated conditions, the same again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,27 @@ import torch
 
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.errors import UnreadableImage
-from sve2hdr.evaluate import Score, evaluate, mean_gain, scene_files
+from sve2hdr.evaluate import (
+    CLEAN,
+    ISO_6400,
+    Condition,
+    Result,
+    Scene,
+    chart_scenes,
+    full_conditions,
+    measure,
+    photographs,
+    quick_conditions,
+    scene_files,
+)
 from sve2hdr.hdrfile import write_hdr
-from sve2hdr.mosaic import Capture
-from sve2hdr.network import NetworkConfig, SveNet
-from sve2hdr.simulate import Sensor
+from sve2hdr.interpolate import interpolate
+from sve2hdr.metrics import psnr_mu, pu21_psnr
+from sve2hdr.mosaic import BAYER_ORDERS, Capture, ExposurePattern, Mosaic
+from sve2hdr.simulate import NEUTRAL
 
 torch.set_num_threads(1)
+LINEAR = {"linear": interpolate}
 
 
 def write_scene(path: Path, scene: np.ndarray) -> Path:
@@ -27,34 +42,105 @@ def smooth(height: int = 64, width: int = 72) -> np.ndarray:
     return np.stack([2 + np.sin(x), 2 + np.sin(x + y), 2 + np.cos(y)], axis=-1).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def network() -> SveNet:
-    torch.manual_seed(0)
-    network = SveNet(NetworkConfig(widths=(8, 8, 8)))
-    torch.nn.init.zeros_(network.head.weight)
-    return network
+def scene() -> Scene:
+    return Scene("smooth", np.float32(smooth() / 4 * NEUTRAL))
 
 
-def test_every_scene_is_scored_in_both_modes(tmp_path: Path, network: SveNet) -> None:
+def score(condition: Condition) -> float:
+    found = measure(LINEAR, [scene()], [condition])[0].psnr_mu
+    assert found is not None
+    return found
+
+
+def test_every_method_scene_and_condition_is_scored_and_the_same_again(tmp_path: Path) -> None:
     paths = [write_scene(tmp_path / f"{name}.exr", smooth()) for name in "ab"]
-    told: list[Score] = []
-    scores = evaluate(network, paths, done=told.append)
-    assert told == scores
-    assert [(s.scene, s.mode) for s in scores] == [(n, m) for n in "ab" for m in ("exposure", "gain")]
-    assert all(30 < s.linear < 70 and 30 < s.network < 70 for s in scores)
-    assert evaluate(network, paths) == scores
-    linear, learned = mean_gain(scores, "gain")
-    assert linear == pytest.approx((scores[1].linear + scores[3].linear) / 2)
-    assert learned == pytest.approx((scores[1].network + scores[3].network) / 2)
-
-
-def test_less_noise_scores_higher_and_the_ratio_is_heeded(tmp_path: Path, network: SveNet) -> None:
-    path = write_scene(tmp_path / "a.exr", smooth())
-    clean, noisy = (
-        evaluate(network, [path], ratio_ev=2, modes=["exposure"], sensor=Sensor(full_well_e=e))[0] for e in (1e6, 500)
+    methods = {"linear": interpolate, "twice": lambda mosaic, pattern: 2 * interpolate(mosaic, pattern)}
+    told: list[Result] = []
+    seen: list[tuple[str, str, list[str]]] = []
+    results = measure(
+        methods,
+        photographs(paths),
+        quick_conditions(),
+        told.append,
+        lambda s, c, i: seen.append((s.name, str(c), [*i])),
     )
-    assert clean.linear > noisy.linear + 5
-    assert clean.network > noisy.network + 5
+    assert told == results
+    assert [(r.scene, r.mode, r.method) for r in results] == [
+        (s, m, n) for s in "ab" for m in ("exposure", "gain") for n in ("linear", "twice")
+    ]
+    assert seen == [(s, f"{m} 3 EV", ["linear", "twice"]) for s in "ab" for m in ("exposure", "gain")]
+    again = measure(methods, photographs(paths), quick_conditions())
+    assert [replace(r, seconds=0) for r in again] == [replace(r, seconds=0) for r in results]
+    assert all(
+        (one.psnr_mu or 0) > 30 > (other.psnr_mu or 0) for one, other in zip(results[::2], results[1::2], strict=True)
+    )
+
+
+def test_metrics_are_those_of_the_image_and_the_truth() -> None:
+    pictures: list[np.ndarray] = []
+    truth = scene().truth
+    result = measure(LINEAR, [scene()], [Condition()], seen=lambda s, c, i: pictures.append(i["linear"]))[0]
+    assert result.psnr_mu == psnr_mu(pictures[0], truth, 8)
+    neutral = np.float32(NEUTRAL)
+    assert result.pu21_psnr == pu21_psnr(pictures[0] / neutral, truth / neutral, 8)
+    assert 0.9 < (result.pu21_ssim or 0) < 1
+    assert 0 < (result.angle_deg or 0) < 3
+    assert result.aliasing is result.chroma is None
+
+
+def test_a_method_that_knew_the_truth_is_perfect() -> None:
+    def knowing(mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
+        return scene().truth * np.float32(pattern.ratio)
+
+    result = measure({"knowing": knowing}, [scene()], [Condition()])[0]
+    assert result.psnr_mu == result.psnr_linear == result.psnr_log == result.pu21_psnr == float("inf")
+    assert result.pu21_ssim == pytest.approx(1)
+    assert result.angle_deg == pytest.approx(0, abs=1e-3)
+
+
+def test_noise_and_wrong_levels_cost_and_layouts_do_not() -> None:
+    right = score(Condition())
+    assert score(Condition(sensor=CLEAN)) > right > score(Condition(sensor=ISO_6400)) + 5
+    for wrong in (Condition(ratio_error_ev=0.3), Condition(ratio_error_ev=-0.3), Condition(black_error=100)):
+        assert score(wrong) < right - 0.5
+    for other in [*(Condition(phase=p) for p in (1, 2, 3)), *(Condition(cfa=c) for c in BAYER_ORDERS)]:
+        assert score(other) == pytest.approx(right, abs=0.6)  # a small scene's noise
+
+
+def test_what_a_method_is_told_is_wrong_as_stated() -> None:
+    given: list[tuple[Mosaic, ExposurePattern]] = []
+
+    def noting(mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
+        given.append((mosaic, pattern))
+        return interpolate(mosaic, pattern)
+
+    condition = Condition(ratio_ev=2, phase=1, cfa="GRBG", ratio_error_ev=0.05, black_error=2)
+    measure({"noting": noting}, [scene()], [condition, Condition(ratio_ev=2, phase=1, cfa="GRBG")])
+    (wrong, wrong_pattern), (right, right_pattern) = given
+    assert (wrong.counts == right.counts).all()
+    assert (wrong.black_level - right.black_level == 2).all()
+    assert wrong_pattern.ratio_ev == pytest.approx(2.05)
+    assert right_pattern.exposure.ravel().tolist() == [0.25, 1, 1, 0.25]
+    assert right.cfa == "GRBG"
+
+
+def test_the_full_set_holds_what_it_promises() -> None:
+    conditions = full_conditions()
+    assert len({str(c) for c in conditions}) == len(conditions)
+    assert {(c.ratio_ev, c.mode) for c in conditions} == {(ev, m) for ev in (2, 3, 4) for m in ("exposure", "gain")}
+    assert {c.noise for c in conditions} == {"clean", "normal", "ISO 6400"}
+    assert {c.cfa for c in conditions} == set(BAYER_ORDERS)
+    assert {c.phase for c in conditions} == {0, 1, 2, 3}
+    assert {c.ratio_error_ev for c in conditions} == {0, -0.05, 0.05}
+    assert {c.black_error for c in conditions} == {0, -2, 2}
+
+
+def test_charts_are_scored_by_what_they_are_for() -> None:
+    results = measure(LINEAR, chart_scenes(), [Condition()])
+    assert [r.scene for r in results] == ["zone plates", "fine lines", "flat grey"]
+    assert all((r.aliasing or 0) > 0.1 and r.chroma is None for r in results[:2])
+    assert 0.01 < (results[2].chroma or 0) < 0.2
+    assert all(r.psnr_mu is None for r in results)
 
 
 def test_scene_files_are_images_by_name(tmp_path: Path) -> None:
@@ -64,11 +150,11 @@ def test_scene_files_are_images_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dark", [True, False])
-def test_a_scene_that_cannot_be_used_is_named(tmp_path: Path, network: SveNet, dark: bool) -> None:
+def test_a_scene_that_cannot_be_used_is_named(tmp_path: Path, dark: bool) -> None:
     path = tmp_path / "wrong.exr"
     if dark:
         write_scene(path, np.zeros((32, 32, 3), np.float32))
     else:
         path.write_bytes(b"no image")
     with pytest.raises(UnreadableImage, match=r"wrong\.exr"):
-        evaluate(network, [path])
+        measure(LINEAR, photographs([path]), quick_conditions())

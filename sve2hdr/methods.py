@@ -1,0 +1,151 @@
+"""Ways to reconstruct a mosaic, by the names that `evaluate` takes, other programs among them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .classical import classical
+from .dngfile import write_cfa_dng
+from .errors import Sve2HdrError
+from .hdrfile import READABLE_EXTENSIONS, read_hdr
+from .interpolate import interpolate
+from .mosaic import Capture, ExposurePattern, Mosaic
+from .network import SveNet
+from .noise import estimate_noise
+from .reconstruct import reconstruct
+from .weights import load_weights, weights_path
+
+# What a method gives is camera RGB, (H, W, 3) float32, 1.0 = saturation of the most exposed sites.
+Method = Callable[[Mosaic, ExposurePattern], np.ndarray]
+
+TIMEOUT_S = 600.0
+# written so that programs which ask for exposure tags find some; a simulation has no shutter
+CAPTURE = Capture(make="sve2hdr", model="simulated SVE sensor", exposure_time_s=0.01, f_number=8.0, iso=100.0)
+
+
+def method_named(name: str, device: str = "cpu") -> Method:
+    """Return the method of a name: linear, classical, a published network or a weights file.
+
+    Those that ask for noise estimate it from the mosaic, as `convert` does. Raises UnreadableWeights for other names.
+    """
+    if name == "linear":
+        return interpolate
+    if name == "classical":
+        return lambda mosaic, pattern: classical(mosaic, pattern, estimate_noise(mosaic, pattern))
+    return of_network(load_weights(weights_path(name)), device)
+
+
+def of_network(network: SveNet, device: str = "cpu") -> Method:
+    """Return the method that a network is."""
+    return lambda mosaic, pattern: reconstruct(mosaic, pattern, estimate_noise(mosaic, pattern), network, device=device)
+
+
+def external(command: str, timeout_s: float = TIMEOUT_S) -> Method:
+    """Return the method that another program is: `command` with {input} and {output} in it, run without a shell.
+
+    {input} becomes a DNG of the mosaic, in a folder of its own. {output}, or {output} with
+    one of the extensions that `read_hdr` reads, becomes the file that it shall write (.exr if none is said): linear
+    Rec. 709 with the DNG's white balance, of the size of the mosaic, of any scale. As programs differ in scale, it is
+    fitted: one factor, the median over the frame of interpolated over its green. The program is not told the pattern.
+    Raises Sve2HdrError at once for a command without {input} and {output}; the method raises it for a program that is
+    missing, fails, takes longer than `timeout_s`, or writes what cannot be used.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise Sve2HdrError(f"--external {command}: {error}; quote it as a shell would") from error
+    if not all(any(mark in word for word in words[1:]) for mark in ("{input}", "{output}")):
+        raise Sve2HdrError(f"--external {command}: must name a program, {{input}} and {{output}}")
+
+    extension = _output_extension(words)
+
+    def run(mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
+        with tempfile.TemporaryDirectory(prefix="sve2hdr-") as name:
+            folder = Path(name)
+            written, output = folder / "mosaic.dng", folder / f"result{extension}"
+            write_cfa_dng(written, replace(mosaic, capture=CAPTURE))
+            arguments = [
+                re.sub(_OUTPUT, lambda _: str(output), word.replace("{input}", str(written))) for word in words
+            ]
+            _run(arguments, folder, timeout_s)
+            if not output.is_file():
+                raise Sve2HdrError(f"{words[0]}: wrote no {output.name}; have {{output}} written by --external")
+            image = read_hdr(output)
+        if image.shape[:2] != mosaic.shape:
+            raise Sve2HdrError(
+                f"{words[0]}: gave {image.shape[1]} x {image.shape[0]} px of {mosaic.shape[1]} x {mosaic.shape[0]} "
+                "sites; have it keep the size"
+            )
+        camera_rgb = image if mosaic.as_shot_neutral is None else image * np.float32(mosaic.as_shot_neutral)
+        return camera_rgb * _scale(camera_rgb, interpolate(mosaic, pattern), words[0])
+
+    return run
+
+
+def program_name(command: str) -> str:
+    """Return the name for tables of a command that `external` takes.
+
+    >>> program_name("/usr/bin/cr2hdr --fast {input} {output}")
+    'cr2hdr'
+    """
+    return Path(shlex.split(command)[0]).name
+
+
+_OUTPUT = r"\{output\}(\.\w+)?"
+
+
+def _output_extension(words: list[str]) -> str:
+    found = next(match for word in words if (match := re.search(_OUTPUT, word)))
+    extension = found.group(1) or ".exr"
+    if extension.lower() not in READABLE_EXTENSIONS:
+        raise Sve2HdrError(f"--external: cannot read {extension} files; use one of {', '.join(READABLE_EXTENSIONS)}")
+    return extension
+
+
+def _run(arguments: list[str], folder: Path, timeout_s: float) -> None:
+    """Run a program to its end; what it says goes to a file, as a pipe could be held open by what it started."""
+    program, log = arguments[0], folder / "log.txt"
+    try:
+        with log.open("wb") as said:
+            # in a session of its own, so that what it started ends with it
+            process = subprocess.Popen(
+                arguments, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+            )
+    except OSError as error:
+        raise Sve2HdrError(f"{program}: cannot be run ({error.strerror or error}); check --external") from error
+    try:
+        code = process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        raise Sve2HdrError(f"{program}: not done after {timeout_s:g} s; give it longer, or smaller scenes") from None
+    finally:  # also if the user interrupts
+        if process.poll() is None:
+            _end(process)
+    if code:
+        lines = log.read_text(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "without a word")
+        raise Sve2HdrError(f"{program}: failed with code {code} ({last[:200]}); try it on a DNG by hand")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if os.name == "posix":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+
+
+def _scale(image: np.ndarray, wanted: np.ndarray, program: str) -> np.float32:
+    lit = (image[..., 1] > 0) & (wanted[..., 1] > 0)
+    if not lit.any():
+        raise Sve2HdrError(f"{program}: gave a black image; have it write linear light")
+    return np.float32(np.median(wanted[..., 1][lit] / image[..., 1][lit]))

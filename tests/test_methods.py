@@ -1,0 +1,144 @@
+"""Methods by name, and other programs: what they are given, what is taken from them, and how they fail."""
+
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sve2hdr.classical import classical
+from sve2hdr.errors import Sve2HdrError, UnreadableImage, UnreadableWeights
+from sve2hdr.interpolate import interpolate
+from sve2hdr.methods import external, method_named, of_network, program_name
+from sve2hdr.mosaic import ExposurePattern, Mosaic
+from sve2hdr.network import NetworkConfig, SveNet
+from sve2hdr.noise import estimate_noise
+from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.weights import save_weights
+
+torch.set_num_threads(1)
+PATTERN = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
+SLOW = """
+import time
+for _ in range(200):
+    with open("{}/ticks", "a") as ticks:
+        ticks.write("x")
+    time.sleep(0.1)
+"""
+WRITE = "import sys, numpy as np, OpenEXR; OpenEXR.File({}, {'RGB': IMAGE}).write(sys.argv[2])"
+
+
+@pytest.fixture(scope="module")
+def mosaic() -> Mosaic:
+    y, x = np.mgrid[:64, :72] / 24
+    scene = np.stack([0.3 + 0.1 * np.sin(x), 0.3 + 0.1 * np.sin(x + y), 0.3 + 0.1 * np.cos(y)], -1)
+    return simulate(np.float32(scene * NEUTRAL), "GBRG", PATTERN, Sensor(), 0)
+
+
+def script(folder: Path, text: str) -> str:
+    """Return the start of a command that runs a Python script."""
+    path = folder / "a program.py"  # with a space: no shell takes it apart
+    path.write_text(text)
+    return shlex.join([sys.executable, str(path)])
+
+
+def test_names_are_what_they_say(mosaic: Mosaic, tmp_path: Path) -> None:
+    noise = estimate_noise(mosaic, PATTERN)
+    assert_array_equal(method_named("linear")(mosaic, PATTERN), interpolate(mosaic, PATTERN))
+    assert_array_equal(method_named("classical")(mosaic, PATTERN), classical(mosaic, PATTERN, noise))
+    network = SveNet(NetworkConfig(widths=(8, 8, 8))).eval()
+    path = tmp_path / "mine.safetensors"
+    save_weights(path, network.config, network.state_dict(), {})
+    assert_array_equal(method_named(str(path))(mosaic, PATTERN), of_network(network)(mosaic, PATTERN))
+    with pytest.raises(UnreadableWeights, match="nothing"):
+        method_named("nothing")
+
+
+def test_a_program_is_given_the_mosaic_and_its_image_is_scaled(mosaic: Mosaic, tmp_path: Path) -> None:
+    # a program that gives back what interpolation does, as linear Rec. 709, in a scale of its own
+    command = script(
+        tmp_path,
+        """
+import sys, numpy as np
+from pathlib import Path
+from sve2hdr.rawfile import read_raw
+from sve2hdr.interpolate import interpolate
+from sve2hdr.mosaic import ExposurePattern, Capture
+from sve2hdr.hdrfile import write_hdr, WriteOptions
+from sve2hdr.color import COLOR_SPACES
+mosaic = read_raw(Path(sys.argv[1]))
+pattern = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
+image = interpolate(mosaic, pattern) / np.float32(mosaic.as_shot_neutral)
+assert Path(sys.argv[1]).parent == Path(sys.argv[2][len("out="):]).parent
+write_hdr(sys.argv[2][len("out="):], image * np.float32(0.03), color_space=COLOR_SPACES["rec709"], capture=Capture())
+""",
+    )
+    for output in ("out={output}.tif", "out={output}"):
+        image = external(f"{command} {{input}} {output}")(mosaic, PATTERN)
+        assert_allclose(image, interpolate(mosaic, PATTERN), rtol=3e-3)  # half floats
+
+
+@pytest.mark.parametrize("command", ["", "prog {input}", "prog {output}", "{input} {output}", "prog '{input} {output}"])
+def test_a_command_that_cannot_work_is_refused_at_once(command: str) -> None:
+    with pytest.raises(Sve2HdrError, match="--external"):
+        external(command)
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        ("import sys; print('no such camera', file=sys.stderr); sys.exit(3)", "code 3 .no such camera."),
+        ("pass", "wrote no result.exr"),
+        ("import sys; open(sys.argv[2], 'w').write('no image')", "result.exr"),
+        (
+            WRITE.replace("IMAGE", "np.ones((8, 9, 3), np.float32)"),
+            "9 x 8 px of 72 x 64",
+        ),
+        (
+            WRITE.replace("IMAGE", "np.zeros((64, 72, 3), np.float32)"),
+            "black",
+        ),
+    ],
+)
+def test_what_goes_wrong_is_told(mosaic: Mosaic, tmp_path: Path, text: str, finding: str) -> None:
+    with pytest.raises((Sve2HdrError, UnreadableImage), match=finding):
+        external(script(tmp_path, text) + " {input} {output}")(mosaic, PATTERN)
+
+
+def test_a_missing_program_and_an_unknown_format_are_told(mosaic: Mosaic, tmp_path: Path) -> None:
+    with pytest.raises(Sve2HdrError, match="cannot be run"):
+        external(f"{tmp_path}/none {{input}} {{output}}")(mosaic, PATTERN)
+    with pytest.raises(Sve2HdrError, match=r"cannot read \.bmp"):
+        external("prog {input} {output}.bmp")
+
+
+def test_a_program_that_hangs_is_ended_with_what_it_started(mosaic: Mosaic, tmp_path: Path) -> None:
+    text = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {SLOW.format(tmp_path)!r}])"
+    started = time.monotonic()
+    with pytest.raises(Sve2HdrError, match="not done after 3 s"):
+        external(script(tmp_path, text) + " {input} {output}", timeout_s=3)(mosaic, PATTERN)
+    assert time.monotonic() - started < 20
+    ended = (tmp_path / "ticks").stat().st_size if (tmp_path / "ticks").exists() else 0
+    time.sleep(0.5)
+    assert ((tmp_path / "ticks").stat().st_size if ended else 0) == ended
+
+
+def test_nothing_is_left_behind(mosaic: Mosaic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(Sve2HdrError):
+        external("false {input} {output}")(mosaic, PATTERN)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_shell_is_between(mosaic: Mosaic, tmp_path: Path) -> None:
+    with pytest.raises(Sve2HdrError):
+        external(f"true {{input}} {{output}}; touch {tmp_path}/seen")(mosaic, PATTERN)
+    assert not (tmp_path / "seen").exists()
+
+
+def test_programs_are_called_by_name() -> None:
+    assert program_name("'/opt/a b/cr2hdr' {input} {output}") == "cr2hdr"
