@@ -166,6 +166,7 @@ def dataset(sources: tuple[Path, ...], output: Path, synthetic: int, shard_mb: f
 @click.option("--patch", type=click.IntRange(32), default=96, show_default=True, help="px, a multiple of 8.")
 @click.option("--learning-rate", type=Number(0, min_open=True), default=8e-4, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option("--start", help="Published network or weights file to refine.  [default: a new network]")
 @click.option(
     "--layout",
     type=click.Choice(["rows", "blocks"]),
@@ -182,6 +183,7 @@ def train(
     patch: int,
     learning_rate: float,
     seed: int,
+    start: str | None,
     layout: str,
     device: str,
 ) -> None:
@@ -194,8 +196,11 @@ def train(
     from .plot import plot_log
     from .train import TrainingOptions
     from .train import train as run
+    from .weights import load_weights, weights_path
 
-    config = {"rows": ROWS, "blocks": BLOCKS}[layout]
+    if start is not None:
+        _refuse_given(("layout",), "is that of the network that --start names")
+    network = {"rows": ROWS, "blocks": BLOCKS}[layout] if start is None else load_weights(weights_path(start))
     if patch % 8:
         raise click.UsageError(f"--patch {patch}: must be a multiple of 8")
     options = TrainingOptions(steps=steps, batch=batch, patch_px=patch, learning_rate=learning_rate, seed=seed)
@@ -204,7 +209,7 @@ def train(
         click.echo(f"step {record['step']} of {steps}: loss {record['loss']:.5f}, {record['seconds']:.0f} s", err=True)
 
     try:
-        weights = run(shards, output, config, options, choose_device(device), report)
+        weights = run(shards, output, network, options, choose_device(device), report)
     except ArithmeticError as error:
         raise Sve2HdrError(f"{output}: {error}, and name another folder") from error
     curve = plot_log(output / "log.jsonl")

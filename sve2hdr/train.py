@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import queue
@@ -95,13 +96,14 @@ def ahead(batches_: Iterator[tuple[Tensor, Tensor]], depth: int = 3) -> Generato
 def train(
     scenes_folder: Path,
     run_folder: Path,
-    config: NetworkConfig,
+    start: NetworkConfig | SveNet,
     options: TrainingOptions,
     device: torch.device,
     report: Callable[[dict[str, float]], None] = lambda record: None,
 ) -> Path:
     """Train until `options.steps` and return the weights file; go on from run_folder's checkpoint if it has one.
 
+    `start` is a network that was trained before, to be refined (it stays as it is), or the configuration of a new one.
     Writes into run_folder: checkpoint.pt, log.jsonl (a line per `log_every` steps) and weights.safetensors (the
     moving average). Each step's batch depends on seed and step only, so a run that was interrupted at any moment and
     started again ends with the same weights as an uninterrupted one on the same machine. Ctrl-C and SIGTERM end it
@@ -111,7 +113,8 @@ def train(
     that cannot be used, or are of other options; UnwritableOutput; ValueError for a patch the network cannot take.
     """
     scenes = Scenes(scenes_folder, device)
-    run = _begun(run_folder, config, options, device)
+    run = _begun(run_folder, start, options, device)
+    config = run.network.config
     network, optimizer, average = run.network, run.optimizer, run.average
     started, total, since = time.monotonic() - run.seconds, torch.zeros((), device=device), run.step
     source = ahead(
@@ -166,10 +169,11 @@ def train(
     return run.weights
 
 
-def _begun(folder: Path, config: NetworkConfig, options: TrainingOptions, device: torch.device) -> Run:
+def _begun(folder: Path, start: NetworkConfig | SveNet, options: TrainingOptions, device: torch.device) -> Run:
     """Return a run at its first step, or where its checkpoint left it."""
     torch.manual_seed(options.seed)
-    network: SveNet = SveNet(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
+    network = SveNet(start) if isinstance(start, NetworkConfig) else copy.deepcopy(start).train()
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
     if any(options.patch_px % n for n in network.alignment):
         raise ValueError(f"patch_px must be a multiple of {network.alignment}, not {options.patch_px}")
     optimizer = torch.optim.Adam(network.parameters(), lr=options.learning_rate, betas=(0.9, 0.99))

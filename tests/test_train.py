@@ -188,6 +188,16 @@ def test_a_finished_run_is_left_as_it_is(shards: Path, tmp_path: Path) -> None:
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
 
 
+def test_a_trained_network_is_refined_and_itself_left_alone(shards: Path, whole: Path, tmp_path: Path) -> None:
+    start = load_weights(whole / "weights.safetensors")
+    before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
+    train(shards, tmp_path, start, replace(OPTIONS, steps=1, learning_rate=1e-6), CPU)
+    assert all(torch.equal(start.state_dict()[name], tensor) for name, tensor in before.items())
+    for name, tensor in state_of(tmp_path).items():
+        assert_close(tensor, before[name], rtol=0, atol=1e-5)  # one small step away, where a new network is far off
+    assert not all(torch.equal(tensor, before[name]) for name, tensor in state_of(tmp_path).items())
+
+
 def test_a_second_signal_ends_it_at_once(shards: Path, tmp_path: Path) -> None:
     def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)

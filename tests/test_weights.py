@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from sve2hdr import weights
 from sve2hdr.errors import UnreadableWeights, UnwritableOutput
-from sve2hdr.network import NetworkConfig, SveNet
-from sve2hdr.weights import WEIGHTS_FORMAT, load_weights, save_weights, sha256, weights_path
+from sve2hdr.network import NetworkConfig, SveNet, macs_per_pixel
+from sve2hdr.weights import PUBLISHED, WEIGHTS_FORMAT, load_weights, save_weights, sha256, weights_path
 
 torch.set_num_threads(1)
 TINY = NetworkConfig(widths=(8, 8, 8))
@@ -133,3 +133,16 @@ def test_names_are_published_networks_or_files(saved: Path, tmp_path: Path, monk
     for name in ("other", str(tmp_path / "standard"), "../standard", str(tmp_path)):
         with pytest.raises(UnreadableWeights, match="one of: standard"):
             weights_path(name)
+
+
+def test_the_model_card_is_of_the_published_files() -> None:
+    card = (PUBLISHED / "README.md").read_text()
+    published = sorted(PUBLISHED.glob("*.safetensors"))
+    assert published
+    for path in published:
+        assert f"`{path.name}`" in card
+        assert sha256(path) in card
+        assert path.stat().st_size < 10e6
+        network = load_weights(path)
+        assert f"{sum(p.numel() for p in network.parameters()):,} parameters" in card
+        assert f"{macs_per_pixel(network, network.alignment) / 1000:.1f} kMAC/px" in card
