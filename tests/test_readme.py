@@ -43,10 +43,15 @@ def test_every_command_is_in_the_readme(readme: str) -> None:
     assert {words[0] for words in commands(readme)} >= set(cli.main.commands)
 
 
-def test_every_option_that_the_readme_names_exists(readme: str) -> None:
+def test_every_option_that_the_readme_names_exists(readme: str, repository: Path) -> None:
     ours = {name for command in cli.main.commands.values() for option in command.params for name in option.opts}
-    others = {"--help", "--version"}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", readme)) <= ours | others
+    ours |= {"--help", "--version"}
+    scripts = r"`python (examples/\w+\.py)([^`]*)`"
+    for script, arguments in re.findall(scripts, readme):
+        code = (repository / script).read_text(encoding="utf-8")
+        for option in re.findall(r"(?<![\w'-])--[a-z-]+", arguments):
+            assert f'"{option}"' in code
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", re.sub(scripts, "", readme))) <= ours
 
 
 def test_options_of_convert_are_in_the_readme(readme: str) -> None:
