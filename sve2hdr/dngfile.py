@@ -46,7 +46,7 @@ def write_cfa_dng(
 
     `noise_profile`, (1 or 3, 2) rows (scale, offset), becomes tag NoiseProfile: the variance of a signal x, 0 at black
     and 1 at white, is scale * x + offset. `description` is free text (ImageDescription), such as the true exposure
-    pattern. `compressed` stores lossless JPEG instead of plain strips; it saves a third or more and takes longer.
+    pattern. `compressed` stores lossless JPEG instead of plain strips; it is smaller and takes longer.
     Levels are kept to 1/1000 count, matrix and neutral to a millionth. A 4 x 4 CFA is valid DNG, but LibRaw and dcraw
     decode its counts and take its colours for others. Source: Adobe DNG 1.4, TIFF 6.0, EXIF 2.3.
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from .dngfile import write_cfa_dng
 from .errors import Sve2HdrError
 from .hdrfile import READABLE_EXTENSIONS, read_hdr
 from .interpolate import interpolate
-from .mosaic import Capture, ExposurePattern, Mosaic
+from .mosaic import ExposurePattern, Mosaic
 from .network import SveNet
 from .noise import estimate_noise
 from .reconstruct import reconstruct
@@ -29,8 +28,6 @@ from .weights import load_weights, weights_path
 Method = Callable[[Mosaic, ExposurePattern], np.ndarray]
 
 TIMEOUT_S = 600.0
-# written so that programs which ask for exposure tags find some; a simulation has no shutter
-CAPTURE = Capture(make="sve2hdr", model="simulated SVE sensor", exposure_time_s=0.01, f_number=8.0, iso=100.0)
 
 
 def method_named(name: str, device: str = "cpu") -> Method:
@@ -73,7 +70,7 @@ def external(command: str, timeout_s: float = TIMEOUT_S) -> Method:
         with tempfile.TemporaryDirectory(prefix="sve2hdr-") as name:
             folder = Path(name)
             written, output = folder / "mosaic.dng", folder / f"result{extension}"
-            write_cfa_dng(written, replace(mosaic, capture=CAPTURE))
+            write_cfa_dng(written, mosaic)
             arguments = [
                 re.sub(_OUTPUT, lambda _: str(output), word.replace("{input}", str(written))) for word in words
             ]

@@ -109,7 +109,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (N, width, H, W) -> the same
         """Return x plus what the two convolutions make of it."""
-        out: Tensor = self.second(F.relu_(self.first(x)))  # in place: memory traffic is a third of the time on CPUs
+        out: Tensor = self.second(F.relu_(self.first(x)))  # in place: memory traffic is what CPUs wait for
         return out.add_(x)
 
 

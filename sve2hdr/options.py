@@ -102,7 +102,7 @@ def one_line(error: Exception) -> str:
 def keep_freed_memory() -> None:
     """Let the C library keep the memory of one tile for the next, instead of returning it and asking for it anew.
 
-    Without this, each of a network's large tensors costs fresh pages: on CPUs a sixth of the time. Only glibc
+    Without this, each of a network's large tensors costs fresh pages, which takes time on CPUs. Only glibc
     has the setting (mallopt(3): M_MMAP_THRESHOLD, M_TRIM_THRESHOLD); elsewhere nothing is changed.
     """
     try:

@@ -22,6 +22,9 @@ XYZ_FROM_REC709 = np.array(  # IEC 61966-2-1, D65
 )
 CAMERA_FROM_XYZ = np.diag(NEUTRAL) @ np.linalg.inv(XYZ_FROM_REC709)
 
+# written so that tools which ask for exposure tags find some; a simulation has no shutter
+CAPTURE = Capture(make="sve2hdr", model="simulated SVE sensor", exposure_time_s=0.01, f_number=8.0, iso=100.0)
+
 
 @dataclass(frozen=True)
 class Sensor:
@@ -125,7 +128,7 @@ def simulate(camera_rgb: np.ndarray, cfa: str, pattern: ExposurePattern, sensor:
         white_level=sensor.white_level,
         camera_from_xyz=CAMERA_FROM_XYZ,
         as_shot_neutral=NEUTRAL,
-        capture=Capture(make="sve2hdr", model="simulated SVE sensor"),
+        capture=CAPTURE,
     )
 
 

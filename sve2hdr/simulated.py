@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,10 @@ from .color import COLOR_SPACES
 from .dngfile import write_cfa_dng
 from .errors import UnreadableImage, UnwritableOutput
 from .hdrfile import HDR_EXTENSIONS, READABLE_EXTENSIONS, WriteOptions, check_writable, read_hdr, write_hdr
-from .mosaic import Capture, ExposurePattern, Mosaic
+from .mosaic import ExposurePattern, Mosaic
 from .pattern import with_ratio
 from .simulate import Sensor, camera_scene, simulate
 from .stack import read_stack, sve_pair
-
-# written so that tools which ask for exposure tags find some; a simulation has no shutter
-CAPTURE = Capture(make="sve2hdr", model="simulated SVE sensor", exposure_time_s=0.01, f_number=8.0, iso=100.0)
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def from_image(
         scene = camera_scene(scene, percentile)
     except ValueError as error:
         raise UnreadableImage(f"{source}: {error}; choose another --percentile or scene") from error
-    mosaic = replace(simulate(scene, cfa, pattern, sensor, seed), capture=CAPTURE)
+    mosaic = simulate(scene, cfa, pattern, sensor, seed)
     profile = None
     if sensor.mode == "exposure":  # in gain mode each exposure has its own, which the tag has no room for
         noise, span = sensor.noise_model(pattern), sensor.white_level - sensor.black_level

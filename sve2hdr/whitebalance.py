@@ -121,8 +121,7 @@ def auto_neutral(camera_rgb: np.ndarray, mosaic: Mosaic, clip_level: float) -> n
     A grey world of those parts only that can be grey: unclipped, and lit, if they are, by something near the Planckian
     locus. The estimate is their weighted mean in reciprocal temperature and distance from the locus, with sunlight
     counted in as a tenth of the image. So foliage, neon and flowers do not move it, the less can be grey the nearer it
-    is to sunlight. On 31 HDR scenes in lights of 2800, 4000, 5500 and 7500 K it was 3.6 degrees of camera RGB off on
-    average, where daylight would be 9.3: a scene of orange walls is not told from one in orange light.
+    is to sunlight. A scene of orange walls is not told from one in orange light.
     """
     cells, usable = _cells(camera_rgb, CLIP_STARTS * clip_level)
     cells = cells[usable & (cells.min(axis=1) > 0)].astype(np.float64)
