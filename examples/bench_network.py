@@ -16,7 +16,7 @@ from sve2hdr import Mosaic
 from sve2hdr.network import macs_per_pixel
 from sve2hdr.noise import estimate_noise
 from sve2hdr.options import keep_freed_memory
-from sve2hdr.paper import CELL, PaperNet
+from sve2hdr.paper import PaperConfig
 from sve2hdr.pattern import parse_pattern
 from sve2hdr.reconstruct import TILE_PX, reconstruct
 from sve2hdr.weights import load_weights, weights_path
@@ -48,7 +48,7 @@ def parameters(network: torch.nn.Module) -> int:
 
 
 network = load_weights(weights_path(arguments.model))
-paper = PaperNet().eval().to(memory_format=torch.channels_last)
+paper = PaperConfig().build().eval().to(memory_format=torch.channels_last)
 side, paper_side = arguments.size, arguments.paper_size
 counts = np.random.default_rng(0).integers(1024, 16_000, (side, side), np.uint16)
 mosaic = Mosaic(counts, "RGGB", np.full((2, 2), 1024, np.float32), 16_128.0, np.eye(3))
@@ -79,7 +79,7 @@ print("network      kMAC/px  parameters  frame      seconds per megapixel, media
 for name, model, alignment, frame, per_mp in (
     (arguments.model[-10:], network, network.alignment, side, ours_per_mp),
     ("alone", network, network.alignment, paper_side, alone_per_mp),
-    ("paper", paper, CELL, paper_side, theirs_per_mp),
+    ("paper", paper, paper.alignment, paper_side, theirs_per_mp),
 ):
     kmac = macs_per_pixel(model, alignment) / 1000
     print(f"{name:10} {kmac:9.1f} {parameters(model):11,}  {frame:4} x {frame:4} {spread(per_mp)}")

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .architecture import Network
 from .errors import UnreadableWeights
-from .hdrfile import replacing
-from .network import SveNet
+from .files import replacing
 from .weights import save_weights
 
-RESUMABLE = ("steps", "learning_rate", "decay_share", "log_every", "checkpoint_every")  # options that may change
+# options that may change
+RESUMABLE = ("steps", "learning_rate", "decay_share", "log_every", "checkpoint_every", "checkpoint_minutes")
 
 
 @dataclass(eq=False)
@@ -26,7 +27,7 @@ class Run:
 
     folder: Path
     options: dict[str, Any]  # as JSON has them
-    network: SveNet
+    network: Network
     optimizer: torch.optim.Optimizer
     average: dict[str, Tensor]  # the moving average of the network's state: the weights that are published
     step: int = 0  # steps done
@@ -70,7 +71,7 @@ class Run:
         """Take the state of the checkpoint; raise UnreadableWeights if it is damaged or was begun in another way."""
         try:
             state = torch.load(self.checkpoint, map_location=device, weights_only=True)
-            self._check_same(json.loads(state["config"]), json.loads(state["options"]))
+            self._check_same(state["config"], json.loads(state["options"]))
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             for name, tensor in self.average.items():
@@ -80,16 +81,22 @@ class Run:
             reason = " ".join(str(error).split())[:200]
             raise UnreadableWeights(f"{self.checkpoint}: cannot be read ({reason}); remove it to start anew") from error
 
-    def _check_same(self, config: dict[str, Any], options: dict[str, Any]) -> None:
-        if config != json.loads(self.network.config.to_json()):
+    def _check_same(self, config: str, options: dict[str, Any]) -> None:
+        if not self._is_ours(config):
             raise UnreadableWeights(f"{self.checkpoint}: of another network; name another folder, or the same network")
         ours = json.loads(json.dumps(self.options))
-        for name in sorted(ours.keys() - RESUMABLE):
+        for name in sorted((ours.keys() & options.keys()) - set(RESUMABLE)):  # an older run does not know all of them
             if options[name] != ours[name]:
                 raise UnreadableWeights(
                     f"{self.checkpoint}: begun with {name} {options[name]}, not {ours[name]}; go on with the same, or "
                     "name another folder"
                 )
+
+    def _is_ours(self, config: str) -> bool:
+        try:
+            return type(self.network.config).from_json(config) == self.network.config
+        except (ValueError, TypeError):  # of another architecture
+            return False
 
     def trim_log(self) -> None:
         """Cut off the log what it says of steps that will be done again, and a last line that was not finished."""

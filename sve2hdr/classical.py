@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .layout import source_index
 from .mosaic import ExposurePattern, Mosaic, cfa_period
-from .radiance import NoiseModel, site_planes
+from .radiance import NoiseModel, full_scale, site_planes
 from .tiles import run_tiled
 
 TILE_PX = 288
@@ -95,13 +95,14 @@ def classical(
     smaller than one period of CFA and pattern.
     """
     letters = cfa_period(mosaic.cfa)
-    periods = (letters, pattern.exposure, mosaic.black_level, noise.gain, noise.read_noise)
+    periods = (letters, pattern.exposure, mosaic.black_level, mosaic.white_by_site, noise.gain, noise.read_noise)
     period = tuple(int(n) for n in np.lcm.reduce([p.shape for p in periods]))
-    cfa, exposure, black, gain, read_noise = (
+    cfa, exposure, black, white, gain, read_noise = (
         np.tile(p, (period[0] // p.shape[0], period[1] // p.shape[1])) for p in periods
     )
     least = float(exposure.min())
-    scale = least / exposure / (mosaic.white_level - black)  # radiance of a count
+    full = full_scale(mosaic, pattern)
+    scale = least / exposure / full  # radiance of a count
     read_variance, photon_variance = (read_noise * scale) ** 2, gain * scale
     toe = max(LEAST_TOE, TOE_SIGMAS * float(np.sqrt(read_variance.min())))
     result = np.empty((*mosaic.shape, 3), np.float32)
@@ -110,12 +111,12 @@ def classical(
         y = source_index(rows, 0, mosaic.shape[0], period[0])[:, None]
         x = source_index(columns, 0, mosaic.shape[1], period[1])[None, :]
         phase = (y % period[0], x % period[1])
-        black_here, exposure_here, read_here, photon_here = (
-            p[phase].astype(np.float32) for p in (black, exposure, read_variance, photon_variance)
+        black_here, white_here, exposure_here, read_here, photon_here = (
+            p[phase].astype(np.float32) for p in (black, white, exposure, read_variance, photon_variance)
         )
-        white, zero = np.float32(mosaic.white_level), np.float32(0)
+        counts, zero = mosaic.counts[y, x].astype(np.float32), np.float32(0)
         radiance, usable, _ = site_planes(
-            mosaic.counts[y, x].astype(np.float32), black_here, white, exposure_here, np.float32(least), zero, zero
+            counts, black_here, white_here, exposure_here, np.float32(least), zero, zero, np.float32(full)
         )
         usable += np.float32(LAST_RESORT) * (np.float32(least) / exposure_here) ** 4
         colour = np.stack([cfa[phase] == letter for letter in "RGB"]).astype(np.float32)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,28 +13,26 @@ import numpy as np
 import torch
 
 from . import __version__
+from .architecture import Network
+from .banding import remove_banding
 from .classical import classical
 from .color import COLOR_SPACES, linear_rgb
-from .errors import PatternNotFound, Sve2HdrError, UnreadableWeights, UnwritableOutput
-from .hdrfile import (
-    HDR_EXTENSIONS,
-    PREVIEW_EXTENSIONS,
-    WriteOptions,
-    check_writable,
-    encoded_preview,
-    replacing,
-    write_hdr,
-)
+from .defects import repair_defects
+from .develop import ONE_EXPOSURE, develop
+from .devices import choose_device
+from .errors import PatternNotFound, UnreadableWeights, UnwritableOutput
+from .files import check_writable, replacing
+from .hdrfile import HDR_EXTENSIONS, PREVIEW_EXTENSIONS, WriteOptions, encoded_preview, write_hdr
 from .layout import place
-from .levels import Levels
+from .levels import Estimate, Levels, estimate_levels
 from .lineardng import DNG_EXTENSIONS, LinearDngOptions, write_linear_dng
 from .mosaic import ExposurePattern, Mosaic
-from .network import SveNet
-from .noise import estimate_noise
+from .parameters import locked_levels
+from .pattern import detect_pattern
 from .preview import tone_map
 from .radiance import clipped_share
 from .rawfile import read_raw
-from .reconstruct import TILE_PX, reconstruct
+from .reconstruct import TILE_PX, Precision, reconstruct
 from .whitebalance import WhiteBalance, neutral_of
 
 OUTPUT_EXTENSIONS = (*HDR_EXTENSIONS, *DNG_EXTENSIONS)
@@ -49,9 +47,13 @@ class ConvertOptions:
     white_balance: WhiteBalance = field(default_factory=WhiteBalance)
     preview: Path | None = None
     levels: Levels = field(default_factory=Levels)
+    lock_parameters: Path | None = None  # file of levels to use, or to write if there is none yet
+    bad_pixels: bool = True  # repair hot, cold and stuck sites
+    if_not_sve: str = "fail"  # what becomes of a raw of one exposure: fail, or develop
     write: WriteOptions = field(default_factory=WriteOptions)
     tile_px: int = TILE_PX
     device: str = "auto"  # auto, cpu, cuda or mps
+    precision: Precision = "auto"  # of the network's convolutions: auto, float32 or bfloat16
     overwrite: bool = False
 
 
@@ -68,26 +70,19 @@ class Converted:
     device: str
     seconds: float
     notes: tuple[str, ...] = ()
+    neutral: tuple[float, ...] = ()  # camera RGB of a neutral, green 1.0, as the white balance has found it
 
     def summary(self) -> str:
         """Return two lines for the user."""
-        megapixels = self.shape[0] * self.shape[1] / 1e6
+        rate = self.shape[0] * self.shape[1] / 1e6 / self.seconds
+        found = f"{self.pattern}, {self.pattern.ratio_ev:.2f} EV, confidence {self.confidence:.2f}"
+        if self.pattern.ratio == 1:
+            found = "one exposure"
         return (
             f"{self.raw} -> {', '.join(map(str, self.outputs))}\n"
-            f"{self.pattern}, {self.pattern.ratio_ev:.2f} EV, confidence {self.confidence:.2f}; "
-            f"clipped in all exposures: {self.clipped:.2%}; {self.shape[1]} x {self.shape[0]} on {self.device} in "
-            f"{self.seconds:.1f} s, {megapixels / self.seconds:.2f} MP/s"
+            f"{found}; clipped in all exposures: {self.clipped:.2%}; "
+            f"{self.shape[1]} x {self.shape[0]} on {self.device} in {self.seconds:.1f} s, {rate:.2f} MP/s"
         )
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device for `--device`; auto is CUDA, else MPS, else the CPU. Raises Sve2HdrError if there is none."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(device for device, there in available.items() if there)
-    if not available.get(name, False):
-        raise Sve2HdrError(f"device {name}: torch finds none here; use --device auto or cpu")
-    return torch.device(name)
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -105,40 +100,53 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 def convert_file(
     raw: Path,
-    output: Path,
-    network: SveNet | None,
+    output: Path | Sequence[Path],
+    network: Network | None,
     model: str,
     options: ConvertOptions | None = None,
     progress: Callable[[float], None] = lambda share: None,
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Converted:
-    """Reconstruct one raw file and write it as an HDR image, and a preview if asked for.
+    """Reconstruct one raw file and write it as an HDR image, or as several, and a preview if asked for.
 
     `network` None takes the classical method, which knows all patterns. `model` names what is taken in the output's
-    attributes; progress is told the share that is done, 0 to 1. All refusals
+    attributes; progress is told the share that is done, 0 to 1; the device is used inside a `turn()`. All refusals
     that need no long work come before it. They and failures to write are Sve2HdrErrors and leave no file behind.
     """
     options = options or ConvertOptions()
     started = time.perf_counter()
-    check_writable(output, options.overwrite, OUTPUT_EXTENSIONS)
+    outputs = (output,) if isinstance(output, Path) else tuple(output)
+    for path in outputs:
+        check_writable(path, options.overwrite, OUTPUT_EXTENSIONS)
     if options.preview is not None:
         check_writable(options.preview, options.overwrite, PREVIEW_EXTENSIONS)
-    for path in (output, options.preview):
-        if path is not None and path.exists() and raw.exists() and path.samefile(raw):
+    written = outputs if options.preview is None else (*outputs, options.preview)
+    for path in written:
+        if path.exists() and raw.exists() and path.samefile(raw):
             raise UnwritableOutput(f"{path}: is the raw file itself; name another output")
     device = choose_device(options.device)
-    mosaic = options.levels.applied(read_raw(raw), raw)
-    pattern, confidence = options.levels.pattern_of(mosaic, raw)
-    try:
-        if network is not None:
+    mosaic = read_raw(raw)
+    estimate, plain = _estimated(mosaic, raw, options)
+    # noise is measured, not taken from a DNG's NoiseProfile: converters write there what one ISO has, not what two have
+    mosaic, pattern, noise = estimate.applied(mosaic), estimate.pattern, estimate.noise
+    if network is not None and not plain:
+        try:
             place(mosaic, pattern, network.config)
-    except PatternNotFound as error:
-        raise PatternNotFound(f"{raw}: {error}") from error
-    # measured, not taken from a DNG's NoiseProfile: converters write there what one ISO has, not what two have
-    noise = estimate_noise(mosaic, pattern)
-    if network is None:
-        camera_rgb, device = classical(mosaic, pattern, noise, progress=progress), torch.device("cpu")
+        except PatternNotFound as error:
+            raise PatternNotFound(f"{raw}: {error}") from error
+    mosaic, banding = remove_banding(mosaic, pattern, noise)
+    mosaic, repaired = repair_defects(mosaic, pattern, noise) if options.bad_pixels else (mosaic, 0)
+    if network is None and not plain:
+        device = torch.device("cpu")
+        camera_rgb = classical(mosaic, pattern, noise, progress=progress)
     else:
-        camera_rgb = reconstruct(mosaic, pattern, noise, network, options.tile_px, device, progress)
+        with turn():
+            if plain:
+                camera_rgb = develop(mosaic, noise, network, options.tile_px, device, progress)
+            else:
+                assert network is not None
+                how = (options.tile_px, device, options.precision, progress)
+                camera_rgb = reconstruct(mosaic, pattern, noise, network, *how)
     if not (math.isfinite(camera_rgb.min()) and math.isfinite(camera_rgb.max())):
         raise UnreadableWeights(
             f"{model}: these weights give values that are not finite; train on, or leave --model out"
@@ -151,34 +159,55 @@ def convert_file(
         "sve2hdr:model": model,
         "sve2hdr:pattern": str(pattern),
         "sve2hdr:ratio_ev": f"{pattern.ratio_ev:.3f}",
-        "sve2hdr:black_level": " ".join(f"{level:g}" for level in mosaic.black_level.ravel()),
-        "sve2hdr:white_level": f"{mosaic.white_level:g}",
+        "sve2hdr:black_level": " ".join(f"{level:.5g}" for level in estimate.black.ravel()),
+        "sve2hdr:white_level": " ".join(f"{level:.5g}" for level in np.unique(estimate.white)[::-1]),
+        "sve2hdr:levels_from": ", ".join(f"{name}: {source}" for name, source in estimate.sources.items()),
+        "sve2hdr:bad_pixels": f"{repaired} repaired" if options.bad_pixels else "left",
+        "sve2hdr:banding": f"{banding:.2f}",
         "sve2hdr:neutral": " ".join(f"{channel:.4f}" for channel in neutral),
         "sve2hdr:exposure_ev": f"{options.exposure_ev:g}",
     }
-    notes = (f"{raw}: {note}" if note else "", _write(output, camera_rgb, mosaic, pattern.ratio, options, attributes))
+    notes = (
+        plain,
+        f"{raw}: {note}" if note else "",
+        *_write(outputs, camera_rgb, mosaic, pattern.ratio, options, attributes),
+    )
     return Converted(
         raw=raw,
-        outputs=(output,) if options.preview is None else (output, options.preview),
+        outputs=written,
         pattern=pattern,
-        confidence=confidence,
+        confidence=estimate.confidence,
         clipped=clipped_share(mosaic, pattern),
         shape=mosaic.shape,
         device=device.type,
         seconds=time.perf_counter() - started,
         notes=tuple(note for note in notes if note),
+        neutral=tuple(float(channel) for channel in neutral),
     )
 
 
+def _estimated(mosaic: Mosaic, raw: Path, options: ConvertOptions) -> tuple[Estimate, str]:
+    """Return a file's pattern and levels, and why it is taken for a raw of one exposure, if it is and may be."""
+    try:
+        if options.lock_parameters is None:
+            return estimate_levels(mosaic, raw, options.levels), ""
+        return locked_levels(options.lock_parameters, mosaic, raw, options.levels), ""
+    except PatternNotFound:
+        if options.if_not_sve != "develop" or options.levels.pattern is not None:
+            raise
+        plain = f"{raw}: developed as a photo of one exposure: {detect_pattern(mosaic).reason}"
+        return estimate_levels(mosaic, raw, replace(options.levels, pattern=ONE_EXPOSURE, ratio_ev=None)), plain
+
+
 def _write(
-    output: Path,
+    outputs: Sequence[Path],
     camera_rgb: np.ndarray,
     mosaic: Mosaic,
     clip_level: float,
     options: ConvertOptions,
     attributes: Mapping[str, str],
-) -> str:
-    """Write the image, and the preview if asked for, upright: both or neither. Uses up `camera_rgb`; returns a note."""
+) -> list[str]:
+    """Write the images, and the preview if asked for, upright. Uses up `camera_rgb`; returns notes."""
     orientation, capture = mosaic.capture.orientation, mosaic.capture
     with ExitStack() as pending:  # the preview takes its name once the image has its own
         if options.preview is not None:
@@ -186,18 +215,23 @@ def _write(
             encoded = encoded_preview(options.preview, tone_map(upright(rec709, orientation)), capture)
             del rec709
             pending.enter_context(replacing(options.preview, options.overwrite)).write_bytes(encoded)
-        if output.suffix.lower() in DNG_EXTENSIONS:
+        for output in (path for path in outputs if path.suffix.lower() in DNG_EXTENSIONS):
             dng = LinearDngOptions(floating=not options.write.half, exposure_ev=options.exposure_ev)
             write_linear_dng(
                 output, upright(camera_rgb, orientation), mosaic, clip_level, options=dng, attributes=attributes,
                 overwrite=options.overwrite,
             )  # fmt: skip
-            return ""
+        others = [path for path in outputs if path.suffix.lower() not in DNG_EXTENSIONS]
+        if not others:
+            return []
         space = COLOR_SPACES[options.color_space]
         image = linear_rgb(camera_rgb, mosaic, space, clip_level, out=camera_rgb)
         if options.exposure_ev:
             image *= np.float32(2**options.exposure_ev)
-        return write_hdr(
-            output, upright(image, orientation), color_space=space, capture=capture, options=options.write,
-            attributes=attributes, overwrite=options.overwrite,
-        )  # fmt: skip
+        return [
+            write_hdr(
+                output, upright(image, orientation), color_space=space, capture=capture, options=options.write,
+                attributes=attributes, overwrite=options.overwrite,
+            )
+            for output in others
+        ]  # fmt: skip

@@ -15,9 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
+from .architecture import ArchitectureConfig
 from .errors import UnreadableWeights, UnwritableOutput
-from .hdrfile import replacing
-from .network import NetworkConfig
+from .files import replacing
 from .radiance import site_planes
 from .simulate import NEUTRAL, expose
 
@@ -115,18 +115,21 @@ class SimulationRanges:
 
     ratio_ev: tuple[float, float] = (1.0, 6.0)  # uniform; 3 EV, the usual setting of Dual ISO, is drawn more often
     usual_ratio_ev: float = 3.0
-    full_well_e: tuple[float, float] = (1_500.0, 60_000.0)  # log-uniform: ISO 100 to 6400 of a large sensor
+    full_well_e: tuple[float, float] = (400.0, 60_000.0)  # log-uniform: ISO 100 to 6400
     read_noise_e: tuple[float, float] = (1.5, 10.0)  # log-uniform
     spans: tuple[float, ...] = (15_000.0, 15_000.0, 15_000.0, 3_800.0, 60_000.0)  # counts, black to white
-    black_error: float = 0.7  # counts at 14 bits, standard deviation, for each exposure apart
-    ratio_error_ev: float = 0.02  # standard deviation
+    black_error: float = 1.0  # counts at 14 bits, standard deviation, for each exposure apart
+    ratio_error_ev: float = 0.03  # standard deviation
     noise_error_ev: float = 0.8  # standard deviation of the noise model's gain and read noise
-    row_noise: float = 0.3  # at most, standard deviation as a share of read noise
+    row_noise: float = 0.6  # at most, standard deviation as a share of read noise
+    vivid: float = 0.15  # share of patches whose colours are made up to 2 times as saturated, until channels are black
+    defective: float = 0.15  # share of patches with hot and cold sites
+    defects: tuple[float, float] = (1e-4, 2e-3)  # log-uniform: share of their sites
 
 
 def batches(
     scenes: Scenes,
-    config: NetworkConfig,
+    config: ArchitectureConfig,
     ranges: SimulationRanges,
     patch_px: int,
     batch: int,
@@ -135,7 +138,7 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (planes, truth) for step `first_step` and on; a step's batch depends on nothing but seed and step.
 
-    planes: (batch, 4, patch_px, patch_px) as SveNet takes them; truth: (batch, 3, patch_px, patch_px), camera RGB
+    planes: (batch, 4, patch_px, patch_px) as networks take them; truth: (batch, 3, patch_px, patch_px), camera RGB
     radiance, at most 1.0, the saturation of the least exposed sites. `patch_px` is a multiple of the network's cell.
     """
     for step in itertools.count(first_step):
@@ -148,9 +151,9 @@ def _log_uniform(rng: np.random.Generator, limits: tuple[float, float], n: int) 
 
 
 def _batch(
-    scenes: Scenes, config: NetworkConfig, ranges: SimulationRanges, patch_px: int, n: int, seed: tuple[int, int]
+    scenes: Scenes, config: ArchitectureConfig, ranges: SimulationRanges, patch_px: int, n: int, seed: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Return planes (N, 4, H, W) as SveNet reads them and camera RGB (N, 3, H, W), clipped where nothing records it."""
+    """Return planes (N, 4, H, W) and camera RGB (N, 3, H, W), clipped where nothing records it."""
     rng = np.random.default_rng(seed)
     device = scenes.images[0].device
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
@@ -162,6 +165,9 @@ def _batch(
     light = torch.stack([scenes.crop(int(i), patch_px, rng) for i in picked])
     level = np.array([np.interp(rng.uniform(85, 99.95), PERCENTILES, scenes.levels[i]) for i in picked])
     level *= np.exp2(np.where(rng.random(n) < 0.2, rng.uniform(0, 3, n), 0))  # some frames are underexposed
+    saturation = np.where(rng.random(n) < ranges.vivid, rng.uniform(1, 2, n), 1.0)
+    grey = light.mean(1, keepdim=True)
+    light = (grey + column(saturation) * (light - grey)).clamp_min(0)
     light = torch.einsum("nij,njhw->nihw", torch.from_numpy(_cameras(rng, n)).to(device), light) / column(level)
 
     rank = torch.tensor(config.exposure_rank, device=device)
@@ -191,6 +197,9 @@ def _batch(
         light.gather(1, colour), sites(gain), sites(span_e), sites(read), column(black) + rows * sites(read),
         column(black + span), generator,
     )  # fmt: skip
+    share = np.where(rng.random(n) < ranges.defective, _log_uniform(rng, ranges.defects, n), 0)
+    broken, stuck_at = torch.rand((2, *counts.shape), generator=generator, device=device)
+    counts = torch.where(broken < column(share), column(black) + stuck_at**2 * column(span), counts)
 
     exposure = np.exp2(ev + np.where(steps > 0, rng.normal(0, ranges.ratio_error_ev, (n, groups)), 0))
     wrong = np.exp2(rng.normal(0, ranges.noise_error_ev, (2, n, 1)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import UnwritableOutput
 from .exif import exif_entries
-from .hdrfile import replacing
+from .files import replacing
 from .mosaic import Mosaic, cfa_period
 from .tiffwrite import (
     BYTE,

@@ -27,3 +27,20 @@ class UnwritableOutput(Sve2HdrError):
 
 class UnusableStack(Sve2HdrError):
     """Raw files that are no exposure stack of one static scene."""
+
+
+def one_line(error: Exception) -> str:
+    """Return what happened and what to do.
+
+    >>> one_line(Sve2HdrError("a.dng: truncated; copy it again")), one_line(MemoryError())
+    ('a.dng: truncated; copy it again', 'not enough memory; use a smaller --tile, or close other programs')
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, Sve2HdrError):
+        return text
+    # torch raises a RuntimeError for want of memory
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return "not enough memory; use a smaller --tile, or close other programs"
+    if isinstance(error, OSError):
+        return f"{text}; check the path and the free space"
+    return f"unexpected {type(error).__name__}: {text}; please report it with what SVE2HDR_TRACEBACK=1 makes it show"

@@ -16,6 +16,7 @@ from .hdrfile import READABLE_EXTENSIONS, read_hdr
 from .methods import Method
 from .metrics import aliasing, angular_error, chroma_error, psnr_linear, psnr_log, psnr_mu, pu21_psnr, pu21_ssim
 from .mosaic import BAYER_ORDERS, ExposurePattern
+from .scenes import collect_scenes
 from .simulate import NEUTRAL, Mode, Sensor, camera_scene, simulate
 
 BORDER_PX = 8  # left out of the scores
@@ -119,6 +120,18 @@ def photographs(paths: Iterable[Path]) -> Iterator[Scene]:
             yield Scene(path.stem, camera_scene(read_hdr(path), PERCENTILE))
         except ValueError as error:
             raise UnreadableImage(f"{path}: {error}; leave this scene out") from error
+
+
+def merged_stacks(folder: Path, note: Callable[[str], None]) -> Iterator[Scene]:
+    """Yield the scenes of a folder of exposure stacks, merged as `collect_scenes` does it: half size, a little noise.
+
+    What cannot be used is noted instead.
+    """
+    for name, scene in collect_scenes((folder,), 0, 0, note):
+        try:
+            yield Scene(name, camera_scene(scene, PERCENTILE))
+        except ValueError as error:
+            note(f"left out: {name}: {error}")
 
 
 def chart_scenes() -> Iterator[Scene]:

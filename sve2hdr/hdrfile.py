@@ -7,9 +7,8 @@ import io
 import math
 import os
 import re
-import secrets
 import struct
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +21,7 @@ import tifffile
 from .color import ColorSpace
 from .errors import UnreadableImage, UnwritableOutput
 from .exif import EXIF_START, UNCALIBRATED, exif_block, exif_entries
+from .files import check_writable, replacing
 from .mosaic import Capture
 from .rgbe import read_rgbe, write_rgbe
 from .tiffwrite import EXIF_IFD, Ifd, ifd_bytes
@@ -48,75 +48,6 @@ class WriteOptions:
     def __post_init__(self) -> None:
         if self.compression not in EXR_COMPRESSIONS:
             raise ValueError(f"compression must be one of {', '.join(EXR_COMPRESSIONS)}, not {self.compression!r}")
-
-
-def check_writable(path: str | Path, overwrite: bool = False, extensions: Collection[str] = ()) -> None:
-    """Refuse an output that could not be written, before long work; nothing is created.
-
-    `extensions`, lower case with their dot, are those allowed; none given: any. Raises UnwritableOutput for another
-    extension, a missing or read-only folder, a folder of that name, or a file that exists unless `overwrite`.
-
-    >>> check_writable("photo.bmp", extensions=PREVIEW_EXTENSIONS)
-    Traceback (most recent call last):
-    sve2hdr.errors.UnwritableOutput: photo.bmp: unknown extension '.bmp'; use one of .jpg, .jpeg, .png
-    """
-    path = Path(path)
-    if extensions and path.suffix.lower() not in extensions:
-        raise UnwritableOutput(f"{path}: unknown extension {path.suffix!r}; use one of {', '.join(extensions)}")
-    if not path.parent.is_dir():
-        raise UnwritableOutput(f"{path}: there is no folder {path.parent}; create it first")
-    if path.is_dir():
-        raise UnwritableOutput(f"{path}: is a folder; name a file")
-    if path.exists() and not overwrite:
-        raise _exists(path)
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise UnwritableOutput(f"{path}: folder {path.parent} is not writable; choose another one")
-
-
-@contextlib.contextmanager
-def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside `path` to write to, which takes its name only if the block succeeds.
-
-    A whole file or no file: the temporary one is flushed to the disk and renamed at the end, and removed after any
-    error or interruption. A file that appears under the name meanwhile is not replaced unless `overwrite`.
-    Raises UnwritableOutput as `check_writable` does, and for every OSError of the block: disk full, file too large, ...
-    """
-    path = Path(path)
-    check_writable(path, overwrite)
-    # The name is cut because it must stay below 255 bytes with what is added; the suffix stays, writers look at it.
-    partial = path.with_name(f".{path.stem[:40]}.{secrets.token_hex(6)}.partial{path.suffix}")
-    try:
-        partial.open("xb").close()  # not by tempfile: the result shall have the user's usual permissions
-        yield partial
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())
-        _rename(partial, path, overwrite)
-    except OSError as error:
-        finding = error.strerror or str(error) or type(error).__name__
-        raise UnwritableOutput(
-            f"{path}: cannot be written ({finding}); make room or choose another place, nothing was left behind"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-def _rename(partial: Path, path: Path, overwrite: bool) -> None:
-    if overwrite:
-        partial.replace(path)
-        return
-    try:
-        os.link(partial, path)  # unlike a rename, this fails if another program has taken the name meanwhile
-    except FileExistsError:
-        raise _exists(path) from None
-    except OSError:  # a file system without hard links, such as a memory card's
-        if path.exists():
-            raise _exists(path) from None
-        partial.replace(path)
-
-
-def _exists(path: Path) -> UnwritableOutput:
-    return UnwritableOutput(f"{path}: exists already; give --overwrite or another name")
 
 
 def write_hdr(

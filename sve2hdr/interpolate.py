@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .mosaic import ExposurePattern, Mosaic, cfa_period, repeated
-from .radiance import site_planes
+from .radiance import full_scale, site_planes
 
 REACH = (1, 2, 4, 8)  # px; each colour is taken from the smallest square that holds usable sites of it
 ENOUGH = 0.05  # weight of the sites found, below which the next larger square is taken
@@ -31,9 +31,10 @@ def interpolate(mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
     """
     shape = mosaic.shape
     exposure, least = pattern.over(shape), pattern.exposure.min()
-    black, white, noiseless = repeated(mosaic.black_level, shape), np.float32(mosaic.white_level), np.float32(0)
+    black, white = repeated(mosaic.black_level, shape), repeated(mosaic.white_by_site, shape)
+    noiseless, full = np.float32(0), np.float32(full_scale(mosaic, pattern))
     radiance, usable, _ = site_planes(
-        mosaic.counts.astype(np.float32), black, white, exposure, least, noiseless, noiseless
+        mosaic.counts.astype(np.float32), black, white, exposure, least, noiseless, noiseless, full
     )
     letters = repeated(cfa_period(mosaic.cfa), shape)
     last_resort = 1e-4 * (least / exposure) ** 2

@@ -1,22 +1,18 @@
-"""Commands for those who make networks: simulate, dataset, train, evaluate. Each imports what it needs itself."""
+"""Commands that make scenes and mosaics: simulate and dataset. Each imports what it needs itself."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from .errors import Sve2HdrError
-from .options import FILE, FOLDER, Number, PatternType, device_option, overwrite_option
+from .options import FILE, FOLDER, Number, PatternType, note, overwrite_option, refuse_given
 from .pattern import parse_pattern
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from .evaluate import Condition, Scene
     from .mosaic import ExposurePattern
 
 
@@ -104,7 +100,7 @@ def simulate(
         click.echo(from_image(sources[0], target, wanted, evs[0] if evs else None, cfa, sensor, percentile, seed))
     else:
         names = ("cfa", "mode", "percentile", "bits", "black", "white", "full_well", "read_noise", "seed")
-        _refuse_given(names, "is for one HDR image (.exr, .hdr, .tif); raws bring what their camera did")
+        refuse_given(names, "is for one HDR image (.exr, .hdr, .tif); raws bring what their camera did")
         click.echo(from_stack(sources, target, wanted, evs))
 
 
@@ -119,18 +115,6 @@ def _numbers(text: str | None) -> list[float] | None:
     if not all(map(math.isfinite, numbers)):
         raise click.UsageError(f"--ev {text}: write numbers such as 3 or -2,0,2")
     return numbers
-
-
-def _refuse_given(names: Sequence[str], why: str) -> None:
-    """Refuse options that are of no meaning here."""
-    context = click.get_current_context()
-    for name in names:
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')} {why}")
-
-
-def _note(text: str) -> None:
-    click.echo(f"sve2hdr: {text}", err=True)
 
 
 @click.command()
@@ -149,159 +133,8 @@ def dataset(sources: tuple[Path, ...], output: Path, synthetic: int, shard_mb: f
 
     if output.exists() and any(output.glob("*.safetensors")):
         raise Sve2HdrError(f"{output}: holds shards already; name an empty folder")
-    scenes = collect_scenes(sources, synthetic, seed, _note)
-    packed = pack_scenes(scenes, output, shard_mb, lambda note: click.echo(note, err=True))
+    scenes = collect_scenes(sources, synthetic, seed, note)
+    packed = pack_scenes(scenes, output, shard_mb, lambda line: click.echo(line, err=True))
     if not packed:
         raise Sve2HdrError(f"{', '.join(map(str, sources))}: no scenes found; name HDR images or folders of raws")
     click.echo(f"{output}: {packed} scenes")
-
-
-@click.command()
-@click.argument("shards", type=FOLDER)
-@click.option(
-    "-o", "--output", type=FOLDER, required=True, help="Folder of the run; one that was begun is gone on with."
-)
-@click.option("--steps", type=click.IntRange(1), default=30_000, show_default=True)
-@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Patches a step.")
-@click.option("--patch", type=click.IntRange(32), default=96, show_default=True, help="px, a multiple of 8.")
-@click.option("--learning-rate", type=Number(0, min_open=True), default=8e-4, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
-@click.option("--start", help="Published network or weights file to refine.  [default: a new network]")
-@click.option(
-    "--layout",
-    type=click.Choice(["rows", "blocks"]),
-    default="rows",
-    show_default=True,
-    help="Row pairs of two exposures (columns too), or 2 x 2 blocks of four.",
-)
-@device_option
-def train(
-    shards: Path,
-    output: Path,
-    steps: int,
-    batch: int,
-    patch: int,
-    learning_rate: float,
-    seed: int,
-    start: str | None,
-    layout: str,
-    device: str,
-) -> None:
-    """Train a network on packed scenes.
-
-    SHARDS is a folder that `sve2hdr dataset` made. Writes weights, checkpoint, log and its curve.
-    """
-    from .convert import choose_device
-    from .network import BLOCKS, ROWS
-    from .plot import plot_log
-    from .train import TrainingOptions
-    from .train import train as run
-    from .weights import load_weights, weights_path
-
-    if start is not None:
-        _refuse_given(("layout",), "is that of the network that --start names")
-    network = {"rows": ROWS, "blocks": BLOCKS}[layout] if start is None else load_weights(weights_path(start))
-    if patch % 8:
-        raise click.UsageError(f"--patch {patch}: must be a multiple of 8")
-    options = TrainingOptions(steps=steps, batch=batch, patch_px=patch, learning_rate=learning_rate, seed=seed)
-
-    def report(record: dict[str, float]) -> None:
-        click.echo(f"step {record['step']} of {steps}: loss {record['loss']:.5f}, {record['seconds']:.0f} s", err=True)
-
-    try:
-        weights = run(shards, output, network, options, choose_device(device), report)
-    except ArithmeticError as error:
-        raise Sve2HdrError(f"{output}: {error}, and name another folder") from error
-    curve = plot_log(output / "log.jsonl")
-    click.echo(f"{weights}, {curve}")
-
-
-@click.command()
-@click.argument("scenes", type=FOLDER)
-@click.option(
-    "--model", "models", multiple=True, default=["standard"], show_default=True,
-    help="linear, classical, a published network or a weights file; several times for several.",
-)  # fmt: skip
-@click.option(
-    "--external", "externals", multiple=True, metavar="COMMAND",
-    help="Another program, as in 'program {input} {output}': DNG in, linear Rec. 709 out.",
-)  # fmt: skip
-@click.option("--full", is_flag=True, help="All ratios, noises, wrong levels, phases and CFA orders, and charts.")
-@click.option("--ev", type=Number(0.1, 8), default=3.0, show_default=True, help="Exposure ratio.")
-@click.option("--full-well", type=Number(0, min_open=True), default=30_000.0, show_default=True, help="Electrons.")
-@click.option("--read-noise", type=Number(0), default=4.0, show_default=True, help="Electrons.")
-@click.option(
-    "--format", "style", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True,
-    help="Of the tables; json: one object a line for each score.",
-)  # fmt: skip
-@click.option("--pictures", type=FOLDER, help="Folder for crops of the worst regions of the last method.")
-@click.option("--timeout", type=Number(0, min_open=True), default=600.0, show_default=True, help="s, of --external.")
-@device_option
-@overwrite_option
-def evaluate(
-    scenes: Path,
-    models: tuple[str, ...],
-    externals: tuple[str, ...],
-    full: bool,
-    ev: float,
-    full_well: float,
-    read_noise: float,
-    style: str,
-    pictures: Path | None,
-    timeout: float,
-    device: str,
-    overwrite: bool,
-) -> None:
-    """Score reconstructions on HDR images.
-
-    The images of the folder SCENES are simulated as row pairs; validity-weighted linear interpolation comes first, and
-    the gain of the others is over it.
-    """
-    from .convert import choose_device
-    from .evaluate import Result, chart_scenes, full_conditions, measure, photographs, quick_conditions, scene_files
-    from .methods import external, method_named, program_name
-    from .pictures import check_folder, write_pictures
-    from .scoretable import as_json_lines, as_markdown, as_text, condition_rows, scene_rows
-    from .simulate import Sensor
-    from .weights import sha256, weights_path
-
-    if full:
-        _refuse_given(("ev", "full_well", "read_noise"), "is not for --full, which has its own")
-    names = list(dict.fromkeys(("linear", *(("classical",) if full else ()), *models)))
-    methods = {name: method_named(name, str(choose_device(device))) for name in names}
-    for command in externals:
-        method = external(command, timeout)
-        methods[command if program_name(command) in methods else program_name(command)] = method
-    if not scenes.is_dir() or not (files := scene_files(scenes)):
-        raise Sve2HdrError(f"{scenes}: no folder with HDR images (.exr, .hdr, .tif); name one")
-    if pictures is not None:
-        check_folder(pictures, overwrite)
-    sensor = Sensor(full_well_e=full_well, read_noise_e=read_noise, preamp_noise_e=min(1.2, read_noise))
-    conditions = full_conditions() if full else quick_conditions(ev, sensor)
-
-    def done(result: Result) -> None:
-        score = "" if result.psnr_mu is None else f": {result.psnr_mu:.2f} dB"
-        click.echo(f"{result.scene}, {result.condition}, {result.method}{score}", err=True)
-
-    def seen(scene: Scene, condition: Condition, images: Mapping[str, np.ndarray]) -> None:
-        if pictures is not None:
-            write_pictures(pictures, scene, condition, images, overwrite)
-
-    results = measure(methods, photographs(files), conditions, done, seen)
-    if full:
-        results += measure(methods, chart_scenes(), quick_conditions(), done, seen)
-    if style == "json":
-        click.echo(as_json_lines(results))
-        return
-    for name in names:
-        if name not in ("linear", "classical"):
-            click.echo(f"{weights_path(name)}, SHA-256 {sha256(weights_path(name))}")
-    table = as_markdown if style == "markdown" else as_text
-    if full:
-        click.echo("Row pairs, 14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2")
-        click.echo("")
-        click.echo(table(condition_rows(results)))
-    else:
-        click.echo(f"PSNR-mu, dB; row pairs, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, 14 bit")
-        click.echo("")
-        click.echo(table(scene_rows(results)))

@@ -7,9 +7,9 @@ from itertools import product
 
 import numpy as np
 
+from .architecture import ArchitectureConfig
 from .errors import PatternNotFound
 from .mosaic import ExposurePattern, Mosaic, cfa_period, repeated
-from .network import NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Placement:
         return (x[None, :], y[:, None]) if self.transpose else (y[:, None], x[None, :])
 
 
-def place(mosaic: Mosaic, pattern: ExposurePattern, config: NetworkConfig) -> Placement:
+def place(mosaic: Mosaic, pattern: ExposurePattern, config: ArchitectureConfig) -> Placement:
     """Return the placement that brings a frame into the layout of `config`.
 
     Raises PatternNotFound when no shift, flip or transposition does: the network knows another kind of pattern. So it

@@ -13,7 +13,8 @@ import numpy as np
 from .color import CLIP_ENDS, CLIP_STARTS, COLOR_SPACES, linear_rgb, white_balance
 from .errors import UnwritableOutput
 from .exif import exif_entries
-from .hdrfile import SOFTWARE, encoded_preview, replacing
+from .files import replacing
+from .hdrfile import SOFTWARE, encoded_preview
 from .mosaic import Capture, Mosaic
 from .preview import tone_map
 from .tiffwrite import (

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from .architecture import Network
 from .classical import classical
 from .dngfile import write_cfa_dng
 from .errors import Sve2HdrError
 from .hdrfile import READABLE_EXTENSIONS, read_hdr
 from .interpolate import interpolate
 from .mosaic import ExposurePattern, Mosaic
-from .network import SveNet
 from .noise import estimate_noise
 from .reconstruct import reconstruct
 from .weights import load_weights, weights_path
@@ -42,7 +42,7 @@ def method_named(name: str, device: str = "cpu") -> Method:
     return of_network(load_weights(weights_path(name)), device)
 
 
-def of_network(network: SveNet, device: str = "cpu") -> Method:
+def of_network(network: Network, device: str = "cpu") -> Method:
     """Return the method that a network is."""
     return lambda mosaic, pattern: reconstruct(mosaic, pattern, estimate_noise(mosaic, pattern), network, device=device)
 

@@ -8,12 +8,23 @@ from dataclasses import dataclass, field
 import numpy as np
 
 BAYER_ORDERS = ("RGGB", "BGGR", "GRBG", "GBRG")
+CELL = 4  # sites: the period of exposures that is looked for, both ways; what repeats after 1 or 2 repeats after 4
 
 
 def repeated(period: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Return `period`, (P, Q), repeated from site (0, 0) over `shape`, in its own dtype."""
     rows, columns = np.arange(shape[0]) % period.shape[0], np.arange(shape[1]) % period.shape[1]
     return np.asarray(period[rows[:, None], columns])
+
+
+def common_period(*periods: np.ndarray) -> tuple[int, int]:
+    """Return the rows and columns of the smallest period that all of `periods`, (P, Q), fit into.
+
+    >>> common_period(np.ones((4, 1)), np.ones((2, 2)))
+    (4, 2)
+    """
+    rows, columns = np.lcm.reduce([period.shape for period in periods])
+    return int(rows), int(columns)
 
 
 def cfa_period(cfa: str) -> np.ndarray:
@@ -43,6 +54,28 @@ class Capture:
     orientation: int = 1  # EXIF Orientation, 1 to 8: what turns the sensor's picture upright
 
 
+@dataclass(frozen=True, eq=False)
+class RowOffsets:
+    """By how many counts whole rows lie too high, and how sure that is."""
+
+    counts: np.ndarray  # (H,) float64
+    error: np.ndarray  # (H,) float64, one standard deviation; inf: unknown
+
+    def over(self, unit: np.ndarray) -> RowOffsets:
+        """Return them as multiples of `unit`, (H,) counts."""
+        return RowOffsets(self.counts / unit, self.error / unit)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedSites:
+    """What the sites that no light reaches show, one period from the visible area's first site on."""
+
+    black: np.ndarray  # (P, Q) float64, counts
+    error: np.ndarray  # (P, Q) float64, counts: one standard deviation of `black`
+    read_noise: np.ndarray  # (P, Q) float64, counts: a standard deviation, without what whole rows or columns share
+    rows: RowOffsets | None = None  # of the visible rows, above the black of their phase; None: unknown
+
+
 @dataclass(frozen=True, eq=False)  # arrays have no single ==
 class Mosaic:
     """One raw frame as read: counts of the visible area, and what they mean."""
@@ -50,10 +83,12 @@ class Mosaic:
     counts: np.ndarray  # (H, W) uint16, as read
     cfa: str  # colours of the top-left 2 x 2, row by row: "RGGB"; 16 letters for a 4 x 4 CFA
     black_level: np.ndarray  # (P, Q) float32, counts without light, one period from site (0, 0)
-    white_level: float  # counts; a site at or above it is saturated
+    white_level: float  # counts; a site at or above it is saturated, whatever its place
     camera_from_xyz: np.ndarray  # (3, 3) float64; the scale of a row has no meaning
     as_shot_neutral: np.ndarray | None = None  # (3,) float64, camera RGB of a neutral, green 1.0; None: not in the file
     capture: Capture = field(default_factory=Capture)
+    saturation: np.ndarray | None = None  # (P, Q) float32, counts, one period; None: every site has `white_level`
+    masked: MaskedSites | None = None  # None: the file has no masked sites to be believed
 
     def __post_init__(self) -> None:
         if self.counts.ndim != 2 or self.counts.dtype != np.uint16 or 0 in self.counts.shape:
@@ -63,6 +98,14 @@ class Mosaic:
             raise ValueError(f"black_level must be one period, (P, Q), not {self.black_level.shape}")
         if not self.white_level > float(self.black_level.max()):
             raise ValueError(f"white level {self.white_level} is not above black level {self.black_level.max()}")
+        if self.saturation is not None:
+            if self.saturation.ndim != 2 or 0 in self.saturation.shape:
+                raise ValueError(f"saturation must be one period, (P, Q), not {self.saturation.shape}")
+            if not self.black_level.max() < self.saturation.min() <= self.saturation.max() <= self.white_level:
+                raise ValueError(
+                    f"saturation {self.saturation.min():g} to {self.saturation.max():g} does not lie above black level "
+                    f"{self.black_level.max():g} and not above white level {self.white_level:g}"
+                )
         if self.camera_from_xyz.shape != (3, 3):
             raise ValueError(f"camera_from_xyz must be (3, 3), not {self.camera_from_xyz.shape}")
         if self.as_shot_neutral is not None and not (
@@ -74,6 +117,11 @@ class Mosaic:
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the visible area."""
         return self.counts.shape[0], self.counts.shape[1]
+
+    @property
+    def white_by_site(self) -> np.ndarray:
+        """The counts at which sites saturate, one period, (P, Q) float32."""
+        return np.full((1, 1), self.white_level, np.float32) if self.saturation is None else self.saturation
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .architecture import ArchitectureConfig, Network
 
 MU = 5000.0  # of the compression the network works in, the usual value of the mu-law in HDR work
 INPUT_PLANES = 4  # radiance, exposure, usable, noise
@@ -42,58 +43,35 @@ def unfold(features: Tensor, cell: tuple[int, int]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
-    """What rebuilds a network; stored beside its tensors in the weights file.
+class NetworkConfig(ArchitectureConfig):
+    """What rebuilds a SveNet; its cells are folded into channels."""
 
-    The network knows one layout, its canonical one: `cfa` and `exposure_rank`, both (P, Q), give the colour and the
-    place in the order of exposures (0 = least exposed) of each site of a cell. `layout.py` brings a mosaic into it.
-    """
+    architecture: ClassVar[str] = "sve2hdr"
 
-    cfa: tuple[str, ...] = ("RG", "GB", "RG", "GB")
-    exposure_rank: tuple[tuple[int, ...], ...] = ((0, 0), (0, 0), (1, 1), (1, 1))
     widths: tuple[int, ...] = (64, 64, 96)  # channels of each level
     strides: tuple[tuple[int, int], ...] = ((1, 2), (2, 2))  # from each level to the next
-    blocks: tuple[int, ...] = (1, 1, 2)  # residual blocks of each level; all but the last level have them on both ways
+    blocks: tuple[int, ...] = (2, 1, 1)  # residual blocks of each level; all but the last level have them on both ways
 
     def __post_init__(self) -> None:
-        sites = [(len(row), len(ranks)) for row, ranks in zip(self.cfa, self.exposure_rank, strict=True)]
-        if set("".join(self.cfa)) != set("RGB") or set(sites) != {(len(self.cfa[0]), len(self.cfa[0]))}:
-            raise ValueError(f"cfa {self.cfa} and exposure_rank {self.exposure_rank} are not of one cell of R, G and B")
+        super().__post_init__()
         if not len(self.widths) == len(self.blocks) == len(self.strides) + 1:
             raise ValueError("a network of n levels has n widths, n blocks and n - 1 strides")
         if min(*self.widths, *self.blocks, *(n for stride in self.strides for n in stride), 1) < 1:
             raise ValueError("widths, blocks and strides must be 1 or more")
 
-    @property
-    def cell(self) -> tuple[int, int]:
-        """Rows and columns of the smallest repeat of CFA and exposures together, which is folded into channels."""
-        return len(self.cfa), len(self.cfa[0])
-
-    def to_json(self) -> str:
-        """Return the configuration as a JSON object."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> NetworkConfig:
-        """Return the configuration that `to_json` wrote; raise ValueError or TypeError for any other text."""
-        fields = json.loads(text)
-        if not isinstance(fields, dict):
-            raise ValueError(f"a network's configuration is a JSON object, not {text[:40]}")
-        return cls(**{name: _tuples(value) for name, value in fields.items()})
+    def build(self) -> SveNet:
+        """Return the network, with random weights from torch's global generator."""
+        return SveNet(self)
 
 
 ROWS = NetworkConfig()  # row pairs of two exposures; column pairs are row pairs, transposed
 BLOCKS = NetworkConfig(  # Bayer cells of four exposures, in blocks of 2 x 2
     cfa=("RGRG", "GBGB", "RGRG", "GBGB"),
     exposure_rank=((0, 0, 1, 1), (0, 0, 1, 1), (2, 2, 3, 3), (2, 2, 3, 3)),
-    widths=(96, 128),
+    widths=(112, 128),
     strides=((2, 2),),
     blocks=(1, 2),
 )
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 class ResidualBlock(nn.Module):
@@ -156,19 +134,22 @@ class MergingInterpolation(nn.Module):
     def forward(self, radiance: Tensor, exposure: Tensor, usable: Tensor) -> Tensor:  # each (N, P * Q, H, W)
         """Return the base image's radiance, folded: (N, 3 * P * Q, H, W)."""
         least = exposure.amin(1, keepdim=True).clamp_min(1e-6)
-        certainty = usable * exposure**self.trust + 1e-5 * (least / exposure.clamp_min(1e-6)) ** 2
+        certainty = usable * exposure**self.trust + 1e-5 * (least / exposure.clamp_min(1e-6)) ** 4
         weight = self.log_weight.exp() * self.same_colour
         total = F.conv2d(certainty, weight, padding=1)
         return F.conv2d(certainty * radiance, weight, padding=1) / total.clamp_min(1e-9)
 
 
-class SveNet(nn.Module):
+class SveNet(Network):
     """A small U-Net on folded cells that corrects `MergingInterpolation` in the compressed domain.
 
     After Xu et al., "Deep Joint Demosaicing and High Dynamic Range Imaging within a Single Shot" (IEEE TCSVT 2021):
     kernels that depend on the place in the cell, one network for demosaicing and merging, exposure guidance. Theirs
     runs all layers at full resolution; folding makes the same family of first layers some thirty times cheaper.
     """
+
+    config: NetworkConfig
+    takes_bfloat16: ClassVar[bool] = True  # reading, base and sum stay in float32
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -221,7 +202,9 @@ class SveNet(nn.Module):
         value = compress(radiance)
         # noise as it stands in the compressed domain: times the derivative of `compress`
         compressed_noise = noise * (10 * MU / math.log1p(MU)) / (1 + MU * radiance.clamp_min(0))
-        x = self.stem(value, usable, compressed_noise)
+        with torch.autocast(planes.device.type, enabled=False):  # the light itself is read, and laid out, in float32
+            base = compress(self.base(radiance, exposure, usable))
+            x = self.stem(value, usable, compressed_noise)
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
             x = blocks(x)
@@ -231,8 +214,8 @@ class SveNet(nn.Module):
         for level in reversed(range(len(self.up))):
             x = skips[level] + unfold(self.up[level](x), self.config.strides[level])
             x = self.decoder[level](x.contiguous(memory_format=torch.channels_last))
-        residual = 0.1 * self.head(x)  # about as large as corrections are, while features stay around 1
-        return unfold(compress(self.base(radiance, exposure, usable)) + residual, self.config.cell)
+        residual = 0.1 * self.head(x).float()  # about as large as corrections are, while features stay around 1
+        return unfold(base + residual, self.config.cell)
 
     def forward(self, planes: Tensor) -> Tensor:
         """Reconstruct camera RGB.
@@ -244,6 +227,23 @@ class SveNet(nn.Module):
         """
         # a frame unlike any photo must not overflow: 1.25 is 8 times the brightest light that any site records
         return expand(self.compressed(planes).clamp(-1.25, 1.25))
+
+
+def with_blocks(network: SveNet, blocks: tuple[int, ...]) -> SveNet:
+    """Return a copy of a network with other numbers of residual blocks: to make a trained one deeper, and train on.
+
+    Further blocks start as the identity (Chen, Goodfellow and Shlens, "Net2Net", ICLR 2016), so the copy does what the
+    network does; where a level has fewer blocks, its last ones are left out. Raises ValueError as NetworkConfig does.
+    """
+    deeper = SveNet(replace(network.config, blocks=blocks))
+    state, known = deeper.state_dict(), network.state_dict()
+    for name, tensor in state.items():
+        if name in known:
+            tensor.copy_(known[name])
+        elif name.endswith(("second.weight", "second.bias")):
+            tensor.zero_()
+    deeper.load_state_dict(state)
+    return deeper
 
 
 def _stack(width: int, blocks: int) -> nn.Sequential:

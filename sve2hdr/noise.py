@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .mosaic import ExposurePattern, Mosaic, cfa_period, repeated
+from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
 from .radiance import SATURATED, NoiseModel
 
 BLOCK = (2, 10)  # rows, columns of sites of one phase in a block: low, because rows of one phase lie far apart
@@ -23,7 +23,7 @@ PRIOR = 0.01
 TEXTURE_SPREAD = 0.2  # median over flattest, as a logarithm: from here on nothing of it is taken for noise
 
 
-def estimate_noise(mosaic: Mosaic, pattern: ExposurePattern) -> NoiseModel:
+def estimate_noise(mosaic: Mosaic, pattern: ExposurePattern, read_noise: np.ndarray | None = None) -> NoiseModel:
     """Return gain and read noise of each exposure, by the photon transfer of the frame's flattest blocks.
 
     Within one phase of the cell, second differences along rows cancel what is smooth; at each signal level a low
@@ -31,8 +31,10 @@ def estimate_noise(mosaic: Mosaic, pattern: ExposurePattern) -> NoiseModel:
     Poissonian-Gaussian noise modeling and fitting", IEEE TIP 2008, with blocks in place of wavelets). The exposures
     share one sensor: their gains are equal (more light) or in the ratio of the exposures (Dual ISO), whichever fits
     better. A frame that shows too little (too small, saturated, without light) has the usual sensor's noise.
+    `read_noise`, (P, Q) counts: where it is known, as from masked sites, only the gain is asked for.
     """
-    period = tuple(np.lcm.reduce([cfa_period(mosaic.cfa).shape, pattern.exposure.shape, mosaic.black_level.shape]))
+    known = np.ones((1, 1)) if read_noise is None else read_noise
+    period = common_period(cfa_period(mosaic.cfa), pattern.exposure, mosaic.black_level, known)
     exposure = pattern.over(period)
     span = mosaic.white_level - float(mosaic.black_level.mean())
     levels = np.unique(exposure)
@@ -42,17 +44,23 @@ def estimate_noise(mosaic: Mosaic, pattern: ExposurePattern) -> NoiseModel:
         blocks = [_block_statistics(mosaic, (int(y), int(x)), period) for y, x in sites]
         curves.append(_photon_transfer(*(np.concatenate(values) for values in zip(*blocks, strict=True))))
     base_gain = span / USUAL_FULL_WELL_E * np.geomspace(1 / 16, 64, 41)
-    by_gain = [_fit(curve, base_gain, float(e / levels[0])) for curve, e in zip(curves, levels, strict=True)]
-    by_exposure = [_fit(curve, base_gain, 1.0) for curve in curves]
+    reads = [None if read_noise is None else _root_mean_square(repeated(known, period)[exposure == e]) for e in levels]
+    measured = list(zip(curves, levels, reads, strict=True))
+    by_gain = [_fit(curve, base_gain, float(e / levels[0]), read) for curve, e, read in measured]
+    by_exposure = [_fit(curve, base_gain, 1.0, read) for curve, _, read in measured]
     prior = PRIOR * np.log2(base_gain * USUAL_FULL_WELL_E / span) ** 2
     costs = [prior + sum(cost for cost, _ in fits) / len(fits) for fits in (by_exposure, by_gain)]
     scaled = bool(costs[1].min() <= costs[0].min())
     best = int(np.argmin(costs[scaled]))
-    gain, read_noise = np.zeros(period, np.float32), np.zeros(period, np.float32)
+    gain, noise = np.zeros(period, np.float32), np.zeros(period, np.float32)
     for level, (_, read) in zip(levels, (by_exposure, by_gain)[scaled], strict=True):
         gain[exposure == level] = base_gain[best] * (level / levels[0] if scaled else 1)
-        read_noise[exposure == level] = read[best]
-    return NoiseModel(gain, read_noise)
+        noise[exposure == level] = read[best]
+    return NoiseModel(gain, noise if read_noise is None else repeated(known, period).astype(np.float32))
+
+
+def _root_mean_square(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
 
 
 def _block_statistics(mosaic: Mosaic, phase: tuple[int, int], period: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +74,8 @@ def _block_statistics(mosaic: Mosaic, phase: tuple[int, int], period: tuple[int,
     blocks = np.stack(rows)[:, :, :columns].reshape(len(rows), BLOCK[0], -1, BLOCK[1]).swapaxes(1, 2).astype(np.float32)
     difference = blocks[..., 1:-1] - (blocks[..., :-2] + blocks[..., 2:]) / 2
     black = float(repeated(mosaic.black_level, (phase[0] + 1, phase[1] + 1))[phase])
-    top = black + SATURATED * (mosaic.white_level - black)
+    white = float(repeated(mosaic.white_by_site, (phase[0] + 1, phase[1] + 1))[phase])
+    top = black + SATURATED * (white - black)
     good = (blocks < top).all((-2, -1)) & (blocks > 0).all((-2, -1))
     return (blocks.mean((-2, -1)) - black)[good], ((difference**2).mean((-2, -1)) / 1.5)[good]
 
@@ -87,19 +96,21 @@ def _photon_transfer(signal: np.ndarray, variance: np.ndarray) -> tuple[np.ndarr
 
 
 def _fit(
-    curve: tuple[np.ndarray, np.ndarray, np.ndarray], base_gain: np.ndarray, amplified: float
+    curve: tuple[np.ndarray, np.ndarray, np.ndarray], base_gain: np.ndarray, amplified: float, known: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return, for each base gain, the least cost of any read noise and that read noise in counts.
 
-    `amplified`: the gain of these sites over the base gain.
+    `amplified`: the gain of these sites over the base gain; `known`: the read noise, counts, if it is.
     """
     level, variance, trust = curve
     gain = base_gain * amplified
     usual = base_gain * USUAL_READ_NOISE_E * np.hypot(PREAMP_SHARE * amplified, np.sqrt(1 - PREAMP_SHARE**2))
     read = usual * np.geomspace(1 / 16, 16, 33)[:, None]  # (reads, gains)
-    prior = PRIOR / 2 * np.log2(read / usual) ** 2
+    if known is not None:
+        read = np.full((1, base_gain.size), known)
+    prior = PRIOR / 2 * np.log2(np.maximum(read, 1e-3) / usual) ** 2
     if not len(level):
-        return prior.min(0), usual
+        return prior.min(0), usual if known is None else read[0]
     model = read[..., None] ** 2 + gain[:, None] * level + ROUNDING
     # texture only adds variance: a level above the model says little, one below it contradicts it
     excess = np.log(variance / model)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
-from .errors import Sve2HdrError
+from .errors import one_line as one_line
+from .memory import keep_freed_memory as keep_freed_memory
 from .pattern import parse_pattern
 from .whitebalance import parse_white_balance
 
@@ -52,6 +53,26 @@ class WhiteBalanceType(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
+class LevelType(click.ParamType):  # type: ignore[type-arg]
+    """Counts: one number, or several with commas (and semicolons between rows of a period, for black levels)."""
+
+    def __init__(self, rows: bool) -> None:
+        self.rows, self.name = rows, "counts"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a float, or a tuple of them, or of rows of them where there are rows; or fail as a usage error."""
+        if not isinstance(value, str):
+            return value
+        number = Number(0, 65535)
+        lines = value.split(";") if self.rows else [value]
+        period = tuple(tuple(float(number.convert(n, param, ctx)) for n in line.split(",")) for line in lines)
+        if len({len(row) for row in period}) != 1:
+            self.fail(f"{value!r} has rows of different lengths.", param, ctx)
+        if len(period) == len(period[0]) == 1:
+            return period[0][0]
+        return period if self.rows else period[0]
+
+
 class Number(click.FloatRange):
     """A range of floats; NaN, which is neither below nor above any limit, and infinities are not in it."""
 
@@ -82,37 +103,6 @@ class Commands(click.Group):
             ctx.exit(1)
 
 
-def one_line(error: Exception) -> str:
-    """Return what happened and what to do.
-
-    >>> one_line(Sve2HdrError("a.dng: truncated; copy it again")), one_line(MemoryError())
-    ('a.dng: truncated; copy it again', 'not enough memory; use a smaller --tile, or close other programs')
-    """
-    text = " ".join(str(error).split())
-    if isinstance(error, Sve2HdrError):
-        return text
-    # torch raises a RuntimeError for want of memory
-    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
-        return "not enough memory; use a smaller --tile, or close other programs"
-    if isinstance(error, OSError):
-        return f"{text}; check the path and the free space"
-    return f"unexpected {type(error).__name__}: {text}; please report it with what SVE2HDR_TRACEBACK=1 makes it show"
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep the memory of one tile for the next, instead of returning it and asking for it anew.
-
-    Without this, each of a network's large tensors costs fresh pages, which takes time on CPUs. Only glibc
-    has the setting (mallopt(3): M_MMAP_THRESHOLD, M_TRIM_THRESHOLD); elsewhere nothing is changed.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return
-    for parameter in (-3, -1):
-        mallopt(parameter, 1 << 30)
-
-
 def options_of(*decorators: Callable[..., Any]) -> Callable[..., Any]:
     """Return one decorator for several options."""
 
@@ -127,8 +117,16 @@ def options_of(*decorators: Callable[..., Any]) -> Callable[..., Any]:
 level_options = options_of(
     click.option("--pattern", type=PatternType(), help="Exposure pattern, e.g. rows:1/8,1/8,1,1.  [default: found]"),
     click.option("--ev", type=Number(0, 20, min_open=True), help="Exposure ratio in EV.  [default: measured]"),
-    click.option("--black", type=Number(0, 65535), help="Black level in counts.  [default: from the file]"),
-    click.option("--white", type=Number(0, 65535), help="White level in counts.  [default: from the file]"),
+    click.option(
+        "--black",
+        type=LevelType(rows=True),
+        help="Black level in counts; by site, one period: rows with ; and columns with , between.  [default: measured]",
+    ),
+    click.option(
+        "--white",
+        type=LevelType(rows=False),
+        help="White level in counts, or one for each exposure, the least exposed first: W1,W2.  [default: measured]",
+    ),
 )
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 model_option = click.option(
@@ -142,13 +140,30 @@ device_option = click.option(
 )
 
 
-def levels_of(pattern: ExposurePattern | None, ev: float | None, black: float | None, white: float | None) -> Levels:
+Counts = float | tuple[float, ...] | tuple[tuple[float, ...], ...] | None  # as LevelType has them
+
+
+def levels_of(pattern: ExposurePattern | None, ev: float | None, black: Counts, white: Counts) -> Levels:
     """Return the overrides as the library takes them."""
     from .levels import Levels
 
     if pattern is not None and pattern.ratio == 1:
         raise click.UsageError(f"--pattern {pattern}: has one exposure; there is nothing to merge")
-    return Levels(pattern, ev, black, white)
+    period = black if black is None or isinstance(black, float) else np.array(black, np.float32)
+    return Levels(pattern, ev, period, white)  # type: ignore[arg-type]  # LevelType without rows gives no rows
+
+
+def refuse_given(names: Sequence[str], why: str) -> None:
+    """Refuse options that are of no meaning here."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} {why}")
+
+
+def note(text: str) -> None:
+    """Tell the user something on stderr that is no error."""
+    click.echo(f"sve2hdr: {text}", err=True)
 
 
 @contextmanager

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from .errors import PatternNotFound
-from .mosaic import ExposurePattern, Mosaic
+from .mosaic import CELL, ExposurePattern, Mosaic
 from .patternlayout import MIN_WINDOWS, PhaseLevels, choose_layout, measure_phases
-from .patternproof import SAME_EXPOSURE_EV, judge, measure_steps, words
-from .patternwindows import CELL, Windows, measure_windows
+from .patternproof import SAME_EXPOSURE_EV, Step, judge, measure_steps, words
+from .patternwindows import Windows, measure_windows
 
 BLACK_ERROR = 0.0025  # of the range from black to white: how wrong the black level of a phase may well be
 SURE = 0.5  # confidence from which a frame counts as SVE
@@ -36,6 +36,8 @@ class Detection:
     cfa: str
     phase_ev: np.ndarray  # (4, 4) float64, EV above the mean of its colour by site of the 4 x 4 cell
     scores: dict[str, float]  # each condition's own confidence; the least of them is `confidence`
+    windows: Windows | None = None  # what was measured, where there is a pattern
+    steps: tuple[Step, ...] = ()  # from each exposure to the next lower one, where there is a pattern
 
     def as_json(self, path: str | Path) -> dict[str, object]:
         """Return the record that `detect --json` prints for a file; `exposure` is None where there is no pattern."""
@@ -65,7 +67,7 @@ def detect_pattern(mosaic: Mosaic) -> Detection:
     Looked for are row pairs, column pairs and 2 x 2 blocks in all phases, and in a 4 x 4 CFA the sites of its 2 x 2
     blocks. A pattern that is found has one period of 1 or 4 sites each way.
     """
-    offset_sigma = BLACK_ERROR * (mosaic.white_level - float(mosaic.black_level.mean()))
+    offset_sigma = offset_sigma_of(mosaic)
     windows = measure_windows(mosaic)
     levels = measure_phases(windows, mosaic.cfa, offset_sigma)
     layout = choose_layout(levels, mosaic.cfa)
@@ -88,8 +90,14 @@ def detect_pattern(mosaic: Mosaic) -> Detection:
     pattern = _pattern(groups, [s.ev for s in steps])
     reason = f"{words(layout.name)}, {len(groups)} exposures over {ev:.2f} EV, alike at every level, colour and place"
     return Detection(
-        True, pattern, ev, error, scores[weakest], reason, mosaic.cfa, levels.ev.reshape(CELL, CELL), scores
-    )
+        True, pattern, ev, error, scores[weakest], reason, mosaic.cfa, levels.ev.reshape(CELL, CELL), scores, windows,
+        tuple(steps),
+    )  # fmt: skip
+
+
+def offset_sigma_of(mosaic: Mosaic) -> float:
+    """Return how wrong the black level of a phase may well be, counts."""
+    return BLACK_ERROR * (mosaic.white_level - float(mosaic.black_level.mean()))
 
 
 def _refusal(

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .mosaic import Mosaic, cfa_period, repeated
-from .patternwindows import CELL, Windows, cell_black, saturation_counts
+from .mosaic import CELL, Mosaic, cfa_period, repeated
+from .patternwindows import Windows
+from .saturation import cell_black, saturation_counts
 
 CHUNKS = 16  # parts of the frame that the error of a ratio is taken from
-LEVEL_BINS = 8
+LEVEL_BINS, CONTRAST_BINS = 8, 40
 MIN_EVEN = 100  # windows that are worth more than a free choice of them
 MAX_PAIRS = 4_000_000
+WINDOWS_OF_SITE = 8  # windows, each of two halves, overlap by half both ways
 CHOICE_ERROR = 0.15  # of what the choice of pairs moved the slope by: how far it may be off, most of it by noise
 
 
@@ -39,6 +41,8 @@ class Sample:
     brighter: np.ndarray  # (2, N) float64, counts above black
     darker: np.ndarray  # (2, N) float64
     window: np.ndarray  # (N,) int, index into the Windows
+    phases: tuple[list[int], list[int]]  # of the brighter and of the darker group
+    contrast: np.ndarray  # (2, N) float64, counts, of each group: by how much its greatest site is above its mean
 
 
 def sample_groups(
@@ -64,7 +68,10 @@ def sample_groups(
     if most is not None:
         window = window[:: -(-window.size // most) or 1]
     pick = windows.values[:, :, window]
-    return Sample(pick[:, bright].mean(axis=1, dtype=np.float64), pick[:, dark].mean(axis=1, dtype=np.float64), window)
+    x, y = (pick[:, phases].mean(axis=1, dtype=np.float64) for phases in (bright, dark))
+    peaks = (windows.peak[phases][:, window].max(axis=0) for phases in (bright, dark))
+    contrast = np.stack([peak - means.mean(axis=0) for peak, means in zip(peaks, (x, y), strict=True)])
+    return Sample(x, y, window, (bright, dark), contrast)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,17 +81,25 @@ class Fit:
     slope: float
     slope_error: float  # one standard deviation, from parts of the frame; inf where the windows cannot tell
     offsets: np.ndarray  # (samples,) counts
+    offset_errors: np.ndarray  # (samples,) counts, one standard deviation; inf where the windows cannot tell
     sigma: list[np.ndarray]  # per sample (2, N): the spread of the values about the line at their level
     weights: list[np.ndarray]  # per sample (2, N), 0 for what lies far off the line
 
 
-def spread(residual: np.ndarray, level: np.ndarray, floor: np.ndarray) -> np.ndarray:
+def spread(residual: np.ndarray, level: np.ndarray, floor: np.ndarray, bins: int = LEVEL_BINS) -> np.ndarray:
     """Return the standard deviation of `residual` as a function of `level`, by medians over equally populated bins."""
     order = np.argsort(level, axis=None)
-    parts = np.array_split(order, min(LEVEL_BINS, max(1, level.size // 40)))
+    parts = np.array_split(order, min(bins, max(1, level.size // 40)))
     centre = np.array([np.median(level.ravel()[part]) for part in parts])
     spread = np.array([1.4826 * np.median(np.abs(residual.ravel()[part])) for part in parts])
     return np.asarray(np.maximum(np.interp(level, centre, spread), floor))
+
+
+def _spread_of_contrast(sample: Sample, residual: np.ndarray, slope: float) -> np.ndarray:
+    """Return the standard deviation of `residual`, (2, N), as a function of contrast and level."""
+    contrast = np.maximum(sample.contrast[0] * slope, sample.contrast[1])
+    floor = np.full(contrast.shape, 0.1)
+    return np.broadcast_to(spread(residual.mean(axis=0) * np.sqrt(2), contrast, floor, CONTRAST_BINS), residual.shape)
 
 
 def _sums(sample: Sample, z: np.ndarray, weight: np.ndarray, chunk: np.ndarray) -> np.ndarray:
@@ -94,12 +109,15 @@ def _sums(sample: Sample, z: np.ndarray, weight: np.ndarray, chunk: np.ndarray) 
     return np.stack([np.bincount(chunk, t.sum(axis=0), CHUNKS) for t in terms])
 
 
-def _solve(sums: np.ndarray, stiffness: float) -> tuple[float, np.ndarray]:
-    """Return slope and offsets, (samples,), from sums, (samples, 6); `stiffness` holds the offsets near 0."""
+def _solve(sums: np.ndarray, stiffness: float, unity: float) -> tuple[float, np.ndarray]:
+    """Return slope and offsets, (samples,), from sums, (samples, 6).
+
+    `stiffness` holds the offsets near 0, `unity` the slope near 1.
+    """
     w, wz, wx, wy, wzx, wzy = sums.T
     held = w + stiffness
-    determinant = float((wzx - wz * wx / held).sum())
-    slope = float((wzy - wz * wy / held).sum()) / determinant if determinant > 0 else np.nan
+    determinant = float((wzx - wz * wx / held).sum()) + unity
+    slope = (float((wzy - wz * wy / held).sum()) + unity) / determinant if determinant > 0 else np.nan
     return slope, (wy - slope * wx) / held
 
 
@@ -108,10 +126,20 @@ def chunks_of(window: np.ndarray) -> np.ndarray:
     return np.arange(window.size) * CHUNKS // max(window.size, 1)
 
 
-def fit_line(samples: Sequence[Sample], offset_sigma: float, rounds: int = 6) -> Fit:
-    """Fit the line through samples of several colours; `offset_sigma`, counts: how wrong black levels may be."""
+def fit_line(
+    samples: Sequence[Sample],
+    offset_sigma: float,
+    rounds: int = 6,
+    slope_sigma: float = np.inf,
+    by_contrast: bool = False,
+) -> Fit:
+    """Fit the line through samples of several colours; `offset_sigma`, counts: how wrong black levels may be.
+
+    `slope_sigma`: how far the slope may be from 1, inf where nothing is known of it. `by_contrast`: windows count by
+    their contrast, flat ones most, rather than by their level: the offsets are more exact.
+    """
     if not samples:
-        return Fit(np.nan, np.inf, np.zeros(0), [], [])
+        return Fit(np.nan, np.inf, np.zeros(0), np.zeros(0), [], [])
     levels = [s.brighter[::-1] for s in samples]
     floors = [0.25 + 0.01 * np.abs(s.darker[::-1]) for s in samples]
     sigma = [0.1 * np.abs(s.darker[::-1]) + 1 for s in samples]
@@ -119,10 +147,11 @@ def fit_line(samples: Sequence[Sample], offset_sigma: float, rounds: int = 6) ->
     chunk = [chunks_of(s.window) for s in samples]
     slope, offsets = np.nan, np.zeros(len(samples))
     sums = np.zeros((len(samples), 6, CHUNKS))
-    stiffness = 1 / offset_sigma**2
+    # Each of the weights is counted as often as its site lies in windows, and so must be what is known beforehand.
+    stiffness, unity = 1 / offset_sigma**2, WINDOWS_OF_SITE / slope_sigma**2
     for _ in range(rounds):
         sums = np.stack([_sums(s, z, w, c) for s, z, w, c in zip(samples, levels, weights, chunk, strict=True)])
-        slope, offsets = _solve(sums.sum(axis=2), stiffness)
+        slope, offsets = _solve(sums.sum(axis=2), stiffness, unity)
         if not np.isfinite(slope):
             break
         if slope > 0:
@@ -130,23 +159,43 @@ def fit_line(samples: Sequence[Sample], offset_sigma: float, rounds: int = 6) ->
                 (s.brighter[::-1] + (s.darker[::-1] - o) / slope) / 2 for s, o in zip(samples, offsets, strict=True)
             ]
         residuals = [s.darker - slope * s.brighter - o for s, o in zip(samples, offsets, strict=True)]
-        sigma = [spread(r, z, f) for r, z, f in zip(residuals, levels, floors, strict=True)]
+        if by_contrast and slope > 0:
+            sigma = [_spread_of_contrast(s, r, slope) for s, r in zip(samples, residuals, strict=True)]
+        else:
+            sigma = [spread(r, z, f) for r, z, f in zip(residuals, levels, floors, strict=True)]
         # Tukey's biweight, wide: noise of few electrons is skewed, and closer cuts would take more from one side.
         weights = [np.maximum(1 - (r / (8 * g)) ** 2, 0) ** 2 / g**2 for r, g in zip(residuals, sigma, strict=True)]
     total = sums.sum(axis=2)
-    left_out = np.array([_solve(total - sums[:, :, k], stiffness)[0] for k in range(CHUNKS)])
-    error = (
-        np.sqrt((CHUNKS - 1) * np.mean((left_out - left_out.mean()) ** 2)) if np.isfinite(left_out).all() else np.inf
+    left_out = [_solve(total - sums[:, :, k], stiffness, unity) for k in range(CHUNKS)]
+    error = _jackknife(np.array([[slope] for slope, _ in left_out]))
+    return Fit(slope, float(error[0]), offsets, _jackknife(np.array([o for _, o in left_out])), sigma, weights)
+
+
+def _jackknife(left_out: np.ndarray) -> np.ndarray:
+    """Return the standard deviation, (n,), of n values from what they are without one chunk each, (CHUNKS, n)."""
+    error = np.sqrt((CHUNKS - 1) * np.mean((left_out - left_out.mean(axis=0)) ** 2, axis=0))
+    return np.where(np.isfinite(left_out).all(axis=0), error, np.inf)
+
+
+def offsets_at(slope: float, samples: Sequence[Sample], fit: Fit) -> np.ndarray:
+    """Return the offsets, (samples,) counts, of lines through the same samples that have a given slope."""
+    return np.array(
+        [
+            (w * (s.darker - slope * s.brighter)).sum() / max(w.sum(), 1e-12)
+            for s, w in zip(samples, fit.weights, strict=True)
+        ]
     )
-    return Fit(slope, float(error), offsets, sigma, weights)
 
 
-def fit_pairs(mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int]) -> tuple[float, float, int]:
+def fit_pairs(
+    mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int], choice_error: float = CHOICE_ERROR
+) -> tuple[float, float, int]:
     """Return slope, its error and the number of pairs from single neighbours: for frames with few unsaturated windows.
 
     Each site of the brighter group is compared with the nearest sites of its colour in the darker group, on all sides
     alike. Of both only those count that would saturate neither, which leaves light and dark detail the same chance on
     both sides; what would saturate depends on the slope, so the slope is a fixed point. (nan, inf, n): there is none.
+    Black levels must be right. `choice_error` is the error's part that comes from choosing, over what choosing changed.
     """
     bright, dark, chunk = _pairs(mosaic, brighter, darker)
     positive = bright > 0
@@ -170,7 +219,7 @@ def fit_pairs(mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int]) ->
     left_out = by_chunk.sum(axis=1, keepdims=True) - by_chunk
     ratio = left_out[0] / np.maximum(left_out[1], 1e-9)
     error = float(np.sqrt((CHUNKS - 1) * np.mean((ratio - ratio.mean()) ** 2)))
-    return slope, float(np.hypot(error, CHOICE_ERROR * slope * np.log(unchosen / slope))), int(kept.sum())
+    return slope, float(np.hypot(error, choice_error * slope * np.log(unchosen / slope))), int(kept.sum())
 
 
 def _pairs(mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .mosaic import CELL
 from .patternfit import colour_classes, fit_line, sample_groups
-from .patternwindows import CELL, Windows
+from .patternwindows import Windows
 
 MIN_WINDOWS = 24  # of one colour, for a line through them
 PHASE_WINDOWS = 5000  # are enough to tell the phases apart

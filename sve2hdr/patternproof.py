@@ -38,18 +38,15 @@ def measure_steps(
     """Return the groups, most exposed first, those of equal exposure joined, and the steps between them."""
     groups = [list(group) for group in layout.groups]
     while True:
-        steps = [
-            _measure_step(mosaic, windows, brighter, darker, offset_sigma) for brighter, darker in pairwise(groups)
-        ]
+        steps = [measure_step(mosaic, windows, brighter, darker, offset_sigma) for brighter, darker in pairwise(groups)]
         closest = min(range(len(steps)), key=lambda k: steps[k].ev)
         if len(groups) == 2 or not steps[closest].ev < SAME_EXPOSURE_EV:
             return groups, steps
         groups[closest : closest + 2] = [sorted(groups[closest] + groups[closest + 1])]
 
 
-def _measure_step(
-    mosaic: Mosaic, windows: Windows, brighter: list[int], darker: list[int], offset_sigma: float
-) -> Step:
+def measure_step(mosaic: Mosaic, windows: Windows, brighter: list[int], darker: list[int], offset_sigma: float) -> Step:
+    """Return how much more light one group of phases sees than another; `offset_sigma` is that of `fit_line`."""
     slope: float | None = None
     for rounds in (3, 3, 6):
         samples = _samples(windows, mosaic.cfa, brighter, darker, slope)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .mosaic import Mosaic, repeated
+from .mosaic import CELL, Mosaic
+from .saturation import cell_black, saturation_counts
 
-CELL = 4  # sites: the period that is looked for, both ways; what repeats after 1 or 2 sites repeats after 4
 WINDOW_CELLS = 4  # the B-spline is 16 sites wide
 STEP_CELLS = 2  # from window to window; even, so that a tap's number tells the half that its cell belongs to
 MAX_WINDOWS = 24_000
@@ -36,39 +36,6 @@ class Windows:
     saturation: np.ndarray  # (16,) float32, counts above black from which a phase is saturated
     row: np.ndarray  # (N,) int, of the window's centre, in windows
     column: np.ndarray  # (N,) int
-
-
-def cell_black(mosaic: Mosaic) -> np.ndarray:
-    """Return the black level of each phase, (4, 4) float32; a period that does not divide 4 counts by its mean."""
-    if CELL % mosaic.black_level.shape[0] or CELL % mosaic.black_level.shape[1]:
-        return np.full((CELL, CELL), mosaic.black_level.mean(), np.float32)
-    return repeated(mosaic.black_level.astype(np.float32), (CELL, CELL))
-
-
-def saturation_counts(mosaic: Mosaic) -> np.ndarray:
-    """Return the counts from which each phase clips, (4, 4) float32: the nominal white level, or a pile-up below it.
-
-    A sensor or a file may clip well below the white level it names; the values of a phase then heap up at its top.
-    """
-    bins, lowest = 256, 150  # a real white level below 0.6 of the nominal one is not looked for
-    black = cell_black(mosaic)
-    saturation = np.full((CELL, CELL), mosaic.white_level, np.float32)
-    rows = mosaic.shape[0] // CELL
-    for phase_y, phase_x in np.ndindex(CELL, CELL):
-        thinned = mosaic.counts[phase_y :: CELL * max(1, rows // 128), phase_x::CELL]
-        scale = bins / (mosaic.white_level - float(black[phase_y, phase_x]))
-        level = (thinned.astype(np.float32) - black[phase_y, phase_x]) * scale
-        histogram = np.bincount(np.clip(level, 0, 2 * bins - 1).astype(np.int64).ravel(), minlength=2 * bins)
-        above = np.cumsum(histogram[::-1])[::-1]
-        for top in range(bins + 2, lowest, -1):
-            heap = int(histogram[top - 1 : top + 2].sum())
-            below = int(histogram[top - 12 : top - 3].sum())
-            if heap >= max(5, 0.0005 * thinned.size) and above[top + 2] < 0.1 * heap and heap > 2 * below:
-                saturation[phase_y, phase_x] = min(
-                    mosaic.white_level, float(black[phase_y, phase_x]) + (top - 3) / scale
-                )
-                break
-    return saturation
 
 
 def measure_windows(mosaic: Mosaic) -> Windows:

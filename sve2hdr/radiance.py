@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from .mosaic import ExposurePattern, Mosaic, repeated
+from .mosaic import ExposurePattern, Mosaic, common_period, repeated
 
 Array = TypeVar("Array")  # np.ndarray or torch.Tensor: only operators and methods that both have are used
 
@@ -33,15 +33,30 @@ class NoiseModel:
                 raise ValueError(f"{name} must be one period, (P, Q), of numbers not below 0")
 
 
+def full_scale(mosaic: Mosaic, pattern: ExposurePattern) -> float:
+    """Return the counts from black to saturation of the least exposed sites, of whichever of them has the fewest."""
+    period = common_period(pattern.exposure, mosaic.black_level, mosaic.white_by_site)
+    exposure, black, white = (repeated(p, period) for p in (pattern.exposure, mosaic.black_level, mosaic.white_by_site))
+    return float((white - black)[exposure == exposure.min()].min())
+
+
 def site_planes(
-    counts: Array, black: Array, white: Array, exposure: Array, least: Array, gain: Array, read_noise: Array
+    counts: Array,
+    black: Array,
+    white: Array,
+    exposure: Array,
+    least: Array,
+    gain: Array,
+    read_noise: Array,
+    full: Array | None = None,
 ) -> tuple[Array, Array, Array]:
     """Return radiance, usable and noise of each site; all arguments broadcast against `counts`.
 
     counts, black, white, read_noise: counts; gain: counts per electron; exposure: relative, 1.0 = most exposed;
-    least: the least exposure. Radiance and noise (a standard deviation) have 1.0 = saturation of the least exposed
-    sites; read noise may take radiance below 0. Usable falls from 1 at 95 % to 0 at 99 % of the span: where Poisson
-    noise starts to clip, a mean over sites is already too low, so a hard limit at the white level would come too late.
+    least: the least exposure; full: `full_scale`, None where all sites span the same. Radiance and noise (a standard
+    deviation) have 1.0 = saturation of the least exposed sites; read noise may take radiance below 0. Usable falls from
+    1 at 95 % to 0 at 99 % of the span: where Poisson noise starts to clip, a mean over sites is already too low, so a
+    hard limit at the white level would come too late.
 
     >>> counts, levels = np.float32([600, 1100]), (100.0, 1100.0, 0.25, 0.25, 0.1, 3.0)
     >>> radiance, usable, noise = site_planes(counts, *levels)
@@ -49,7 +64,7 @@ def site_planes(
     ([0.5, 1.0], [1.0, 0.0])
     """
     signal, span = counts - black, white - black  # type: ignore[operator]
-    scale = least / exposure / span  # type: ignore[operator]
+    scale = least / exposure / (span if full is None else full)  # type: ignore[operator]
     usable = ((SATURATED - signal / span) / (SATURATED - USABLE)).clip(0, 1)
     noise = (read_noise**2 + gain * signal.clip(0)) ** 0.5 * scale  # type: ignore[operator]
     return signal * scale, usable, noise
@@ -57,12 +72,12 @@ def site_planes(
 
 def clipped_share(mosaic: Mosaic, pattern: ExposurePattern) -> float:
     """Return the share of the least exposed sites that are saturated: what no site of the frame has recorded."""
-    period = np.lcm(pattern.exposure.shape, mosaic.black_level.shape)
-    exposure, black = (repeated(p, tuple(period)) for p in (pattern.exposure, mosaic.black_level))
+    period = common_period(pattern.exposure, mosaic.black_level, mosaic.white_by_site)
+    exposure, black, white = (repeated(p, period) for p in (pattern.exposure, mosaic.black_level, mosaic.white_by_site))
     saturated = sites = 0
     for y, x in np.argwhere(exposure == exposure.min()):
         plane = mosaic.counts[y :: period[0], x :: period[1]]
-        limit = black[y, x] + SATURATED * (mosaic.white_level - black[y, x])
+        limit = black[y, x] + SATURATED * (white[y, x] - black[y, x])
         saturated += int((plane >= limit).sum())
         sites += plane.size
     return saturated / max(1, sites)

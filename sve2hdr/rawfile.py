@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 import rawpy
 
 from . import tifftags
+from .banding import masked_row_offsets
 from .capture import read_capture
 from .errors import UnreadableRaw
-from .mosaic import Capture, Mosaic, repeated
+from .margins import black_of_margins, measure_margins
+from .mosaic import Capture, Mosaic
 from .rawcheck import dng_tags, is_raw_image, refuse_by_tags
 from .tifftags import Ifd, number, numbers
 
@@ -32,8 +35,9 @@ def read_raw(path: Path) -> Mosaic:
 
     Any Bayer file that LibRaw decodes is read, and DNG with a 4 x 4 CFA. Levels, matrix and neutral of a DNG are from
     its own tags (Adobe DNG 1.7); otherwise LibRaw's. Black levels that differ between row phases (Dual ISO) are
-    measured in the masked columns where there are some. `camera_from_xyz` falls back on LibRaw's camera to display
-    matrix, and without one on XYZ to Rec. 709. `as_shot_neutral` is None where the file has no white balance.
+    measured in the masked margins where there are some, as `masked` tells. `camera_from_xyz` falls back on LibRaw's
+    camera to display matrix, and without one on XYZ to Rec. 709. `as_shot_neutral` is None where the file has no white
+    balance.
 
     Raises UnreadableRaw, with what is wrong and what to do, for anything else: other files, damaged or truncated ones,
     X-Trans, Foveon, monochrome, sRAW, float or demosaiced data, and frames below 64 px a side.
@@ -81,12 +85,18 @@ def _mosaic(path: Path, raw: Any, ifds: list[tuple[str, Ifd]]) -> Mosaic:
     dng = dng_tags(ifds)
     cfa = _cfa(path, raw, dng)
     white = _white_level(raw, dng)
-    black = _black_level(raw, dng, white)
+    black = _black_level(raw, dng)
     if not white > float(black.max()):
         raise UnreadableRaw(f"{path}: damaged levels (black {black.max():g}, white {white:g}); try a DNG made of it")
     counts = visible.copy()  # LibRaw frees this view when the file is closed
     _refuse_missing_rows(path, counts, black)
-    return Mosaic(counts, cfa, black, white, _camera_from_xyz(raw, dng), _neutral(raw, dng), capture)
+    sizes = raw.sizes
+    area = (sizes.top_margin, sizes.left_margin, sizes.height, sizes.width)
+    masked = measure_margins(raw.raw_image, area, black, white)
+    if masked is not None:
+        masked = replace(masked, rows=masked_row_offsets(raw.raw_image, area, masked))
+        black = black_of_margins(masked, black, white, math.isqrt(len(cfa)))
+    return Mosaic(counts, cfa, black, white, _camera_from_xyz(raw, dng), _neutral(raw, dng), capture, masked=masked)
 
 
 # What LibRaw tells to be no Bayer raw ---------------------------------------------------------------------------------
@@ -176,7 +186,7 @@ def _white_level(raw: Any, dng: Ifd) -> float:
     return min([white, *per_channel])
 
 
-def _black_level(raw: Any, dng: Ifd, white: float) -> np.ndarray:
+def _black_level(raw: Any, dng: Ifd) -> np.ndarray:
     stored, size = numbers(dng, 50714), [int(n) for n in numbers(dng, 50713)] or [1, 1]
     if stored and len(size) == 2 and len(stored) == size[0] * size[1]:
         black = _from_active_area(np.array(stored, np.float32).reshape(size), raw, dng)
@@ -186,45 +196,7 @@ def _black_level(raw: Any, dng: Ifd, white: float) -> np.ndarray:
         black = np.zeros((1, 1), np.float32)  # the DNG default
     else:
         black = _from_visible(np.array(raw.black_level_per_channel, np.float32)[raw.raw_pattern], raw)
-    margin = _black_by_row_phase(raw.raw_image, raw.sizes, black, white)
-    return black if margin is None else margin
-
-
-@dataclass(frozen=True)
-class MarginOptions:
-    """When the masked columns are believed to tell black levels that differ between rows."""
-
-    min_columns: int = 16
-    skip_columns: int = 4  # at either end: light leaks in, and some cameras store other things there
-    row_phases: int = 8  # Dual ISO has a period of 4 rows, on some bodies 8
-    max_offset: float = 0.02  # of the range: masked columns lie this near the black level the file states
-    min_difference: float = 3e-5  # of the range, half a count of 14 bits
-    min_sigmas: float = 8.0
-
-
-def _black_by_row_phase(
-    sensor: np.ndarray, sizes: Any, black: np.ndarray, white: float, options: MarginOptions = MarginOptions()
-) -> np.ndarray | None:
-    """Return black levels, (8, columns of `black`), where the masked left columns show that rows differ, else None.
-
-    LibRaw and the cameras average the optical black of all rows, but the two amplifications of Dual ISO have a black
-    level each. The measured difference from the mean is added to the level that the file states.
-    """
-    n, left = options.row_phases, sizes.left_margin
-    if left < options.min_columns or n % black.shape[0] or sizes.height < 8 * n:
-        return None
-    rows = sensor[sizes.top_margin : sizes.top_margin + sizes.height // n * n]
-    masked = rows[:, options.skip_columns : left - options.skip_columns].astype(np.float32)
-    by_phase = masked.mean(axis=1).reshape(-1, n)
-    centre, span = np.median(by_phase, axis=0), white - float(black.mean())
-    error = 1.4826 * np.median(np.abs(by_phase - centre), axis=0) / np.sqrt(by_phase.shape[0])
-    difference = float(np.ptp(centre))
-    masked_truly = abs(float(centre.mean()) - float(black.mean())) < options.max_offset * span
-    if not masked_truly or difference < max(options.min_difference * span, options.min_sigmas * float(error.max())):
-        return None
-    over_rows = repeated(black, (n, black.shape[1]))
-    result: np.ndarray = over_rows + (centre - centre.mean())[:, None].astype(np.float32)
-    return result
+    return black
 
 
 def _camera_from_xyz(raw: Any, dng: Ifd) -> np.ndarray:

@@ -13,7 +13,8 @@ import numpy as np
 from .color import COLOR_SPACES
 from .dngfile import write_cfa_dng
 from .errors import UnreadableImage, UnwritableOutput
-from .hdrfile import HDR_EXTENSIONS, READABLE_EXTENSIONS, WriteOptions, check_writable, read_hdr, write_hdr
+from .files import check_writable
+from .hdrfile import HDR_EXTENSIONS, READABLE_EXTENSIONS, WriteOptions, read_hdr, write_hdr
 from .mosaic import ExposurePattern, Mosaic
 from .pattern import with_ratio
 from .simulate import Sensor, camera_scene, simulate

@@ -10,11 +10,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from .architecture import ArchitectureConfig, Network
 from .errors import UnreadableWeights
-from .hdrfile import replacing
-from .network import NetworkConfig, SveNet
+from .files import replacing
+from .network import NetworkConfig
+from .paper import PaperConfig
 
 WEIGHTS_FORMAT = "sve2hdr-weights-1"
+ARCHITECTURES: dict[str, type[ArchitectureConfig]] = {c.architecture: c for c in (NetworkConfig, PaperConfig)}
 _PACKAGE = Path(__file__).resolve().parent
 # installed, the published weights lie inside the package; in a checkout, beside it
 PUBLISHED = _PACKAGE / "pretrained" if (_PACKAGE / "pretrained").is_dir() else _PACKAGE.parent / "weights"
@@ -31,14 +34,18 @@ def weights_path(model: str) -> Path:
     return Path(model)
 
 
-def load_weights(path: Path) -> SveNet:
+def load_weights(path: Path) -> Network:
     """Return the network of a weights file, in evaluation mode on the CPU; raise UnreadableWeights if it is not one."""
     try:
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}
             if metadata.get("format") != WEIGHTS_FORMAT:
                 raise UnreadableWeights(f"{path}: not weights of sve2hdr; train some, or leave --model out")
-            network = SveNet(NetworkConfig.from_json(metadata["config"]))
+            # the first files had one architecture, and did not name it
+            architecture = metadata.get("architecture", NetworkConfig.architecture)
+            if architecture not in ARCHITECTURES:
+                raise UnreadableWeights(f"{path}: architecture {architecture!r} is not known here; update sve2hdr")
+            network = ARCHITECTURES[architecture].from_json(metadata["config"]).build()
             network.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, LookupError) as error:
         reason = " ".join(str(error).split())[:200]  # torch lists every tensor that does not fit
@@ -46,14 +53,15 @@ def load_weights(path: Path) -> SveNet:
     return network.eval()
 
 
-def save_weights(path: Path, config: NetworkConfig, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
+def save_weights(path: Path, config: ArchitectureConfig, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
     """Write a weights file, or replace one; `about` (data, steps, licence, ...) goes into its header.
 
     Raises UnwritableOutput where that fails.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     # not by save_file, whose files only their owner can read
-    stored = save(tensors, metadata={**about, "format": WEIGHTS_FORMAT, "config": config.to_json()})
+    rebuilt_from = {"format": WEIGHTS_FORMAT, "architecture": config.architecture, "config": config.to_json()}
+    stored = save(tensors, metadata={**about, **rebuilt_from})
     with replacing(path, overwrite=True) as partial:
         partial.write_bytes(stored)
 

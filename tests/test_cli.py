@@ -19,12 +19,12 @@ import tifffile
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from sve2hdr import Sve2HdrError, cli, convert, hdrfile, options
+from sve2hdr import Sve2HdrError, cli, convert, hdrfile, imageoptions, options
 from sve2hdr.hdrfile import read_hdr
 from sve2hdr.metrics import psnr_mu
 from sve2hdr.rawfile import read_raw
 
-COMMANDS = ("convert", "dataset", "detect", "evaluate", "simulate", "train")
+COMMANDS = ("batch", "convert", "dataset", "detect", "evaluate", "simulate", "train")
 PATTERN = "rows:0.125,0.125,1,1"
 
 
@@ -130,10 +130,10 @@ def test_color_spaces_are_named_and_differ(made: Path, work: Path) -> None:
 
 
 def test_tiles_and_overrides_that_say_the_truth_change_nothing(made: Path, work: Path) -> None:
-    done("convert", made / "raw.dng", "-o", "plain.tif", "--pattern", PATTERN)
-    levels = ("--black", 1024, "--white", 16128, "--ev", 3)
-    done("convert", made / "raw.dng", "-o", "told.tif", "--pattern", "rows:1,1,4,4", *levels)
-    done("convert", made / "raw.dng", "-o", "tiled.tif", "--pattern", PATTERN, "--tile", 48)
+    levels = ("--black", 1024, "--white", 16128)
+    done("convert", made / "raw.dng", "-o", "plain.tif", "--pattern", PATTERN, *levels)
+    done("convert", made / "raw.dng", "-o", "told.tif", "--pattern", "rows:1,1,4,4", "--ev", 3, *levels)
+    done("convert", made / "raw.dng", "-o", "tiled.tif", "--pattern", PATTERN, "--tile", 48, *levels)
     np.testing.assert_array_equal(tifffile.imread("told.tif"), tifffile.imread("plain.tif"))
     np.testing.assert_allclose(tifffile.imread("tiled.tif"), tifffile.imread("plain.tif"), rtol=1e-5, atol=1e-5)
     done("convert", made / "raw.dng", "-o", "other.tif", "--ev", 2.5)
@@ -192,6 +192,36 @@ def test_detect_tells_levels_and_ratio_given_to_it(made: Path) -> None:
     assert given["ratio_ev"] == 2
     assert json.loads(done("detect", "--json", "--ev", 2, made / "raw.dng").stdout)["ratio_ev"] == 2
     assert "white level" in refused("detect", "--black", 20000, made / "raw.dng")
+
+
+def test_detect_tells_each_level_and_where_it_is_from(made: Path) -> None:
+    record = json.loads(done("detect", "--json", made / "raw.dng").stdout)
+    for name in ("black", "white", "read_noise", "gain"):
+        assert np.shape(record[name]) == (4, 2)
+    assert record["ratio_ev_error"] < 0.05
+    assert set(record["sources"]) == {"pattern", "ratio_ev", "black", "white", "read_noise", "gain"}
+    told = done("detect", "-v", made / "raw.dng").stdout
+    assert "  black 10" in told
+    assert "black: file + fit" in told
+    levels = ("--black", "1024;1025;1026;1027", "--white", "16000,15000")
+    given = json.loads(done("detect", "--json", *levels, made / "raw.dng").stdout)
+    assert [row[0] for row in given["black"]] == [1024, 1025, 1026, 1027]
+    assert {row[0] for row in given["white"]} == {16000, 15000}
+    assert given["sources"]["black"] == given["sources"]["white"] == "given"
+    assert "white levels for 2 exposures" in refused("detect", "--white", "16000,15000,14000", made / "raw.dng")
+    for wrong in (("--black", "1,2;3"), ("--black", "dark"), ("--white", "1;2"), ("--white", "nan")):
+        refused("detect", *wrong, made / "raw.dng", code=2)
+
+
+def test_parameters_are_locked_for_the_next_frame(made: Path, work: Path) -> None:
+    command = ("convert", made / "raw.dng", "--lock-params", "levels.json", "--model", "classical")
+    done(*command, "-o", "a.tif")
+    locked = (work / "levels.json").read_bytes()
+    done(*command, "-o", "b.tif")
+    assert (work / "levels.json").read_bytes() == locked
+    np.testing.assert_array_equal(tifffile.imread(work / "a.tif"), tifffile.imread(work / "b.tif"))
+    assert "leave out --pattern" in refused(*command, "-o", "c.tif", "--black", 1024)
+    assert not (work / "c.tif").exists()
 
 
 @pytest.mark.parametrize("pattern", ["rows:1/8,1/8,1,1", "rows:1,1/4,1/4,1", "columns:1,1,1/8,1/8"])
@@ -441,8 +471,8 @@ def test_help_lists_every_command() -> None:
 def test_names_given_to_the_command_line_are_those_of_the_library() -> None:
     from sve2hdr.color import COLOR_SPACES
 
-    assert set(cli.COLOR_SPACE_NAMES) == set(COLOR_SPACES)
-    assert set(cli.COMPRESSIONS) == set(hdrfile.EXR_COMPRESSIONS)
+    assert set(imageoptions.COLOR_SPACE_NAMES) == set(COLOR_SPACES)
+    assert set(imageoptions.COMPRESSIONS) == set(hdrfile.EXR_COMPRESSIONS)
 
 
 def test_detect_imports_no_torch(made: Path) -> None:

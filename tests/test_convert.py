@@ -14,7 +14,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr import hdrfile
 from sve2hdr.color import COLOR_SPACES, linear_rgb
-from sve2hdr.convert import Converted, ConvertOptions, choose_device, convert_file, upright
+from sve2hdr.convert import Converted, ConvertOptions, convert_file, upright
+from sve2hdr.devices import choose_device
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnreadableRaw, UnwritableOutput
 from sve2hdr.hdrfile import WriteOptions, read_hdr

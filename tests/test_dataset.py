@@ -2,12 +2,13 @@
 
 import itertools
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.numpy import save_file
 from torch import Tensor
 
@@ -25,6 +26,7 @@ EXACT = SimulationRanges(
     spans=(60_000.0,),
     black_error=0,
     ratio_error_ev=0,
+    defective=0,
     noise_error_ev=0,
     row_noise=0,
 )
@@ -194,8 +196,32 @@ def test_without_noise_every_site_is_the_truth_of_its_colour(scenes: Scenes, con
     assert compared > 8 * 4 * 32 * 32 / 3
 
 
+def test_defects_are_as_many_as_asked_for(scenes: Scenes) -> None:
+    for share in (0.002, 0.02):
+        broken = replace(EXACT, defective=1, defects=(share, share * 1.001))
+        differ = total = 0
+        for (planes, truth), (whole, same) in zip(
+            some(scenes, 8, ROWS, broken), some(scenes, 8, ROWS, replace(EXACT, defective=0)), strict=True
+        ):
+            assert_array_equal(truth, same)
+            differ += int((planes[:, 0] - whole[:, 0]).abs().gt(1e-3).sum())
+            total += planes[:, 0].numel()
+        assert 0.4 * share < differ / total < 1.2 * share  # some are broken in a way that shows nowhere
+
+
+def test_vivid_patches_have_black_channels_and_the_light_of_the_others(scenes: Scenes) -> None:
+    (_, vivid), (_, muted) = (next(iter(some(scenes, 1, ROWS, replace(EXACT, vivid=share)))) for share in (1.0, 0.0))
+    inside = (vivid > 0).all(1, keepdim=True) & (vivid < 1).all(1, keepdim=True) & (muted < 1).all(1, keepdim=True)
+    spread = [image.std(1, keepdim=True)[inside].mean() for image in (vivid, muted)]
+    assert vivid.min() == 0
+    assert spread[0] > 1.1 * spread[1]
+
+
 def test_noise_is_as_strong_as_its_plane_says(scenes: Scenes) -> None:
-    exact = {name: getattr(EXACT, name) for name in ("ratio_ev", "black_error", "ratio_error_ev", "noise_error_ev")}
+    exact = {
+        name: getattr(EXACT, name)
+        for name in ("ratio_ev", "black_error", "ratio_error_ev", "noise_error_ev", "defective")
+    }
     noisy = SimulationRanges(**exact, row_noise=0)
     colour = torch.tensor([["RGB".index(c) for c in row] for row in ROWS.cfa]).repeat(8, 16)
     scores = []

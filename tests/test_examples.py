@@ -20,7 +20,12 @@ BENCHMARKS = {
     "bench_convert.py": ["--width", "256", "--height", "192", "--runs", "1"],
     "bench_network.py": ["--size", "128", "--paper-size", "16", "--runs", "1"],
 }
-TESTED_ELSEWHERE = {"bench_detect.py"}  # by the tests of detection
+TESTED_ELSEWHERE = {
+    "bench_batch.py",  # by the tests of batches
+    "bench_detect.py",  # by the tests of detection
+    "bench_levels.py",  # by the tests of levels
+    "compare_networks.py",  # by its own
+}
 SHOWN = {"machine.py", "make_example.py", "make_picture.py", "use_from_python.py"}
 
 

@@ -6,12 +6,15 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
+import sve2hdr.reconstruct as module
 from sve2hdr.errors import PatternNotFound
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic
 from sve2hdr.network import NetworkConfig, SveNet
+from sve2hdr.paper import PaperConfig
 from sve2hdr.radiance import NoiseModel
 from sve2hdr.reconstruct import reconstruct
 from sve2hdr.simulate import Sensor, simulate
+from sve2hdr.weights import load_weights, weights_path
 
 torch.set_num_threads(1)
 TINY = NetworkConfig(widths=(8, 8, 8))
@@ -115,3 +118,22 @@ def test_the_frame_is_left_as_it_was(random_network: SveNet) -> None:
 def test_a_pattern_of_another_kind_is_refused(random_network: SveNet) -> None:
     with pytest.raises(PatternNotFound):
         reconstruct(noise_frame((40, 40)), ExposurePattern(np.ones((1, 1), np.float32)), NOISE, random_network)
+
+
+def test_bfloat16_is_taken_where_the_device_is_faster_at_it_and_the_network_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = load_weights(weights_path("standard"))
+    pattern, frame = ExposurePattern(PAIRS), simulate(smooth_scene(64, 64), "RGGB", ExposurePattern(PAIRS), Sensor(), 0)
+    exact, short = (
+        reconstruct(frame, pattern, NOISE, network, precision=precision) for precision in ("float32", "bfloat16")
+    )
+    assert_allclose(short, exact, rtol=0.01, atol=1e-3)
+    assert not np.array_equal(short, exact)
+    for faster, chosen in ((False, exact), (True, short)):
+        monkeypatch.setattr(module, "has_bfloat16", lambda device, faster=faster: faster)
+        assert_array_equal(reconstruct(frame, pattern, NOISE, network), chosen)
+    paper = PaperConfig(width=4, blocks=1).build()
+    assert_array_equal(  # which ends with a convolution: its light would have 8 bits
+        reconstruct(frame, pattern, NOISE, paper), reconstruct(frame, pattern, NOISE, paper, precision="float32")
+    )

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from sve2hdr import weights
 from sve2hdr.errors import UnreadableWeights, UnwritableOutput
 from sve2hdr.network import NetworkConfig, SveNet, macs_per_pixel
+from sve2hdr.paper import PaperConfig, PaperNet
 from sve2hdr.weights import PUBLISHED, WEIGHTS_FORMAT, load_weights, save_weights, sha256, weights_path
 
 torch.set_num_threads(1)
@@ -43,9 +44,35 @@ def test_a_network_comes_back(saved: Path, network: SveNet) -> None:
         assert torch.equal(loaded(planes), network(planes))
 
 
+def test_the_papers_network_comes_back(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    path, config = tmp_path / "paper.safetensors", PaperConfig(width=4, blocks=2)
+    network = config.build()
+    save_weights(path, config, network.state_dict(), {})
+    assert metadata_of(path)["architecture"] == "paper"
+    loaded, planes = load_weights(path), torch.rand(1, 4, 16, 16)
+    assert isinstance(loaded, PaperNet)
+    assert loaded.config == config
+    with torch.no_grad():
+        assert torch.equal(loaded(planes), network(planes))
+
+
+def test_files_from_before_there_were_two_architectures_are_ours(tmp_path: Path, network: SveNet) -> None:
+    save_file(network.state_dict(), tmp_path / "a.safetensors", {"format": WEIGHTS_FORMAT, "config": TINY.to_json()})
+    assert isinstance(load_weights(tmp_path / "a.safetensors"), SveNet)
+
+
+def test_an_architecture_of_the_future_is_refused(tmp_path: Path, network: SveNet) -> None:
+    metadata = {"format": WEIGHTS_FORMAT, "config": TINY.to_json(), "architecture": "next"}
+    save_file(network.state_dict(), tmp_path / "a.safetensors", metadata)
+    with pytest.raises(UnreadableWeights, match=r"a\.safetensors: architecture 'next' is not known here"):
+        load_weights(tmp_path / "a.safetensors")
+
+
 def test_the_header_says_what_it_is(saved: Path) -> None:
     metadata = metadata_of(saved)
     assert metadata["format"] == WEIGHTS_FORMAT
+    assert metadata["architecture"] == "sve2hdr"
     assert metadata["licence"] == "Apache-2.0"
     assert json.loads(metadata["config"])["widths"] == [8, 8, 8]
     assert int.from_bytes(saved.read_bytes()[:8], "little") < 10_000  # safetensors begins with its header's length

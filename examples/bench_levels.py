@@ -1,0 +1,210 @@
+"""How well the levels of a frame are estimated, and what their errors cost: simulated row pairs with wrong tags.
+
+python examples/bench_levels.py --scenes FOLDER --files 200 [--margins] [--model standard]
+
+Every frame draws its scene, phase, CFA order, mode, ratio (1.5 to 5 EV), noise, and what share of the scene saturates;
+a black level for each of the four rows, the file naming their mean (with --independent any level within 30 counts); a
+white level of 0.7 to 1.0 of what the file names, up to 5 % lower where exposures are brighter; row noise and hot sites.
+With --margins the frame has 100 masked columns, with bad ones and a drift of period 8. Loss is PSNR-mu against the
+reconstruction with perfect levels, by linear interpolation or --model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import machine, spread
+
+from sve2hdr.errors import PatternNotFound
+from sve2hdr.hdrfile import read_hdr
+from sve2hdr.interpolate import interpolate
+from sve2hdr.levels import Estimate, estimate_levels
+from sve2hdr.margins import black_of_margins, measure_margins
+from sve2hdr.metrics import psnr_mu
+from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, repeated
+from sve2hdr.network import SveNet
+from sve2hdr.noise import estimate_noise
+from sve2hdr.radiance import NoiseModel, full_scale
+from sve2hdr.reconstruct import reconstruct
+from sve2hdr.simulate import Sensor, camera_scene, expose, mosaic_of, noise_of_sites
+from sve2hdr.synthetic import synthetic_scene
+from sve2hdr.weights import load_weights, weights_path
+
+NOISE = {"clean": (60_000.0, 1.0), "ISO 100": (30_000.0, 4.0), "ISO 1600": (4_000.0, 3.0)}  # full well, read noise, e-
+NAMES = ("ratio, EV", "black, counts", "white, share", "white where the exposure saturates, share")
+LIMITS = (0.03, 1.5, 0.01, 0.01)
+SCENES = {".hdr", ".exr", ".tif", ".tiff"}
+PERCENTILES = (85, 92, 97, 99, 99.9)
+NOMINAL, MARGIN, SPREAD = 16_383.0, 100, 30.0  # counts; sites; counts
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A frame as a file would give it, and what is true of it."""
+
+    told: Mosaic
+    perfect: Mosaic
+    pattern: ExposurePattern
+    truth: np.ndarray  # (H, W, 3) float32 camera RGB, 1.0 = saturation of the least exposed sites
+    clipped: tuple[bool, bool]  # whether each exposure, the less exposed first, has saturated sites to tell by
+    about: str
+
+
+def random_frame(rng: np.random.Generator, scenes: list[Path], margins: bool, independent: bool) -> Frame:
+    """Return a frame with all that a camera does to it, and its true levels."""
+    number = int(rng.integers(len(scenes) if scenes else 1 << 30))
+    scene = read_hdr(scenes[number]) if scenes else synthetic_scene(number)
+    name = scenes[number].stem if scenes else str(number)
+    ev, mode, noise = float(rng.uniform(1.5, 5)), str(rng.choice(["exposure", "gain"])), str(rng.choice(list(NOISE)))
+    percentile, cfa = float(rng.choice(PERCENTILES)), str(rng.choice(BAYER_ORDERS))
+    pattern = ExposurePattern(np.roll(np.float32([2.0**-ev, 2.0**-ev, 1, 1]), rng.integers(4)).reshape(4, 1))
+    told_black = float(rng.choice([512, 1024, 2048]))
+    black = told_black + rng.uniform(-SPREAD, SPREAD, (4, 1))
+    if not independent:
+        told_black = float(np.rint(black.mean()))
+    top = NOMINAL * rng.uniform(0.7, 1)
+    white = np.where(pattern.exposure == 1, top * rng.uniform(0.95, 1), top).round().astype(np.float32)
+    full_well_e, read_noise_e = NOISE[noise]
+    sensor = Sensor(mode, 14, told_black, top - 1, full_well_e, read_noise_e)  # type: ignore[arg-type]
+    light = camera_scene(scene, percentile)
+    light = np.pad(light, ((0, 0), (MARGIN if margins else 0, 0), (0, 0)))
+    shape = light.shape[:2]
+    exposure, least = pattern.over(shape), float(pattern.exposure.min())
+    gain, read = noise_of_sites(sensor, exposure, least)
+    span_e = full_well_e * (exposure / least if mode == "exposure" else np.ones_like(exposure))
+    offset = repeated(black, shape) + rng.normal(0, 0.3, (shape[0], 1)) * read
+    if margins:
+        offset[:, :MARGIN] += repeated(rng.normal(0, 0.5, (1, 8)), (shape[0], MARGIN))
+        offset[:, rng.integers(0, MARGIN, 2)] += 60
+    planes = (mosaic_of(light, cfa), gain, span_e, read, offset, repeated(white, shape))
+    tensors = [torch.from_numpy(np.asarray(plane, np.float32)) for plane in planes]
+    counts = expose(*tensors, torch.Generator().manual_seed(int(rng.integers(1 << 40)))).numpy()
+    hot = rng.random(shape) < 2e-4
+    counts[hot] = np.minimum(counts[hot] + rng.exponential(4000, int(hot.sum())), repeated(white, shape)[hot])
+    sensor_counts, left = counts.astype(np.uint16), MARGIN if margins else 0
+    visible = np.ascontiguousarray(sensor_counts[:, left:])
+    stated = np.full((1, 1), told_black, np.float32)
+    told = Mosaic(visible, cfa, stated, NOMINAL, np.eye(3))
+    if margins:
+        masked = measure_margins(sensor_counts, (0, left, *visible.shape), stated, NOMINAL)
+        if masked is not None:
+            told = replace(told, masked=masked, black_level=black_of_margins(masked, stated, NOMINAL, 2))
+    perfect = replace(
+        told, black_level=black.astype(np.float32), white_level=float(white.max()), saturation=white, masked=None
+    )
+    at_top = visible >= repeated(white, visible.shape)
+    clipped = [float(at_top[pattern.over(visible.shape) == e].mean()) > 3e-4 for e in (least, 1)]
+    about = f"{name}, {cfa}, {ev:.2f} EV by {mode}, {noise}, {percentile:g} %"
+    return Frame(told, perfect, pattern, light[:, left:], (clipped[0], clipped[1]), about)
+
+
+def same_groups(a: ExposurePattern, b: ExposurePattern) -> bool:
+    """Return whether two patterns have their more exposed sites in the same places."""
+    return bool(((a.over((4, 4)) == 1) == (b.over((4, 4)) == 1)).all())
+
+
+def errors_of(found: Estimate, frame: Frame) -> tuple[float, float, float, float]:
+    """Return errors: ratio, EV; worst black, counts; white, shares, of all exposures and of those that clip."""
+    shape = (8, 4)
+    ratio = abs(found.pattern.ratio_ev - frame.pattern.ratio_ev)
+    black = np.abs(repeated(found.black, shape) - repeated(frame.perfect.black_level, shape)).max()
+    truth = repeated(frame.perfect.white_by_site, shape)
+    white = np.abs(repeated(found.white, shape) / truth - 1)
+    bright = frame.pattern.over(shape) == 1
+    told = [
+        float(white[sites].max()) if seen else 0.0 for sites, seen in zip((~bright, bright), frame.clipped, strict=True)
+    ]
+    return ratio, float(black), float(white.max()), max(told)
+
+
+def loss_of(found: Estimate, frame: Frame, network: SveNet | None) -> float:
+    """Return how much PSNR-mu the estimates lose against perfect levels, dB."""
+    scale = full_scale(frame.perfect, frame.pattern)
+
+    def score(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> float:
+        image = interpolate(mosaic, pattern) if network is None else reconstruct(mosaic, pattern, noise, network)
+        # counts of the least exposed sites are put on one scale: which level of them is 1.0 is a matter of exposure
+        image *= np.float32(full_scale(mosaic, pattern) / scale / pattern.ratio)
+        return psnr_mu(np.minimum(image, 1), np.minimum(frame.truth, 1), border_px=8)
+
+    perfect = score(frame.perfect, frame.pattern, estimate_noise(frame.perfect, frame.pattern))
+    return perfect - score(found.applied(frame.told), found.pattern, found.noise)
+
+
+def main() -> None:
+    """Print shares within the limits, losses, times, and every frame that is outside of a limit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=Path, help="folder of .hdr, .exr or .tif scenes")
+    parser.add_argument("--files", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--margins", action="store_true")
+    parser.add_argument("--independent", action="store_true", help="the file's black is not the mean of the rows'")
+    parser.add_argument("--model", help="a network for the loss, in place of linear interpolation")
+    parser.add_argument("--no-loss", action="store_true")
+    parser.add_argument("--megapixels", type=float, default=24)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    scenes = sorted(p for p in options.scenes.iterdir() if p.suffix.lower() in SCENES) if options.scenes else []
+    if options.scenes and not scenes:
+        parser.error(f"{options.scenes} holds no scene")
+    network = load_weights(weights_path(options.model)) if options.model else None
+    rng, rows, losses, wrong, refused = np.random.default_rng(options.seed), [], [], [], 0
+    for _ in range(options.files):
+        frame = random_frame(rng, scenes, options.margins, options.independent)
+        try:
+            found = estimate_levels(frame.told, Path(frame.about))
+        except PatternNotFound as error:
+            refused += 1
+            wrong.append(str(error))
+            continue
+        if not same_groups(found.pattern, frame.pattern):
+            refused += 1
+            wrong.append(f"{frame.about}: {found.pattern} is wrong")
+            continue
+        rows.append(errors_of(found, frame))
+        loss = 0.0 if options.no_loss else loss_of(found, frame, network)
+        losses.append(loss)
+        if any(e > limit for e, limit in zip(rows[-1], LIMITS, strict=True)) or loss > 0.3:
+            ratio, black, white, clipped = rows[-1]
+            wrong.append(
+                f"{frame.about}: ratio {ratio:.3f} EV, black {black:.2f}, white {white:.2%} ({clipped:.2%} where it "
+                f"clips), loss {loss:.2f} dB; {found.ratio_ev_error:.3f} EV, {found.sources['black']}, "
+                f"{found.sources['white']}"
+            )
+    errors = np.array(rows)
+    print(machine())
+    print(f"{options.files} frames of {len(scenes) or 'synthetic'} scenes, seed {options.seed}, ", end="")
+    print("masked margins" if options.margins else "no margins")
+    print(f"decided right: {options.files - refused} of {options.files}")
+    for k, (name, limit) in enumerate(zip(NAMES, LIMITS, strict=True)):
+        middle, most, worst = np.quantile(errors[:, k], [0.5, 0.95, 1])
+        within = np.mean(errors[:, k] <= limit)
+        print(f"{name}: {within:.1%} within {limit:g}; median {middle:.4f}, 95 % {most:.4f}, greatest {worst:.4f}")
+    if not options.no_loss:
+        by = options.model or "linear interpolation"
+        print(f"PSNR-mu lost by {by}: mean {np.mean(losses):.3f} dB, greatest {np.max(losses):.2f}")
+    print(f"{options.megapixels:g} MP, 3 runs: {timing(options.megapixels)}")
+    print(*wrong, sep="\n")
+
+
+def timing(megapixels: float) -> str:
+    """Return the seconds that one large frame takes, the first run left out."""
+    frame = random_frame(np.random.default_rng(4), [], margins=False, independent=False).told
+    rows, columns = (n - n % 4 for n in frame.shape)
+    times = max(1, round((megapixels * 1e6 / (rows * columns)) ** 0.5))
+    large = replace(frame, counts=np.tile(frame.counts[:rows, :columns], (times, times)))
+    seconds = []
+    for _ in range(4):
+        started = time.perf_counter()
+        estimate_levels(large, Path("large"))
+        seconds.append(time.perf_counter() - started)
+    return spread(seconds[1:])
+
+
+if __name__ == "__main__":
+    main()

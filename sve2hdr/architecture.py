@@ -1,0 +1,86 @@
+"""What all networks have in common: a configuration that builds one, and what the rest of the program asks of it."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ArchitectureConfig(ABC):
+    """What rebuilds a network; stored beside its tensors in the weights file.
+
+    The network knows one layout, its canonical one: `cfa` and `exposure_rank`, both (P, Q), give the colour and the
+    place in the order of exposures (0 = least exposed) of each site of a cell. `layout.py` brings a mosaic into it.
+    Raises ValueError where the two are not of one cell.
+    """
+
+    architecture: ClassVar[str]  # the name in weights files
+
+    cfa: tuple[str, ...] = ("RG", "GB", "RG", "GB")
+    exposure_rank: tuple[tuple[int, ...], ...] = ((0, 0), (0, 0), (1, 1), (1, 1))
+
+    def __post_init__(self) -> None:
+        sites = [(len(row), len(ranks)) for row, ranks in zip(self.cfa, self.exposure_rank, strict=True)]
+        if set("".join(self.cfa)) != set("RGB") or set(sites) != {(len(self.cfa[0]), len(self.cfa[0]))}:
+            raise ValueError(f"cfa {self.cfa} and exposure_rank {self.exposure_rank} are not of one cell of R, G and B")
+
+    @property
+    def cell(self) -> tuple[int, int]:
+        """Rows and columns of the smallest repeat of CFA and exposures together."""
+        return len(self.cfa), len(self.cfa[0])
+
+    @abstractmethod
+    def build(self) -> Network:
+        """Return the network, with random weights from torch's global generator."""
+
+    def to_json(self) -> str:
+        """Return the configuration as a JSON object."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the configuration that `to_json` wrote; raise ValueError or TypeError for any other text."""
+        fields = json.loads(text)
+        if not isinstance(fields, dict):
+            raise ValueError(f"a network's configuration is a JSON object, not {text[:40]}")
+        return cls(**{name: _tuples(value) for name, value in fields.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+class Network(nn.Module, ABC):
+    """A mosaic whose sites have different exposures in, demosaiced and merged camera RGB out."""
+
+    config: ArchitectureConfig
+    takes_bfloat16: ClassVar[bool] = False  # its result is as good when convolutions run in bfloat16
+
+    @property
+    @abstractmethod
+    def halo(self) -> tuple[int, int]:
+        """Rows and columns that an output pixel sees each way, rounded up to whole multiples of `alignment`."""
+
+    @property
+    @abstractmethod
+    def alignment(self) -> tuple[int, int]:
+        """Rows and columns of which every size fed to the network is a multiple."""
+
+    @abstractmethod
+    def compressed(self, planes: Tensor) -> Tensor:
+        """Return `network.compress` of the reconstruction: (N, 4, H, W) as in `forward` -> (N, 3, H, W)."""
+
+    @abstractmethod
+    def forward(self, planes: Tensor) -> Tensor:
+        """Reconstruct camera RGB.
+
+        planes: (N, 4, H, W), in the network's canonical layout, H and W multiples of `alignment`: radiance (1.0 =
+        saturation of the least exposed sites), relative exposure (1.0 = most exposed), usable (0 saturated to 1
+        usable) and the standard deviation of the noise in the unit of radiance.
+        Returns (N, 3, H, W), camera RGB radiance in the unit of the input; nothing clamps highlights or negatives.
+        """

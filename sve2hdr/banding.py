@@ -1,0 +1,194 @@
+"""Offsets of whole rows (banding, row noise) measured on a frame and taken off."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from .mosaic import ExposurePattern, MaskedSites, Mosaic, RowOffsets, cfa_period, common_period, repeated
+from .radiance import SATURATED, NoiseModel
+
+SEGMENTS, MIN_COLUMNS = 16, 24  # parts of a row that must agree, and how wide they are at least
+MIN_SITES, MIN_SEGMENTS = 12, 6  # unsaturated ones, of a part and of a row
+CLIP_SIGMAS, ROUNDS = 2.0, 4
+OUTLIER = 4.0  # robust standard deviations: a row that differs by more is a horizontal edge
+LEAST_SHARE = 0.1  # of the read noise: a banding that nobody sees is left
+LEAST_COUNTS = 0.3  # whole counts hold nothing finer
+SIGNIFICANT = 3.0  # standard deviations of what a frame without banding shows
+BAND_PERIODS = 64
+SKIP_COLUMNS, MIN_MASKED = 4, 16  # at either side of masked columns, where light leaks in; and how many there must be
+MASKED_NOISE = 2.0  # times the read noise: masked columns are no noisier
+NORMAL = 1.4826  # standard deviations of a normal distribution in its median absolute deviation
+
+
+def remove_banding(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> tuple[Mosaic, float]:
+    """Return the mosaic without what whole rows lie too high or low, and the standard deviation of that in counts.
+
+    Where masked columns show it of each row, that decides. Else each row is compared with those one period above and
+    below, which have its colours and exposure; its parts must agree, so that what the scene has there is not taken for
+    banding, nor is what neighbouring rows share, as edges have it. Taken off are the most likely offsets, given how
+    much banding the frame has over all. A frame in which that is not significant, or less than a tenth of the read
+    noise, is returned as it is, with 0.
+    """
+    step = common_period(cfa_period(mosaic.cfa), pattern.exposure)[0]
+    read_noise = np.sqrt(np.mean(noise.read_noise.astype(np.float64) ** 2, axis=1) + 1 / 12)
+    read_noise = np.resize(read_noise, mosaic.shape[0])  # of each row
+    rows = None if mosaic.masked is None else mosaic.masked.rows
+    if rows is not None and len(rows.counts) == mosaic.shape[0]:
+        spread, likely = _of_masked(rows.over(read_noise), step)
+    else:
+        seen = _second_differences(mosaic, pattern, noise, step).over(read_noise)
+        spread = _spread(seen, step)
+        likely = _most_likely(seen, step, spread) if spread else np.zeros(mosaic.shape[0])
+    if spread < max(LEAST_SHARE, LEAST_COUNTS / float(read_noise.mean())):
+        return mosaic, 0.0
+    offsets = likely * read_noise
+    counts, white = mosaic.counts.copy(), repeated(mosaic.white_by_site, mosaic.shape)
+    for row in np.flatnonzero(np.abs(offsets) >= 0.5):  # smaller ones are lost in rounding
+        shifted = np.clip(np.rint(counts[row] - offsets[row]), 0, 65535)
+        counts[row] = np.where(counts[row] < SATURATED * white[row], shifted, counts[row])
+    return replace(mosaic, counts=counts), float(offsets.std())
+
+
+def masked_row_offsets(
+    sensor: np.ndarray, visible: tuple[int, int, int, int], masked: MaskedSites
+) -> RowOffsets | None:
+    """Return what the masked columns beside the visible area show of its rows, or None if they show nothing.
+
+    sensor: (H, W) uint16, all sites; visible: top, left, height and width of the part that sees light; `masked`: what
+    is known of black and noise, one period from the first visible site on. Columns that differ make no difference.
+    """
+    top, left, height, width = visible
+    first, last = max((0, left), (left + width, sensor.shape[1]), key=lambda side: side[1] - side[0])
+    first, last = first + SKIP_COLUMNS, last - SKIP_COLUMNS
+    if last - first < MIN_MASKED:
+        return None
+    period = masked.black.shape
+    y, x = np.arange(height) % period[0], np.arange(first - left, last - left) % period[1]
+    rest = sensor[top : top + height, first:last] - masked.black[y[:, None], x]
+    rest -= np.median(rest, axis=0)
+    noise = np.sqrt((masked.read_noise[y] ** 2).mean(axis=1) + 1 / 12)
+    middle = np.median(rest, axis=1, keepdims=True)
+    spread = NORMAL * np.median(np.abs(rest - middle), axis=1)
+    if np.median(spread / noise) > MASKED_NOISE:
+        return None
+    limit = 3 * noise[:, None]
+    offsets = (middle + np.clip(rest - middle, -limit, limit).mean(axis=1, keepdims=True))[:, 0]
+    for phase in range(period[0]):  # what the rows of a phase share is their black level
+        offsets[phase :: period[0]] -= np.median(offsets[phase :: period[0]])
+    return RowOffsets(offsets, noise / np.sqrt(last - first))
+
+
+def _of_masked(shown: RowOffsets, step: int) -> tuple[float, np.ndarray]:
+    """Return the standard deviation of the offsets and the most likely ones, (H,), given what masked columns show."""
+    variance = np.zeros(len(shown.counts))
+    for first in range(step):  # each amplification has a banding of its own
+        here = slice(first, None, step)
+        variance[here] = max(0.0, float(np.mean(shown.counts[here] ** 2 - shown.error[here] ** 2)))
+    return float(np.sqrt(variance.mean())), shown.counts * variance / (variance + shown.error**2)
+
+
+def _second_differences(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel, step: int) -> RowOffsets:
+    """Return by how many counts each row lies above the mean of those `step` above and below, with its error."""
+    height, width = mosaic.shape
+    result, error = np.zeros(height), np.full(height, np.inf)
+    segments = min(SEGMENTS, width // MIN_COLUMNS)
+    if segments < MIN_SEGMENTS:
+        return RowOffsets(result, error)
+    top = np.float32(SATURATED * (mosaic.white_by_site.min() - mosaic.black_level.max()))
+    starts = np.linspace(0, width, segments + 1).astype(int)[:-1]
+    for rows, signal, read_variance, gain in _bands(mosaic, pattern, noise, step):
+        middle = (signal[: -2 * step] + signal[2 * step :]) / 2
+        here = signal[step:-step]
+        variance = read_variance + gain * np.maximum((middle + here) / 2, 0)
+        limit = CLIP_SIGMAS * np.sqrt(1.5 * variance)
+        good = (np.maximum(signal[: -2 * step], signal[2 * step :]) < top) & (here < top)
+        steep = np.maximum((signal[2 * step :] - signal[: -2 * step]) ** 2 - 2 * variance, 0)
+        weight = good / (variance + steep)
+        sites = np.add.reduceat(good, starts, axis=1, dtype=np.float32)
+        weights = np.where(sites >= MIN_SITES, np.add.reduceat(weight, starts, axis=1), 0)
+        level = np.zeros(weights.shape, np.float32)
+        columns = np.repeat(np.arange(segments), np.diff([*starts, width]))
+        for _ in range(ROUNDS):  # means of clipped values about themselves: no edge or star counts for more than noise
+            rest = np.clip(here - middle - level[:, columns], -limit, limit) * weight
+            level += np.where(weights > 0, np.add.reduceat(rest, starts, axis=1) / np.maximum(weights, 1e-30), 0)
+        result[rows], error[rows] = _agreed(level, weights)
+    return RowOffsets(result, error)
+
+
+def _bands(
+    mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel, step: int
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield rows, and for them and `step` more at either end: signal, and for them alone: read variance and gain."""
+    height, width = mosaic.shape
+    parts = (mosaic.black_level, noise.read_noise, noise.gain)
+    rows_period = common_period(np.ones((step, 1)), *parts)[0]
+    for top in range(step, height - step, BAND_PERIODS * rows_period):
+        bottom = min(top + BAND_PERIODS * rows_period, height - step)
+        first = (top - step) % rows_period
+        black, read, gain = (
+            repeated(np.roll(repeated(p, (rows_period, p.shape[1])), -first, 0), (bottom - top + 2 * step, width))
+            for p in parts
+        )
+        signal = mosaic.counts[top - step : bottom + step].astype(np.float32) - black.astype(np.float32)
+        inner = slice(step, -step)
+        yield slice(top, bottom), signal, read[inner].astype(np.float32) ** 2 + np.float32(1 / 12), gain[inner]
+
+
+def _agreed(level: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted mean of the segments of each row, (H, segments), and its error as their scatter has it."""
+    used = (weights > 0).sum(axis=1)
+    share = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-30)
+    mean = (share * level).sum(axis=1)
+    scatter = (share**2 * (level - mean[:, None]) ** 2).sum(axis=1) * used / np.maximum(used - 1, 1)
+    return mean, np.where(used >= MIN_SEGMENTS, np.sqrt(scatter), np.inf)
+
+
+def _spread(seen: RowOffsets, step: int) -> float:
+    """Return the standard deviation of the rows' offsets, 0 where it is not significant. In units of read noise.
+
+    Neighbouring rows are compared with other rows, so offsets of their own are independent, while an edge in the scene
+    shows in all of them: what they share is not counted.
+    """
+    known = np.isfinite(seen.error)
+    if known.sum() < 8 * step:
+        return 0.0
+    limit = np.hypot(_edge_limit(seen), seen.error)
+    clipped = np.clip(seen.counts, -limit, limit)
+    trust = 1 / (1 + np.minimum(seen.error, 1e6) ** 2)
+    own, shared = clipped**2 - np.minimum(seen.error, limit) ** 2, clipped[1:] * clipped[:-1]
+    means: list[float] = []
+    doubts: list[float] = []
+    for values, weight in ((own[known], trust[known] ** 2), (shared, trust[1:] * trust[:-1])):
+        weight = weight / weight.sum()
+        means.append(float((weight * values).sum()))
+        doubts.append(float(np.sqrt((weight**2 * (values - means[-1]) ** 2).sum())))
+    variance, doubt = (means[0] - max(means[1], 0)) / 1.5, math.hypot(*doubts) / 1.5
+    return float(np.sqrt(variance)) if variance > SIGNIFICANT * doubt else 0.0
+
+
+def _edge_limit(seen: RowOffsets) -> float:
+    """Return the difference above which a row is at an edge of the scene: of those that are known well."""
+    known = np.flatnonzero(np.isfinite(seen.error))
+    best = known[np.argsort(seen.error[known])[: max(1, len(known) // 2)]]
+    return OUTLIER * NORMAL * float(np.median(np.abs(seen.counts[best]))) if len(known) else 0.0
+
+
+def _most_likely(seen: RowOffsets, step: int, spread: float) -> np.ndarray:
+    """Return the offsets, (H,), of which `seen` are the second differences; without knowledge they are 0 +- spread."""
+    limit = np.hypot(_edge_limit(seen), np.minimum(seen.error, 1e6))
+    precision = np.where(np.abs(seen.counts) <= limit, 1 / (seen.error**2 + (0.1 * spread) ** 2), 0)
+    result = np.zeros(len(seen.counts))
+    for first in range(step):  # each a chain of its own
+        rows = np.arange(first, len(result), step)
+        middle = np.arange(1, len(rows) - 1)
+        equations = np.zeros((len(middle), len(rows)))
+        for shift, weight in ((0, 1.0), (-1, -0.5), (1, -0.5)):
+            equations[middle - 1, middle + shift] = weight
+        weighted = equations.T * precision[rows[1:-1]]
+        system, right = weighted @ equations + np.eye(len(rows)) / spread**2, weighted @ seen.counts[rows[1:-1]]
+        result[rows] = np.linalg.solve(system, right)
+    return result

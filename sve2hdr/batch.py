@@ -1,0 +1,308 @@
+"""A batch: jobs in, results out; who works on what, what is tried again, and what a sequence shares."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from .errors import Sve2HdrError
+from .filejob import BatchOptions, FileResult, finished_before
+from .joblist import Job
+from .manifest import Manifest
+from .worker import START_S, Order, Worker, WorkerDied, WorkerOptions
+
+TICK_S = 0.25
+BUSY_WAIT_S, MOVING_WAIT_S, MOVING_TRIES = 1.0, 3.0, 5
+START_TRIES = 3
+
+
+class Events:
+    """What a batch tells while it runs; the methods of this class do nothing."""
+
+    def started(self, job: Job) -> None:
+        """A worker has begun a job."""
+
+    def progress(self, job: Job, share: float) -> None:
+        """So much of a job is done, 0 to 1."""
+
+    def finished(self, job: Job, result: FileResult) -> None:
+        """A job is over; once for each."""
+
+    def tick(self, waiting: int) -> None:
+        """A quarter of a second has passed; so many jobs are not begun."""
+
+    def stopping(self, in_work: int) -> None:
+        """No more jobs are begun; so many are being finished."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a batch is run; it changes no result."""
+
+    workers: int = 1
+    threads: int = 1  # of each worker
+    memory_mb: float = 0.0  # each worker's limit; 0: none
+    timeout_s: float = 300.0  # without any progress in a file
+    crash_tries: int = 2
+
+
+@dataclass
+class Outcome:
+    """What a batch came to."""
+
+    results: list[FileResult] = field(default_factory=list)
+    not_begun: int = 0
+    interrupted: bool = False
+    hopeless: str = ""  # why it was given up: the disk is full, or the like
+
+    @property
+    def good(self) -> bool:
+        """Whether all files are good."""
+        return not (self.not_begun or self.interrupted or self.hopeless) and all(r.good for r in self.results)
+
+
+class Batch:
+    """One run. `feed` is asked for more jobs while it runs, and says None when there will be no more."""
+
+    def __init__(
+        self,
+        options: BatchOptions,
+        run: RunOptions,
+        events: Events | None = None,
+        feed: Callable[[], Sequence[tuple[Job, bool]] | None] = lambda: None,
+    ) -> None:
+        self.options, self.run_options, self.events, self.feed = options, run, events or Events(), feed
+        self.manifest, self.outcome = Manifest(Path(options.out)), Outcome()
+        self._waiting: deque[Order] = deque()
+        self._later: list[tuple[float, Order]] = []
+        self._workers: list[Worker] = []
+        self._found: dict[str, dict[str, Any]] = {}  # sequences whose parameters are known
+        self._held: dict[str, list[Order]] = {}  # jobs that wait for the first one of their sequence
+        self._leads: dict[str, str] = {}  # that one's raw
+        self._crashes: Counter[str] = Counter()
+        self._moves: Counter[str] = Counter()
+        self._failed_starts, self._fed = 0, True
+        self._stop, self._drop = False, False
+
+    def run(self, jobs: Sequence[Job] = ()) -> Outcome:
+        """Do all jobs; raise Sve2HdrError where none can be done: no output folder, weights or device."""
+        self._waiting.extend(Order(job) for job in jobs)
+        if not self.options.look_only:
+            self.manifest.create()
+            self._recover()
+        with self._signals():
+            try:
+                while self._turn():
+                    pass
+            finally:
+                for worker in self._workers:
+                    worker.end() if worker.order or not worker.ready else worker.close()
+                if not self.options.look_only:
+                    self._recover()
+        left = [
+            *self._waiting,
+            *(order for _, order in self._later),
+            *(o for held in self._held.values() for o in held),
+        ]
+        self.outcome.not_begun += len(left)
+        self.outcome.interrupted = self._stop and not self.outcome.hopeless
+        return self.outcome
+
+    def stop(self, drop: bool = False) -> None:
+        """Begin no more jobs; finish those in work, or drop them."""
+        first, self._stop, self._drop = not self._stop, True, self._drop or drop
+        if first and not drop:
+            self.events.stopping(sum(worker.order is not None for worker in self._workers))
+
+    def _recover(self) -> None:
+        with self.manifest.claims() as claims:
+            self.manifest.recover(claims)
+
+    # One turn of the loop
+
+    def _turn(self) -> bool:
+        """Hand out jobs, listen for a moment, look after the workers; return whether there is more to do."""
+        if self._drop:
+            for worker in [worker for worker in self._workers if worker.order]:
+                self.outcome.not_begun += 1
+                self._remove(worker)
+            return False
+        if not self._stop:
+            self._take_in()
+            self._hand_out()
+        self.events.tick(len(self._waiting) + len(self._later) + sum(map(len, self._held.values())))
+        self._listen()
+        self._end_hung()
+        if self._stop:
+            return any(worker.order for worker in self._workers)
+        return bool(self._fed or self._waiting or self._later or any(w.order for w in self._workers))
+
+    def _take_in(self) -> None:
+        if self._fed:
+            more = self.feed()
+            self._fed = more is not None
+            self._waiting.extend(Order(job, again=again) for job, again in more or ())
+        now = time.monotonic()
+        self._waiting.extend(order for due, order in self._later if due <= now)
+        self._later = [(due, order) for due, order in self._later if due > now]
+
+    def _hand_out(self) -> None:
+        """Give each idle worker a job; what the manifest knows to be finished needs none."""
+        until = time.monotonic() + TICK_S
+        while time.monotonic() < until:
+            idle = next((worker for worker in self._workers if worker.ready and not worker.order), None)
+            order = self._next()
+            if order is None:
+                return
+            known = finished_before(order.job, self.options, self.manifest, order.found)
+            if known is not None:
+                self._over(order, known)
+            elif idle is not None:
+                self._give(idle, order)
+            else:
+                self._waiting.appendleft(order)
+                starting = sum(not worker.ready for worker in self._workers)
+                if len(self._workers) < self.run_options.workers and starting < len(self._waiting):
+                    self._start()
+                return
+
+    def _next(self) -> Order | None:
+        """Return the next order whose sequence is known, or which finds it out."""
+        while self._waiting:
+            order = self._waiting.popleft()
+            name = order.job.sequence
+            if not name or self.options.look_only:
+                return order
+            if name in self._found:
+                lead = self._found[name].get("lead") == order.job.raw
+                return replace(order, found=None if lead else self._found[name])
+            if name not in self._held:
+                self._held[name], self._leads[name] = [], order.job.raw
+            if self._leads[name] == order.job.raw:  # also one that comes back, because another batch has it
+                return order
+            self._held[name].append(order)
+        return None
+
+    def _start(self) -> None:
+        run = self.run_options
+        self._workers.append(Worker(WorkerOptions(self.options, run.threads, run.memory_mb)))
+
+    def _give(self, worker: Worker, order: Order) -> None:
+        self.events.started(order.job)
+        try:
+            worker.send(order)
+        except WorkerDied as death:
+            self._died(worker, order, str(death))
+
+    def _listen(self) -> None:
+        ends: list[Connection] = [worker.connection for worker in self._workers]
+        if not ends:
+            if not self._waiting:
+                time.sleep(TICK_S)
+            return
+        ready = wait(ends, TICK_S)
+        for worker in [worker for worker in self._workers if worker.connection in ready]:
+            order = worker.order
+            try:
+                said = worker.receive()
+            except WorkerDied as death:
+                self._died(worker, order, str(death))
+                continue
+            if isinstance(said, FileResult) and order is not None:
+                if "not enough memory" in said.error:
+                    self._remove(worker)  # a heap that has grown so far stays torn
+                self._over(order, said)
+            elif isinstance(said, float) and order is not None:
+                self.events.progress(order.job, said)
+
+    def _end_hung(self) -> None:
+        for worker in list(self._workers):
+            limit = self.run_options.timeout_s if worker.order else START_S
+            if (worker.order or not worker.ready) and worker.silent_s() > limit:
+                order = worker.order
+                self._remove(worker)
+                if order is None:
+                    raise Sve2HdrError(f"a worker process did not start within {START_S:.0f} s; try again")
+                self._over(
+                    order, _failed(order, f"no progress for {limit:g} s; try a longer --timeout, or another copy")
+                )
+
+    def _remove(self, worker: Worker) -> None:
+        self._workers.remove(worker)
+        worker.end()
+
+    def _died(self, worker: Worker, order: Order | None, how: str) -> None:
+        self._workers.remove(worker)
+        if order is None:
+            if worker.ready:
+                return
+            self._failed_starts += 1
+            if self._failed_starts >= START_TRIES:
+                raise Sve2HdrError(f"worker processes cannot be started: the last {how}; check memory and installation")
+            return
+        self._crashes[order.job.raw] += 1
+        if self._crashes[order.job.raw] < self.run_options.crash_tries:
+            self._waiting.append(order)  # last: others may be innocent of what ends this one
+            return
+        times = f", {self._crashes[order.job.raw]} times" if self.run_options.crash_tries > 1 else ""
+        self._over(
+            order, _failed(order, f"the process that read it {how}{times}; the file is damaged, or --memory short")
+        )
+
+    # Results
+
+    def _over(self, order: Order, result: FileResult) -> None:
+        """Take a job's result: put it off, or tell it; and let its sequence go on."""
+        if result.outcome == "busy":
+            self._put_off(order, BUSY_WAIT_S)
+            return
+        if result.outcome == "moving":
+            self._moves[order.job.raw] += 1
+            if self._moves[order.job.raw] < MOVING_TRIES:
+                self._put_off(order, MOVING_WAIT_S)
+                return
+            result = replace(result, outcome="failed")
+        name = order.job.sequence
+        if name and name in self._held and self._leads[name] == order.job.raw:
+            if result.found.get("parameters"):
+                self._found[name] = {**result.found, "lead": order.job.raw}
+            self._waiting.extendleft(reversed(self._held.pop(name)))
+        if result.hopeless:
+            self.outcome.hopeless = result.error
+            self._stop = True
+        self.outcome.results.append(result)
+        self.events.finished(order.job, result)
+
+    def _put_off(self, order: Order, seconds: float) -> None:
+        self._later.append((time.monotonic() + seconds, order))
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C: finish what is in work; again, or a signal to end: drop it. Only where this is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def asked(number: int, frame: FrameType | None) -> None:
+            self.stop(drop=self._stop or number != signal.SIGINT)
+
+        names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        before = {getattr(signal, name): signal.signal(getattr(signal, name), asked) for name in names}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _failed(order: Order, error: str) -> FileResult:
+    return FileResult(order.job.raw, "failed", error=error)

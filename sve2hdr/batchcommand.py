@@ -1,0 +1,233 @@
+"""The command for folders and long runs: parses, calls, prints. Exit codes: 0 all good, 1 some failed, 130 stopped."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .imageoptions import convert_options, image_options
+from .memory import available_bytes, megapixels_of, parse_size
+from .options import FILE, FOLDER, Number, overwrite_option
+
+if TYPE_CHECKING:
+    from .batchdisplay import Display
+    from .filejob import BatchOptions
+    from .joblist import Inputs, JobList, Naming
+    from .memory import Plan
+
+FORMATS = ("exr", "hdr", "tif", "dng")
+
+
+class SizeType(click.ParamType):  # type: ignore[type-arg]  # older releases of click have no argument here
+    """A size of memory: `800M`, `4G`."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the bytes, or fail as a usage error."""
+        try:
+            return parse_size(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command()
+@click.argument("inputs", metavar="IN...", nargs=-1)
+@click.option("-o", "--output", type=FOLDER, required=True, help="Folder of the outputs; the inputs' tree is mirrored.")
+@click.option(
+    "--list",
+    "lists",
+    type=click.File("r", "utf-8", "surrogateescape"),
+    multiple=True,
+    help="Also take the paths in this file, one a line.",
+)
+@click.option(
+    "--include", multiple=True, metavar="PATTERN", help="Only files whose name or path fits, such as '*.CR2'."
+)
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="No files whose name, path or folder fits.")
+@click.option("--base", type=FOLDER, help="Mirror the tree from this folder on.  [default: from each IN]")
+@click.option(
+    "--format", "formats", type=click.Choice(FORMATS), multiple=True, help="Several make several.  [default: exr]"
+)
+@click.option("--preview", is_flag=True, help="Also write a tone-mapped .preview.jpg.")
+@click.option(
+    "--name",
+    "template",
+    default="{stem}.{ext}",
+    show_default=True,
+    help="Of the outputs, with {stem}, {name}, {source} (the folder IN), {model} and {ext}.",
+)
+@click.option(
+    "--if-not-sve",
+    type=click.Choice(["skip", "copy", "develop", "fail"]),
+    default="skip",
+    show_default=True,
+    help="What becomes of ordinary raws.",
+)
+@click.option(
+    "--lock",
+    type=click.Choice(["auto", "folder", "none"]),
+    default="auto",
+    show_default=True,
+    help="Whose frames share pattern, levels and white balance: CinemaDNG clips, folders, none.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Files at a time.  [default: as many as cores and memory allow]"
+)
+@click.option("--memory", type=SizeType(), help="Never take more, such as 4G.  [default: 75% of what is available]")
+@click.option(
+    "--timeout",
+    type=Number(1),
+    default=300.0,
+    show_default=True,
+    help="Seconds without progress after which a file is given up.",
+)
+@click.option("--report", type=FILE, help="Write a JSON object a line, one for each file.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would become of each file.")
+@click.option("--watch", is_flag=True, help="Go on with what arrives in the inputs, until Ctrl-C.")
+@click.option("--idle", type=Number(1), help="End --watch after so many seconds in which nothing arrived.")
+@click.option("--plain", is_flag=True, help="Lines for a log, in place of bars.")
+@click.option("-q", "--quiet", is_flag=True, help="Print failures alone.")
+@image_options
+@overwrite_option
+def batch(
+    inputs: tuple[str, ...],
+    output: Path,
+    lists: tuple[Any, ...],
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    base: Path | None,
+    formats: tuple[str, ...],
+    preview: bool,
+    template: str,
+    if_not_sve: str,
+    lock: str,
+    workers: int | None,
+    memory: int | None,
+    timeout: float,
+    report: Path | None,
+    dry_run: bool,
+    watch: bool,
+    idle: float | None,
+    plain: bool,
+    quiet: bool,
+    model: str,
+    overwrite: bool,
+    **chosen: Any,
+) -> None:
+    """Convert the raws of folders, files or patterns IN, unattended.
+
+    What is finished is not done again: the same command goes on where it was stopped, also by a power cut. Exits
+    with 1 if a file failed.
+    """
+    from .batch import Batch, RunOptions
+    from .batchdisplay import Display, Report, ending, printable
+    from .filejob import BatchOptions
+    from .joblist import Inputs, Naming, read_list
+    from .manifest import Manifest
+    from .watch import Watch
+    from .weights import sha256, weights_path
+
+    named = inputs + tuple(path for file in lists for path in read_list(file.read().splitlines()))
+    if not named:
+        raise click.UsageError("nothing to convert; name folders, files or patterns, or a --list of them")
+    if idle is not None and not watch:
+        raise click.UsageError("--idle is for --watch")
+    if watch and dry_run:
+        raise click.UsageError("--dry-run looks once; leave --watch out")
+    try:
+        naming = Naming(tuple(dict.fromkeys(formats)) or ("exr",), preview, template, model)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    weights = "" if model == "classical" else str(weights_path(model))
+    options = BatchOptions(
+        out=str(output),
+        model=model,
+        weights=weights,
+        model_sha256=sha256(Path(weights)) if weights else "",
+        convert=convert_options(**chosen),
+        if_not_sve=if_not_sve,
+        overwrite=overwrite,
+        look_only=dry_run,
+    )
+    where = Inputs(named, include, exclude, str(base) if base else "", lock)
+    if not dry_run:
+        Manifest(output).create()
+    found = _collected(where, options, naming)
+    planned = _planned(options, found, memory, workers, chosen["tile"], watch)
+    options = replace(options, convert=replace(options.convert, tile_px=planned.tile_px))
+    mode = "quiet" if quiet else "bar" if sys.stderr.isatty() and not (plain or dry_run) else "plain"
+    total = None if watch else len(found.jobs) + len(found.refused)
+    reporter = Report(report, overwrite) if report else None
+    with Display(mode, total, reporter, dry_run) as display:
+        _tell_ignored(found, display, dry_run)
+        run = RunOptions(planned.workers, planned.threads, 0 if dry_run else planned.worker_mb, timeout)
+        if watch:
+            feed = Watch(lambda: _collected(where, options, naming), lambda *why: _refused(display, *why), idle)
+            outcome = Batch(options, run, display, feed).run()
+        else:
+            for refusal in found.refused:
+                _refused(display, *refusal)
+            outcome = Batch(options, run, display).run(found.jobs)
+    for line in ending(outcome, display):
+        if not quiet or outcome.hopeless or outcome.interrupted:
+            click.echo(printable(line), err=quiet)
+    if outcome.interrupted and not watch:
+        raise click.exceptions.Exit(130)
+    if not (outcome.good or (watch and not outcome.hopeless)) or not all(r.good for r in display.results):
+        raise click.exceptions.Exit(1)
+
+
+def _collected(where: Inputs, options: BatchOptions, naming: Naming) -> JobList:
+    """Return all jobs there are now."""
+    from .joblist import collect
+    from .manifest import Manifest
+
+    manifest = Manifest(Path(options.out))
+    made = {record.file: record.raw for record in manifest.records().values() if record.file}
+    return collect(where, manifest.out, naming, made, manifest.exact_case())
+
+
+def _planned(
+    options: BatchOptions, found: JobList, memory: int | None, workers: int | None, tile: int | None, watch: bool
+) -> Plan:
+    """Return how many workers run; on a GPU a few, which feed it in turn."""
+    from .devices import choose_device
+    from .memory import DEFAULT_SHARE, plan
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if choose_device(options.convert.device).type != "cpu":
+        cores = min(cores, 4)
+    largest = max((megapixels_of(Path(job.raw)) for job in found.jobs), default=0.0)
+    if watch:
+        largest = max(largest, 50.0)  # what will arrive is not known
+    if workers is None and not watch:
+        cores = max(1, min(cores, len(found.jobs)))
+    limit = memory if memory is not None else int(DEFAULT_SHARE * available_bytes())
+    return plan(limit, largest, cores, workers, tile)
+
+
+def _refused(display: Display, path: str, why: str) -> None:
+    from .filejob import FileResult
+
+    display.add(FileResult(path, "failed", error=why))
+
+
+def _tell_ignored(found: JobList, display: Display, each: bool) -> None:
+    """Say what is left out: in a dry run file by file, else in a line; quiet: nothing."""
+    from .batchdisplay import printable
+
+    if display.mode == "quiet":
+        return
+    if each:
+        for path, why in found.ignored:
+            click.echo(printable(f"{path}: left alone, {why}"))
+    elif found.ignored:
+        display.say(f"sve2hdr: {len(found.ignored)} other file(s) left alone; --dry-run names them")
+    if not (found.jobs or found.refused):
+        display.say("sve2hdr: no raw files found")

@@ -1,0 +1,109 @@
+"""Who works on what, among all processes that share a folder: locks that end with the process that holds them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+UNSUPPORTED = {errno.ENOLCK, errno.EINVAL, errno.ENOSYS, getattr(errno, "EOPNOTSUPP", errno.ENOSYS)}
+
+
+def key_of(name: str) -> str:
+    """Return 32 hexadecimal digits for any name, also one too long or too odd for a file's.
+
+    >>> key_of("DCIM/IMG_0001.exr")
+    'd5cac46adb8e283e36c12f38d5c44959'
+    """
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+class Claims:
+    """Claims by key on one lock file, a byte of it each: no file is left behind, and kill -9 frees what was held.
+
+    Opened once in a process: POSIX drops all locks of a process on a file when it closes any descriptor of that file.
+    Where the file system has no locks every claim is granted; two batches may then do the same work, whole each time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+
+    def __enter__(self) -> Claims:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give everything back."""
+        os.close(self._descriptor)
+
+    def take(self, keys: Sequence[str], wait: bool = False) -> bool:
+        """Claim all keys, or none: False where another process holds one, unless `wait`, which waits for it."""
+        taken: list[str] = []
+        for key in sorted(set(keys)):
+            if not self._lock(key, wait):
+                self.release(taken)
+                return False
+            taken.append(key)
+        return True
+
+    def release(self, keys: Sequence[str]) -> None:
+        """Give keys back."""
+        for key in set(keys):
+            with contextlib.suppress(OSError):
+                self._unlock(key)
+
+    @contextlib.contextmanager
+    def turn(self, key: str) -> Iterator[None]:
+        """Hold a key during the block, after waiting for one's turn."""
+        self.take([key], wait=True)
+        try:
+            yield
+        finally:
+            self.release([key])
+
+    if sys.platform == "win32":
+
+        def _lock(self, key: str, wait: bool) -> bool:
+            while True:  # msvcrt's own waiting gives up after ten seconds
+                try:
+                    os.lseek(self._descriptor, _place(key), os.SEEK_SET)
+                    msvcrt.locking(self._descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+                except OSError:
+                    if not wait:
+                        return False
+                else:
+                    return True
+
+        def _unlock(self, key: str) -> None:
+            os.lseek(self._descriptor, _place(key), os.SEEK_SET)
+            msvcrt.locking(self._descriptor, msvcrt.LK_UNLCK, 1)
+
+    else:
+
+        def _lock(self, key: str, wait: bool) -> bool:
+            try:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, _place(key))
+            except OSError as error:
+                return error.errno in UNSUPPORTED
+            return True
+
+        def _unlock(self, key: str) -> None:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, _place(key))
+
+
+def _place(key: str) -> int:
+    return int(key_of(key)[:15], 16)  # 60 bits: below the greatest file offset

@@ -1,0 +1,59 @@
+"""Is a raw file SVE, or one of the ordinary photos of the same shoot? And what do the frames of a sequence share?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .architecture import Network
+from .convert import ConvertOptions
+from .errors import PatternNotFound
+from .layout import place
+from .levels import estimate_levels
+from .parameters import save_parameters
+from .pattern import detect_pattern, with_ratio
+from .rawfile import read_raw
+
+
+def look(raw: Path, options: ConvertOptions, network: Network | None) -> dict[str, Any]:
+    """Return what detection says of a raw file, as JSON has it: `sve`, `reason`, `pattern`, `ratio_ev`, `confidence`.
+
+    Raises what converting it would raise at its start: UnreadableRaw, Sve2HdrError for levels that do not fit, and
+    PatternNotFound for a pattern that `network` was not trained for.
+    """
+    mosaic = options.levels.applied(read_raw(raw), raw)
+    size = {"megapixels": round(mosaic.shape[0] * mosaic.shape[1] / 1e6, 3)}
+    pattern, confidence = options.levels.pattern, 1.0
+    if pattern is None:
+        detection = detect_pattern(mosaic)
+        pattern, confidence = detection.pattern, detection.confidence
+        if pattern is None:
+            return {"sve": False, "reason": detection.reason, "confidence": round(confidence, 3), **size}
+    if options.levels.ratio_ev is not None:
+        pattern = with_ratio(pattern, options.levels.ratio_ev)
+    if network is not None:
+        try:
+            place(mosaic, pattern, network.config)
+        except PatternNotFound as error:
+            raise PatternNotFound(f"{raw}: {error}") from error
+    found = {"pattern": str(pattern), "ratio_ev": round(pattern.ratio_ev, 4), "confidence": round(confidence, 3)}
+    return {"sve": True, "reason": "", **found, **size}
+
+
+def ordinary(raw: Path, options: ConvertOptions) -> dict[str, Any] | None:
+    """Return what detection says of a raw file that has one exposure; None: it has more, or `--pattern` says so."""
+    found = None if options.levels.pattern is not None else look(raw, options, None)
+    return None if found is None or found["sve"] else found
+
+
+def sequence_parameters(raw: Path, options: ConvertOptions, scratch: Path) -> str:
+    """Return the levels that the frames of a sequence take over from this one, as `--lock-params` has them.
+
+    `scratch` is a folder for a file that is gone again.
+    """
+    mosaic = read_raw(raw)
+    path = scratch / "parameters.json"
+    save_parameters(path, estimate_levels(mosaic, raw, options.levels), mosaic)
+    text = path.read_text(encoding="utf-8")
+    path.unlink()
+    return text

@@ -1,0 +1,322 @@
+"""One job of a batch from claim to record: what a worker process, here or on another machine, does with one raw."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from .architecture import Network
+from .claims import Claims, key_of
+from .classify import look, ordinary, sequence_parameters
+from .convert import Converted, ConvertOptions, convert_file
+from .errors import PatternNotFound, Sve2HdrError, UnwritableOutput, one_line
+from .joblist import Job
+from .levels import Levels
+from .manifest import Manifest, Record, Stamp, file_sha256, recipe_of
+from .memory import peak_mb, reset_peak
+from .whitebalance import WhiteBalance
+
+PARAMETERS = "parameters.json"
+POLICIES = ("skip", "copy", "develop", "fail")
+GOOD = ("converted", "unchanged", "developed", "copied", "skipped")
+HOPELESS = (errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))  # the next files would fare no better
+
+
+@dataclass(frozen=True, eq=False)
+class BatchOptions:
+    """What holds for all jobs of a batch; plain values, so that it can be sent along with them."""
+
+    out: str
+    model: str = "standard"  # named in the outputs
+    weights: str = ""  # its file; "": the classical method
+    model_sha256: str = ""
+    convert: ConvertOptions = field(default_factory=ConvertOptions)
+    if_not_sve: str = "skip"  # one of POLICIES
+    overwrite: bool = False  # make everything anew, and replace files that are not from a batch
+    look_only: bool = False  # find out and tell; write nothing
+
+    def recipes(self, job: Job, found: dict[str, Any] | None) -> tuple[str, str]:
+        """Return the digests of how a job is converted, and of how it is dealt with if it is no SVE raw."""
+        shared = [job.sequence and "sequence", found["parameters"] if found else ""] if job.sequence else []
+        options = replace(self.locked(found), preview=None, tile_px=1, device="", overwrite=False)
+        recipe = recipe_of(options, self.model, self.model_sha256, *shared)
+        return recipe, f"{recipe}-{self.if_not_sve}"
+
+    def locked(self, found: dict[str, Any] | None) -> ConvertOptions:
+        """Return the options for a frame of a sequence whose first good frame gave `found`; None: on its own.
+
+        The levels of the sequence, `found["parameters"]`, come in when it is converted: as a file.
+        """
+        if found is None:
+            return self.convert
+        if self.convert.white_balance.rule not in ("usual", "auto", "as-shot"):
+            return replace(self.convert, levels=Levels())
+        multipliers = tuple(1 / channel for channel in found["neutral"])
+        return replace(self.convert, levels=Levels(), white_balance=WhiteBalance("multipliers", multipliers))
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one raw: a line of the report."""
+
+    input: str
+    outcome: str  # one of GOOD; failed; busy: another batch has it; moving: it changes while it is read
+    outputs: tuple[str, ...] = ()
+    sha256: str = ""  # of the raw
+    found: dict[str, Any] = field(default_factory=dict)  # pattern, exposure, ratio_ev, confidence, megapixels, ...
+    seconds: float = 0.0
+    peak_mb: float = 0.0
+    error: str = ""
+    notes: tuple[str, ...] = ()
+    hopeless: bool = False  # the disk is full, or the like: no other file would fare better
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.outcome in GOOD
+
+
+@dataclass(eq=False)
+class Tools:
+    """What a process needs for its jobs, made once."""
+
+    manifest: Manifest
+    claims: Claims | None  # None where only looked at
+    network: Network | None
+    progress: Callable[[float], None] = lambda share: None
+    turn: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+
+
+def run_job(
+    job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None = None, again: bool = False
+) -> FileResult:
+    """Do one job and tell what became of it; what goes wrong with it is in the result, nothing is raised.
+
+    `found`: parameters of the job's sequence. `again`: outputs of an earlier state of the same raw may be replaced.
+    """
+    started = time.perf_counter()
+    reset_peak()
+    try:
+        result = _claimed(job, options, tools, found, again)
+    except Exception as error:
+        hopeless = any(getattr(link, "errno", None) in HOPELESS for link in _chain(error))
+        sha256 = ""
+        with contextlib.suppress(OSError):
+            sha256 = file_sha256(Path(job.raw))
+        result = FileResult(job.raw, "failed", sha256=sha256, error=_about(error, job.raw), hopeless=hopeless)
+    return replace(result, seconds=round(time.perf_counter() - started, 3), peak_mb=peak_mb())
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _about(error: Exception, raw: str) -> str:
+    return one_line(error).removeprefix(f"{raw}: ")
+
+
+def _claimed(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None, again: bool) -> FileResult:
+    if options.look_only or tools.claims is None:
+        return _looked_at(job, options, tools, found)
+    keys = [key_of(output) for output in job.outputs]
+    tools.manifest.recover(tools.claims, job.outputs)
+    if not tools.claims.take(keys):
+        return FileResult(job.raw, "busy")
+    try:
+        return _done(job, options, tools, found, again)
+    finally:
+        tools.claims.release(keys)
+
+
+def _to_make(job: Job, options: BatchOptions, manifest: Manifest, recipes: tuple[str, str], again: bool) -> list[str]:
+    """Return the outputs that are still to be made; raise UnwritableOutput where one may not be replaced."""
+    wanted = []
+    for output in job.outputs:
+        state, why = manifest.state(output, Path(job.raw), recipes)
+        if state == "foreign" and not (options.overwrite or again):
+            raise UnwritableOutput(f"{manifest.out / output}: {why}; give --overwrite or another --name")
+        if state != "done" or options.overwrite:
+            wanted.append(output)
+    return wanted
+
+
+def finished_before(
+    job: Job, options: BatchOptions, manifest: Manifest, found: dict[str, Any] | None = None
+) -> FileResult | None:
+    """Return the result of a job of which nothing is left to do, by the manifest alone; None: it must be done."""
+    recipes = options.recipes(job, found)
+    if options.overwrite or any(manifest.state(o, Path(job.raw), recipes)[0] != "done" for o in job.outputs):
+        return None
+    return _unchanged(job, manifest)
+
+
+def _unchanged(job: Job, manifest: Manifest) -> FileResult:
+    records = [record for output in job.outputs if (record := manifest.get(output)) is not None]
+    files = tuple(dict.fromkeys(str(manifest.out / record.file) for record in records if record.file))
+    return FileResult(job.raw, "unchanged", files, records[0].raw_sha256, records[0].found)
+
+
+def _looked_at(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None) -> FileResult:
+    """Say what would happen; the outcome is the one that `_done` would have."""
+    wanted = _to_make(job, options, tools.manifest, options.recipes(job, found), again=False)
+    if not wanted:
+        return _unchanged(job, tools.manifest)
+    evidence = look(Path(job.raw), options.convert, tools.network)
+    outputs = tuple(str(tools.manifest.out / output) for output in wanted)
+    if evidence["sve"]:
+        return FileResult(job.raw, "converted", outputs, found=evidence)
+    if options.if_not_sve == "fail":
+        raise PatternNotFound(f"{job.raw}: no exposure pattern: {evidence['reason']}")
+    outcome = {"skip": "skipped", "copy": "copied", "develop": "developed"}[options.if_not_sve]
+    there = {"skipped": (), "copied": (str(tools.manifest.out / job.relative),), "developed": outputs}[outcome]
+    return FileResult(job.raw, outcome, there, found=evidence)
+
+
+def _done(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None, again: bool) -> FileResult:
+    manifest, raw = tools.manifest, Path(job.raw)
+    recipes = options.recipes(job, found)
+    wanted = _to_make(job, options, manifest, recipes, again)
+    if not wanted:
+        return _unchanged(job, manifest)
+    before = _stamp(raw)
+    try:
+        sha256 = file_sha256(raw)
+    except OSError as error:
+        raise _gone(raw, error) from error
+    record = Record("", "", "converted", recipes[0], job.raw, sha256, before)
+    with manifest.staged(wanted[0]) as folder:
+        staged = {output: f"{i}{PurePosixPath(output).suffix}" for i, output in enumerate(wanted)}
+        try:
+            made, result = _made(job, options, tools, found, folder, staged, record)
+        except Sve2HdrError as error:
+            raise type(error)(_with_final_names(str(error), folder, staged, manifest)) from error
+        if _stamp(raw) != before:
+            return FileResult(job.raw, "moving", error="changes while it is read; run again when it is complete")
+        replaceable = {o for o in wanted if options.overwrite or again or _is_ours(manifest, o)}
+        manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in made])
+    return replace(result, sha256=sha256)
+
+
+def _stamp(raw: Path) -> Stamp:
+    try:
+        return Stamp.of(raw)
+    except OSError as error:
+        raise _gone(raw, error) from error
+
+
+def _gone(raw: Path, error: OSError) -> Sve2HdrError:
+    return Sve2HdrError(f"{raw}: cannot be read ({error.strerror}); check the card, cable or network")
+
+
+def _is_ours(manifest: Manifest, output: str) -> bool:
+    record = manifest.get(output)  # what is foreign has been refused
+    return record is not None and bool(record.file)
+
+
+def _made(
+    job: Job,
+    options: BatchOptions,
+    tools: Tools,
+    found: dict[str, Any] | None,
+    folder: Path,
+    staged: dict[str, str],
+    record: Record,
+) -> tuple[list[tuple[Record, str]], FileResult]:
+    """Make a job's files in `folder`; return their records, and the result."""
+    raw, out = Path(job.raw), tools.manifest.out
+    asked = replace(options.locked(found), preview=None, overwrite=False)
+    images = [folder / name for output, name in staged.items() if not _is_preview(job, output)]
+    if previews := [folder / name for output, name in staged.items() if _is_preview(job, output)]:
+        asked = replace(asked, preview=previews[0])
+    finals = tuple(str(out / output) for output in staged)
+    if found is not None:
+        asked = replace(asked, lock_parameters=folder / PARAMETERS)
+        (folder / PARAMETERS).write_text(found["parameters"], encoding="utf-8")
+    try:
+        converted = convert_file(raw, images, tools.network, options.model, asked, tools.progress, tools.turn)
+    except Sve2HdrError as error:
+        unfit = isinstance(error, PatternNotFound) or found is not None  # a sequence's levels do not fit it
+        asked = replace(options.convert, overwrite=False, preview=asked.preview)
+        evidence = ordinary(raw, asked) if unfit and options.if_not_sve != "fail" else None
+        if evidence is None:
+            raise
+        for path in folder.iterdir():
+            path.unlink()
+        return _ordinary(job, options, tools, folder, staged, record, evidence, asked)
+    about = found_in(converted)
+    if job.sequence and found is None:
+        about["parameters"] = sequence_parameters(raw, asked, folder)
+    result = FileResult(job.raw, "converted", finals, found=about, notes=converted.notes)
+    return [(replace(record, output=o, file=o, found=about), name) for o, name in staged.items()], result
+
+
+def _ordinary(
+    job: Job,
+    options: BatchOptions,
+    tools: Tools,
+    folder: Path,
+    staged: dict[str, str],
+    record: Record,
+    evidence: dict[str, Any],
+    asked: ConvertOptions,
+) -> tuple[list[tuple[Record, str]], FileResult]:
+    """Deal with a raw that has one exposure, as `--if-not-sve` says."""
+    out, policy = tools.manifest.out, options.if_not_sve
+    record = replace(record, recipe=options.recipes(job, None)[1], found=evidence)
+    if policy == "develop":
+        images = [folder / name for output, name in staged.items() if not _is_preview(job, output)]
+        wanted = replace(asked, if_not_sve="develop")
+        made = convert_file(Path(job.raw), images, tools.network, options.model, wanted, tools.progress, tools.turn)
+        finals = tuple(str(out / output) for output in staged)
+        records = [(replace(record, output=o, file=o, outcome="developed"), name) for o, name in staged.items()]
+        return records, FileResult(job.raw, "developed", finals, found=evidence, notes=made.notes)
+    if policy == "skip":
+        records = [
+            (replace(record, output=o, outcome="skipped"), "") for o in staged if not _is_ours(tools.manifest, o)
+        ]
+        return records, FileResult(job.raw, "skipped", found=evidence)
+    target = out / job.relative
+    same = target.exists() and file_sha256(target) == record.raw_sha256
+    if target.exists() and not same and not options.overwrite:
+        raise UnwritableOutput(f"{target}: exists already and differs from {job.raw}; give --overwrite")
+    name = "" if same else f"copy{target.suffix}"
+    if name:
+        shutil.copyfile(job.raw, folder / name)
+        shutil.copystat(job.raw, folder / name)
+    copied = replace(record, file=job.relative, outcome="copied", sha256=record.raw_sha256, stamp=record.raw_stamp)
+    records = [(replace(copied, output=o), name if i == 0 else "") for i, o in enumerate(staged)]
+    return records, FileResult(job.raw, "copied", (str(target),), found=evidence)
+
+
+def found_in(converted: Converted) -> dict[str, Any]:
+    """Return what a conversion found, as JSON has it."""
+    return {
+        "pattern": str(converted.pattern),
+        "exposure": converted.pattern.exposure.tolist(),
+        "ratio_ev": round(converted.pattern.ratio_ev, 4),
+        "confidence": round(converted.confidence, 3),
+        "clipped": round(converted.clipped, 5),
+        "megapixels": round(converted.shape[0] * converted.shape[1] / 1e6, 3),
+        "neutral": list(converted.neutral),
+        "device": converted.device,
+    }
+
+
+def _is_preview(job: Job, output: str) -> bool:
+    return job.preview and output == job.outputs[-1]
+
+
+def _with_final_names(text: str, folder: Path, staged: dict[str, str], manifest: Manifest) -> str:
+    for output, name in staged.items():
+        text = text.replace(str(folder / name), str(manifest.out / output))
+    text = text.replace(str(folder / PARAMETERS), "its sequence")
+    return text.replace("name another --lock-params file", "take --lock none for such a folder")

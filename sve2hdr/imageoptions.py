@@ -1,0 +1,100 @@
+"""The options that say how a raw becomes an image: those of `convert`, which `batch` takes over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import Counts, Number, WhiteBalanceType, device_option, level_options, levels_of, model_option, options_of
+
+if TYPE_CHECKING:
+    from .convert import ConvertOptions
+    from .mosaic import ExposurePattern
+    from .reconstruct import Precision
+    from .whitebalance import WhiteBalance
+
+COLOR_SPACE_NAMES = ("rec709", "rec2020", "acescg", "aces2065-1", "xyz", "camera")
+COMPRESSIONS = ("zip", "zips", "piz", "none", "rle", "pxr24", "b44", "b44a", "dwaa", "dwab")
+
+image_options = options_of(
+    click.option(
+        "--color-space",
+        type=click.Choice(COLOR_SPACE_NAMES),
+        default="rec709",
+        show_default=True,
+        help="Of .exr, .hdr and .tif; a .dng is camera RGB with its matrix.",
+    ),
+    click.option(
+        "--wb",
+        type=WhiteBalanceType(),
+        help="White balance: as-shot, auto, daylight, multipliers R,G,B, or a temperature such as 5500K.  "
+        "[default: as-shot if believable, else auto]",
+    ),
+    click.option(
+        "--exposure",
+        type=Number(-30, 30),
+        default=0.0,
+        show_default=True,
+        help="Shift in EV; at 0, 1.0 is saturation of the most exposed sites.",
+    ),
+    click.option(
+        "--float", "single", is_flag=True, help="EXR with 32-bit instead of 16-bit floats; DNG with 16-bit floats."
+    ),
+    click.option(
+        "--compression", type=click.Choice(COMPRESSIONS), default="zip", show_default=True, help="Of the EXR."
+    ),
+    click.option("--no-bad-pixels", is_flag=True, help="Leave hot, cold and stuck sites as they are."),
+    click.option(
+        "--tile", type=click.IntRange(32), help="Tile size in px: smaller needs less memory.  [default: 1024]"
+    ),
+    model_option,
+    device_option,
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        default="auto",
+        show_default=True,
+        help="Of the network's convolutions; auto: bfloat16 where the device is faster at it.",
+    ),
+    level_options,
+)
+
+
+def convert_options(
+    color_space: str,
+    wb: WhiteBalance | None,
+    exposure: float,
+    single: bool,
+    compression: str,
+    no_bad_pixels: bool,
+    tile: int | None,
+    device: str,
+    precision: Precision,
+    pattern: ExposurePattern | None,
+    ev: float | None,
+    black: Counts,
+    white: Counts,
+    overwrite: bool = False,
+    preview: Path | None = None,
+) -> ConvertOptions:
+    """Return what `image_options` have parsed, but for the model, as the library takes it."""
+    from .convert import ConvertOptions
+    from .hdrfile import WriteOptions
+    from .reconstruct import TILE_PX
+    from .whitebalance import WhiteBalance
+
+    return ConvertOptions(
+        color_space=color_space,
+        white_balance=wb or WhiteBalance(),
+        exposure_ev=exposure,
+        preview=preview,
+        levels=levels_of(pattern, ev, black, white),
+        bad_pixels=not no_bad_pixels,
+        write=WriteOptions(half=not single, compression=compression),
+        tile_px=tile or TILE_PX,
+        device=device,
+        precision=precision,
+        overwrite=overwrite,
+    )

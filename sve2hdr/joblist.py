@@ -1,0 +1,322 @@
+"""Folders, files, globs and lists -> the list of jobs: a raw file each, and what it shall become below OUT.
+
+All that is known before a raw file is opened: which files count as raws, the mirrored tree, names, and which raws
+would be written to the same output. Jobs are plain values; where a path of OUT lies is for manifest.py to say.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import string
+import unicodedata
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from .errors import Sve2HdrError
+from .manifest import STATE
+from .tifftags import numbers, read_ifds
+
+# What cameras write; a folder's other files (sidecars, pictures, films) are left alone. TIFFs are not taken unasked.
+RAW_EXTENSIONS = {
+    ".3fr", ".arw", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kdc",
+    ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".ori", ".pef", ".ptx", ".raf", ".raw", ".rw2", ".rwl", ".sr2",
+    ".srf", ".srw", ".x3f",
+}  # fmt: skip
+FIELDS = ("stem", "name", "model", "source", "ext")
+FRAME_RATE, TIME_CODES = 51044, 51043  # CinemaDNG 1.1: tags that photos do not have
+
+
+@dataclass(frozen=True)
+class Job:
+    """One raw file and its outputs, as plain text: it can be sent to any process or machine that sees the paths."""
+
+    raw: str
+    relative: str  # where the raw lies below its input, with /
+    outputs: tuple[str, ...]  # below OUT, with /; the preview, if there is one, is the last
+    preview: bool = False
+    sequence: str = ""  # jobs of one sequence share their parameters; "": none
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What outputs are called, and which there are."""
+
+    formats: tuple[str, ...] = ("exr",)
+    preview: bool = False
+    template: str = "{stem}.{ext}"
+    model: str = "standard"
+
+    def __post_init__(self) -> None:
+        """Check the template; raises ValueError with a sentence for the user."""
+        try:
+            parts = [(name, spec, conv) for _, name, spec, conv in string.Formatter().parse(self.template)]
+        except ValueError as error:
+            raise ValueError(f"--name {self.template}: {error}") from error
+        unknown = [name for name, spec, conversion in parts if name is not None and (name not in FIELDS or spec)]
+        if unknown or any(conversion for _, _, conversion in parts):
+            raise ValueError(f"--name {self.template}: the fields are {', '.join(f'{{{name}}}' for name in FIELDS)}")
+        if not self.template.endswith(".{ext}") or not {"stem", "name"} & {name for name, _, _ in parts}:
+            raise ValueError(f"--name {self.template}: must hold {{stem}} or {{name}}, and end with .{{ext}}")
+        path = PurePosixPath(self.template)
+        if path.is_absolute() or ".." in path.parts or "\\" in self.template:
+            raise ValueError(f"--name {self.template}: must lie below the output folder, with / between folders")
+
+    def outputs(self, relative: str, source: str) -> tuple[str, ...]:
+        """Return the outputs of a raw at `relative` below an input folder called `source`.
+
+        >>> Naming(("exr", "dng"), True, "{stem}_{model}.{ext}").outputs("DCIM/IMG_1.CR2", "card")
+        ('DCIM/IMG_1_standard.exr', 'DCIM/IMG_1_standard.dng', 'DCIM/IMG_1_standard.preview.jpg')
+        """
+        path, model = PurePosixPath(relative), Path(self.model).stem
+        made = [*self.formats, *(["preview.jpg"] if self.preview else [])]
+        names = {"stem": path.stem, "name": path.name, "model": model, "source": source}
+        return tuple(str(path.parent / self.template.format(**names, ext=extension)) for extension in made)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the user names, and what of it is left out."""
+
+    paths: tuple[str, ...]  # folders, files, patterns
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    base: str = ""  # the tree is mirrored from here; "": from each folder named
+    lock: str = "auto"  # auto: CinemaDNG clips share their parameters; folder: all raws of a folder do; none
+
+
+@dataclass
+class JobList:
+    """What was found."""
+
+    jobs: list[Job] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)  # (path, why): counts as failed
+    ignored: list[tuple[str, str]] = field(default_factory=list)  # (path, why): no failure
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that counts as raw."""
+
+    path: str
+    relative: str  # with /
+    source: str  # name of the input folder
+
+
+def read_list(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return the paths of a list file: one a line; empty lines and those that begin with # are left out.
+
+    >>> read_list(["# two cards", "card1/DCIM", "", "card 2/IMG_0001.CR2"])
+    ('card1/DCIM', 'card 2/IMG_0001.CR2')
+    """
+    stripped = (line.rstrip("\r\n") for line in lines)
+    return tuple(line for line in stripped if line.strip() and not line.startswith("#"))
+
+
+def collect(
+    inputs: Inputs, out: Path, naming: Naming, made_before: Mapping[str, str] | None = None, exact_case: bool = True
+) -> JobList:
+    """Return the jobs of all inputs, sorted by their place in them, natural numbers in order.
+
+    `made_before`: outputs that OUT's manifest knows, each with the raw it was made of; they are never taken for raws.
+    `exact_case`: OUT tells `a.exr` from `A.exr`. Raises Sve2HdrError for an input that is not there.
+    """
+    made, found = dict(made_before or {}), JobList()
+    own = {os.path.realpath(out / output) for output in made}
+    files = [raw for path in inputs.paths for raw in _files_of(path, inputs, out, found)]
+    once: dict[str, Found] = {}
+    for file in files:
+        real = os.path.realpath(file.path)
+        if real in own:
+            found.ignored.append((file.path, "an output of this folder"))
+        elif real in once and once[real].path != file.path:
+            found.ignored.append((file.path, f"the same file as {once[real].path}"))
+        else:
+            once.setdefault(real, file)
+    ordered = sorted(once.values(), key=lambda file: natural(file.relative))
+    jobs = [
+        Job(file.path, file.relative, naming.outputs(file.relative, file.source), naming.preview) for file in ordered
+    ]
+    jobs = _sparing_raws(_without_clashes(jobs, made, exact_case, found), set(once), out, found)
+    found.jobs = jobs if inputs.lock == "none" else list(_with_sequences(jobs, inputs.lock))
+    return found
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a key that sorts names with their numbers by value.
+
+    >>> sorted(["b", "a10", "a9"], key=natural)
+    ['a9', 'a10', 'b']
+    """
+    parts = re.split(r"(\d+)", name)
+    return [(1, 0, part.casefold()) if i % 2 == 0 else (0, int(part), part) for i, part in enumerate(parts)]
+
+
+# Inputs -> files ------------------------------------------------------------------------------------------------------
+
+
+def _files_of(given: str, inputs: Inputs, out: Path, found: JobList) -> Iterator[Found]:
+    path = Path(given)
+    if path.is_dir():
+        for file in _walk(path, out, found):
+            relative = _relative(file, Path(inputs.base) if inputs.base else path)
+            if _wanted(file, file.relative_to(path).as_posix(), inputs, found):
+                yield Found(str(file), relative, path.resolve().name)
+    elif os.path.lexists(path) or not glob.has_magic(given):
+        if not path.is_file():
+            raise Sve2HdrError(f"{path}: no such file or folder; check the path")
+        relative = _relative(path, Path(inputs.base) if inputs.base else path.parent)
+        if _wanted(path, path.name, inputs, found, named=True):
+            yield Found(str(path), relative, path.resolve().parent.name)
+    else:
+        start = _fixed_part(given)
+        matches = sorted((m for m in glob.glob(given, recursive=True) if not _below(m, out, start)), key=natural)
+        if not matches:
+            raise Sve2HdrError(f"{given}: nothing matches; check the pattern")
+        mirrored_from = inputs.base or str(start)
+        for match in matches:
+            below = Inputs((match,), inputs.include, inputs.exclude, mirrored_from)
+            if Path(match).is_dir():
+                yield from (
+                    Found(f.path, f.relative, start.resolve().name) for f in _files_of(match, below, out, found)
+                )
+            elif _wanted(Path(match), Path(match).relative_to(start).as_posix(), inputs, found):
+                yield Found(match, _relative(Path(match), Path(mirrored_from)), start.resolve().name)
+
+
+def _below(path: str, out: Path, start: Path) -> bool:
+    """Return whether a path lies in OUT, and is met only because OUT lies among the inputs."""
+    real, out_real = os.path.realpath(path), os.path.realpath(out)
+    return Path(real).is_relative_to(out_real) and not start.resolve().is_relative_to(out_real)
+
+
+def _fixed_part(pattern: str) -> Path:
+    parts = Path(pattern).parts
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:fixed])
+
+
+def _relative(path: Path, base: Path) -> str:
+    try:
+        return path.relative_to(base).as_posix()
+    except ValueError:
+        pass
+    try:
+        return path.resolve().relative_to(base.resolve()).as_posix()
+    except ValueError:
+        raise Sve2HdrError(f"{path}: does not lie below --base {base}; name another base") from None
+
+
+def _walk(top: Path, out: Path, found: JobList) -> Iterator[Path]:
+    """Yield the files below a folder: each real folder once, links last, hidden ones and OUT left out."""
+    waiting, seen, out_real = deque([top]), set(), os.path.realpath(out)
+    linked: deque[Path] = deque()
+    while waiting or linked:
+        folder = waiting.popleft() if waiting else linked.popleft()
+        real = os.path.realpath(folder)
+        if real in seen or (real == out_real and folder != top):
+            if real != out_real:
+                found.ignored.append((str(folder), "a link to a folder that is there already"))
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: natural(entry.name))
+        except OSError as error:
+            found.refused.append((str(folder), f"cannot be read ({error.strerror}); check its permissions"))
+            continue
+        for entry in entries:
+            path = folder / entry.name
+            if entry.name.startswith("."):
+                if entry.name not in (STATE, ".DS_Store"):
+                    found.ignored.append((str(path), "hidden"))
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.append(path)
+            elif entry.is_dir():
+                linked.append(path)
+            elif entry.is_file():
+                yield path
+            elif entry.is_symlink():
+                found.refused.append((str(path), "a link to nothing; remove it, or mount what it points to"))
+
+
+def _wanted(path: Path, relative: str, inputs: Inputs, found: JobList, named: bool = False) -> bool:
+    """Return whether a file counts as raw: by its extension, or because it is named or included."""
+    if _matches(relative, inputs.exclude):
+        found.ignored.append((str(path), "excluded"))
+        return False
+    if inputs.include and not _matches(relative, inputs.include):
+        found.ignored.append((str(path), "not included"))
+        return False
+    if not (inputs.include or named) and path.suffix.lower() not in RAW_EXTENSIONS:
+        found.ignored.append((str(path), "no raw file by its name"))
+        return False
+    return True
+
+
+def _matches(relative: str, patterns: Collection[str]) -> bool:
+    """Return whether a pattern fits a file's name or path, or one of the folders it lies in, upper or lower case."""
+    path = PurePosixPath(relative.lower())
+    names = {str(part) for part in (path, *path.parents)} | set(path.parts)
+    return any(fnmatchcase(name, pattern.lower().rstrip("/")) for pattern in patterns for name in names)
+
+
+# Files -> jobs --------------------------------------------------------------------------------------------------------
+
+
+def _without_clashes(jobs: Sequence[Job], made: Mapping[str, str], exact_case: bool, found: JobList) -> list[Job]:
+    """Refuse all raws but one of those that would be written to one file: that keeps it which it was made of."""
+    holder: dict[str, Job] = {}
+    for job in sorted(jobs, key=lambda job: not any(made.get(output) == job.raw for output in job.outputs)):
+        for output in job.outputs:
+            holder.setdefault(_same_name(output, exact_case), job)
+    kept = []
+    for job in jobs:
+        others = [other for output in job.outputs if (other := holder[_same_name(output, exact_case)]) is not job]
+        if others:
+            found.refused.append(
+                (job.raw, f"would be written to the same file as {others[0].raw}; add {{name}} or {{source}} to --name")
+            )
+        else:
+            kept.append(job)
+    return kept
+
+
+def _sparing_raws(jobs: Sequence[Job], raws: Collection[str], out: Path, found: JobList) -> list[Job]:
+    """Refuse jobs whose output would take the place of a raw file, whatever else is allowed."""
+    kept = []
+    for job in jobs:
+        onto = [output for output in job.outputs if os.path.realpath(out / output) in raws]
+        if onto:
+            found.refused.append((job.raw, f"its output would replace a raw file, {onto[0]}; choose another folder"))
+        else:
+            kept.append(job)
+    return kept
+
+
+def _same_name(output: str, exact_case: bool) -> str:
+    name = unicodedata.normalize("NFC", output)
+    return name if exact_case else name.casefold()
+
+
+def _with_sequences(jobs: Sequence[Job], lock: str) -> Iterator[Job]:
+    """Give the jobs of each sequence its name: a folder's, or that of a folder and a clip's frames."""
+    clips: dict[str, bool] = {}
+    for job in jobs:
+        path = PurePosixPath(job.relative)
+        name = str(path.parent)
+        if lock == "auto":
+            name = f"{path.parent}/{re.sub(r'[0-9]+$', '', path.stem)}"
+            if name not in clips:
+                clips[name] = path.suffix.lower() == ".dng" and _is_cinema(Path(job.raw))
+            if not clips[name]:
+                yield job
+                continue
+        yield Job(job.raw, job.relative, job.outputs, job.preview, name)
+
+
+def _is_cinema(path: Path) -> bool:
+    return any(numbers(ifd, FRAME_RATE) or TIME_CODES in ifd for _, ifd in read_ifds(path))

@@ -1,0 +1,293 @@
+"""What a batch has finished in its output folder, and how an output gets its name: whole, or not at all.
+
+OUT/.sve2hdr holds `done/`, a record for each finished output; `work/`, a folder for each job in work; and `lock`.
+A job's files are made in its folder of `work`. A journal there says what shall take which name; from then on the job
+is finished whatever happens, by its own process or by whoever comes next (`Manifest.recover`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from .claims import Claims, key_of
+from .errors import UnwritableOutput
+from .files import replacing
+
+STATE = ".sve2hdr"
+JOURNAL = "journal.json"
+State = Literal["new", "done", "stale", "foreign"]
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A file's size and time, by which it is known again without being read."""
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> Stamp:
+        """Return those of a file; raise OSError where there is none."""
+        status = path.stat()
+        return cls(status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One output that is finished: what it was made of, and what it is."""
+
+    output: str  # the file asked for, below OUT, with /
+    file: str  # the file that is there for it; "": none, as for a photo that is skipped
+    outcome: str  # converted, developed, copied or skipped
+    recipe: str  # digest of all that changes the result
+    raw: str
+    raw_sha256: str
+    raw_stamp: Stamp
+    sha256: str = ""
+    stamp: Stamp = Stamp(0, 0)
+    found: dict[str, Any] = field(default_factory=dict)  # pattern, EV, ...: what reports say again
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Record:
+        """Return a record as `as_json` wrote it; raise ValueError, TypeError or LookupError for anything else."""
+        stored = json.loads(text)
+        stamps = {name: Stamp(**stored[name]) for name in ("raw_stamp", "stamp")}
+        return cls(**{**{f.name: stored[f.name] for f in fields(cls)}, **stamps})
+
+    def as_json(self) -> str:
+        """Return the record as one line."""
+        return json.dumps(asdict(self))
+
+
+def recipe_of(options: Any, *more: str) -> str:
+    """Return a digest of options: only what is not the default counts, so that a new option changes no old digest.
+
+    `options` is a dataclass of numbers, texts, arrays, paths and dataclasses.
+
+    >>> from .hdrfile import WriteOptions
+    >>> recipe_of(WriteOptions()) == recipe_of(WriteOptions(half=True)) != recipe_of(WriteOptions(half=False))
+    True
+    """
+    return hashlib.sha256(json.dumps([_plain(options), *more], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        plain = {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        usual = {
+            f.name: _plain(f.default if f.default_factory is MISSING else f.default_factory()) for f in fields(value)
+        }
+        return {name: item for name, item in plain.items() if item != usual[name]}
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits; raise OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Manifest:
+    """The records of one output folder."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.folder = out, out / STATE
+
+    def create(self) -> None:
+        """Make the folders; raise UnwritableOutput where that cannot be."""
+        try:
+            for name in ("done", "work"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            Claims(self.folder / "lock").close()
+        except OSError as error:
+            raise UnwritableOutput(
+                f"{self.out}: cannot be written ({error.strerror}); choose another folder"
+            ) from error
+
+    def claims(self) -> Claims:
+        """Return this process's claims on jobs of this folder: one in a process."""
+        return Claims(self.folder / "lock")
+
+    def exact_case(self) -> bool:
+        """Return whether this file system tells `lock` from `LOCK`; True where nothing is written yet."""
+        return not ((self.folder / "LOCK").exists() and (self.folder / "lock").exists())
+
+    # Records
+
+    def get(self, output: str) -> Record | None:
+        """Return the record of an output, or None where there is none that can be read."""
+        try:
+            return Record.from_json(self._record_path(output).read_bytes())
+        except (OSError, ValueError, TypeError, LookupError):
+            return None
+
+    def records(self) -> dict[str, Record]:
+        """Return all records by output."""
+        found = {}
+        for path in (self.folder / "done").glob("??/*.json"):
+            with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
+                record = Record.from_json(path.read_bytes())
+                found[record.output] = record
+        return found
+
+    def state(self, output: str, raw: Path, recipes: Sequence[str]) -> tuple[State, str]:
+        """Return what is there for an output that shall be made of `raw`, after one of `recipes`, and why.
+
+        new: nothing. done: what is wanted, as its record says. stale: ours, made of the same raw after another recipe.
+        foreign: a file that we did not write, that somebody has changed since, or that was made of another raw.
+        """
+        record, there = self.get(output), os.path.lexists(self.out / output)
+        if record is None:
+            return ("foreign", "exists already, and not from this batch") if there else ("new", "")
+        if record.file and not os.path.lexists(self.out / record.file):
+            return ("foreign", "exists already, and not from this batch") if there else ("new", "the output is gone")
+        if record.file and not _same(self.out / record.file, record.stamp, record.sha256):
+            return "foreign", "was changed since it was written"
+        if not _same(raw, record.raw_stamp, record.raw_sha256):
+            return ("foreign", f"was made of another raw ({record.raw})") if record.file else ("new", "another raw")
+        return ("done", "") if record.recipe in recipes else ("stale", "made with other options")
+
+    def _record_path(self, output: str) -> Path:
+        key = key_of(output)
+        return self.folder / "done" / key[:2] / f"{key}.json"
+
+    # From a job's folder to the outputs
+
+    @contextlib.contextmanager
+    def staged(self, output: str) -> Iterator[Path]:
+        """Yield an empty folder to make a job's files in, `output` being its first one; removed at the end."""
+        folder = self.folder / "work" / key_of(output)
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            folder.mkdir()
+            yield folder
+        except OSError as error:
+            raise UnwritableOutput(
+                f"{self.out}: cannot be written ({error.strerror}); make room or choose another place"
+            ) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def publish(self, folder: Path, made: Sequence[tuple[Record, str, bool]]) -> None:
+        """Let files of a job's folder take their names, and record them.
+
+        `made`: a record, the name of its file in `folder` ("": none), and whether it may replace a file. Raises
+        UnwritableOutput where another program has taken a name meanwhile, and OSError as the system does.
+        """
+        complete = []
+        for record, name, may_replace in made:
+            if name:
+                _sync(folder / name)
+                record = replace(record, stamp=Stamp.of(folder / name), sha256=file_sha256(folder / name))
+            complete.append((record, name, may_replace))
+        _write(folder / JOURNAL, json.dumps([(asdict(record), *rest) for record, *rest in complete]))
+        _sync_folder(folder)
+        for record, name, may_replace in complete:
+            self._finish(folder, record, name, may_replace)
+
+    def recover(self, claims: Claims, names: Iterable[str] | None = None) -> None:
+        """Finish or remove what processes have left that are gone: of jobs with these first outputs, or of all."""
+        work = self.folder / "work"
+        keys = [path.name for path in work.iterdir()] if names is None else [key_of(name) for name in names]
+        for key in keys:
+            folder = work / key
+            if not folder.exists() or not claims.take([key]):
+                continue
+            try:
+                self._recover(folder)
+            finally:
+                claims.release([key])
+
+    def _recover(self, folder: Path) -> None:
+        with contextlib.suppress(OSError, ValueError, TypeError, LookupError, UnwritableOutput):
+            for stored, name, may_replace in json.loads((folder / JOURNAL).read_bytes()):
+                record = Record.from_json(json.dumps(stored))
+                if not name or (folder / name).exists() or (self.out / record.file).exists():
+                    self._finish(folder, record, name if (folder / name).exists() else "", may_replace)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _finish(self, folder: Path, record: Record, name: str, may_replace: bool) -> None:
+        if name:
+            target = self.out / record.file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _place(folder / name, target, may_replace)
+            _sync_folder(target.parent)
+        path = self._record_path(record.output)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written = folder / "record.json"
+        _write(written, record.as_json())
+        written.replace(path)
+        _sync_folder(path.parent)
+
+
+def _same(path: Path, stamp: Stamp, sha256: str) -> bool:
+    """Return whether a file is the one of a record; it is read only where size and time do not settle it."""
+    try:
+        now = Stamp.of(path)
+        return now == stamp or (now.size == stamp.size and file_sha256(path) == sha256)
+    except OSError:
+        return False
+
+
+def _place(staged: Path, target: Path, may_replace: bool) -> None:
+    if not may_replace:
+        try:
+            os.link(staged, target)  # unlike a rename, this fails where another program has taken the name
+        except FileExistsError:
+            if not target.samefile(staged):
+                raise UnwritableOutput(f"{target}: exists already; give --overwrite or another --name") from None
+        except OSError:  # a file system without hard links, or another one
+            if os.path.lexists(target):
+                raise UnwritableOutput(f"{target}: exists already; give --overwrite or another --name") from None
+        else:
+            return
+    try:
+        staged.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # a folder of OUT lies on another file system
+            raise
+        with replacing(target, overwrite=may_replace) as partial:
+            shutil.copyfile(staged, partial)
+            shutil.copystat(staged, partial)
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    """Make names last a power cut, where a system can sync folders."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,188 @@
+"""The exposures of one frame against each other: their ratio, and the black level of every site.
+
+A line through sites of both exposures tells `black of the darker - black of the brighter / ratio` for every colour, and
+one through the two greens of an exposure how their blacks differ. That leaves one number open, since light that is the
+same everywhere and a higher black look alike. It comes from the file, whose single black level is the mean over rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from .mosaic import CELL, ExposurePattern, Mosaic, cfa_period, repeated
+from .pattern import Detection, offset_sigma_of
+from .patternfit import colour_classes, fit_line, fit_pairs, offsets_at, sample_groups
+from .patternlayout import MIN_WINDOWS
+from .patternproof import Step, measure_step
+from .patternwindows import Windows, measure_windows
+from .saturation import cell_black
+
+# How black levels stray from the one in the file, standard deviations in counts of 14 bits: between exposures, between
+# rows, between sites; and how far the mean over all is off.
+EXPOSURE_SIGMA, ROW_SIGMA, SITE_SIGMA, MEAN_SIGMA = 20.0, 15.0, 0.7, 0.3
+FIT_SIGMA = 0.3  # counts of 14 bits, that texture may add to what a fit says of its own error
+RANGE_14_BIT = 15_000.0
+FAR, SAME_EV = 2.0, 0.3  # of the sum of sigmas; EV between a ratio that is given and the measured one
+ENOUGH_WINDOWS, MIN_PAIRS, PAIR_CHOICE_ERROR = 8000, 3000, 0.02
+GREEN_SIGMA = 0.003  # how differently the two greens see
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """What the exposures say of each other."""
+
+    pattern: ExposurePattern  # with the ratios measured, or as given
+    measured_ev: float  # most over least exposed as these pixels have it; it may be anything where the layout is wrong
+    ratio_ev_error: float  # of that: one standard deviation; inf: unknown
+    black: np.ndarray  # (4, 4) float64, counts, by site of the 4 x 4 cell
+    black_error: np.ndarray  # (4, 4) float64, counts, one standard deviation
+    fitted: bool  # whether lines told the black levels; else they are the mosaic's
+
+
+def match_exposures(
+    mosaic: Mosaic,
+    pattern: ExposurePattern,
+    detection: Detection | None = None,
+    *,
+    ratio_given: bool = False,
+    black_known: bool = False,
+) -> Match | None:
+    """Fit the exposures of `pattern` to each other; None if its period does not divide 4 x 4 sites.
+
+    `detection`: of this mosaic and pattern, whose measurements are used again. `ratio_given`: the ratios of the pattern
+    are right, and only the black levels are asked for. `black_known`: the mosaic's black levels are those of every row
+    and colour, and only the ratios are asked for.
+    """
+    if CELL % pattern.exposure.shape[0] or CELL % pattern.exposure.shape[1]:
+        return None
+    exposure = pattern.over((CELL, CELL)).ravel()
+    levels = np.unique(exposure)[::-1]
+    groups = [np.flatnonzero(exposure == level).tolist() for level in levels]
+    if detection is not None and detection.windows is not None:
+        windows, steps = detection.windows, list(detection.steps)
+    else:
+        windows, sigma = measure_windows(mosaic), offset_sigma_of(mosaic)
+        steps = [measure_step(mosaic, windows, *pair, sigma) for pair in pairwise(groups)]
+    if black_known:
+        steps = [_step_of_pairs(mosaic, step) for step in steps]
+        found = pattern if ratio_given else _with_steps(pattern, [step.ev for step in steps])
+        error = math.hypot(*(step.error for step in steps))
+        return Match(
+            found,
+            sum(step.ev for step in steps),
+            error,
+            cell_black(mosaic).astype(np.float64),
+            np.zeros((CELL, CELL)),
+            False,
+        )
+    found = pattern if ratio_given else _with_steps(pattern, [step.ev for step in steps])
+    slopes = [float(levels[k + 1] / levels[k]) if ratio_given else None for k in range(len(steps))]
+    lines = _lines_of_steps(mosaic, steps, slopes)
+    fitted = bool(lines)  # the greens alone tell nothing of the exposures
+    black, black_error = _blacks(mosaic, exposure, [*lines, *_lines_of_greens(windows, mosaic, groups)])
+    if np.abs(black - cell_black(mosaic)).max() > FAR * (EXPOSURE_SIGMA + ROW_SIGMA) * _count_of_14_bits(mosaic):
+        fitted = False  # no black strays that far: the pattern that was given is not the frame's
+    measured, error = sum(step.ev for step in steps), math.hypot(*(step.error for step in steps))
+    return Match(found, measured, error, black, black_error, fitted)
+
+
+def _count_of_14_bits(mosaic: Mosaic) -> float:
+    return (mosaic.white_level - float(mosaic.black_level.mean())) / RANGE_14_BIT
+
+
+def _step_of_pairs(mosaic: Mosaic, step: Step) -> Step:
+    """Return the step as single sites have it, where few windows are unsaturated and those are special.
+
+    Where most of the bright sites are saturated, what is left is the gaps in some texture, and windows that happen to
+    fit into them are not like the others. Single sites are, but they need black levels that are right.
+    """
+    if sum(sample.window.size for sample in step.samples) >= ENOUGH_WINDOWS:
+        return step
+    slope, error, pairs = fit_pairs(mosaic, *step.groups, choice_error=PAIR_CHOICE_ERROR)
+    if not slope > 0 or pairs < MIN_PAIRS:
+        return step
+    return replace(step, ev=-math.log2(slope), error=error / slope / math.log(2), from_pairs=True)
+
+
+def _with_steps(pattern: ExposurePattern, steps_ev: Sequence[float]) -> ExposurePattern:
+    """Return the pattern with these steps from each exposure to the next lower one; as it is if one is not above 0."""
+    if not all(math.isfinite(ev) and ev > 0 for ev in steps_ev):
+        return pattern
+    levels = np.unique(pattern.exposure)[::-1]
+    lower = np.concatenate([[0], np.cumsum(steps_ev)])
+    found = np.exp2(-lower)[np.searchsorted(-levels, -pattern.exposure)]
+    return ExposurePattern(found.astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class _Line:
+    """`sum(coefficients * (true - believed black)) = offset`."""
+
+    coefficients: np.ndarray  # (16,)
+    offset: float  # counts
+    error: float  # counts
+
+
+def _weights(phases: Sequence[int]) -> np.ndarray:
+    weights = np.zeros(CELL * CELL)
+    weights[list(phases)] = 1 / len(phases)
+    return weights
+
+
+def _lines_of_steps(mosaic: Mosaic, steps: Sequence[Step], slopes: Sequence[float | None]) -> list[_Line]:
+    """Return what each step tells of each colour; `slopes`: those that are given."""
+    lines = []
+    for step, given in zip(steps, slopes, strict=True):
+        if step.from_pairs or not step.fit.slope > 0:
+            continue
+        fit = fit_line(step.samples, offset_sigma_of(mosaic), by_contrast=True)
+        if not fit.slope > 0 or (given is not None and abs(math.log2(fit.slope / given)) > SAME_EV):
+            continue
+        slope = fit.slope if given is None else given
+        offsets = fit.offsets if given is None else offsets_at(slope, step.samples, fit)
+        for sample, offset, error in zip(step.samples, offsets, fit.offset_errors, strict=True):
+            bright, dark = (_weights(phases) for phases in sample.phases)
+            lines.append(_Line(dark - slope * bright, float(offset), float(error)))
+    return lines
+
+
+def _lines_of_greens(windows: Windows, mosaic: Mosaic, groups: Sequence[Sequence[int]]) -> list[_Line]:
+    """Return how the blacks of the two greens differ in each exposure, where a Bayer CFA has two."""
+    letters = repeated(cfa_period(mosaic.cfa), (CELL, CELL)).ravel()
+    greens = [phases for phases in colour_classes(mosaic.cfa) if letters[phases[0]] == "G"]
+    lines = []
+    for group in groups if len(greens) == 2 else []:
+        first, second = ([p for p in phases.tolist() if p in group] for phases in greens)
+        sample = sample_groups(windows, first, second) if first and second else None
+        if sample is not None and sample.window.size >= MIN_WINDOWS:
+            fit = fit_line([sample], offset_sigma_of(mosaic), slope_sigma=GREEN_SIGMA, by_contrast=True)
+            if np.isfinite(fit.slope):
+                offset, error = float(fit.offsets[0]), float(fit.offset_errors[0])
+                lines.append(_Line(_weights(second) - fit.slope * _weights(first), offset, error))
+    return lines
+
+
+def _blacks(mosaic: Mosaic, exposure: np.ndarray, lines: Sequence[_Line]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the most likely black levels and their errors, (4, 4) float64 counts, given how they stray and the lines.
+
+    All is normally distributed, so they are the conditional mean and covariance.
+    """
+    count = _count_of_14_bits(mosaic)
+    row, column = np.divmod(np.arange(CELL * CELL), CELL)
+    by_columns = (exposure == exposure[column]).all()  # what is read out with one amplification each is a column then
+    same_exposure, same_row = (np.equal.outer(label, label) for label in (exposure, column if by_columns else row))
+    strays = EXPOSURE_SIGMA**2 * same_exposure + ROW_SIGMA**2 * same_row + SITE_SIGMA**2 * np.eye(CELL * CELL)
+    lines = [line for line in lines if np.isfinite(line.error)]
+    seen = np.stack([np.full(CELL * CELL, 1 / CELL**2), *(line.coefficients for line in lines)])
+    offsets = np.array([0.0, *(line.offset for line in lines)])
+    errors = np.array([MEAN_SIGMA * count, *(math.hypot(line.error, FIT_SIGMA * count) for line in lines)])
+    covariance = strays * count**2
+    gain = covariance @ seen.T @ np.linalg.inv(seen @ covariance @ seen.T + np.diag(errors**2))
+    left = np.diag(covariance - gain @ seen @ covariance)
+    strayed = (gain @ offsets).reshape(CELL, CELL)
+    return cell_black(mosaic) + strayed, np.sqrt(np.maximum(left, 0)).reshape(CELL, CELL)

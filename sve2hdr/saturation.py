@@ -1,0 +1,120 @@
+"""Where the sites of a frame saturate: at the white level the file names, or where the counts pile up below it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .mosaic import CELL, ExposurePattern, Mosaic, common_period, repeated
+
+LOWEST = 0.6  # of the range from black to the white level that the file names: no pile-up is looked for below
+HAIR = 0.002  # of the range. Photon noise of a flat bright part is never narrower, so it makes no such heap
+MIN_HEAP = 20, 1e-4  # sites; share of the sites
+TAIL = 0.02  # of the heap: what may lie above it, hot sites
+MAX_SITES = 1_500_000  # of one exposure; more change nothing
+
+
+def cell_black(mosaic: Mosaic) -> np.ndarray:
+    """Return the black level of each phase, (4, 4) float32: the mean over the sites of that phase."""
+    rows, columns = common_period(mosaic.black_level, np.empty((CELL, CELL)))
+    cells = repeated(mosaic.black_level, (rows, columns)).reshape(rows // CELL, CELL, columns // CELL, CELL)
+    return np.asarray(cells.mean(axis=(0, 2)), np.float32)
+
+
+def saturation_counts(mosaic: Mosaic) -> np.ndarray:
+    """Return the counts from which each phase clips, (4, 4) float32: the nominal white level, or a pile-up below it.
+
+    A sensor or a file may clip well below the white level it names; the values of a phase then heap up at its top.
+    This is for frames whose pattern is not known yet, on the safe side; `white_levels` is exact.
+    """
+    if mosaic.saturation is not None:
+        return np.asarray(repeated(mosaic.saturation, (CELL, CELL)), np.float32)
+    bins, lowest = 256, 150  # a real white level below 0.6 of the nominal one is not looked for
+    black = cell_black(mosaic)
+    saturation = np.full((CELL, CELL), mosaic.white_level, np.float32)
+    rows = mosaic.shape[0] // CELL
+    for phase_y, phase_x in np.ndindex(CELL, CELL):
+        thinned = mosaic.counts[phase_y :: CELL * max(1, rows // 128), phase_x::CELL]
+        scale = bins / (mosaic.white_level - float(black[phase_y, phase_x]))
+        level = (thinned.astype(np.float32) - black[phase_y, phase_x]) * scale
+        histogram = np.bincount(np.clip(level, 0, 2 * bins - 1).astype(np.int64).ravel(), minlength=2 * bins)
+        above = np.cumsum(histogram[::-1])[::-1]
+        for top in range(bins + 2, lowest, -1):
+            heap = int(histogram[top - 1 : top + 2].sum())
+            below = int(histogram[top - 12 : top - 3].sum())
+            if heap >= max(5, 0.0005 * thinned.size) and above[top + 2] < 0.1 * heap and heap > 2 * below:
+                saturation[phase_y, phase_x] = min(
+                    mosaic.white_level, float(black[phase_y, phase_x]) + (top - 3) / scale
+                )
+                break
+    return saturation
+
+
+@dataclass(frozen=True, eq=False)
+class WhiteLevels:
+    """Where each exposure saturates, the least exposed first."""
+
+    counts: tuple[float, ...]
+    source: str  # "pile-up" if all have one, "pile-up, file" if some, else "file"
+
+
+def white_levels(mosaic: Mosaic, pattern: ExposurePattern) -> WhiteLevels:
+    """Return the counts at which each exposure saturates: its pile-up, never above `mosaic.white_level`.
+
+    An exposure without a pile-up takes that of another one if all of its own counts stay below; else the file's.
+    """
+    black = float(mosaic.black_level.mean())
+    piles: dict[float, float | None] = {}
+    tops: dict[float, float] = {}
+    for exposure in np.unique(pattern.exposure):
+        counts = _sites(mosaic.counts, pattern.exposure == exposure)
+        histogram = np.bincount(counts.ravel(), minlength=65536)
+        piles[exposure] = pile_up(histogram, black, mosaic.white_level)
+        above = np.cumsum(histogram[::-1])[::-1]
+        tops[exposure] = float(np.count_nonzero(above > max(3, 1e-5 * counts.size)) - 1)
+    found = [level for level in piles.values() if level is not None]
+    levels = []
+    for exposure, level in piles.items():
+        shared = [other for other in found if tops[exposure] <= other + HAIR * (other - black)]
+        levels.append(level if level is not None else min(shared, default=mosaic.white_level))
+    source = "pile-up" if len(found) == len(levels) else "pile-up, file" if found else "file"
+    return WhiteLevels(tuple(levels), source)
+
+
+def _sites(counts: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return the counts of the chosen sites of a period, (P, Q) bool, thinned out by whole periods."""
+    rows, columns = chosen.shape
+    step = max(1, counts.size * int(chosen.sum()) // chosen.size // MAX_SITES)
+    return np.concatenate([counts[y :: rows * step, x::columns].ravel() for y, x in np.argwhere(chosen)])
+
+
+def pile_up(histogram: np.ndarray, black: float, white: float) -> float | None:
+    """Return the level at which counts pile up at the top of a histogram, (65536,) int, or None if they do not.
+
+    Clear is a heap of many sites, no wider than HAIR to either side, that stands out from what lies below, with next to
+    nothing above.
+
+    >>> histogram = np.bincount([15_000] * 500 + list(range(2000, 14_000)), minlength=65536)
+    >>> pile_up(histogram, 1000.0, 16_383.0)
+    15000.0
+    """
+    hair = max(1, round(HAIR * (white - black)))
+    total = np.concatenate([[0], np.cumsum(histogram)])
+
+    def between(first: np.ndarray, last: np.ndarray) -> np.ndarray:
+        return np.asarray(total[np.clip(last, 0, 65536)] - total[np.clip(first, 0, 65536)])
+
+    level = np.arange(max(0, round(black + LOWEST * (white - black))), min(65535, round(white)) + 1)
+    heap = between(level - hair, level + hair + 1)
+    tail = between(level + hair + 1, np.full(level.shape, 65536))
+    below = between(level - 12 * hair, level - 2 * hair) / 5
+    near = between(level - 4 * hair, level - 2 * hair)
+    enough = max(MIN_HEAP[0], MIN_HEAP[1] * int(total[-1]))
+    clear = (heap >= enough) & (tail <= TAIL * heap) & (heap > 2 * np.maximum(below, near))
+    if not clear.any():
+        return None
+    centre = int(level[clear][np.argmax(heap[clear])])
+    first, last = max(0, centre - hair), min(65536, centre + hair + 1)
+    middle = np.searchsorted(np.cumsum(histogram[first:last]), total[last] / 2 - total[first] / 2)
+    return float(min(first + int(middle), white))

@@ -1,0 +1,224 @@
+"""A process of its own for the jobs of a batch: spawned, bounded, watched, and replaced when it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from .errors import Sve2HdrError, one_line
+from .filejob import BatchOptions, FileResult, Tools, run_job
+from .joblist import Job
+from .manifest import Manifest
+from .memory import BASE_MB, keep_freed_memory, limit_memory
+
+PROGRESS_S = 0.25  # progress is told no more often
+START_S = 600.0  # importing torch from a slow disk takes long; longer than this is a hang
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job as it is sent to a worker."""
+
+    job: Job
+    found: dict[str, Any] | None = None  # parameters of its sequence
+    again: bool = False  # what an earlier state of the raw has given may be replaced
+
+
+@dataclass(frozen=True, eq=False)
+class WorkerOptions:
+    """What a worker is started with."""
+
+    batch: BatchOptions
+    threads: int = 1
+    memory_mb: float = 0.0  # 0: no limit
+
+
+class WorkerDied(Exception):
+    """A worker ended in the middle of something; the text says how."""
+
+
+class Worker:
+    """A worker process as its owner sees it. What `receive` returns is progress, a result, or nothing yet."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        context = multiprocessing.get_context("spawn")  # forking after OpenMP has run deadlocks (rawpy issue 265)
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, options), daemon=True)
+        with _interrupts_held_back():
+            self._process.start()
+        theirs.close()
+        self.order: Order | None = None
+        self.ready, self.last_sign = False, time.monotonic()
+
+    def send(self, order: Order) -> None:
+        """Give the worker its next job; raise WorkerDied if it is gone."""
+        self.order, self.last_sign = order, time.monotonic()
+        try:
+            self.connection.send(order)
+        except OSError:
+            raise WorkerDied(self.end()) from None
+
+    def receive(self) -> float | FileResult | None:
+        """Return the share of the job that is done, its result, or None for a sign of life.
+
+        Raises WorkerDied if the process is gone, and Sve2HdrError if it cannot do any job.
+        """
+        try:
+            kind, content = self.connection.recv()
+        except (EOFError, OSError):
+            raise WorkerDied(self.end()) from None
+        self.last_sign = time.monotonic()
+        if kind == "broken":
+            raise Sve2HdrError(content)
+        if kind == "ready":
+            self.ready = True
+            return None
+        if kind == "result":
+            self.order = None
+        result: float | FileResult = content
+        return result
+
+    def silent_s(self) -> float:
+        """Return the seconds since the last sign of life."""
+        return time.monotonic() - self.last_sign
+
+    def end(self) -> str:
+        """End the process now, and return how it ended, if it did so by itself before."""
+        self._process.join(0.2)
+        code = self._process.exitcode
+        if code is None:
+            self._process.kill()
+            self._process.join()
+        self.connection.close()
+        if code is None:
+            return "was ended"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                return f"was ended by {signal.Signals(-code).name}" + (
+                    ", perhaps for want of memory" if -code == getattr(signal, "SIGKILL", 0) else ""
+                )
+        return f"ended with code {code}"
+
+    def close(self) -> None:
+        """Let an idle process end."""
+        with contextlib.suppress(OSError):
+            self.connection.send(None)
+        self._process.join(5)
+        self.end()
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach: it goes to the owner, who decides."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# In the process -------------------------------------------------------------------------------------------------------
+
+
+def serve(connection: Connection, options: WorkerOptions) -> None:
+    """Do jobs as they come, until None comes or the owner is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_owner, daemon=True).start()
+    _silence()
+    try:
+        tools = prepared(options, lambda share: connection.send(("progress", share)))
+    except Exception as error:
+        connection.send(("broken", one_line(error)))
+        return
+    connection.send(("ready", None))
+    with contextlib.suppress(EOFError, OSError):
+        while (order := connection.recv()) is not None:
+            result = run_job(order.job, options.batch, tools, order.found, order.again)
+            connection.send(("result", result))
+
+
+def prepared(options: WorkerOptions, progress: Callable[[float], None]) -> Tools:
+    """Return a process's tools: the network loaded, threads and memory bounded. Raises Sve2HdrError."""
+    import torch
+
+    from .devices import choose_device
+    from .weights import load_weights, sha256
+
+    batch = options.batch
+    torch.set_num_threads(options.threads)
+    keep_freed_memory()
+    device, network = choose_device(batch.convert.device), None
+    if batch.weights:
+        network = load_weights(Path(batch.weights))
+        if batch.model_sha256 and sha256(Path(batch.weights)) != batch.model_sha256:
+            raise Sve2HdrError(f"{batch.weights}: changed since the batch began; run it again")
+    manifest = Manifest(Path(batch.out))
+    claims = None if batch.look_only else manifest.claims()
+    tools = Tools(manifest, claims, network, _seldom(progress))
+    if device.type == "cpu" and options.memory_mb:
+        limit_memory(_data_mb() + max(options.memory_mb - BASE_MB, 100.0))
+    if device.type != "cpu" and claims is not None:
+        return replace(tools, turn=lambda: _device_turn(tools, device.type))
+    return tools
+
+
+@contextlib.contextmanager
+def _device_turn(tools: Tools, device: str) -> Iterator[None]:
+    """Let one process at a time feed the device, and leave its memory to the next; others decode and write."""
+    import torch
+
+    assert tools.claims is not None
+    with tools.claims.turn(f"device {device}"):
+        try:
+            yield
+        finally:
+            (torch.cuda if device == "cuda" else torch.mps).empty_cache()
+
+
+def _seldom(progress: Callable[[float], None]) -> Callable[[float], None]:
+    last = -PROGRESS_S
+
+    def tell(share: float) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_S:
+            last = time.monotonic()
+            progress(share)
+
+    return tell
+
+
+def _end_with_owner() -> None:
+    owner = multiprocessing.parent_process()
+    if owner is not None:
+        wait([owner.sentinel])
+        os._exit(1)  # what it holds is given back, what it was making is removed by the next batch
+
+
+def _silence() -> None:
+    """Keep what C libraries print of damaged files off the progress display; results tell what went wrong."""
+    sys.stdout.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def _data_mb() -> float:
+    with contextlib.suppress(OSError):
+        found = re.search(r"^VmData:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+        return int(found[1]) * 1024 / 1e6 if found else BASE_MB
+    return BASE_MB

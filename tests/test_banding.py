@@ -1,0 +1,159 @@
+"""remove_banding: what rows share goes, where it is there; edges, textures and clean frames stay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sve2hdr.banding import masked_row_offsets, remove_banding
+from sve2hdr.mosaic import ExposurePattern, MaskedSites, Mosaic, RowOffsets
+from sve2hdr.noise import estimate_noise
+from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+
+ROWS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
+SENSOR = Sensor("gain", black_level=2048, white_level=15_488, read_noise_e=8)
+SHAPE = 256, 768
+
+
+def frame_of(light: np.ndarray, banding: np.ndarray | None = None, pattern: ExposurePattern = ROWS) -> Mosaic:
+    frame = simulate(np.float32(light[..., None] * NEUTRAL), "RGGB", pattern, SENSOR, seed=2)
+    if banding is None:
+        return frame
+    counts = np.clip(np.rint(frame.counts + banding[:, None]), 0, 15_488)
+    return replace(frame, counts=np.where(frame.counts < 15_488, counts, 15_488).astype(np.uint16))
+
+
+def dim() -> np.ndarray:
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    return 0.002 * np.exp2(2 * np.sin(x / 90) + np.sin(y / 60))
+
+
+def offsets(level: float) -> np.ndarray:
+    """Return row offsets of so many times the read noise of each row."""
+    read = np.resize(SENSOR.noise_model(ROWS).read_noise, SHAPE[0])
+    return np.random.default_rng(4).normal(0, level, SHAPE[0]) * read
+
+
+def removed(frame: Mosaic, rows: RowOffsets | None = None) -> tuple[np.ndarray, float]:
+    noise, nothing = estimate_noise(frame, ROWS), np.zeros((8, 4))
+    known = None if rows is None else MaskedSites(nothing, nothing, nothing, rows)
+    result, spread = remove_banding(replace(frame, masked=known), ROWS, noise)
+    return np.median(frame.counts.astype(float) - result.counts, axis=1), spread
+
+
+@pytest.mark.parametrize("level", [0.5, 1, 2])
+def test_most_of_it_goes(level: float) -> None:
+    banding = offsets(level)
+    taken, spread = removed(frame_of(dim(), banding))
+    inner = slice(8, -8)
+    assert (banding - taken)[inner].std() < 0.6 * banding.std()
+    assert spread == pytest.approx(banding.std(), rel=0.4)
+
+
+def test_masked_columns_tell_more() -> None:
+    banding = offsets(1)
+    error = np.full(SHAPE[0], 0.4)
+    shown = banding + np.random.default_rng(8).normal(0, 0.4, SHAPE[0])
+    frame = frame_of(dim(), banding)
+    taken, _ = removed(frame, RowOffsets(shown, error))
+    alone, _ = removed(frame)
+    assert (banding - taken).std() < min(0.6, (banding - alone).std())
+
+
+def test_masked_columns_do_where_the_scene_tells_nothing() -> None:
+    banding = offsets(2)
+    light = np.random.default_rng(1).uniform(0.01, 0.1, (SHAPE[0], 1)) * np.ones(SHAPE)
+    taken, _ = removed(frame_of(light, banding), RowOffsets(banding, np.full(SHAPE[0], 0.4)))
+    assert (banding - taken).std() < 0.6
+
+
+def sensor_with(
+    banding: np.ndarray, left: int, right: int
+) -> tuple[np.ndarray, tuple[int, int, int, int], MaskedSites]:
+    """Return all sites of a sensor with masked columns, its visible area, and what is known of the masked sites."""
+    rng, (height, width) = np.random.default_rng(3), SHAPE
+    black = np.array([[2040.0], [2040], [2060], [2060], [2041], [2039], [2060], [2058]])
+    read = np.array([[4.0], [4], [12], [12]] * 2)
+    shape = height + 6, left + width + right
+    rows = (np.arange(shape[0]) - 6) % 8
+    sites = black[rows] + read[rows] * rng.standard_normal(shape)
+    sites[6:] += banding[:, None]
+    sites += rng.normal(0, 1, shape[1])  # columns of their own level
+    sites[:, 5] += 900  # a bad one
+    sites[rng.random(shape) < 0.002] = 9000
+    sites[6:, left : left + width] += rng.uniform(0, 9000, SHAPE)
+    known = MaskedSites(np.tile(black, (1, 4)), np.ones((8, 4)), np.tile(read, (1, 4)))
+    return np.rint(sites).astype(np.uint16), (6, left, height, width), known
+
+
+@pytest.mark.parametrize(("left", "right"), [(122, 0), (0, 60), (24, 8)])
+def test_masked_columns_show_the_offset_of_each_row(left: int, right: int) -> None:
+    banding = offsets(1)
+    found = masked_row_offsets(*sensor_with(banding, left, right))
+    assert found is not None
+    miss = (found.counts - banding) / found.error
+    assert 0.6 < miss.std() < 1.5
+    assert np.median(found.error) == pytest.approx(8 / np.sqrt(max(left, right) - 8), rel=0.6)
+
+
+def test_no_masked_columns_and_lit_ones_show_nothing() -> None:
+    assert masked_row_offsets(*sensor_with(offsets(1), 20, 20)) is None
+    sites, visible, known = sensor_with(offsets(1), 122, 0)
+    sites[:, :122] += np.random.default_rng(1).integers(0, 900, (len(sites), 122)).astype(np.uint16)
+    assert masked_row_offsets(sites, visible, known) is None
+
+
+def scenes() -> dict[str, np.ndarray]:
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    rng = np.random.default_rng(6)
+    horizon = np.where(y < 101, 0.004, 0.0015)
+    blinds = 0.002 * (1 + 0.4 * np.sign(np.sin(y / 7)))
+    return {
+        "smooth": dim(),
+        "a level horizon": horizon,
+        "blinds": blinds,
+        "texture": 0.002 * np.exp(0.5 * rng.standard_normal(SHAPE)),
+        "bright": np.full(SHAPE, 0.4) * (1 + 0.3 * np.sin(y / 3)),
+        "saturated": np.full(SHAPE, 3.0),
+        "dark": np.zeros(SHAPE),
+        "slanting edges": 0.003 * (1 + np.sign(np.sin((y + 0.1 * x) / 9)) * 0.6),
+    }
+
+
+@pytest.mark.parametrize("name", scenes())
+def test_a_frame_without_banding_is_left_as_it_is(name: str) -> None:
+    frame = frame_of(scenes()[name])
+    result, spread = remove_banding(frame, ROWS, estimate_noise(frame, ROWS))
+    assert spread == 0
+    np.testing.assert_array_equal(result.counts, frame.counts)
+
+
+def test_saturated_sites_stay_saturated() -> None:
+    light = dim()
+    light[:, 300:400] = 5
+    frame = frame_of(light, offsets(2))
+    result, spread = remove_banding(frame, ROWS, estimate_noise(frame, ROWS))
+    assert spread > 0
+    np.testing.assert_array_equal(result.counts[:, 310:390], frame.counts[:, 310:390])
+
+
+@pytest.mark.parametrize(
+    "exposure", [[[1]], [[1, 1, 0.125, 0.125]], [[1, 1, 0.5, 0.5]] * 2 + [[0.25] * 2 + [0.125] * 2] * 2]
+)
+def test_other_patterns(exposure: list[list[float]]) -> None:
+    pattern = ExposurePattern(np.float32(exposure))
+    banding = offsets(2)
+    frame = frame_of(dim(), banding, pattern)
+    result, spread = remove_banding(frame, pattern, estimate_noise(frame, pattern))
+    taken = np.median(frame.counts.astype(float) - result.counts, axis=1)
+    assert spread > 0
+    assert (banding - taken)[8:-8].std() < 0.7 * banding.std()
+
+
+def test_frames_too_small_to_tell_are_left() -> None:
+    for shape in ((1, 1), (4, 2), (9, 900), (900, 9), (7, 7)):
+        frame = replace(frame_of(dim()), counts=np.full(shape, 3000, np.uint16))
+        noise = estimate_noise(frame_of(dim()), ROWS)
+        assert remove_banding(frame, ROWS, noise)[1] == 0

@@ -1,0 +1,407 @@
+"""A batch as a whole: who does what when, what its user sees, and what survives crashes, hangs and kill -9."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from sve2hdr import batch as batch_module
+from sve2hdr import cli, watch
+from sve2hdr.batch import Batch, Events, Outcome, RunOptions
+from sve2hdr.convert import ConvertOptions
+from sve2hdr.dngfile import write_cfa_dng
+from sve2hdr.errors import Sve2HdrError
+from sve2hdr.filejob import BatchOptions, FileResult, run_job
+from sve2hdr.hdrfile import read_hdr
+from sve2hdr.joblist import Job
+from sve2hdr.memory import reset_peak
+from sve2hdr.mosaic import ExposurePattern
+from sve2hdr.network import NetworkConfig, SveNet
+from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.weights import save_weights
+from sve2hdr.worker import Order, WorkerDied, WorkerOptions, prepared
+
+torch.set_num_threads(1)
+PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
+SINGLE = ExposurePattern(np.ones((1, 1), np.float32))
+
+
+def write_frame(path: Path, seed: int = 0, pattern: ExposurePattern = PAIRS) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    y, x = np.mgrid[:96, :128] / 20
+    grey = np.exp2(-4 + 3 * np.sin(x + seed) * np.cos(y)).astype(np.float32)
+    write_cfa_dng(path, simulate(grey[..., None] * np.float32(NEUTRAL), "RGGB", pattern, Sensor(), seed=seed))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    config = NetworkConfig(widths=(8, 8, 8))
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, config, SveNet(config).state_dict(), {})
+    return path
+
+
+class Here:
+    """Stands for a worker, in this process: answers each order with what `answer` says, and dies where it raises."""
+
+    answer: Callable[[WorkerOptions, Order], FileResult | None]
+    started = 0
+
+    def __init__(self, options: WorkerOptions) -> None:
+        type(self).started += 1
+        self.options, self.ready, self.order, self.dead = options, True, None, False
+        self.order: Order | None
+        self.connection, self.inside = multiprocessing.Pipe()
+
+    def send(self, order: Order) -> None:
+        self.order = order
+        try:
+            result = type(self).answer(self.options, order)
+            if result is not None:
+                self.inside.send(result)
+        except WorkerDied:
+            self.inside.send(None)
+
+    def receive(self) -> FileResult:
+        said = self.connection.recv()
+        if said is None:
+            raise WorkerDied("was ended by SIGSEGV")
+        self.order = None
+        return said
+
+    def silent_s(self) -> float:
+        return 0.0
+
+    def end(self) -> str:
+        return ""
+
+    close = end
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> type[Here]:
+    """Let batches use workers in this process, which convert as the true ones do."""
+    tools = {}
+
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        key = (options.batch.out, options.batch.look_only)
+        if key not in tools:
+            with monkeypatch.context() as patch:
+                patch.setattr("sve2hdr.worker.limit_memory", lambda megabytes: None)
+                patch.setattr("sve2hdr.worker.keep_freed_memory", lambda: None)
+                tools[key] = prepared(replace(options, threads=1), lambda share: None)
+        return run_job(order.job, options.batch, tools[key], order.found, order.again)
+
+    class Ours(Here):
+        pass
+
+    Ours.answer = staticmethod(answer)
+    monkeypatch.setattr(batch_module, "Worker", Ours)
+    monkeypatch.setattr(batch_module, "TICK_S", 0.01)
+    monkeypatch.setattr(batch_module, "BUSY_WAIT_S", 0.02)
+    monkeypatch.setattr(batch_module, "MOVING_WAIT_S", 0.02)
+    return Ours
+
+
+# Scheduling -----------------------------------------------------------------------------------------------------------
+
+
+def jobs(*names: str, sequence: str = "") -> list[Job]:
+    return [Job(name, name, (f"{name}.exr",), sequence=sequence) for name in names]
+
+
+def run(tmp_path: Path, todo: list[Job], workers: int = 2, **changed: int) -> Outcome:
+    options = BatchOptions(str(tmp_path / "out"), convert=ConvertOptions(device="cpu"))
+    return Batch(options, RunOptions(workers, **changed)).run(todo)
+
+
+def outcomes(outcome: Outcome) -> dict[str, str]:
+    return {result.input: result.outcome for result in outcome.results}
+
+
+def test_what_is_busy_or_moving_is_tried_again(tmp_path: Path, here: type[Here]) -> None:
+    asked: list[str] = []
+
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        asked.append(order.job.raw)
+        state = {("busy", 1): "busy", ("moving", 1): "moving", ("moves", 1): "moving"}
+        turn = 1 if order.job.raw == "moves" else asked.count(order.job.raw)
+        return FileResult(order.job.raw, state.get((order.job.raw, turn), "converted"))
+
+    here.answer = staticmethod(answer)
+    outcome = run(tmp_path, jobs("busy", "moving", "moves", "calm"))
+    assert outcomes(outcome) == {"busy": "converted", "moving": "converted", "moves": "failed", "calm": "converted"}
+    assert not outcome.good
+    assert asked.count("calm") == 1
+
+
+def test_a_crash_costs_one_file_and_is_tried_twice(tmp_path: Path, here: type[Here]) -> None:
+    asked: list[str] = []
+
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        asked.append(order.job.raw)
+        if order.job.raw == "bad" or (order.job.raw == "unlucky" and asked.count("unlucky") == 1):
+            raise WorkerDied
+        return FileResult(order.job.raw, "converted")
+
+    here.answer = staticmethod(answer)
+    outcome = run(tmp_path, jobs("bad", "unlucky", "1", "2"))
+    assert outcomes(outcome) == {"1": "converted", "2": "converted", "unlucky": "converted", "bad": "failed"}
+    assert asked.count("bad") == 2
+    (failed,) = (result for result in outcome.results if not result.good)
+    assert "SIGSEGV, 2 times" in failed.error
+
+
+def test_a_sequence_takes_the_parameters_of_its_first_good_frame(tmp_path: Path, here: type[Here]) -> None:
+    given: dict[str, object] = {}
+
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        given[order.job.raw] = order.found
+        if order.job.raw == "1":
+            return FileResult("1", "failed", error="broken")
+        found = {
+            "exposure": [[0.125], [1.0]],
+            "parameters": "{}",
+            "neutral": [0.5, 1.0, 0.6],
+            "frame": order.job.raw,
+        }
+        return FileResult(order.job.raw, "converted", found=found)
+
+    here.answer = staticmethod(answer)
+    outcome = run(tmp_path, [*jobs("1", "2", "3", "4", sequence="clip"), *jobs("photo")], workers=3)
+    assert len(outcome.results) == 5
+    lead = {name for name, found in given.items() if found is None}
+    assert lead == {"1", "2", "photo"}
+    assert all(found["frame"] == "2" for found in given.values() if found)  # type: ignore[index]
+
+
+def test_a_sequence_whose_first_frame_another_batch_has_waits_for_it(tmp_path: Path, here: type[Here]) -> None:
+    asked: list[tuple[str, object]] = []
+
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        asked.append((order.job.raw, order.found))
+        if order.job.raw == "1" and len(asked) < 3:
+            return FileResult("1", "busy")
+        found = {"parameters": "{}", "neutral": [1.0, 1.0, 1.0], "exposure": [[1.0]]}
+        return FileResult(order.job.raw, "unchanged" if order.job.raw == "1" else "converted", found=found)
+
+    here.answer = staticmethod(answer)
+    outcome = run(tmp_path, jobs("1", "2", "3", sequence="clip"))
+    assert len(outcome.results) == 3
+    assert [raw for raw, _ in asked][:3] == ["1", "1", "1"]
+    assert all(found is not None for raw, found in asked if raw != "1")
+
+
+def test_a_full_disk_ends_the_batch(tmp_path: Path, here: type[Here]) -> None:
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        return FileResult(order.job.raw, "failed", error="no space left", hopeless=True)
+
+    here.answer = staticmethod(answer)
+    outcome = run(tmp_path, jobs(*"123456789"), workers=1)
+    assert (len(outcome.results), outcome.not_begun, outcome.hopeless) == (1, 8, "no space left")
+    assert not outcome.interrupted
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_ctrl_c_finishes_or_drops_what_is_in_work(tmp_path: Path, here: type[Here], drop: bool) -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    def answer(options: WorkerOptions, order: Order) -> FileResult | None:
+        if order.job.raw == "2":
+            os.kill(os.getpid(), signal.SIGINT)
+            if drop:
+                os.kill(os.getpid(), signal.SIGINT)
+                return None  # it would have gone on
+        return FileResult(order.job.raw, "converted")
+
+    here.answer = staticmethod(answer)
+    outcome = run(tmp_path, jobs(*"12345"), workers=1)
+    assert outcome.interrupted
+    assert set(outcomes(outcome)) == ({"1"} if drop else {"1", "2"})
+    assert outcome.not_begun == (4 if drop else 3)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_workers_that_cannot_work_end_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(Here):
+        def __init__(self, options: WorkerOptions) -> None:
+            super().__init__(options)
+            self.ready = False
+            self.inside.send(None)
+
+    monkeypatch.setattr(batch_module, "Worker", Broken)
+    with pytest.raises(Sve2HdrError, match="cannot be started"):
+        run(tmp_path, jobs("1"))
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def command(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli.main, ["batch", *map(str, arguments)])
+    assert result.exit_code == code, result.output + str(result.exception)
+    assert "Traceback" not in result.output
+    return result
+
+
+def lines_of(report: Path) -> dict[str, dict[str, object]]:
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    assert len({line["input"] for line in lines}) == len(lines)  # a line for each file
+    return {Path(line["input"]).name: line for line in lines}
+
+
+@pytest.fixture
+def shoot(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, here: type[Here]) -> list[object]:
+    """Return the arguments for a folder of two SVE raws, an ordinary one, a broken one, and other files."""
+    monkeypatch.chdir(tmp_path)
+    write_frame(Path("in/a/1.dng"))
+    write_frame(Path("in/b/2.dng"), seed=1)
+    write_frame(Path("in/plain.dng"), pattern=SINGLE)
+    Path("in/broken.dng").write_text("no raw")
+    Path("in/1.xmp").write_text("sidecar")
+    return ["in", "-o", "out", "--model", weights, "--workers", "1", "--device", "cpu", "--report", "run.jsonl"]
+
+
+def test_a_mixed_folder_from_first_to_last(shoot: list[object], here: type[Here]) -> None:
+    looked = command(*shoot, "--dry-run", code=1)
+    assert not Path("out").exists()
+    for said in ("a/1.dng: would convert -> out/a/1.exr", "plain.dng: would skip", "1.xmp: left alone"):
+        assert f"in/{said}" in looked.stdout
+    assert "in/broken.dng: " in looked.stderr
+
+    first = command(*shoot, code=1)
+    assert first.stdout.split("\n")[:3] == ["      2  converted", "      1  skipped: one exposure", "      1  failed"]
+    assert "in/broken.dng: " in first.stdout
+    report = lines_of(Path("run.jsonl"))
+    assert {name: line["outcome"] for name, line in report.items()} == {
+        "1.dng": "converted", "2.dng": "converted", "plain.dng": "skipped", "broken.dng": "failed",
+    }  # fmt: skip
+    assert report["1.dng"]["outputs"] == ["out/a/1.exr"]
+    assert read_hdr("out/a/1.exr").shape == (96, 128, 3)
+    assert {path.name for path in Path("out").rglob("*.*") if ".sve2hdr" not in path.parts} == {"1.exr", "2.exr"}
+
+    Path("in/broken.dng").unlink()
+    before, here.started = Path("out/a/1.exr").stat().st_mtime_ns, 0
+    again = command(*shoot)
+    assert "3  finished before" in again.stdout
+    assert Path("out/a/1.exr").stat().st_mtime_ns == before
+    assert here.started == 0  # nothing to do: no process is started for it
+    assert "2  converted" in command(*shoot, "--exposure", "1").stdout
+    assert "2  converted" in command(*shoot, "--exposure", "1", "--overwrite").stdout
+    quiet = command(*shoot, "--exposure", "1", "-q")
+    assert (quiet.stdout, quiet.stderr) == ("", "")
+
+
+def test_watching_takes_what_arrives_when_it_is_complete(
+    shoot: list[object], here: type[Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "EVERY_S", 0.05)
+    monkeypatch.setattr(watch, "SETTLE_S", 0.1)
+    Path("in/broken.dng").unlink()
+    Path("in/plain.dng").unlink()
+    arriving = Path("in/late.dng")
+
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        if not arriving.exists():
+            write_frame(arriving, seed=2)
+        return true(options, order)
+
+    true, here.answer = here.answer, staticmethod(answer)
+    result = command(*shoot, "--watch", "--idle", "1")
+    assert "3  converted" in result.stdout
+    assert Path("out/late.exr").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-o", "out"),
+        ("in", "-o", "out", "--name", "{stem}.exr"),
+        ("in", "-o", "out", "--memory", "much"),
+        ("in", "-o", "out", "--idle", "5"),
+        ("in", "-o", "out", "--watch", "--dry-run"),
+        ("in", "-o", "out", "--format", "png"),
+    ],
+)
+def test_usage_errors_exit_with_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    command(*arguments, code=2)
+    assert os.listdir() == ["in"]
+
+
+def test_what_cannot_be_is_one_line(shoot: list[object]) -> None:
+    Path("notes.txt").write_text("mine")
+    refused = [
+        (["none", *shoot[1:]], "none: no such file or folder"),
+        ([*shoot, "--memory", "100M"], "100"),
+        ([*shoot[:-1], "notes.txt"], "notes.txt: exists already and is no report"),
+        ([*shoot, "--model", "none"], "none: no such weights"),
+    ]
+    for arguments, said in refused:
+        result = command(*arguments, code=1)
+        assert said.replace("100", "of memory are too little") in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    assert Path("notes.txt").read_text() == "mine"
+
+
+def test_nothing_to_do_is_said_and_no_failure(tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "in").mkdir()
+    result = command(tmp_path / "in", "-o", tmp_path / "out", "--model", weights)
+    assert "no raw files found" in result.stderr
+
+
+# True processes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow  # starts processes, which import torch
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe with a name, which hangs its reader")
+def test_a_killed_and_a_hung_worker_cost_one_file(tmp_path: Path, weights: Path) -> None:
+    write_frame(tmp_path / "1.dng")
+    write_frame(tmp_path / "2.dng", seed=1)
+    os.mkfifo(tmp_path / "hangs.dng")
+    todo = [Job(str(tmp_path / f"{name}.dng"), f"{name}.dng", (f"{name}.exr",)) for name in ("1", "hangs", "2")]
+    killed = []
+
+    class Killing(Events):
+        def started(self, job: Job) -> None:
+            if job.relative == "hangs.dng" and not killed:
+                killed.append(job)
+                process = batch._workers[0]._process
+                os.kill(process.pid or 0, signal.SIGKILL)
+
+    options = BatchOptions(str(tmp_path / "out"), "tiny", str(weights), convert=ConvertOptions(device="cpu"))
+    batch = Batch(options, RunOptions(1, 1, 2000.0, timeout_s=10), Killing())
+    outcome = batch.run(todo)
+    assert {Path(r.input).name: r.outcome for r in outcome.results} == {
+        "1.dng": "converted", "2.dng": "converted", "hangs.dng": "failed",
+    }  # fmt: skip
+    assert killed
+    assert "no progress for 10 s" in next(r.error for r in outcome.results if not r.good)
+    assert read_hdr(tmp_path / "out/2.exr").shape == (96, 128, 3)
+    assert list((tmp_path / "out/.sve2hdr/work").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_kill_9_and_go_on(repository: Path, tmp_path: Path) -> None:
+    script = repository / "examples" / "bench_batch.py"
+    options = ["--files", "10", "--broken", "3", "--kills", "1", "--workers", "1"]
+    ran = subprocess.run(
+        [sys.executable, str(script), "crash", *options], cwd=tmp_path, capture_output=True, text=True, timeout=400
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "7 of 7 whole and right, 3 reported, 10 lines, 0 temporary files" in ran.stdout
+    reset_peak()

@@ -1,0 +1,113 @@
+"""CinemaDNG frames as Magic Lantern video becomes: packed 10, 12 and 14 bits or lossless JPEG, Dual ISO in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cr2container import lossless_jpeg
+
+from sve2hdr.mosaic import ExposurePattern, Mosaic
+from sve2hdr.pattern import detect_pattern
+from sve2hdr.rawfile import read_raw
+from sve2hdr.simulate import CAMERA_FROM_XYZ, NEUTRAL, Sensor, simulate
+from sve2hdr.tiffwrite import BYTE, LONG, RATIONAL, SHORT, SRATIONAL, Ifd, entry, rationals, text_entry, write_tiff
+
+PATTERN = ExposurePattern(np.float32([[1], [1 / 8], [1 / 8], [1]]))
+REAL = Path(__file__).parents[2] / "shared" / "data" / "raw" / "Blackmagic.dng"
+
+
+def packed(counts: np.ndarray, bits: int) -> bytes:
+    """Return counts as TIFF packs them: each row's bits without gaps, the highest first, rows from whole bytes on."""
+    shifts = np.arange(bits - 1, -1, -1)
+    return np.packbits((counts[..., None] >> shifts & 1).astype(np.uint8).reshape(len(counts), -1), axis=1).tobytes()
+
+
+def write_cinema_dng(
+    path: Path, counts: np.ndarray, bits: int, black: int, white: int, *, lossless: bool, components: int = 2,
+    active: tuple[int, int, int, int] | None = None,
+) -> None:  # fmt: skip
+    """Write a frame as raw video converters do: one strip, one black level, one matrix, little else."""
+    height, width = counts.shape
+    data = lossless_jpeg(counts, bits, components) if lossless else packed(counts, bits)
+    entries = [
+        entry(254, LONG, [0]),
+        entry(256, LONG, [width]),
+        entry(257, LONG, [height]),
+        entry(258, SHORT, [bits]),
+        entry(259, SHORT, [7 if lossless else 1]),
+        entry(262, SHORT, [32803]),
+        text_entry(271, "Canon"),
+        text_entry(272, "Canon EOS 5D Mark III"),
+        entry(274, SHORT, [1]),
+        entry(277, SHORT, [1]),
+        entry(278, LONG, [height]),
+        entry(284, SHORT, [1]),
+        text_entry(305, "raw video converter"),
+        entry(33421, SHORT, [2, 2]),
+        entry(33422, BYTE, [0, 1, 1, 2]),
+        entry(50706, BYTE, [1, 4, 0, 0]),
+        entry(50707, BYTE, [1, 1, 0, 0]),
+        text_entry(50708, "Canon EOS 5D Mark III"),
+        entry(50714, LONG, [black]),
+        entry(50717, LONG, [white]),
+        entry(50721, SRATIONAL, rationals(CAMERA_FROM_XYZ.ravel(), 10_000)),
+        entry(50728, RATIONAL, rationals(NEUTRAL, 10_000)),
+        entry(50778, SHORT, [21]),
+        entry(51044, SRATIONAL, [25, 1]),  # FrameRate
+    ]
+    if active is not None:
+        entries.append(entry(50829, LONG, active))
+    with path.open("wb") as file:
+        write_tiff(file, Ifd(entries, {}, [data], 1))
+
+
+def frame(bits: int, shape: tuple[int, int] = (270, 480)) -> Mosaic:
+    """Return a Dual ISO frame of a video: black 2047 and white 15000 at 14 bits, fewer bits cut off."""
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    light = np.exp2(7 * x / shape[1] - 6.5 + 0.6 * np.sin(y / 19) + 0.4 * np.sign(np.sin((x + 2 * y) / 13)))
+    scale = 2.0 ** (bits - 14)
+    sensor = Sensor("gain", bits, round(2047 * scale), round(15_000 * scale))
+    return simulate(np.float32(light[..., None] * NEUTRAL), "RGGB", PATTERN, sensor, seed=bits)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize(("lossless", "components"), [(False, 0), (True, 1), (True, 2)])
+def test_frames_are_read_site_by_site(tmp_path: Path, bits: int, lossless: bool, components: int) -> None:
+    mosaic, path = frame(bits), tmp_path / "M01-0001_frame_000000.dng"
+    black, white = int(mosaic.black_level[0, 0]), int(mosaic.white_level)
+    write_cinema_dng(path, mosaic.counts, bits, black, white, lossless=lossless, components=components)
+    read = read_raw(path)
+    np.testing.assert_array_equal(read.counts, mosaic.counts)
+    assert (read.cfa, read.white_level, np.unique(read.black_level).tolist()) == ("RGGB", white, [black])
+    assert read.as_shot_neutral is not None
+    np.testing.assert_allclose(read.as_shot_neutral, NEUTRAL, atol=1e-4)
+    found = detect_pattern(read).pattern
+    assert found is not None
+    assert (found.exposure.ravel() < 1).tolist() == [False, True, True, False]
+    assert found.ratio_ev == pytest.approx(3, abs=0.05)
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize(("top", "left"), [(1, 0), (0, 3), (5, 7), (28, 146)])
+def test_odd_margins_keep_colours_and_exposures_in_step(tmp_path: Path, top: int, left: int, lossless: bool) -> None:
+    """The CFA of a DNG starts at the active area; LibRaw's visible area at the next even site."""
+    mosaic, path = frame(14), tmp_path / "a.dng"
+    area = (top, left, 270, 480)
+    sites = np.roll(mosaic.counts, (top, left), (0, 1))  # masked sites: what light there is wraps around
+    write_cinema_dng(path, sites, 14, 2047, 15_000, lossless=lossless, active=area)
+    read, first = read_raw(path), (top % 2, left % 2)
+    inside = mosaic.counts[first[0] : 270 - top, first[1] : 480 - left]
+    np.testing.assert_array_equal(read.counts, inside[: read.shape[0], : read.shape[1]])
+    assert read.cfa == {(0, 0): "RGGB", (1, 0): "GBRG", (0, 1): "GRBG", (1, 1): "BGGR"}[first]
+    found = detect_pattern(read).pattern
+    assert found is not None
+    assert (found.exposure.ravel() < 1).tolist() == np.roll([False, True, True, False], -first[0]).tolist()
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="../shared/data is not here: a real CinemaDNG untested")
+def test_a_real_frame_is_read_and_is_no_sve() -> None:
+    mosaic = read_raw(REAL)
+    assert mosaic.shape == (2176, 4128)
+    assert detect_pattern(mosaic).pattern is None

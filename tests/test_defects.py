@@ -1,0 +1,141 @@
+"""repair_defects: hot, cold and stuck sites go, stars, lines and edges stay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sve2hdr.defects import repair_defects
+from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic
+from sve2hdr.noise import estimate_noise
+from sve2hdr.radiance import NoiseModel
+from sve2hdr.simulate import NEUTRAL, Mode, Sensor, simulate
+
+ROWS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
+PATTERNS = {
+    "row pairs": ROWS,
+    "shifted": ExposurePattern(np.float32([[1], [1 / 4], [1 / 4], [1]])),
+    "column pairs": ExposurePattern(np.float32([[1, 1, 1 / 8, 1 / 8]])),
+    "blocks": ExposurePattern(np.float32([[1, 1, 1 / 2, 1 / 2]] * 2 + [[1 / 8, 1 / 8, 1 / 4, 1 / 4]] * 2)),
+    "one exposure": ExposurePattern(np.ones((1, 1), np.float32)),
+}
+BLACK, WHITE = 2048.0, 15_488.0
+
+
+def frame_of(light: np.ndarray, pattern: ExposurePattern = ROWS, cfa: str = "RGGB", mode: Mode = "gain") -> Mosaic:
+    """Return a frame of a neutral scene, (H, W), 1.0 = saturation of the least exposed sites."""
+    sensor = Sensor(mode, black_level=BLACK, white_level=WHITE)
+    return simulate(np.float32(light[..., None] * NEUTRAL), cfa, pattern, sensor, seed=2)
+
+
+def repaired(frame: Mosaic, pattern: ExposurePattern = ROWS) -> tuple[Mosaic, int]:
+    return repair_defects(frame, pattern, estimate_noise(frame, pattern))
+
+
+def smooth(shape: tuple[int, int] = (256, 320)) -> np.ndarray:
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return 0.02 * np.exp2(2 * x / shape[1] + np.sin(y / 40))
+
+
+@pytest.mark.parametrize("cfa", BAYER_ORDERS)
+@pytest.mark.parametrize("name", PATTERNS)
+def test_strong_defects_are_found_wherever_they_are(name: str, cfa: str) -> None:
+    pattern = PATTERNS[name]
+    frame = frame_of(smooth(), pattern, cfa)
+    y, x = (axis.ravel() for axis in np.mgrid[0:256:17, 0:320:19])  # every phase, borders too
+    kind = np.arange(len(y)) % 3
+    counts = frame.counts.copy()
+    signal = counts[y, x] - BLACK
+    counts[y, x] = np.select([kind == 0, kind == 1], [WHITE, np.minimum(BLACK + 3 * signal + 3000, WHITE)], BLACK + 2)
+    seen = (np.abs(counts[y, x] - frame.counts[y, x].astype(float)) > 200) & (frame.counts[y, x] < 0.9 * WHITE)
+    result, count = repaired(replace(frame, counts=counts), pattern)
+    back = np.abs(result.counts[y, x] - frame.counts[y, x].astype(float))
+    assert np.mean((back < 0.35 * signal + 60)[seen]) > 0.97
+    changed = result.counts != counts
+    changed[y, x] = False
+    assert changed.sum() <= 1
+    assert count >= 0.95 * seen.sum()
+
+
+@pytest.mark.parametrize("pair", [(0, 2), (0, 1), (1, 0), (1, 1), (4, 0)])
+def test_two_defects_side_by_side_are_both_found(pair: tuple[int, int]) -> None:
+    frame = frame_of(np.full((128, 128), 0.02))
+    counts = frame.counts.copy()
+    places = [(61, 60), (61 + pair[0], 60 + pair[1])]
+    for place in places:
+        counts[place] = WHITE
+    result, count = repaired(replace(frame, counts=counts))
+    if pair in ((0, 2), (4, 0)):  # of one kind: one does not hide the other
+        assert count == 2
+        assert all(abs(int(result.counts[place]) - int(frame.counts[place])) < 400 for place in places)
+    else:  # light falls on neighbours of other colours just so
+        assert count in (0, 2)
+
+
+@pytest.mark.parametrize("mode", ["exposure", "gain"])
+@pytest.mark.parametrize("fwhm", [1.2, 1.8, 2.5])
+def test_stars_keep_their_light(fwhm: float, mode: Mode) -> None:
+    rng, side = np.random.default_rng(7), 448
+    light, sigma = np.full((side, side), 5e-4), fwhm / 2.3548
+    offsets = np.mgrid[-6:7, -6:7]
+    places = [(y, x) for y in range(14, side - 14, 28) for x in range(14, side - 14, 28)]
+    for y, x in places:
+        off_y, off_x = rng.uniform(-0.5, 0.5, 2)
+        spread = ((offsets[0] - off_y) ** 2 + (offsets[1] - off_x) ** 2) / (2 * sigma**2)
+        light[y - 6 : y + 7, x - 6 : x + 7] += np.exp(rng.uniform(np.log(0.002), np.log(1.2)) - spread)
+    frame = frame_of(light, mode=mode)
+    result, _ = repaired(frame)
+    scale = ROWS.exposure.min() / ROWS.over(frame.shape)
+    before, after = ((m.counts - BLACK) * scale for m in (frame, result))
+    flux = [[part[y - 5 : y + 6, x - 5 : x + 6].sum() for y, x in places] for part in (before, after)]
+    lost = np.abs(np.array(flux[1]) / flux[0] - 1)
+    assert np.mean(lost > 0.03) <= 0.005
+    assert lost.max() < 0.1
+
+
+def test_lines_edges_and_noise_are_no_defects() -> None:
+    y, x = np.mgrid[:256, :256]
+    light = np.full((256, 256), 0.03)
+    light[20] = light[:, 31] = 0.5
+    light[(y == x) | (y == 200 - 2 * x)] = 0.4
+    light[150:, 150:] = 0.001
+    light[(y > 150) & (x < 100)] *= 1 + 0.7 * np.sign(np.sin(x[(y > 150) & (x < 100)] * 1.3))
+    result, count = repaired(frame_of(light))
+    assert count == 0
+    np.testing.assert_array_equal(result.counts, frame_of(light).counts)
+
+
+def test_a_defect_among_stars_is_told_from_them() -> None:
+    light = np.full((128, 128), 1e-3)
+    rows, columns = np.mgrid[-3:4, -3:4]
+    for y, x in [(30, 40), (33, 90), (100, 64)]:
+        light[y - 3 : y + 4, x - 3 : x + 4] += 0.3 * np.exp(-(rows**2 + columns**2) / (2 * 0.6**2))
+    counts = frame_of(light).counts.copy()
+    counts[60, 41] += 5000
+    result, count = repaired(replace(frame_of(light), counts=counts))
+    assert count == 1
+    assert result.counts[60, 41] < BLACK + 500
+
+
+def test_saturated_surroundings_and_black_frames_are_left() -> None:
+    noise = NoiseModel(np.full((1, 1), 0.5, np.float32), np.full((1, 1), 2, np.float32))
+    for level in (0, BLACK, WHITE):
+        frame = replace(frame_of(np.full((64, 64), 0.1)), counts=np.full((64, 64), level, np.uint16))
+        assert repair_defects(frame, ROWS, noise)[1] == 0
+
+
+def test_frames_of_any_size_go_through() -> None:
+    noise = NoiseModel(np.full((1, 1), 0.5, np.float32), np.full((1, 1), 2, np.float32))
+    for shape in ((1, 1), (3, 9), (4, 2), (5, 7), (33, 64), (257, 6)):
+        frame = replace(frame_of(np.full((64, 64), 0.1)), counts=np.full(shape, 3000, np.uint16))
+        assert repair_defects(frame, ROWS, noise)[0].shape == shape
+
+
+def test_levels_that_differ_between_rows_are_no_defects() -> None:
+    frame = frame_of(smooth())
+    black = np.float32(BLACK + np.array([[0, 30], [-20, 5], [25, -25], [0, 10]] * 2))
+    shifted = frame.counts + np.resize(black - BLACK, (256, 2))[:, np.arange(320) % 2]
+    _, count = repaired(replace(frame, counts=shifted.astype(np.uint16), black_level=black))
+    assert count <= 1

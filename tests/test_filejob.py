@@ -1,0 +1,278 @@
+"""One job: what it writes, recognises, refuses and reports. In this process; tests/test_batch.py has the others."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import OpenEXR
+import pytest
+import torch
+
+from sve2hdr import convert, filejob
+from sve2hdr.batchdisplay import report_line
+from sve2hdr.convert import ConvertOptions, convert_file
+from sve2hdr.dngfile import write_cfa_dng
+from sve2hdr.errors import UnwritableOutput
+from sve2hdr.filejob import BatchOptions, FileResult, Tools, finished_before, run_job
+from sve2hdr.joblist import Job
+from sve2hdr.manifest import Manifest, file_sha256
+from sve2hdr.mosaic import ExposurePattern
+from sve2hdr.network import NetworkConfig, SveNet
+from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+
+torch.set_num_threads(1)
+PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
+SINGLE = ExposurePattern(np.ones((1, 1), np.float32))
+
+
+def write_frame(path: Path, seed: int = 0, pattern: ExposurePattern = PAIRS) -> None:
+    y, x = np.mgrid[:96, :128] / 20
+    grey = np.exp2(-4 + 3 * np.sin(x + seed) * np.cos(y)).astype(np.float32)
+    write_cfa_dng(path, simulate(grey[..., None] * np.float32(NEUTRAL), "RGGB", pattern, Sensor(), seed=seed))
+
+
+class Bench:
+    """A folder with photo.dng (SVE) and plain.dng (one exposure), and the tools to do jobs on them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.out = folder, folder / "out"
+        write_frame(folder / "photo.dng")
+        write_frame(folder / "plain.dng", pattern=SINGLE)
+        torch.manual_seed(0)
+        network = SveNet(NetworkConfig(widths=(8, 8, 8))).eval()
+        manifest = Manifest(self.out)
+        manifest.create()
+        self.tools = Tools(manifest, manifest.claims(), network)
+        self.options = BatchOptions(str(self.out), "tiny", convert=ConvertOptions(device="cpu"))
+
+    def job(self, name: str = "photo.dng", *outputs: str) -> Job:
+        stem = name.partition(".")[0]
+        return Job(str(self.folder / name), f"sub/{name}", outputs or (f"sub/{stem}.exr",))
+
+    def run(self, job: Job | None = None, found: dict[str, object] | None = None, **changed: object) -> FileResult:
+        return run_job(job or self.job(), replace(self.options, **changed), self.tools, found)  # type: ignore[arg-type]
+
+    def files(self) -> set[str]:
+        """Return what a user sees in OUT, and what was left behind in work."""
+        done = self.out / ".sve2hdr" / "done"
+        paths = (path for path in self.out.rglob("*") if path.is_file() and not path.is_relative_to(done))
+        return {path.relative_to(self.out).as_posix() for path in paths} - {".sve2hdr/lock"}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_a_raw_becomes_what_convert_makes_of_it_and_is_not_done_twice(bench: Bench) -> None:
+    result = bench.run()
+    assert (result.outcome, result.error, result.good) == ("converted", "", True)
+    assert result.outputs == (str(bench.out / "sub/photo.exr"),)
+    assert result.sha256 == file_sha256(bench.folder / "photo.dng")
+    assert result.found["ratio_ev"] == pytest.approx(3, abs=0.05)
+    assert result.peak_mb > 10
+    options = ConvertOptions(device="cpu")
+    convert_file(bench.folder / "photo.dng", bench.folder / "by-hand.exr", bench.tools.network, "tiny", options)
+    assert (bench.out / "sub/photo.exr").read_bytes() == (bench.folder / "by-hand.exr").read_bytes()
+    assert bench.files() == {"sub/photo.exr"}
+    again = bench.run()
+    assert again.outcome == "unchanged"
+    assert again.found == json.loads(json.dumps(result.found))
+    assert finished_before(bench.job(), bench.options, bench.tools.manifest) is not None
+    assert pickle.loads(pickle.dumps(bench.options)).recipes(bench.job(), None) == bench.options.recipes(
+        bench.job(), None
+    )
+
+
+def test_several_outputs_of_one_reconstruction(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+    true = convert.reconstruct
+    monkeypatch.setattr(convert, "reconstruct", lambda *a, **k: runs.append(1) or true(*a, **k))
+    names = ("p.exr", "p.dng", "p.tif", "p.hdr", "p.preview.jpg")
+    job = replace(bench.job("photo.dng", *names), preview=True)
+    assert bench.run(job).outcome == "converted"
+    assert len(runs) == 1
+    assert bench.files() == set(names)
+    starts = {name: (bench.out / name).read_bytes()[:3] for name in names}
+    assert starts["p.exr"] == b"\x76\x2f\x31"
+    assert starts["p.dng"] == starts["p.tif"] == b"II*"
+    assert starts["p.preview.jpg"] == b"\xff\xd8\xff"
+    before = {name: (bench.out / name).stat().st_mtime_ns for name in names}
+    (bench.out / "p.tif").unlink()  # only what is missing is made
+    assert bench.run(job).outputs == (str(bench.out / "p.tif"),)
+    after = {name: (bench.out / name).stat().st_mtime_ns for name in names}
+    assert [name for name in names if before[name] != after[name]] == ["p.tif"]
+    (bench.out / "p.preview.jpg").unlink()
+    assert bench.run(job).outputs == (str(bench.out / "p.preview.jpg"),)
+
+
+def test_other_options_weights_and_raws(bench: Bench) -> None:
+    assert bench.run().outcome == "converted"
+    brighter = replace(bench.options.convert, exposure_ev=1.0)
+    assert bench.run(convert=replace(bench.options.convert, tile_px=64)).outcome == "unchanged"  # the same pixels
+    assert bench.run(convert=brighter).outcome == "converted"
+    assert bench.run(convert=brighter).outcome == "unchanged"
+    assert bench.run(convert=brighter, model_sha256="other").outcome == "converted"
+    assert bench.run(if_not_sve="copy").outcome == "converted"  # back to the first options
+    assert bench.run(if_not_sve="fail").outcome == "unchanged"
+    (bench.folder / "photo.dng").unlink()
+    write_frame(bench.folder / "photo.dng", seed=5)  # a card used again, with the old names
+    refused = bench.run()
+    assert refused.outcome == "failed"
+    assert "another raw" in refused.error
+    assert "--overwrite" in refused.error
+    assert bench.run(overwrite=True).outcome == "converted"
+    assert bench.run().outcome == "unchanged"
+
+
+def test_files_of_others_are_never_replaced_unasked(bench: Bench) -> None:
+    (bench.out / "sub").mkdir()
+    output = bench.out / "sub/photo.exr"
+    output.write_bytes(b"somebody's")
+    refused = bench.run()
+    assert refused.outcome == "failed"
+    assert refused.error.startswith(str(output))
+    assert output.read_bytes() == b"somebody's"
+    assert bench.run(overwrite=True).outcome == "converted"
+    output.write_bytes(b"edited by hand")
+    assert "changed since" in bench.run().error
+    assert output.read_bytes() == b"edited by hand"
+
+
+def test_ordinary_raws(bench: Bench) -> None:
+    job = bench.job("plain.dng")
+    skipped = bench.run(job)
+    assert (skipped.outcome, skipped.outputs) == ("skipped", ())
+    assert "exposure" in skipped.found["reason"]
+    assert bench.run(job).outcome == "unchanged"  # it is not looked at again
+    failed = bench.run(job, if_not_sve="fail")
+    assert failed.outcome == "failed"
+    assert "no exposure pattern" in failed.error
+    copied = bench.run(job, if_not_sve="copy")
+    assert copied.outputs == (str(bench.out / "sub/plain.dng"),)
+    assert (bench.out / "sub/plain.dng").read_bytes() == (bench.folder / "plain.dng").read_bytes()
+    assert bench.run(job, if_not_sve="copy").outcome == "unchanged"
+    assert bench.files() == {"sub/plain.dng"}
+    (bench.out / "sub/plain.dng").write_bytes(b"another")
+    assert bench.run(job, if_not_sve="copy").outcome == "failed"
+    assert (bench.out / "sub/plain.dng").read_bytes() == b"another"
+
+
+def test_ordinary_raws_are_developed(bench: Bench) -> None:
+    job = replace(bench.job("plain.dng", "plain.exr", "plain.preview.jpg"), preview=True)
+    assert bench.run(job).outcome == "skipped"
+    developed = bench.run(job, if_not_sve="develop")
+    assert (developed.outcome, developed.error) == ("developed", "")
+    assert bench.files() == {"plain.exr", "plain.preview.jpg"}
+    by_hand = replace(bench.options.convert, if_not_sve="develop")
+    convert_file(bench.folder / "plain.dng", bench.folder / "by-hand.exr", bench.tools.network, "tiny", by_hand)
+    assert (bench.out / "plain.exr").read_bytes() == (bench.folder / "by-hand.exr").read_bytes()
+    assert bench.run(job, if_not_sve="develop").outcome == "unchanged"
+    assert bench.run(if_not_sve="develop").outcome == "converted"  # a photo with two exposures, as ever
+
+
+def test_broken_raws_and_failures_to_write_leave_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = (bench.folder / "photo.dng").read_bytes()
+    for i, content in enumerate((b"", b"text", whole[:9000], whole[:100])):
+        name = f"broken{i}.dng"
+        (bench.folder / name).write_bytes(content)
+        result = bench.run(bench.job(name))
+        assert result.outcome == "failed"
+        assert result.error
+        assert name not in result.error  # said beside it
+        assert not result.hopeless
+    assert "no such file" in bench.run(bench.job("none.dng")).error.lower()
+
+    def full(*_: object, **__: object) -> None:
+        raise UnwritableOutput(f"{_[0]}: cannot be written (full)") from OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(convert, "write_hdr", full)
+    result = bench.run()
+    assert result.hopeless
+    assert result.error.startswith(str(bench.out / "sub/photo.exr"))  # and not where it was being made
+    monkeypatch.setattr(convert, "read_raw", lambda path: (_ for _ in ()).throw(MemoryError()))
+    assert "not enough memory" in bench.run().error
+    assert bench.files() == set()
+
+
+def test_a_raw_that_changes_while_it_is_read_is_not_taken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = filejob.convert_file
+
+    def slow_card(raw: Path, *rest: object) -> object:
+        converted = true(raw, *rest)  # type: ignore[arg-type]
+        with raw.open("ab") as file:
+            file.write(b"more")
+        return converted
+
+    monkeypatch.setattr(filejob, "convert_file", slow_card)
+    assert bench.run().outcome == "moving"
+    assert bench.files() == set()
+
+
+def test_frames_of_a_sequence_share_their_parameters(bench: Bench) -> None:
+    write_frame(bench.folder / "next.dng", seed=3)
+
+    def clip(*names: str) -> Job:
+        return replace(bench.job(*names), sequence="clip")
+
+    first = bench.run(clip())
+    alone = bench.run(bench.job("next.dng", "alone.exr"))
+    shared = bench.run(clip("next.dng", "shared.exr"), found=first.found)
+    assert alone.found["exposure"] != first.found["exposure"]
+    assert shared.found["exposure"] == first.found["exposure"]
+    header = OpenEXR.File(str(bench.out / "shared.exr")).header()
+    lead = OpenEXR.File(str(bench.out / "sub/photo.exr")).header()
+    for name in ("pattern", "black_level", "white_level", "neutral"):
+        assert header[f"sve2hdr:{name}"] == lead[f"sve2hdr:{name}"]
+    assert shared.found["neutral"] == pytest.approx(first.found["neutral"])
+    stored = bench.tools.manifest.get("sub/photo.exr")
+    assert stored is not None
+    assert bench.run(clip("next.dng", "shared.exr"), found=stored.found).outcome == "unchanged"
+    assert bench.run(clip("next.dng", "shared.exr")).outcome == "converted"
+    assert bench.run(clip("plain.dng", "plain.exr"), found=first.found).outcome == "skipped"  # not torn into an SVE
+    refused = bench.run(clip("plain.dng", "plain.exr"), found=first.found, if_not_sve="fail")
+    assert "--lock none" in refused.error
+
+
+def test_what_another_process_has_is_busy(bench: Bench) -> None:
+    script = (
+        "import sys; from sve2hdr.claims import *\n"
+        "claims = Claims(Path(sys.argv[1])); print(claims.take([key_of(sys.argv[2])])); input()"
+    )
+    command = [sys.executable, "-c", script, str(bench.out / ".sve2hdr/lock"), "sub/photo.exr"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert bench.run().outcome == "busy"
+        other.communicate("\n")
+    assert bench.run().outcome == "converted"
+
+
+def test_looking_writes_nothing(bench: Bench) -> None:
+    tools = Tools(Manifest(bench.folder / "new"), None, bench.tools.network)
+    options = replace(bench.options, out=str(bench.folder / "new"), look_only=True)
+    before = set(os.listdir(bench.folder))
+    looked = run_job(bench.job(), options, tools)
+    assert (looked.outcome, looked.outputs) == ("converted", (str(bench.folder / "new/sub/photo.exr"),))
+    assert run_job(bench.job("plain.dng"), options, tools).outcome == "skipped"
+    assert run_job(bench.job("plain.dng"), replace(options, if_not_sve="fail"), tools).outcome == "failed"
+    copied = run_job(bench.job("plain.dng"), replace(options, if_not_sve="copy"), tools)
+    assert copied.outputs == (str(bench.folder / "new/sub/plain.dng"),)
+    assert set(os.listdir(bench.folder)) == before
+
+
+def test_the_report_is_json_with_what_was_promised(bench: Bench) -> None:
+    line = json.loads(report_line(bench.run()))
+    promised = "input outcome outputs sha256 pattern ratio_ev confidence seconds peak_mb error"
+    assert set(promised.split()) <= set(line)
+    assert line["pattern"].startswith("rows:")
+    assert line["error"] is None
+    assert json.loads(report_line(FileResult("a", "failed", error="why")))["error"] == "why"

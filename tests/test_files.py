@@ -1,0 +1,111 @@
+"""A file is written whole or not at all, and what could not be written is refused before."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from sve2hdr.errors import UnwritableOutput
+from sve2hdr.files import check_writable, replacing
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+# A whole file or no file
+
+
+def test_replacing_gives_the_name_only_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "out.bin"
+    with replacing(path) as partial:
+        partial.write_bytes(b"whole")
+        assert partial.parent == tmp_path
+        assert partial.suffix == path.suffix
+        assert not path.exists()
+    assert path.read_bytes() == b"whole"
+    assert names_in(tmp_path) == ["out.bin"]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), ZeroDivisionError(), SystemExit(1)])
+def test_an_interrupted_block_leaves_the_old_file(tmp_path: Path, failure: BaseException) -> None:
+    path = tmp_path / "out.bin"
+    path.write_bytes(b"old")
+
+    def interrupted() -> None:
+        with replacing(path, overwrite=True) as partial:
+            partial.write_bytes(b"half")
+            raise failure
+
+    with pytest.raises(type(failure)):
+        interrupted()
+    assert path.read_bytes() == b"old"
+    assert names_in(tmp_path) == ["out.bin"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    path = tmp_path / "out.bin"
+
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def raced() -> None:
+        with replacing(path) as partial:
+            partial.write_bytes(b"ours")
+            path.write_bytes(b"theirs")
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(UnwritableOutput, match="--overwrite"):
+        raced()
+    assert path.read_bytes() == b"theirs"
+    assert names_in(tmp_path) == ["out.bin"]
+
+
+def test_without_hard_links_the_file_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", no_links)
+    with replacing(tmp_path / "out.bin") as partial:
+        partial.write_bytes(b"ours")
+    assert names_in(tmp_path) == ["out.bin"]
+
+
+def test_permissions_are_the_usual_ones(tmp_path: Path) -> None:
+    (tmp_path / "usual").write_bytes(b"")
+    with replacing(tmp_path / "ours") as partial:
+        partial.write_bytes(b"")
+    assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+
+
+# Refusals before long work
+
+
+def test_what_cannot_be_written_is_refused_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "there.exr").write_bytes(b"x")
+    (tmp_path / "folder.exr").mkdir()
+    with pytest.raises(UnwritableOutput, match="--overwrite"):
+        check_writable(tmp_path / "there.exr")
+    with pytest.raises(UnwritableOutput, match="no folder"):
+        check_writable(tmp_path / "missing" / "a.exr")
+    with pytest.raises(UnwritableOutput, match="is a folder"):
+        check_writable(tmp_path / "folder.exr", overwrite=True)
+    with pytest.raises(UnwritableOutput, match=r"'\.bmp'; use one of \.jpg"):
+        check_writable(tmp_path / "a.bmp", extensions=(".jpg", ".png"))
+    check_writable(tmp_path / "there.exr", overwrite=True)
+    check_writable(tmp_path / "A.JPG", extensions=(".jpg", ".png"))
+    assert names_in(tmp_path) == ["folder.exr", "there.exr"]
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(UnwritableOutput, match="not writable"):
+            check_writable(tmp_path / "a.exr")
+    finally:
+        tmp_path.chmod(0o700)

@@ -1,0 +1,172 @@
+"""Which files become jobs, under which names, and what is told of the others."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from sve2hdr.errors import Sve2HdrError
+from sve2hdr.joblist import Inputs, Job, JobList, Naming, collect, read_list
+from sve2hdr.tiffwrite import RATIONAL, Ifd, entry, write_tiff
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def touch(*names: str) -> None:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(name)
+
+
+NAMING = Naming()
+
+
+def jobs(*paths: str, naming: Naming = NAMING, out: str = "out", **options: object) -> JobList:
+    return collect(Inputs(paths, **options), Path(out), naming)  # type: ignore[arg-type]
+
+
+def raws(found: JobList) -> list[str]:
+    return [job.raw for job in found.jobs]
+
+
+def why(found: list[tuple[str, str]], name: str) -> str:
+    return next(reason for path, reason in found if path == name)
+
+
+def test_a_tree_is_mirrored_and_other_files_are_left_alone(work: Path) -> None:
+    touch("in/b/IMG_10.CR2", "in/b/IMG_9.CR2", "in/a.dng", "in/b/IMG_9.xmp", "in/b/IMG_9.JPG", "in/b/._IMG_9.CR2")
+    touch("in/.cache/x.dng", "in/.DS_Store")
+    found = jobs("in", naming=Naming(("exr", "dng"), True))
+    assert raws(found) == ["in/a.dng", "in/b/IMG_9.CR2", "in/b/IMG_10.CR2"]
+    assert found.jobs[1].outputs == ("b/IMG_9.exr", "b/IMG_9.dng", "b/IMG_9.preview.jpg")
+    assert {path for path, _ in found.ignored} == {"in/b/IMG_9.xmp", "in/b/IMG_9.JPG", "in/b/._IMG_9.CR2", "in/.cache"}
+    assert not found.refused
+    assert pickle.loads(pickle.dumps(found.jobs)) == found.jobs
+
+
+def test_files_patterns_and_lists(work: Path) -> None:
+    touch("in/a/1.dng", "in/b/2.dng", "in/b/3.tif", "in/b/[4].dng")
+    assert [job.relative for job in jobs("in/*/?.dng").jobs] == ["a/1.dng", "b/2.dng"]
+    assert [job.relative for job in jobs("in/**").jobs] == ["a/1.dng", "b/2.dng", "b/[4].dng"]
+    named = jobs("in/a/1.dng", "in/b/3.tif", "in/b/[4].dng")  # what is named is taken, whatever its extension
+    assert [job.outputs for job in named.jobs] == [("1.exr",), ("3.exr",), ("[4].exr",)]
+    assert [job.relative for job in jobs("in/a/1.dng", "in/b", base=".").jobs] == [
+        "in/a/1.dng",
+        "in/b/2.dng",
+        "in/b/[4].dng",
+    ]
+    assert read_list(["in/a\n", "# no\n", "\n", " x y.dng \n"]) == ("in/a", " x y.dng ")
+    for missing in ("in/none.dng", "none", "in/*.cr3"):
+        with pytest.raises(Sve2HdrError, match="check the"):
+            jobs(missing)
+    with pytest.raises(Sve2HdrError, match="--base"):
+        jobs("in/a/1.dng", base="in/b")
+
+
+def test_include_and_exclude(work: Path) -> None:
+    touch("in/a/1.DNG", "in/a/2.cr2", "in/rejects/3.cr2", "in/a/4.tif")
+    assert raws(jobs("in", include=("*.cr2",))) == ["in/a/2.cr2", "in/rejects/3.cr2"]
+    assert raws(jobs("in", include=("*.dng", "*.tif"))) == ["in/a/1.DNG", "in/a/4.tif"]
+    assert raws(jobs("in", exclude=("rejects",))) == ["in/a/1.DNG", "in/a/2.cr2"]
+    assert raws(jobs("in", include=("a/*",), exclude=("*.TIF", "1*"))) == ["in/a/2.cr2"]
+
+
+def test_each_real_file_once_and_no_endless_links(work: Path) -> None:
+    touch("in/z/1.dng")
+    Path("in/a").symlink_to(work / "in" / "z")
+    Path("in/z/up").symlink_to(work / "in")
+    Path("in/link.dng").symlink_to(work / "in" / "z" / "1.dng")
+    Path("in/gone.dng").symlink_to(work / "nothing")
+    found = jobs("in", "in/z", "in/z/1.dng")
+    assert len(found.jobs) == 1
+    assert "link to nothing" in why(found.refused, "in/gone.dng")
+    assert raws(jobs("in/a")) == ["in/a/1.dng"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_cannot_be_read_is_reported(work: Path) -> None:
+    touch("in/a/1.dng", "in/b/2.dng")
+    Path("in/b").chmod(0)
+    found = jobs("in")
+    Path("in/b").chmod(0o700)
+    assert raws(found) == ["in/a/1.dng"]
+    assert "permissions" in why(found.refused, "in/b")
+
+
+def test_outputs_are_no_inputs(work: Path) -> None:
+    touch("in/1.dng", "in/out/1.dng", "in/out/.sve2hdr/lock")
+    assert raws(jobs("in", out="in/out")) == ["in/1.dng"]
+    assert raws(jobs("in/**/*.dng", out="in/out")) == ["in/1.dng"]
+    touch("in/2.dng", "in/2_hdr.dng")
+    naming = Naming(("dng",), template="{stem}_hdr.{ext}")
+    found = collect(Inputs(("in",)), Path("in"), naming, {"2_hdr.dng": "in/2.dng"})
+    assert "in/2_hdr.dng" not in raws(found)
+    assert why(found.ignored, "in/2_hdr.dng") == "an output of this folder"
+
+
+def test_a_raw_is_never_the_place_of_an_output(work: Path) -> None:
+    touch("in/1.dng", "in/1.cr2", "in/3.cr2")
+    found = jobs("in", out="in", naming=Naming(("dng",)))
+    assert raws(found) == ["in/3.cr2"]
+    assert "raw file" in why(found.refused, "in/1.cr2")
+
+
+def test_names_that_clash_are_refused_but_for_one(work: Path) -> None:
+    touch("in/1.cr2", "in/1.dng", "in/2.dng")
+    found = jobs("in")
+    assert raws(found) == ["in/1.cr2", "in/2.dng"]
+    assert "in/1.cr2" in why(found.refused, "in/1.dng")
+    kept = collect(Inputs(("in",)), Path("out"), Naming(), {"1.exr": "in/1.dng"})  # it was there first
+    assert raws(kept) == ["in/1.dng", "in/2.dng"]
+    assert len(jobs("in", naming=Naming(template="{name}.{ext}")).jobs) == 3
+    touch("x/card/4.dng", "y/card2/4.dng")
+    assert len(jobs("x/card", "y/card2").jobs) == 1
+    both = jobs("x/card", "y/card2", naming=Naming(template="{source}/{stem}.{ext}"))
+    assert [job.outputs for job in both.jobs] == [("card/4.exr",), ("card2/4.exr",)]
+
+
+def test_names_that_differ_in_case_alone(work: Path) -> None:
+    touch("in/a.dng", "in/A.dng")
+    if len(list(Path("in").iterdir())) == 2:
+        assert len(jobs("in").jobs) == 2
+        assert len(collect(Inputs(("in",)), Path("out"), Naming(), exact_case=False).jobs) == 1
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{stem}.exr",
+        "{stem}",
+        "{ext}",
+        "x.{ext}",
+        "{date}.{ext}",
+        "{}.{ext}",
+        "/{stem}.{ext}",
+        "../{stem}.{ext}",
+        "{stem}.{ext",
+    ],
+)
+def test_names_that_cannot_be(template: str) -> None:
+    with pytest.raises(ValueError, match="--name"):
+        Naming(template=template)
+
+
+def test_clips_are_sequences_and_photos_are_not(work: Path) -> None:
+    Path("clip").mkdir()
+    for name in ("A_000001.dng", "A_000002.dng", "B_000001.dng"):
+        with Path("clip", name).open("wb") as file:
+            write_tiff(file, Ifd([entry(51044, RATIONAL, [24, 1])]))  # FrameRate
+    touch("clip/IMG_1.dng", "clip/IMG_2.dng")
+    names = {Path(job.raw).name: job.sequence for job in jobs("clip").jobs}
+    assert names["A_000001.dng"] == names["A_000002.dng"] != names["B_000001.dng"] != ""
+    assert names["IMG_1.dng"] == names["IMG_2.dng"] == ""
+    assert {job.sequence for job in jobs("clip", lock="folder").jobs} == {"."}
+    assert {job.sequence for job in jobs("clip", lock="none").jobs} == {""}
+    assert isinstance(jobs("clip").jobs[0], Job)

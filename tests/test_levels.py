@@ -1,0 +1,220 @@
+"""Levels of a frame whose file names wrong ones: estimated, given, or locked to those of another frame."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnwritableOutput
+from sve2hdr.levels import Levels, estimate_levels
+from sve2hdr.matching import match_exposures
+from sve2hdr.mosaic import ExposurePattern, MaskedSites, Mosaic, repeated
+from sve2hdr.noise import estimate_noise
+from sve2hdr.parameters import load_parameters, locked_levels, save_parameters
+from sve2hdr.pattern import parse_pattern
+from sve2hdr.radiance import clipped_share, full_scale
+from sve2hdr.simulate import expose, mosaic_of
+
+RAW = Path("photo.dng")
+STATED, NOMINAL, FULL_WELL_E, READ_NOISE = 1024.0, 16_383.0, 30_000.0, 2.0
+PAIRS = parse_pattern("rows:1/8,1,1,1/8")
+
+
+def scene(height: int = 512, width: int = 512) -> np.ndarray:
+    """Return camera RGB with shadows, smooth and sharp parts, and lights that saturate everything."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    light = np.exp2(9 * x / width - 10 + 2 * np.sin(y / 37)) * (1 + 0.3 * np.sign(np.sin((x + 2 * y) / 17)))
+    light[(y % 128 < 12) & (x % 96 < 12)] = 3
+    tint = np.stack([0.6 + 0.3 * np.sin(y / 61), np.ones_like(x), 0.5 + 0.3 * np.cos(x / 47)], axis=2)
+    return np.float32(light[..., None] * tint)
+
+
+def shot(
+    pattern: ExposurePattern, cfa: str, black: np.ndarray, white: tuple[float, float], light: np.ndarray, seed: int = 1
+) -> Mosaic:
+    """Return a frame by gain (Dual ISO) whose file states STATED and NOMINAL; `white`: least exposed first."""
+    shape = light.shape[:2]
+    exposure = pattern.over(shape)
+    gain = (white[0] - STATED) / FULL_WELL_E * exposure / exposure.min()
+    planes = (
+        mosaic_of(light, cfa), gain, np.full(shape, FULL_WELL_E), READ_NOISE * np.sqrt(exposure / exposure.min()),
+        repeated(black, shape), np.where(exposure == 1, white[1], white[0]),
+    )  # fmt: skip
+    tensors = [torch.from_numpy(np.asarray(plane, np.float32)) for plane in planes]
+    counts = expose(*tensors, torch.Generator().manual_seed(seed)).numpy().astype(np.uint16)
+    return Mosaic(counts, cfa, np.full((1, 1), STATED, np.float32), NOMINAL, np.eye(3))
+
+
+BLACKS = STATED + np.array([[22.0], [-14.0], [-21.0], [13.0]])  # their mean is what the file states
+WHITES = (12_800.0, 12_500.0)
+
+
+@pytest.fixture(scope="module")
+def frame() -> Mosaic:
+    return shot(PAIRS, "GRBG", BLACKS, WHITES, scene())
+
+
+# Laws -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cfa", "pattern"),
+    [("RGGB", "rows:1/8,1/8,1,1"), ("BGGR", "rows:1,1/4,1/4,1"), ("GBRG", "columns:1,1,1/8,1/8")],
+)
+def test_wrong_tags_do_no_harm(cfa: str, pattern: str) -> None:
+    true = parse_pattern(pattern)
+    black = BLACKS if true.exposure.shape[1] == 1 else BLACKS.T
+    found = estimate_levels(shot(true, cfa, black, WHITES, scene()), RAW)
+    assert (np.sign(found.pattern.exposure - 0.9) == np.sign(true.exposure - 0.9)).all()
+    assert found.pattern.ratio_ev == pytest.approx(true.ratio_ev, abs=0.01)
+    assert found.ratio_ev_error < 0.01
+    np.testing.assert_allclose(found.black, repeated(black, found.black.shape), atol=1.5)
+    bright = true.over(found.white.shape) == 1
+    np.testing.assert_allclose(found.white, np.where(bright, WHITES[1], WHITES[0]), rtol=0.001)
+    assert found.sources["black"] == "file + fit"
+    assert found.sources["white"] == "pile-up"
+
+
+def test_the_cell_is_that_of_cfa_and_exposures(frame: Mosaic) -> None:
+    found = estimate_levels(frame, RAW)
+    for period in (found.black, found.white, found.noise.read_noise, found.noise.gain):
+        assert period.shape == (4, 2)
+    assert set(found.sources) == {"pattern", "ratio_ev", "black", "white", "read_noise", "gain"}
+    json.dumps(found.as_json(), allow_nan=False)
+
+
+def test_margins_are_believed_before_all_else(frame: Mosaic) -> None:
+    wide = repeated(BLACKS, (8, 4))
+    masked = MaskedSites(
+        wide, np.full((8, 4), 0.05), np.where(np.isin(np.arange(8) % 4, [1, 2]), 6.0, 2.0)[:, None] * np.ones((8, 4))
+    )
+    found = estimate_levels(replace(frame, black_level=BLACKS.astype(np.float32), masked=masked), RAW)
+    np.testing.assert_allclose(found.black, repeated(BLACKS, (4, 2)), atol=1e-3)
+    np.testing.assert_allclose(found.noise.read_noise[:, 0], [2, 6, 6, 2])
+    assert (found.sources["black"], found.sources["read_noise"]) == ("margins", "margins")
+    # where hardly a bright site is unsaturated, the ratio is that of single sites
+    dazzling = shot(PAIRS, "GRBG", BLACKS, WHITES, scene() * 24)
+    found = estimate_levels(replace(dazzling, black_level=BLACKS.astype(np.float32), masked=masked), RAW)
+    assert found.pattern.ratio_ev == pytest.approx(3, abs=0.02)
+
+
+def test_the_file_is_believed_where_it_states_every_phase(frame: Mosaic) -> None:
+    found = estimate_levels(replace(frame, black_level=BLACKS.astype(np.float32)), RAW)
+    np.testing.assert_allclose(found.black, repeated(BLACKS, (4, 2)), atol=1e-3)
+    assert found.sources["black"] == "file, per phase"
+
+
+def test_a_black_of_zero_is_not_moved() -> None:
+    mosaic = shot(PAIRS, "RGGB", np.zeros((4, 1)), WHITES, scene())
+    found = estimate_levels(replace(mosaic, black_level=np.zeros((1, 1), np.float32)), RAW)
+    assert not found.black.any()
+    assert found.sources["black"] == "file"
+
+
+def test_levels_applied_to_a_frame_keep_one_scale(frame: Mosaic) -> None:
+    found = estimate_levels(frame, RAW)
+    applied = found.applied(frame)
+    assert applied.white_level == pytest.approx(WHITES[0], rel=0.001)
+    assert applied.saturation is not None
+    least = WHITES[0] - (STATED + 22)  # of the least exposed sites, those with the highest black
+    assert full_scale(applied, found.pattern) == pytest.approx(least, rel=0.001)
+    assert clipped_share(applied, found.pattern) > 0.005
+
+
+# What is given --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_given_is_taken(frame: Mosaic) -> None:
+    black = np.float32([[1000], [1001], [1002], [1003]])
+    found = estimate_levels(frame, RAW, Levels(PAIRS, 2.5, black, (12_000, 11_000)))
+    assert found.pattern.ratio_ev == pytest.approx(2.5)
+    np.testing.assert_array_equal(found.black, repeated(black, (4, 2)))
+    assert found.white[:, 0].tolist() == [12_000, 11_000, 11_000, 12_000]
+    assert {found.sources[name] for name in ("pattern", "ratio_ev", "black", "white")} == {"given"}
+    assert found.ratio_ev_error == 0
+
+
+def test_a_given_ratio_leaves_black_to_the_fit(frame: Mosaic) -> None:
+    found = estimate_levels(frame, RAW, Levels(ratio_ev=3.0, white=12_500))
+    np.testing.assert_allclose(found.black, repeated(BLACKS, (4, 2)), atol=1.5)
+    assert (found.white == 12_500).all()
+
+
+def test_a_pattern_that_is_not_the_frame_s_moves_no_black(frame: Mosaic) -> None:
+    found = estimate_levels(frame, RAW, Levels(parse_pattern("rows:1/8,1/8,1,1")))
+    np.testing.assert_array_equal(found.black, STATED)
+    assert found.sources["black"] == "file"
+
+
+def test_levels_that_do_not_fit_are_refused(frame: Mosaic) -> None:
+    with pytest.raises(Sve2HdrError, match="--white or --black"):
+        estimate_levels(frame, RAW, Levels(black=20_000))
+    with pytest.raises(Sve2HdrError, match="--white or --black"):
+        estimate_levels(frame, RAW, Levels(white=(900, 12_000)))
+    with pytest.raises(Sve2HdrError, match="3 white levels for 2 exposures"):
+        estimate_levels(frame, RAW, Levels(white=(12_000, 12_000, 12_000)))
+    flat = replace(frame, counts=np.full((128, 128), 1024, np.uint16))
+    with pytest.raises(PatternNotFound):
+        estimate_levels(flat, RAW)
+
+
+def test_periods_that_do_not_divide_four_sites_have_the_file_s_black(frame: Mosaic) -> None:
+    eight = ExposurePattern(np.repeat(np.float32([1 / 8, 1]), 4)[:, None])
+    assert match_exposures(frame, eight) is None
+    assert (estimate_levels(frame, RAW, Levels(eight)).black == STATED).all()
+
+
+def test_read_noise_that_is_known_leaves_the_gain_to_be_found(frame: Mosaic) -> None:
+    known = np.where(PAIRS.exposure == 1, READ_NOISE * 8**0.5, READ_NOISE)
+    found = estimate_noise(estimate_levels(frame, RAW).applied(frame), PAIRS, known)
+    np.testing.assert_allclose(found.read_noise[:, 0], known[:, 0], rtol=1e-6)
+    assert found.gain.min() == pytest.approx((WHITES[0] - STATED) / FULL_WELL_E, rel=0.5)
+
+
+# Locked ---------------------------------------------------------------------------------------------------------------
+
+
+def test_parameters_are_written_once_and_then_used_as_they_are(tmp_path: Path, frame: Mosaic) -> None:
+    lock = tmp_path / "levels.json"
+    first = locked_levels(lock, frame, RAW)
+    other = shot(PAIRS, "GRBG", BLACKS + 2, (12_900, 12_600), scene() * 0.8, seed=9)
+    for again in (locked_levels(lock, other, RAW), load_parameters(lock).estimate):
+        assert again.as_json() == first.as_json()
+        assert again.confidence == first.confidence
+    dark = replace(frame, counts=np.full(frame.shape, 1030, np.uint16))
+    assert locked_levels(lock, dark, RAW).as_json() == first.as_json()  # a frame that cannot tell is no other frame
+    with pytest.raises(UnwritableOutput):
+        save_parameters(lock, first, frame)
+
+
+def test_parameters_of_another_kind_of_file_are_refused(tmp_path: Path, frame: Mosaic) -> None:
+    lock = tmp_path / "levels.json"
+    locked_levels(lock, frame, RAW)
+    plain = shot(parse_pattern("rows:1,1,1,0.999"), "GRBG", BLACKS * 0 + STATED, WHITES, scene())
+    swapped = shot(parse_pattern("rows:1,1/8,1/8,1"), "GRBG", BLACKS, WHITES, scene())
+    others = {
+        "512 x 508 sites": replace(frame, counts=frame.counts[4:]),
+        "colours RGGB": replace(frame, cfa="RGGB"),
+        "exposures differ by": plain,
+        "exposures differ by -": swapped,
+    }
+    for finding, mosaic in others.items():
+        with pytest.raises(Sve2HdrError, match=finding) as refusal:
+            locked_levels(lock, mosaic, RAW)
+        assert str(refusal.value).startswith("photo.dng: ")
+        assert "\n" not in str(refusal.value)
+    with pytest.raises(Sve2HdrError, match="leave out"):
+        locked_levels(lock, frame, RAW, Levels(black=1000))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "shape": [4, 4], "cfa": "RGGB"}'])
+def test_files_that_hold_no_parameters_are_refused(tmp_path: Path, frame: Mosaic, text: str) -> None:
+    lock = tmp_path / "levels.json"
+    lock.write_text(text)
+    with pytest.raises(Sve2HdrError, match="no parameters"):
+        locked_levels(lock, frame, RAW)

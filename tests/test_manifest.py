@@ -1,0 +1,229 @@
+"""Outputs appear whole or not at all, and what is finished is known again: whenever a process ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sve2hdr.errors import UnwritableOutput
+from sve2hdr.manifest import Manifest, Record, Stamp, file_sha256, recipe_of
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing of ours may handle it."""
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    path = tmp_path / "raw.dng"
+    path.write_bytes(b"counts")
+    return path
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    manifest = Manifest(tmp_path / "out")
+    manifest.create()
+    return manifest
+
+
+def record(raw: Path, output: str = "a/1.exr", recipe: str = "r") -> Record:
+    return Record(
+        output, output, "converted", recipe, str(raw), file_sha256(raw), Stamp.of(raw), found={"ratio_ev": 3.0}
+    )
+
+
+def publish(manifest: Manifest, raw: Path, *outputs: str, content: bytes = b"image", may_replace: bool = False) -> None:
+    with manifest.staged(outputs[0]) as folder:
+        for i, output in enumerate(outputs):
+            (folder / f"{i}.exr").write_bytes(content + output.encode())
+        manifest.publish(folder, [(record(raw, o), f"{i}.exr", may_replace) for i, o in enumerate(outputs)])
+
+
+def files(manifest: Manifest) -> dict[str, bytes]:
+    """Return all that lies in OUT, records and lock left out: what a user sees, and what was left behind."""
+    paths = [path for path in manifest.out.rglob("*") if path.is_file()]
+    kept = {manifest.folder / "lock", *(manifest.folder / "done").rglob("*")}
+    return {path.relative_to(manifest.out).as_posix(): path.read_bytes() for path in paths if path not in kept}
+
+
+def test_what_is_published_is_known_again(manifest: Manifest, raw: Path) -> None:
+    assert manifest.state("a/1.exr", raw, ["r"]) == ("new", "")
+    publish(manifest, raw, "a/1.exr", "a/1.dng")
+    assert files(manifest) == {"a/1.exr": b"imagea/1.exr", "a/1.dng": b"imagea/1.dng"}
+    assert manifest.state("a/1.exr", raw, ["other", "r"]) == ("done", "")
+    assert manifest.state("a/1.exr", raw, ["other"])[0] == "stale"
+    assert manifest.records().keys() == {"a/1.exr", "a/1.dng"}
+    stored = manifest.get("a/1.exr")
+    assert stored is not None
+    assert stored.sha256 == file_sha256(manifest.out / "a/1.exr")
+    assert stored.found == {"ratio_ev": 3.0}
+    assert Record.from_json(stored.as_json()) == stored
+
+
+def test_moved_copied_and_touched_files_are_known_by_their_content(manifest: Manifest, raw: Path) -> None:
+    publish(manifest, raw, "a/1.exr")
+    os.utime(manifest.out / "a/1.exr", (1, 1))
+    os.utime(raw, (2, 2))
+    assert manifest.state("a/1.exr", raw, ["r"])[0] == "done"
+    elsewhere = raw.with_name("renamed.dng")
+    raw.rename(elsewhere)
+    assert manifest.state("a/1.exr", elsewhere, ["r"])[0] == "done"
+    copied = Manifest(Path(shutil.copytree(manifest.out, manifest.out.parent / "copy")))
+    assert copied.state("a/1.exr", elsewhere, ["r"])[0] == "done"
+
+
+def test_what_is_not_ours_any_more_is_foreign(manifest: Manifest, raw: Path) -> None:
+    publish(manifest, raw, "a/1.exr")
+    output = manifest.out / "a/1.exr"
+    other = raw.with_name("other.dng")
+    other.write_bytes(b"COUNTS")
+    state, why = manifest.state("a/1.exr", other, ["r"])
+    assert state == "foreign"
+    assert str(raw) in why
+    output.write_bytes(b"edited by hand")
+    assert manifest.state("a/1.exr", raw, ["r"])[0] == "foreign"
+    output.unlink()
+    assert manifest.state("a/1.exr", raw, ["r"])[0] == "new"
+    (manifest.out / "2.exr").symlink_to("nowhere")
+    assert manifest.state("2.exr", raw, ["r"])[0] == "foreign"
+
+
+def test_a_damaged_record_is_no_record(manifest: Manifest, raw: Path) -> None:
+    publish(manifest, raw, "1.exr")
+    (path,) = (manifest.folder / "done").rglob("*.json")
+    for content in (b"", b"{", b"[]", b'{"output": 3}', b"\xff"):
+        path.write_bytes(content)
+        assert manifest.get("1.exr") is None
+        assert manifest.records() == {}
+        assert manifest.state("1.exr", raw, ["r"])[0] == "foreign"
+
+
+def test_a_name_taken_meanwhile_is_kept(manifest: Manifest, raw: Path) -> None:
+    manifest.out.joinpath("1.exr").write_bytes(b"somebody's")
+    with pytest.raises(UnwritableOutput, match="--overwrite"):
+        publish(manifest, raw, "1.exr")
+    assert files(manifest) == {"1.exr": b"somebody's"}
+    publish(manifest, raw, "1.exr", may_replace=True)
+    assert files(manifest) == {"1.exr": b"image1.exr"}
+
+
+def test_a_failure_leaves_nothing(manifest: Manifest, raw: Path) -> None:
+    def fail() -> None:
+        with manifest.staged("1.exr") as folder:
+            (folder / "0.exr").write_bytes(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert files(manifest) == {}
+
+
+def killing(monkeypatch: pytest.MonkeyPatch, at: int) -> Callable[[], int]:
+    """Let the process "die" before its `at`-th change of the file system, and after it no clean-up happen either."""
+    count, dead = 0, False
+
+    def wrap(module: object, name: str) -> None:
+        true = getattr(module, name)
+
+        def step(*arguments: object, **named: object) -> object:
+            nonlocal count, dead
+            count += 1
+            dead = dead or count == at
+            if dead:
+                raise Killed
+            return true(*arguments, **named)
+
+        monkeypatch.setattr(module, name, step)
+
+    for name in ("fsync", "link"):
+        wrap(os, name)
+    for name in ("replace", "mkdir"):
+        wrap(Path, name)
+    wrap(shutil, "rmtree")
+    return lambda: count
+
+
+@pytest.mark.parametrize("replacing", [False, True])
+def test_killed_at_any_step_nothing_is_half_or_lost(
+    tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch, replacing: bool
+) -> None:
+    at = 0
+    while True:
+        at += 1
+        manifest = Manifest(tmp_path / f"out{at}")
+        manifest.create()
+        if replacing:
+            publish(manifest, raw, "1.exr", "1.dng", content=b"old")
+        with monkeypatch.context() as patch:
+            steps = killing(patch, at)
+            with contextlib.suppress(Killed):
+                publish(manifest, raw, "1.exr", "1.dng", may_replace=replacing)
+            taken = steps()
+        with manifest.claims() as claims:
+            manifest.recover(claims)
+        now = files(manifest)
+        assert set(now) <= {"1.exr", "1.dng"}, at
+        assert set(now.values()) <= {b"image1.exr", b"image1.dng", b"old1.exr", b"old1.dng"}
+        states = {output: manifest.state(output, raw, ["r"])[0] for output in ("1.exr", "1.dng")}
+        assert set(states.values()) <= {"new", "done"}, at  # never foreign: the next run can always go on
+        assert [state == "done" for state in states.values()] == [output in now for output in states]
+        if taken < at:
+            break
+    assert at > 8
+    assert set(now.values()) == {b"image1.exr", b"image1.dng"}
+
+
+def test_what_another_process_has_in_work_is_left_alone(manifest: Manifest, raw: Path) -> None:
+    with manifest.staged("1.exr") as folder:
+        (folder / "0.exr").write_bytes(b"half")
+
+        class Others:
+            def take(self, keys: list[str]) -> bool:
+                return False
+
+        manifest.recover(Others())  # type: ignore[arg-type]
+        assert (folder / "0.exr").exists()
+
+
+def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UnwritableOutput, match="choose another"):
+        Manifest(tmp_path / "file" / "out").create()
+
+
+@dataclass(frozen=True, eq=False)
+class Inner:
+    period: np.ndarray | None = None
+    gain: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Outer:
+    size: int
+    inner: Inner = field(default_factory=Inner)
+    path: Path | None = None
+
+
+def test_recipes_tell_what_changes_the_result() -> None:
+    plain = Outer(3)
+    assert recipe_of(plain) == recipe_of(Outer(3, Inner(None, 1.0)))
+    different = [
+        plain,
+        Outer(4),
+        Outer(3, Inner(np.float32([[0.1]]))),
+        Outer(3, Inner(np.float32([[0.2]]))),
+        Outer(3, Inner(gain=2.0)),
+        replace(plain, path=Path("x")),
+    ]
+    assert len({recipe_of(options) for options in different}) == len(different)
+    assert recipe_of(plain, "model") != recipe_of(plain)
+    assert json.loads(json.dumps(recipe_of(plain))) == recipe_of(plain)

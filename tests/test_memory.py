@@ -1,0 +1,113 @@
+"""What memory there is, what a worker may take, and that it is held to that."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sve2hdr.dngfile import write_cfa_dng
+from sve2hdr.errors import Sve2HdrError
+from sve2hdr.memory import available_bytes, megapixels_of, parse_size, peak_mb, plan, reset_peak, worker_mb
+from sve2hdr.mosaic import Mosaic
+
+GB = 1_000_000_000
+
+
+def system(folder: Path, available_kb: int, groups: dict[str, tuple[str, str, str]], lines: str) -> tuple[Path, Path]:
+    """Write what /proc and /sys/fs/cgroup hold: by group, its limit, use and statistics."""
+    (folder / "proc/self").mkdir(parents=True)
+    (folder / "proc/meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable: {available_kb} kB\n")
+    (folder / "proc/self/cgroup").write_text(lines)
+    (folder / "groups").mkdir()
+    for name, texts in groups.items():
+        first = name.startswith("memory")
+        names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if first else ("memory.max", "memory.current")
+        (folder / "groups" / name).mkdir(parents=True, exist_ok=True)
+        for file, text in zip((*names, "memory.stat"), texts, strict=True):
+            (folder / "groups" / name / file).write_text(text)
+    return folder / "proc", folder / "groups"
+
+
+@pytest.mark.parametrize(
+    ("available_kb", "groups", "lines", "expected"),
+    [
+        (8000, {}, "", 8_192_000),
+        (8000, {"a/b": ("max", "5", ""), "a": ("6000000", "2000000", "inactive_file 500000")}, "0::/a/b\n", 4_500_000),
+        (2000, {"a": ("6000000", "2000000", "")}, "0::/a\n", 2_048_000),
+        (8000, {"memory/x": ("3000000", "1000000", "total_inactive_file 7")}, "4:memory:/x\n3:cpuset:/\n", 2_000_007),
+        (8000, {".": ("700", "900", "")}, "0::/outside/of/the/container\n", 0),
+    ],
+)
+def test_available_memory_heeds_control_groups(
+    tmp_path: Path, available_kb: int, groups: dict[str, tuple[str, str, str]], lines: str, expected: int
+) -> None:
+    assert available_bytes(*system(tmp_path, available_kb, groups, lines)) == expected
+
+
+def test_available_memory_of_this_machine() -> None:
+    assert 50_000_000 < available_bytes() < 2**50
+    assert available_bytes(Path("/nowhere"), Path("/nowhere")) > GB / 2
+
+
+def test_a_plan_never_takes_more_than_its_limit() -> None:
+    for limit in (1 * GB, 2 * GB, 4 * GB, 16 * GB, 128 * GB):
+        for megapixels in (1, 12, 24, 60, 150):
+            for cores in (1, 2, 8, 64):
+                try:
+                    planned = plan(limit, megapixels, cores)
+                except Sve2HdrError:
+                    assert worker_mb(megapixels, 256) > limit / 1e6
+                    continue
+                assert planned.workers * worker_mb(megapixels, planned.tile_px) <= limit / 1e6
+                assert planned.workers * planned.threads <= cores
+                assert planned.worker_mb * planned.workers == pytest.approx(limit / 1e6)
+
+
+def test_more_memory_gives_no_fewer_workers() -> None:
+    counts = [plan(limit * GB, 24, 16).workers for limit in (3, 6, 12, 24, 48, 96)]
+    assert counts == sorted(counts)
+    assert counts[-1] == 16
+    assert counts[0] < 4
+
+
+def test_what_the_user_asks_for_is_taken_or_refused() -> None:
+    asked = plan(16 * GB, 24, 8, workers=3, tile_px=512)
+    assert (asked.workers, asked.threads, asked.tile_px) == (3, 2, 512)
+    with pytest.raises(Sve2HdrError, match="--workers"):
+        plan(2 * GB, 60, 8, workers=6)
+    assert plan(64 * GB, 24, 1, workers=4).workers == 4  # more than cores, if they are asked for
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1G", "0", "4X", "1e3", "nan"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="write 4G"):
+        parse_size(text)
+
+
+def test_size_of_a_raw(tmp_path: Path) -> None:
+    frame = Mosaic(np.zeros((1000, 1500), np.uint16), "RGGB", np.zeros((1, 1), np.float32), 255.0, np.eye(3))
+    write_cfa_dng(tmp_path / "a.dng", frame)
+    assert megapixels_of(tmp_path / "a.dng") == 1.5
+    (tmp_path / "b.raf").write_bytes(bytes(2_000_000))
+    assert megapixels_of(tmp_path / "b.raf") == 2
+    assert megapixels_of(tmp_path / "none") == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit and the reset are Linux's")
+def test_a_process_is_held_to_its_limit_and_its_peak_is_known() -> None:
+    script = (
+        "import numpy as np\n"
+        "from sve2hdr.memory import limit_memory, peak_mb, reset_peak\n"
+        "np.ones(20_000_000); high = peak_mb(); reset_peak(); low = peak_mb()\n"
+        "limit_memory(700)\n"
+        "try: np.ones(200_000_000)\n"
+        "except MemoryError: print(high - low > 100, peak_mb() < 500)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.split() == ["True", "True"]
+    reset_peak()
+    assert 10 < peak_mb() < 100_000

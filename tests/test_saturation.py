@@ -1,0 +1,76 @@
+"""White levels: found where counts pile up, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sve2hdr.mosaic import ExposurePattern, Mosaic
+from sve2hdr.saturation import pile_up, white_levels
+
+BLACK, NOMINAL = 1024.0, 16_383.0
+PAIRS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
+
+
+def histogram(values: np.ndarray) -> np.ndarray:
+    return np.bincount(np.rint(values).astype(np.int64).ravel(), minlength=65536)
+
+
+def noisy(rng: np.random.Generator, level: np.ndarray, gain: float = 0.5) -> np.ndarray:
+    """Return what a sensor of 30,000 electrons makes of it."""
+    return level + rng.normal(0, 1, level.shape) * np.sqrt(gain * np.maximum(level - BLACK, 0) + 4)
+
+
+@pytest.mark.parametrize("white", [11_500, 13_337, 16_383])
+@pytest.mark.parametrize("share", [0.003, 0.1, 0.7])
+def test_a_pile_up_is_found_to_the_count(white: int, share: float) -> None:
+    rng = np.random.default_rng(1)
+    level = BLACK + (white - BLACK) * rng.random(200_000) ** 3
+    level[: int(share * level.size)] = 30_000
+    assert pile_up(histogram(np.clip(noisy(rng, level), 0, white)), BLACK, NOMINAL) == white
+
+
+def test_a_pile_up_with_noise_of_its_own_and_hot_sites_above_it_is_found() -> None:
+    rng = np.random.default_rng(2)
+    level = np.where(rng.random(300_000) < 0.05, 30_000, BLACK + 9_000 * rng.random(300_000) ** 2)
+    counts = np.minimum(noisy(rng, level), 13_000 + rng.normal(0, 6, level.shape))
+    counts[:200] = rng.uniform(13_100, 16_383, 200)
+    assert pile_up(histogram(counts), BLACK, NOMINAL) == pytest.approx(13_000, abs=8)
+
+
+@pytest.mark.parametrize("gain", [0.2, 0.5, 4.0])
+@pytest.mark.parametrize("share", [0.02, 0.5, 1.0])
+def test_a_flat_bright_wall_is_no_pile_up(gain: float, share: float) -> None:
+    rng = np.random.default_rng(3)
+    level = np.where(rng.random(300_000) < share, 12_500, BLACK + 8_000 * rng.random(300_000) ** 2)
+    assert pile_up(histogram(noisy(rng, level, gain)), BLACK, NOMINAL) is None
+
+
+def test_few_sites_or_dark_ones_are_no_pile_up() -> None:
+    rng = np.random.default_rng(4)
+    dark = noisy(rng, np.full(100_000, BLACK + 3))
+    assert pile_up(histogram(dark), BLACK, NOMINAL) is None
+    assert pile_up(histogram(np.concatenate([dark, np.full(12, 14_000)])), BLACK, NOMINAL) is None
+
+
+def frame(least: float, most: float, top: float) -> Mosaic:
+    """Return a frame whose exposures saturate at `least` and `most`; `top`: of the less exposed, EV above that."""
+    rng = np.random.default_rng(5)
+    light = np.exp2(rng.uniform(-8, top, (400, 300))) * 15_000
+    bright = PAIRS.over(light.shape) == 1
+    counts = noisy(rng, BLACK + np.where(bright, 8, 1) * light)
+    counts = np.clip(np.rint(counts), 0, np.where(bright, most, least)).astype(np.uint16)
+    return Mosaic(counts, "RGGB", np.full((1, 1), BLACK, np.float32), NOMINAL, np.eye(3))
+
+
+def test_every_exposure_has_its_own_white() -> None:
+    found = white_levels(frame(14_000, 13_500, top=1), PAIRS)
+    assert (found.counts, found.source) == ((14_000, 13_500), "pile-up")
+
+
+def test_an_exposure_that_stays_below_takes_the_other_white_else_the_file_s() -> None:
+    assert white_levels(frame(14_000, 13_500, top=-1), PAIRS).counts == (13_500, 13_500)
+    beyond = white_levels(frame(14_000, 11_000, top=-0.3), PAIRS)
+    assert (beyond.counts, beyond.source) == ((NOMINAL, 11_000), "pile-up, file")
+    dark = white_levels(frame(14_000, 13_500, top=-5), PAIRS)
+    assert (dark.counts, dark.source) == ((NOMINAL, NOMINAL), "file")

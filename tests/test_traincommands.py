@@ -1,0 +1,159 @@
+"""Training and evaluation as commands: the paper's workflow from raw stacks to an image, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from safetensors import safe_open
+
+from sve2hdr import cli
+from sve2hdr.dngfile import write_cfa_dng
+from sve2hdr.hdrfile import read_hdr
+from sve2hdr.mosaic import Capture, ExposurePattern
+from sve2hdr.network import SveNet
+from sve2hdr.paper import PaperConfig
+from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.synthetic import synthetic_scene
+from sve2hdr.weights import load_weights
+
+torch.set_num_threads(1)
+ONE = ExposurePattern(np.ones((1, 1), np.float32))
+SMALL = ("--batch", 1, "--patch", 32, "--device", "cpu")
+NARROW = ("--architecture", "paper", "--width", 4, "--blocks", 1)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+def done(*arguments: object) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(*arguments: object, code: int) -> str:
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    return result.stderr.splitlines()[-1]
+
+
+def write_stack(folder: Path, seed: int) -> None:
+    """Write raws of one scene as a camera takes them: five exposures, 1 EV apart, ISO 800."""
+    scene = synthetic_scene(seed, 256)
+    scene = scene / np.percentile(scene, 90) * np.float32(0.06 * NEUTRAL)
+    folder.mkdir(parents=True)
+    for shot in range(5):
+        frame = simulate(scene * np.float32(2**shot), "RGGB", ONE, Sensor(full_well_e=8_000), seed=10 * seed + shot)
+        capture = Capture("Maker", "Camera", exposure_time_s=2.0 ** (shot - 8), f_number=8.0, iso=800.0)
+        write_cfa_dng(folder / f"IMG_{shot}.DNG", replace(frame, capture=capture))
+
+
+@pytest.fixture(scope="module")
+def stacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder: training/ with two stacks, held-out/ with one."""
+    folder = tmp_path_factory.mktemp("stacks")
+    for name, seed in (("training/a", 1), ("training/b", 2), ("held-out/c", 3)):
+        write_stack(folder / name, seed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shards(stacks: Path) -> Path:
+    assert "2 scenes" in done("dataset", stacks / "training", "-o", stacks / "shards")
+    return stacks / "shards"
+
+
+def test_the_papers_workflow_from_raw_stacks_to_an_image(
+    stacks: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done("train", shards, "-o", "run", "--steps", 3, *SMALL, *NARROW)
+    weights = Path("run/weights.safetensors")
+    assert load_weights(weights).config == PaperConfig(width=4, blocks=1)
+    scores = done("evaluate", stacks / "held-out", "--model", weights, "--format", "json").splitlines()
+    assert {(record["scene"], record["method"]) for record in map(json.loads, scores)} == {
+        ("c", "linear"),
+        ("c", str(weights)),
+    }
+    shots = sorted((stacks / "held-out" / "c").glob("*.DNG"))
+    sampled = ("--pattern", "rows:1/8,1/8,1,1", "-o", "sve.dng", "--truth", "truth.exr")
+    assert "rows:" in done("simulate", *shots, *sampled)
+    done("convert", "sve.dng", "-o", "paper.exr", "--model", weights, "--color-space", "camera")
+    image, truth = read_hdr(Path("paper.exr")), read_hdr(Path("truth.exr"))
+    assert image.shape == truth.shape == (256, 256, 3)
+    assert np.isfinite(image).all()
+    done("convert", "sve.dng", "-o", "ours.exr", "--color-space", "camera")
+    error = np.median(np.abs(read_hdr(Path("ours.exr")) - truth) / (truth + 0.02))
+    assert error < 0.15  # what was sampled from the stack is what its truth tells
+
+
+def test_a_stack_alone_is_evaluated_as_well(stacks: Path) -> None:
+    table = done("evaluate", stacks / "held-out" / "c", "--model", "linear")
+    assert [line.split()[0] for line in table.splitlines()[-2:]] == ["mean", "mean"]
+
+
+def test_a_folder_without_usable_stacks_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("no raw")
+    result = run("evaluate", tmp_path, "--model", "linear")
+    assert result.exit_code == 1
+    assert "left out: " in result.stderr
+    assert "no folder with HDR images" in result.stderr.splitlines()[-1]
+
+
+def test_options_reach_the_run_and_its_weights_file(shards: Path, tmp_path: Path) -> None:
+    options = ("--bfloat16", "--checkpoint-minutes", 5, "--loss", "l1", "--learning-rate", 1e-4, "--seed", 7)
+    done("train", shards, "-o", tmp_path / "run", "--steps", 1, *SMALL, *NARROW, *options)
+    with safe_open(tmp_path / "run" / "weights.safetensors", framework="pt") as stored:
+        told = json.loads(stored.metadata()["options"])
+    wanted = {"bfloat16": True, "checkpoint_minutes": 5, "loss": "l1", "learning_rate": 1e-4, "seed": 7}
+    assert {name: told[name] for name in wanted} == wanted
+
+
+def test_a_trained_network_is_made_deeper_and_refined(shards: Path, tmp_path: Path) -> None:
+    done("train", shards, "-o", tmp_path, "--steps", 1, *SMALL, "--start", "standard", "--blocks", "3,2,1")
+    deeper = load_weights(tmp_path / "weights.safetensors")
+    assert isinstance(deeper, SveNet)
+    assert deeper.config.blocks == (3, 2, 1)
+
+
+def test_each_architecture_has_its_own_defaults(shards: Path, tmp_path: Path) -> None:
+    found = []
+    for number, architecture in enumerate((("--layout", "rows"), (*NARROW, "--layout", "blocks"))):
+        folder = tmp_path / str(number)
+        done("train", shards, "-o", folder, "--steps", 1, *SMALL, *architecture)
+        with safe_open(folder / "weights.safetensors", framework="pt") as stored:
+            options = json.loads(stored.metadata()["options"])
+        found.append((options["loss"], options["learning_rate"], load_weights(folder / "weights.safetensors")))
+    assert [values[:2] for values in found] == [("rms", 8e-4), ("radiance", 2e-4)]
+    assert [network.config.cell for _, _, network in found] == [(4, 2), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("options", "finding"),
+    [
+        (("--width", 8), "--width is for --architecture paper"),
+        (("--blocks", 2), "n levels has n widths, n blocks"),
+        (("--blocks", "2,x"), "2,x is not numbers of blocks"),
+        (("--start", "standard", "--blocks", "2,1"), "n levels has n widths, n blocks"),
+        (("--architecture", "paper", "--blocks", "2,1"), "one number for --architecture paper"),
+        (("--architecture", "paper", "--width", 7), "an even width"),
+        (
+            ("--start", "standard", "--architecture", "paper"),
+            "--architecture is that of the network that --start names",
+        ),
+        (("--start", "standard", "--width", 8), "--width is that of the network that --start names"),
+        (("--checkpoint-minutes", 0), "--checkpoint-minutes"),
+        (("--loss", "other"), "--loss"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(tmp_path: Path, options: tuple[object, ...], finding: str) -> None:
+    assert finding in refused("train", tmp_path, "-o", tmp_path / "run", *options, code=2)
+    assert list(tmp_path.iterdir()) == []

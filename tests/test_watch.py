@@ -1,0 +1,61 @@
+"""A watch takes complete files, once, and again when they change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sve2hdr.joblist import Job, JobList
+from sve2hdr.watch import EVERY_S, SETTLE_S, Watch
+
+
+class Folder:
+    """A folder that is watched, and the clock by which it is."""
+
+    def __init__(self, folder: Path, idle_s: float | None = None) -> None:
+        self.folder, self.now, self.refused = folder, 0.0, [("x.dng", "clash")]
+        self.told: list[tuple[str, str]] = []
+        self.watch = Watch(self.collect, lambda *refusal: self.told.append(refusal), idle_s, lambda: self.now)
+
+    def collect(self) -> JobList:
+        paths = sorted(self.folder.glob("*.dng"))
+        return JobList([Job(str(path), path.name, (f"{path.stem}.exr",)) for path in paths], list(self.refused))
+
+    def after(self, seconds: float) -> list[tuple[str, bool]] | None:
+        self.now += seconds
+        ready = self.watch()
+        return None if ready is None else [(job.relative, again) for job, again in ready]
+
+
+def test_a_file_is_taken_when_it_grows_no_more(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    growing = tmp_path / "a.dng"
+    for size in range(1, 6):
+        growing.write_bytes(bytes(size))
+        assert folder.after(EVERY_S) == []
+    assert folder.after(SETTLE_S + EVERY_S) == [("a.dng", False)]
+    assert folder.after(60) == []
+    growing.write_bytes(bytes(9))
+    assert folder.after(EVERY_S) == []
+    assert folder.after(SETTLE_S) == [("a.dng", True)]
+    assert folder.told == [("x.dng", "clash")]  # once
+
+
+def test_empty_and_vanished_files_are_not_taken(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    (tmp_path / "a.dng").touch()
+    (tmp_path / "b.dng").write_text("b")
+    assert folder.after(EVERY_S) == []
+    true, folder.collect = folder.collect, lambda: JobList([Job("gone.dng", "gone.dng", ("gone.exr",))])  # type: ignore[method-assign]
+    assert true().jobs
+    folder.watch._collect = folder.collect
+    assert folder.after(60) == []
+
+
+def test_a_watch_ends_when_nothing_arrives(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, idle_s=10)
+    assert folder.after(9) == []
+    (tmp_path / "a.dng").write_text("a")
+    assert folder.after(EVERY_S) == []
+    assert folder.after(9) == [("a.dng", False)]
+    assert folder.after(9) == []
+    assert folder.after(EVERY_S) is None
