@@ -1,9 +1,12 @@
 """How often detection is right: simulated SVE frames and ordinary ones of all kinds, and how long 24 MP takes.
 
-python examples/bench_detect.py --scenes FOLDER --files 200
+python examples/bench_detect.py --scenes FOLDER --files 200 [--ordinary 100] [--raws FOLDER]
 
 Every frame draws its scene, layout, phase, CFA order, ratio (1.5 to 5 EV), mode, noise, and what share of the scene
-saturates the least exposed sites. Without --scenes the scenes are synthetic.
+saturates the least exposed sites. Without --scenes the scenes are synthetic. --ordinary adds frames of one exposure
+that are hard to tell: plain ones, stripes 1 to 4 px wide over scenes and walls, low light, burnt, black; --raws adds
+the raws of a folder that are no SVE. Stripes are of any width: a mask over all of the frame with bars of exactly 2
+sites is what SVE sensors have, and is taken for it.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ from pathlib import Path
 import numpy as np
 from machine import machine, spread
 
+from sve2hdr.errors import UnreadableRaw
 from sve2hdr.hdrfile import read_hdr
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic
 from sve2hdr.pattern import Detection, detect_pattern
+from sve2hdr.rawfile import read_raw
 from sve2hdr.simulate import Sensor, camera_scene, simulate
 from sve2hdr.synthetic import synthetic_scene
 
@@ -29,6 +34,7 @@ SENSORS = {  # full well and read noise, electrons
 PERCENTILES = (85, 92, 97, 99, 99.9, 99.95)
 DIMMER = (1, 1, 1, 1, 0.1, 0.02)  # the last two: low-key, nothing comes near saturation
 ORDINARY_SHARE = 0.3
+HARD = ("plain", "stripes", "stripes partly", "stripes on a wall", "wall", "low light", "burnt", "black")
 
 
 def random_pattern(rng: np.random.Generator, ev: float) -> ExposurePattern:
@@ -58,6 +64,30 @@ def random_frame(rng: np.random.Generator, scenes: list[Path] | None) -> tuple[M
     return mosaic, pattern, words
 
 
+def ordinary_frame(rng: np.random.Generator, scenes: list[Path] | None) -> tuple[Mosaic, str]:
+    """Return one simulated frame of one exposure that is hard to tell, and what it is in words."""
+    number = int(rng.integers(len(scenes) if scenes else 1 << 30))
+    scene, name = (read_hdr(scenes[number]), scenes[number].stem) if scenes else (synthetic_scene(number), str(number))
+    light, kind = camera_scene(scene, float(rng.choice(PERCENTILES))), str(rng.choice(HARD))
+    noise, cfa = str(rng.choice(list(SENSORS))), str(rng.choice(BAYER_ORDERS))
+    if "wall" in kind:
+        y, x = np.indices(light.shape[:2])
+        light = np.float32(np.exp2(rng.uniform(-6, -1) + rng.uniform(0, 2) * (x + y) / sum(light.shape[:2])))[..., None]
+        light = np.float32(light * rng.uniform(0.4, 1, 3))
+    if "stripes" in kind:
+        width, phase, ev = rng.uniform(1, 4.5), rng.uniform(0, 8), rng.uniform(0.5, 5)
+        along = np.indices(light.shape[:2])[int(rng.integers(2))]
+        lit = np.mean([(along + phase + part) // width % 2 for part in np.arange(0.0625, 1, 0.125)], axis=0)
+        light = light * np.float32(lit + (1 - lit) * 2.0**-ev)[..., None]
+        if "partly" in kind:  # as a blind before a window
+            light[:, light.shape[1] // 2 :] = camera_scene(scene, 99)[:, light.shape[1] // 2 :]
+        kind += f" of {width:.2f} px, {ev:.1f} EV"
+    light *= {"low light": 0.01, "burnt": 30.0, "black": 0.0}.get(kind, 1.0)
+    single = ExposurePattern(np.ones((1, 1), np.float32))
+    mosaic = simulate(np.float32(light), cfa, single, Sensor(**SENSORS[noise]), int(rng.integers(1 << 31)))
+    return mosaic, f"{kind}, {name}, {cfa}, {noise}"
+
+
 def same_layout(found: Detection, pattern: ExposurePattern) -> bool:
     """Return whether the groups are the true ones, most exposed to least."""
     if found.pattern is None:
@@ -72,6 +102,8 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, help="folder of .hdr, .exr or .tif scenes")
     parser.add_argument("--files", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ordinary", type=int, default=0, help="frames of one exposure that are hard to tell")
+    parser.add_argument("--raws", type=Path, help="folder of raws of one exposure")
     parser.add_argument("--megapixels", type=float, default=24)
     options = parser.parse_args()
     scenes = None
@@ -104,8 +136,31 @@ def main() -> None:
         within = np.mean(np.array(errors) <= 0.05)
         print(f"ratio error, EV: median {middle:.3f}, 95 % {most:.3f}, greatest {worst:.3f}; {within:.1%} within 0.05")
     print(f"false alarms: {false_alarms} of {ordinary} ordinary frames")
+    if options.ordinary:
+        accepted = []
+        for _ in range(options.ordinary):
+            mosaic, words = ordinary_frame(rng, scenes)
+            found = detect_pattern(mosaic)
+            accepted += [f"{words}: taken for {found.pattern}, {found.confidence:.2f}"] if found.sve else []
+        wrong += accepted
+        print(f"hard ones accepted: {len(accepted)} of {options.ordinary}")
+    if options.raws:
+        print(real_raws(options.raws))
     print(f"{options.megapixels:g} MP, 3 runs: {timing(options.megapixels)}")
     print(*wrong, sep="\n")
+
+
+def real_raws(folder: Path) -> str:
+    """Return how many raws of a folder are accepted, of those that can be read."""
+    read, accepted = 0, []
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        try:
+            found = detect_pattern(read_raw(path))
+        except UnreadableRaw:
+            continue
+        read += 1
+        accepted += [path.name] if found.sve else []
+    return " ".join([f"real ones accepted: {len(accepted)} of {read}", *accepted])
 
 
 def timing(megapixels: float) -> str:

@@ -21,6 +21,7 @@ SIGNIFICANT = 3.0  # standard deviations of what a frame without banding shows
 BAND_PERIODS = 64
 SKIP_COLUMNS, MIN_MASKED = 4, 16  # at either side of masked columns, where light leaks in; and how many there must be
 MASKED_NOISE = 2.0  # times the read noise: masked columns are no noisier
+SECOND_DIFFERENCE = ((0, 1.0), (-1, -0.5), (1, -0.5))  # of a row and those one period above and below it
 NORMAL = 1.4826  # standard deviations of a normal distribution in its median absolute deviation
 
 
@@ -184,11 +185,11 @@ def _most_likely(seen: RowOffsets, step: int, spread: float) -> np.ndarray:
     result = np.zeros(len(seen.counts))
     for first in range(step):  # each a chain of its own
         rows = np.arange(first, len(result), step)
-        middle = np.arange(1, len(rows) - 1)
-        equations = np.zeros((len(middle), len(rows)))
-        for shift, weight in ((0, 1.0), (-1, -0.5), (1, -0.5)):
-            equations[middle - 1, middle + shift] = weight
-        weighted = equations.T * precision[rows[1:-1]]
-        system, right = weighted @ equations + np.eye(len(rows)) / spread**2, weighted @ seen.counts[rows[1:-1]]
+        middle, trust = np.arange(1, len(rows) - 1), precision[rows[1:-1]]
+        system, right = np.eye(len(rows)) / spread**2, np.zeros(len(rows))
+        for shift, weight in SECOND_DIFFERENCE:  # of normal equations with five diagonals
+            right[middle + shift] += weight * trust * seen.counts[rows[1:-1]]
+            for other, factor in SECOND_DIFFERENCE:
+                system[middle + shift, middle + other] += weight * factor * trust
         result[rows] = np.linalg.solve(system, right)
     return result

@@ -10,14 +10,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from .errors import Sve2HdrError
 from .filejob import BatchOptions, FileResult, finished_before
 from .joblist import Job
-from .manifest import Manifest
+from .remotemanifest import manifest_of
 from .worker import START_S, Order, Worker, WorkerDied, WorkerOptions
 
 TICK_S = 0.25
@@ -39,6 +38,9 @@ class Events:
 
     def tick(self, waiting: int) -> None:
         """A quarter of a second has passed; so many jobs are not begun."""
+
+    def notice(self, text: str) -> None:
+        """Something that the user should know."""
 
     def stopping(self, in_work: int) -> None:
         """No more jobs are begun; so many are being finished."""
@@ -70,6 +72,50 @@ class Outcome:
         return not (self.not_begun or self.interrupted or self.hopeless) and all(r.good for r in self.results)
 
 
+class Hand(Protocol):
+    """Somebody who does one job at a time; `Worker` says what each member is."""
+
+    connection: Connection
+    order: Order | None
+    ready: bool
+
+    def send(self, order: Order) -> None:
+        """Give it a job."""
+
+    def receive(self) -> float | FileResult | None:
+        """Return what it says."""
+
+    def silent_s(self) -> float:
+        """Return the seconds since its last sign of life."""
+
+    def end(self) -> str:
+        """End it now."""
+
+    def close(self) -> None:
+        """Let it end."""
+
+
+class Crew:
+    """Who does the jobs: worker processes of this machine."""
+
+    def __init__(self, batch: BatchOptions, run: RunOptions) -> None:
+        self.batch, self.run = batch, run
+
+    def room(self) -> int:
+        """Return how many jobs can be in work at a time."""
+        return self.run.workers
+
+    def hire(self) -> Hand:
+        """Return one more to do jobs."""
+        return Worker(WorkerOptions(self.batch, self.run.threads, self.run.memory_mb))
+
+    def tend(self) -> None:
+        """Do what is to be done again and again; called each turn."""
+
+    def close(self) -> None:
+        """End; nobody is in work."""
+
+
 class Batch:
     """One run. `feed` is asked for more jobs while it runs, and says None when there will be no more."""
 
@@ -79,12 +125,14 @@ class Batch:
         run: RunOptions,
         events: Events | None = None,
         feed: Callable[[], Sequence[tuple[Job, bool]] | None] = lambda: None,
+        crew: Crew | None = None,
     ) -> None:
         self.options, self.run_options, self.events, self.feed = options, run, events or Events(), feed
-        self.manifest, self.outcome = Manifest(Path(options.out)), Outcome()
+        self.manifest, self.outcome = manifest_of(options.out), Outcome()
+        self.crew = crew or Crew(options, run)
         self._waiting: deque[Order] = deque()
         self._later: list[tuple[float, Order]] = []
-        self._workers: list[Worker] = []
+        self._workers: list[Hand] = []
         self._found: dict[str, dict[str, Any]] = {}  # sequences whose parameters are known
         self._held: dict[str, list[Order]] = {}  # jobs that wait for the first one of their sequence
         self._leads: dict[str, str] = {}  # that one's raw
@@ -106,6 +154,7 @@ class Batch:
             finally:
                 for worker in self._workers:
                     worker.end() if worker.order or not worker.ready else worker.close()
+                self.crew.close()
                 if not self.options.look_only:
                     self._recover()
         left = [
@@ -140,6 +189,7 @@ class Batch:
             self._take_in()
             self._hand_out()
         self.events.tick(len(self._waiting) + len(self._later) + sum(map(len, self._held.values())))
+        self.crew.tend()
         self._listen()
         self._end_hung()
         if self._stop:
@@ -171,9 +221,11 @@ class Batch:
             else:
                 self._waiting.appendleft(order)
                 starting = sum(not worker.ready for worker in self._workers)
-                if len(self._workers) < self.run_options.workers and starting < len(self._waiting):
-                    self._start()
-                return
+                if len(self._workers) >= self.crew.room() or starting >= len(self._waiting):
+                    return
+                self._workers.append(self.crew.hire())
+                if not self._workers[-1].ready:
+                    return
 
     def _next(self) -> Order | None:
         """Return the next order whose sequence is known, or which finds it out."""
@@ -192,11 +244,7 @@ class Batch:
             self._held[name].append(order)
         return None
 
-    def _start(self) -> None:
-        run = self.run_options
-        self._workers.append(Worker(WorkerOptions(self.options, run.threads, run.memory_mb)))
-
-    def _give(self, worker: Worker, order: Order) -> None:
+    def _give(self, worker: Hand, order: Order) -> None:
         self.events.started(order.job)
         try:
             worker.send(order)
@@ -236,11 +284,11 @@ class Batch:
                     order, _failed(order, f"no progress for {limit:g} s; try a longer --timeout, or another copy")
                 )
 
-    def _remove(self, worker: Worker) -> None:
+    def _remove(self, worker: Hand) -> None:
         self._workers.remove(worker)
         worker.end()
 
-    def _died(self, worker: Worker, order: Order | None, how: str) -> None:
+    def _died(self, worker: Hand, order: Order | None, how: str) -> None:
         self._workers.remove(worker)
         if order is None:
             if worker.ready:

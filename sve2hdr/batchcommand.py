@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .errors import Sve2HdrError
 from .imageoptions import convert_options, image_options
 from .memory import available_bytes, megapixels_of, parse_size
 from .options import FILE, FOLDER, Number, overwrite_option
+from .places import is_url, place, without_file_url
 
 if TYPE_CHECKING:
+    from .batch import Crew
     from .batchdisplay import Display
     from .filejob import BatchOptions
     from .joblist import Inputs, JobList, Naming
     from .memory import Plan
-
 FORMATS = ("exr", "hdr", "tif", "dng")
 
 
@@ -36,9 +39,22 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # older releases of 
             self.fail(str(error), param, ctx)
 
 
+class PlaceType(click.ParamType):  # type: ignore[type-arg]  # as above
+    """A folder of this machine, or one at any URL that fsspec knows."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return its path or URL as text, or fail as a usage error where a file is."""
+        text = without_file_url(value)
+        return text if is_url(text) else str(FOLDER.convert(text, param, ctx))
+
+
 @click.command()
 @click.argument("inputs", metavar="IN...", nargs=-1)
-@click.option("-o", "--output", type=FOLDER, required=True, help="Folder of the outputs; the inputs' tree is mirrored.")
+@click.option(
+    "-o", "--output", type=PlaceType(), required=True, help="Folder of the outputs; the inputs' tree is mirrored."
+)
 @click.option(
     "--list",
     "lists",
@@ -50,7 +66,7 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # older releases of 
     "--include", multiple=True, metavar="PATTERN", help="Only files whose name or path fits, such as '*.CR2'."
 )
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="No files whose name, path or folder fits.")
-@click.option("--base", type=FOLDER, help="Mirror the tree from this folder on.  [default: from each IN]")
+@click.option("--base", type=PlaceType(), help="Mirror the tree from this folder on.  [default: from each IN]")
 @click.option(
     "--format", "formats", type=click.Choice(FORMATS), multiple=True, help="Several make several.  [default: exr]"
 )
@@ -87,6 +103,11 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # older releases of 
     show_default=True,
     help="Seconds without progress after which a file is given up.",
 )
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Spread the files over the Dask cluster with this scheduler, such as tcp://host:8786.",
+)
 @click.option("--report", type=FILE, help="Write a JSON object a line, one for each file.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would become of each file.")
 @click.option("--watch", is_flag=True, help="Go on with what arrives in the inputs, until Ctrl-C.")
@@ -97,11 +118,11 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # older releases of 
 @overwrite_option
 def batch(
     inputs: tuple[str, ...],
-    output: Path,
+    output: str,
     lists: tuple[Any, ...],
     include: tuple[str, ...],
     exclude: tuple[str, ...],
-    base: Path | None,
+    base: str | None,
     formats: tuple[str, ...],
     preview: bool,
     template: str,
@@ -110,6 +131,7 @@ def batch(
     workers: int | None,
     memory: int | None,
     timeout: float,
+    dask: str | None,
     report: Path | None,
     dry_run: bool,
     watch: bool,
@@ -129,51 +151,60 @@ def batch(
     from .batchdisplay import Display, Report, ending, printable
     from .filejob import BatchOptions
     from .joblist import Inputs, Naming, read_list
-    from .manifest import Manifest
+    from .remotemanifest import manifest_of
     from .watch import Watch
     from .weights import sha256, weights_path
 
-    named = inputs + tuple(path for file in lists for path in read_list(file.read().splitlines()))
+    listed = inputs + tuple(path for file in lists for path in read_list(file.read().splitlines()))
+    named = tuple(without_file_url(path) for path in listed)
     if not named:
         raise click.UsageError("nothing to convert; name folders, files or patterns, or a --list of them")
     if idle is not None and not watch:
         raise click.UsageError("--idle is for --watch")
     if watch and dry_run:
         raise click.UsageError("--dry-run looks once; leave --watch out")
+    if dask and (workers or memory):
+        raise click.UsageError("with --dask, `dask worker` takes --nthreads and --memory-limit; leave ours out")
+    if dask:  # other machines have other working folders
+        named, output, base = tuple(map(_absolute, named)), _absolute(output), base and _absolute(base)
     try:
         naming = Naming(tuple(dict.fromkeys(formats)) or ("exr",), preview, template, model)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     weights = "" if model == "classical" else str(weights_path(model))
     options = BatchOptions(
-        out=str(output),
+        out=output,
         model=model,
-        weights=weights,
+        weights=os.path.abspath(weights) if weights else "",
         model_sha256=sha256(Path(weights)) if weights else "",
         convert=convert_options(**chosen),
         if_not_sve=if_not_sve,
         overwrite=overwrite,
         look_only=dry_run,
+        run=secrets.token_hex(8),
     )
-    where = Inputs(named, include, exclude, str(base) if base else "", lock)
+    where = Inputs(named, include, exclude, base or "", lock)
     if not dry_run:
-        Manifest(output).create()
+        manifest_of(output).create()
     found = _collected(where, options, naming)
-    planned = _planned(options, found, memory, workers, chosen["tile"], watch)
-    options = replace(options, convert=replace(options.convert, tile_px=planned.tile_px))
+    run = RunOptions(timeout_s=timeout)
+    if not dask:
+        planned = _planned(options, found, memory, workers, chosen["tile"], watch)
+        options = replace(options, convert=replace(options.convert, tile_px=planned.tile_px))
+        run = RunOptions(planned.workers, planned.threads, 0 if dry_run else planned.worker_mb, timeout)
     mode = "quiet" if quiet else "bar" if sys.stderr.isatty() and not (plain or dry_run) else "plain"
     total = None if watch else len(found.jobs) + len(found.refused)
     reporter = Report(report, overwrite) if report else None
     with Display(mode, total, reporter, dry_run) as display:
         _tell_ignored(found, display, dry_run)
-        run = RunOptions(planned.workers, planned.threads, 0 if dry_run else planned.worker_mb, timeout)
+        crew = _cluster(dask, options, timeout, _largest(found, watch), chosen["tile"], display) if dask else None
         if watch:
             feed = Watch(lambda: _collected(where, options, naming), lambda *why: _refused(display, *why), idle)
-            outcome = Batch(options, run, display, feed).run()
+            outcome = Batch(options, run, display, feed, crew).run()
         else:
             for refusal in found.refused:
                 _refused(display, *refusal)
-            outcome = Batch(options, run, display).run(found.jobs)
+            outcome = Batch(options, run, display, crew=crew).run(found.jobs)
     for line in ending(outcome, display):
         if not quiet or outcome.hopeless or outcome.interrupted:
             click.echo(printable(line), err=quiet)
@@ -186,9 +217,9 @@ def batch(
 def _collected(where: Inputs, options: BatchOptions, naming: Naming) -> JobList:
     """Return all jobs there are now."""
     from .joblist import collect
-    from .manifest import Manifest
+    from .remotemanifest import manifest_of
 
-    manifest = Manifest(Path(options.out))
+    manifest = manifest_of(options.out)
     made = {record.file: record.raw for record in manifest.records().values() if record.file}
     return collect(where, manifest.out, naming, made, manifest.exact_case())
 
@@ -203,13 +234,31 @@ def _planned(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if choose_device(options.convert.device).type != "cpu":
         cores = min(cores, 4)
-    largest = max((megapixels_of(Path(job.raw)) for job in found.jobs), default=0.0)
-    if watch:
-        largest = max(largest, 50.0)  # what will arrive is not known
     if workers is None and not watch:
         cores = max(1, min(cores, len(found.jobs)))
     limit = memory if memory is not None else int(DEFAULT_SHARE * available_bytes())
-    return plan(limit, largest, cores, workers, tile)
+    return plan(limit, _largest(found, watch), cores, workers, tile)
+
+
+def _largest(found: JobList, watch: bool) -> float:
+    """Return the megapixels of the largest raw, or what one may have that arrives later."""
+    sizes = [megapixels_of(place(job.raw)) for job in found.jobs]
+    return max([*sizes, 50.0] if watch else sizes, default=0.0)
+
+
+def _absolute(path: str) -> str:
+    return path if is_url(path) else os.path.abspath(path)
+
+
+def _cluster(
+    address: str, options: BatchOptions, timeout: float, megapixels: float, tile: int | None, display: Display
+) -> Crew:
+    try:
+        from .cluster import Cluster
+        from .clustertask import TaskOptions
+    except ModuleNotFoundError as error:
+        raise Sve2HdrError(f"--dask needs {error.name}; pip install 'sve2hdr[cluster]'") from error
+    return Cluster(address, TaskOptions(options, timeout, megapixels, tile), display)
 
 
 def _refused(display: Display, path: str, why: str) -> None:

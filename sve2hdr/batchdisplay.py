@@ -183,6 +183,10 @@ class Display(Events):
         """Keep the time running."""
         self._bars.update(self._all, says=self._rate())
 
+    def notice(self, text: str) -> None:
+        """Say something that the user should know."""
+        self.say(f"sve2hdr: {text}")
+
     def stopping(self, in_work: int) -> None:
         """Say what Ctrl-C does."""
         if in_work:

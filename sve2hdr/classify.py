@@ -7,12 +7,11 @@ from typing import Any
 
 from .architecture import Network
 from .convert import ConvertOptions
-from .errors import PatternNotFound
-from .layout import place
 from .levels import estimate_levels
 from .parameters import save_parameters
 from .pattern import detect_pattern, with_ratio
 from .rawfile import read_raw
+from .weights import check_layout
 
 
 def look(raw: Path, options: ConvertOptions, network: Network | None) -> dict[str, Any]:
@@ -32,10 +31,7 @@ def look(raw: Path, options: ConvertOptions, network: Network | None) -> dict[st
     if options.levels.ratio_ev is not None:
         pattern = with_ratio(pattern, options.levels.ratio_ev)
     if network is not None:
-        try:
-            place(mosaic, pattern, network.config)
-        except PatternNotFound as error:
-            raise PatternNotFound(f"{raw}: {error}") from error
+        check_layout(raw, mosaic, pattern, network)
     found = {"pattern": str(pattern), "ratio_ev": round(pattern.ratio_ev, 4), "confidence": round(confidence, 3)}
     return {"sve": True, "reason": "", **found, **size}
 

@@ -23,7 +23,7 @@ from .devices import choose_device
 from .errors import PatternNotFound, UnreadableWeights, UnwritableOutput
 from .files import check_writable, replacing
 from .hdrfile import HDR_EXTENSIONS, PREVIEW_EXTENSIONS, WriteOptions, encoded_preview, write_hdr
-from .layout import place
+from .highlights import hold_clipped, without_magenta
 from .levels import Estimate, Levels, estimate_levels
 from .lineardng import DNG_EXTENSIONS, LinearDngOptions, write_linear_dng
 from .mosaic import ExposurePattern, Mosaic
@@ -33,6 +33,8 @@ from .preview import tone_map
 from .radiance import clipped_share
 from .rawfile import read_raw
 from .reconstruct import TILE_PX, Precision, reconstruct
+from .rowgain import even_rows
+from .weights import check_layout
 from .whitebalance import WhiteBalance, neutral_of
 
 OUTPUT_EXTENSIONS = (*HDR_EXTENSIONS, *DNG_EXTENSIONS)
@@ -130,10 +132,8 @@ def convert_file(
     # noise is measured, not taken from a DNG's NoiseProfile: converters write there what one ISO has, not what two have
     mosaic, pattern, noise = estimate.applied(mosaic), estimate.pattern, estimate.noise
     if network is not None and not plain:
-        try:
-            place(mosaic, pattern, network.config)
-        except PatternNotFound as error:
-            raise PatternNotFound(f"{raw}: {error}") from error
+        check_layout(raw, mosaic, pattern, network)
+    mosaic, row_gain = even_rows(mosaic, pattern)
     mosaic, banding = remove_banding(mosaic, pattern, noise)
     mosaic, repaired = repair_defects(mosaic, pattern, noise) if options.bad_pixels else (mosaic, 0)
     if network is None and not plain:
@@ -151,8 +151,9 @@ def convert_file(
         raise UnreadableWeights(
             f"{model}: these weights give values that are not finite; train on, or leave --model out"
         )
-
+    near_clipped = hold_clipped(camera_rgb, mosaic, pattern)
     neutral, note = neutral_of(options.white_balance, mosaic, camera_rgb, pattern.ratio)
+    without_magenta(camera_rgb, near_clipped, neutral)
     mosaic = replace(mosaic, as_shot_neutral=neutral)
     attributes = {
         "sve2hdr:version": __version__,
@@ -163,6 +164,7 @@ def convert_file(
         "sve2hdr:white_level": " ".join(f"{level:.5g}" for level in np.unique(estimate.white)[::-1]),
         "sve2hdr:levels_from": ", ".join(f"{name}: {source}" for name, source in estimate.sources.items()),
         "sve2hdr:bad_pixels": f"{repaired} repaired" if options.bad_pixels else "left",
+        "sve2hdr:row_gain": f"{row_gain:.4f}",
         "sve2hdr:banding": f"{banding:.2f}",
         "sve2hdr:neutral": " ".join(f"{channel:.4f}" for channel in neutral),
         "sve2hdr:exposure_ev": f"{options.exposure_ev:g}",

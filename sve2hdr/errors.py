@@ -13,6 +13,10 @@ class PatternNotFound(Sve2HdrError):
     """The pixels show no exposure pattern, or the pattern given does not fit the file."""
 
 
+class UnknownLayout(PatternNotFound):
+    """A pattern for which a network was not trained."""
+
+
 class UnreadableImage(Sve2HdrError):
     """An HDR image or scene that cannot be read."""
 

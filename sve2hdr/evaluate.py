@@ -25,26 +25,36 @@ CLEAN = Sensor(full_well_e=1e7, read_noise_e=0.5, preamp_noise_e=0.2)
 ISO_6400 = Sensor(full_well_e=470.0, read_noise_e=2.5, preamp_noise_e=1.2)  # 6 EV less light; read noise falls by gain
 
 
+_QUARTERS = np.repeat(np.repeat(np.arange(4).reshape(2, 2) / 3, 2, 0), 2, 1)
+LAYOUTS = {  # one period of the share of the ratio, in EV, by which a site is exposed more than the least exposed ones
+    "rows": np.array([[0.0], [0.0], [1.0], [1.0]]),
+    "columns": np.array([[0.0, 0.0, 1.0, 1.0]]),
+    "blocks": _QUARTERS,  # 2 x 2 blocks, each a Bayer cell, of four exposures
+}
+
+
 @dataclass(frozen=True)
 class Condition:
-    """What mosaics a method is given: row pairs of two exposures, by which sensor, and how wrongly described."""
+    """What mosaics a method is given: which layout of exposures, by which sensor, and how wrongly described."""
 
     ratio_ev: float = 3.0
     mode: Mode = "exposure"
     noise: str = "normal"  # the name of the sensor's noise in tables
     sensor: Sensor = field(default_factory=Sensor)
     cfa: str = "RGGB"
+    layout: str = "rows"  # a name of LAYOUTS
     phase: int = 0  # row of the period (least, least, most, most exposed) that row 0 is
     ratio_error_ev: float = 0.0  # how much too large the method takes the ratio
     black_error: float = 0.0  # counts by which it takes the black level too high
 
     def __str__(self) -> str:
-        """Return the name for tables: what differs from RGGB, phase 0, normal noise and true levels is told.
+        """Return the name for tables: what differs from row pairs, RGGB, phase 0, normal noise and true levels is told.
 
         >>> print(Condition(mode="gain", black_error=2))
         gain 3 EV, black +2
         """
         parts = [f"{self.mode} {self.ratio_ev:g} EV"]
+        parts += [self.layout] * (self.layout != "rows")
         parts += [f"{self.noise} noise"] * (self.noise != "normal")
         parts += [f"{self.cfa} phase {self.phase}"] * ((self.cfa, self.phase) != ("RGGB", 0))
         parts += [f"ratio {self.ratio_error_ev:+g} EV"] * (self.ratio_error_ev != 0)
@@ -84,10 +94,10 @@ class Result:
     chroma: float | None = None
 
 
-def quick_conditions(ratio_ev: float = 3.0, sensor: Sensor | None = None) -> list[Condition]:
+def quick_conditions(ratio_ev: float = 3.0, sensor: Sensor | None = None, layout: str = "rows") -> list[Condition]:
     """Return both modes at one ratio."""
     modes: tuple[Mode, ...] = ("exposure", "gain")
-    return [Condition(ratio_ev, mode, sensor=sensor or Sensor()) for mode in modes]
+    return [Condition(ratio_ev, mode, sensor=sensor or Sensor(), layout=layout) for mode in modes]
 
 
 def full_conditions() -> list[Condition]:
@@ -159,9 +169,9 @@ def measure(
         for condition in conditions:
             least = np.float32(2**-condition.ratio_ev)
             sensor = replace(condition.sensor, mode=condition.mode)
-            mosaic = simulate(scene.truth, condition.cfa, _row_pairs(condition), sensor, seed)
+            mosaic = simulate(scene.truth, condition.cfa, _pattern(condition), sensor, seed)
             mosaic = replace(mosaic, black_level=mosaic.black_level + np.float32(condition.black_error))
-            believed = _row_pairs(replace(condition, ratio_ev=condition.ratio_ev + condition.ratio_error_ev))
+            believed = _pattern(replace(condition, ratio_ev=condition.ratio_ev + condition.ratio_error_ev))
             images = {}
             for name, method in methods.items():
                 started = time.perf_counter()
@@ -174,9 +184,9 @@ def measure(
     return results
 
 
-def _row_pairs(condition: Condition) -> ExposurePattern:
-    least = np.float32(2**-condition.ratio_ev)
-    return ExposurePattern(np.roll(np.array([[least], [least], [1], [1]], np.float32), -condition.phase, 0))
+def _pattern(condition: Condition) -> ExposurePattern:
+    exposure = np.exp2(-condition.ratio_ev * (1 - LAYOUTS[condition.layout])).astype(np.float32)
+    return ExposurePattern(np.roll(exposure, -condition.phase, 0))
 
 
 def _scores(image: np.ndarray, scene: Scene) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -19,11 +20,13 @@ from .convert import Converted, ConvertOptions, convert_file
 from .errors import PatternNotFound, Sve2HdrError, UnwritableOutput, one_line
 from .joblist import Job
 from .levels import Levels
-from .manifest import Manifest, Record, Stamp, file_sha256, recipe_of
+from .manifest import Record, Records, Stamp, file_sha256, recipe_of
 from .memory import peak_mb, reset_peak
+from .places import Place, place
 from .whitebalance import WhiteBalance
 
 PARAMETERS = "parameters.json"
+FETCHED = "raw"  # folder of a raw that came from a URL
 POLICIES = ("skip", "copy", "develop", "fail")
 GOOD = ("converted", "unchanged", "developed", "copied", "skipped")
 HOPELESS = (errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))  # the next files would fare no better
@@ -41,6 +44,7 @@ class BatchOptions:
     if_not_sve: str = "skip"  # one of POLICIES
     overwrite: bool = False  # make everything anew, and replace files that are not from a batch
     look_only: bool = False  # find out and tell; write nothing
+    run: str = ""  # a name for this run alone; what a lost worker has finished in it is no work of an earlier one
 
     def recipes(self, job: Job, found: dict[str, Any] | None) -> tuple[str, str]:
         """Return the digests of how a job is converted, and of how it is dealt with if it is no SVE raw."""
@@ -87,7 +91,7 @@ class FileResult:
 class Tools:
     """What a process needs for its jobs, made once."""
 
-    manifest: Manifest
+    manifest: Records
     claims: Claims | None  # None where only looked at
     network: Network | None
     progress: Callable[[float], None] = lambda share: None
@@ -109,7 +113,7 @@ def run_job(
         hopeless = any(getattr(link, "errno", None) in HOPELESS for link in _chain(error))
         sha256 = ""
         with contextlib.suppress(OSError):
-            sha256 = file_sha256(Path(job.raw))
+            sha256 = file_sha256(place(job.raw))
         result = FileResult(job.raw, "failed", sha256=sha256, error=_about(error, job.raw), hopeless=hopeless)
     return replace(result, seconds=round(time.perf_counter() - started, 3), peak_mb=peak_mb())
 
@@ -137,40 +141,50 @@ def _claimed(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any
         tools.claims.release(keys)
 
 
-def _to_make(job: Job, options: BatchOptions, manifest: Manifest, recipes: tuple[str, str], again: bool) -> list[str]:
+def _to_make(job: Job, options: BatchOptions, manifest: Records, recipes: tuple[str, str], again: bool) -> list[str]:
     """Return the outputs that are still to be made; raise UnwritableOutput where one may not be replaced."""
     wanted = []
     for output in job.outputs:
-        state, why = manifest.state(output, Path(job.raw), recipes)
+        state, why = manifest.state(output, place(job.raw), recipes)
         if state == "foreign" and not (options.overwrite or again):
             raise UnwritableOutput(f"{manifest.out / output}: {why}; give --overwrite or another --name")
-        if state != "done" or options.overwrite:
+        if state != "done" or (options.overwrite and not _of_this_run(manifest.get(output), options)):
             wanted.append(output)
     return wanted
 
 
+def _of_this_run(record: Record | None, options: BatchOptions) -> bool:
+    return record is not None and record.run == options.run != ""
+
+
 def finished_before(
-    job: Job, options: BatchOptions, manifest: Manifest, found: dict[str, Any] | None = None
+    job: Job, options: BatchOptions, manifest: Records, found: dict[str, Any] | None = None
 ) -> FileResult | None:
     """Return the result of a job of which nothing is left to do, by the manifest alone; None: it must be done."""
     recipes = options.recipes(job, found)
-    if options.overwrite or any(manifest.state(o, Path(job.raw), recipes)[0] != "done" for o in job.outputs):
+    if options.overwrite or any(manifest.state(o, place(job.raw), recipes)[0] != "done" for o in job.outputs):
         return None
-    return _unchanged(job, manifest)
+    return _unchanged(job, options, manifest)
 
 
-def _unchanged(job: Job, manifest: Manifest) -> FileResult:
+def _unchanged(job: Job, options: BatchOptions, manifest: Records) -> FileResult:
     records = [record for output in job.outputs if (record := manifest.get(output)) is not None]
     files = tuple(dict.fromkeys(str(manifest.out / record.file) for record in records if record.file))
-    return FileResult(job.raw, "unchanged", files, records[0].raw_sha256, records[0].found)
+    outcome = records[0].outcome if any(_of_this_run(record, options) for record in records) else "unchanged"
+    return FileResult(job.raw, outcome, files, records[0].raw_sha256, records[0].found)
 
 
 def _looked_at(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None) -> FileResult:
     """Say what would happen; the outcome is the one that `_done` would have."""
     wanted = _to_make(job, options, tools.manifest, options.recipes(job, found), again=False)
     if not wanted:
-        return _unchanged(job, tools.manifest)
-    evidence = look(Path(job.raw), options.convert, tools.network)
+        return _unchanged(job, options, tools.manifest)
+    with tempfile.TemporaryDirectory(prefix="sve2hdr-") as folder:
+        raw = _at_hand(job, Path(folder))
+        try:
+            evidence = look(raw, options.convert, tools.network)
+        except Sve2HdrError as error:
+            raise type(error)(str(error).replace(str(raw), job.raw)) from error
     outputs = tuple(str(tools.manifest.out / output) for output in wanted)
     if evidence["sve"]:
         return FileResult(job.raw, "converted", outputs, found=evidence)
@@ -182,48 +196,65 @@ def _looked_at(job: Job, options: BatchOptions, tools: Tools, found: dict[str, A
 
 
 def _done(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None, again: bool) -> FileResult:
-    manifest, raw = tools.manifest, Path(job.raw)
+    manifest, source = tools.manifest, place(job.raw)
     recipes = options.recipes(job, found)
     wanted = _to_make(job, options, manifest, recipes, again)
     if not wanted:
-        return _unchanged(job, manifest)
-    before = _stamp(raw)
-    try:
-        sha256 = file_sha256(raw)
-    except OSError as error:
-        raise _gone(raw, error) from error
-    record = Record("", "", "converted", recipes[0], job.raw, sha256, before)
+        return _unchanged(job, options, manifest)
+    before = _stamp(source)
     with manifest.staged(wanted[0]) as folder:
+        raw = _at_hand(job, folder)
+        try:
+            sha256 = file_sha256(raw)
+        except OSError as error:
+            raise _gone(source, error) from error
+        record = Record("", "", "converted", recipes[0], job.raw, sha256, before, run=options.run)
         staged = {output: f"{i}{PurePosixPath(output).suffix}" for i, output in enumerate(wanted)}
         try:
-            made, result = _made(job, options, tools, found, folder, staged, record)
+            made, result = _made(job, raw, options, tools, found, folder, staged, record)
         except Sve2HdrError as error:
-            raise type(error)(_with_final_names(str(error), folder, staged, manifest)) from error
-        if _stamp(raw) != before:
+            text = str(error).replace(str(raw), job.raw)
+            raise type(error)(_with_final_names(text, folder, staged, manifest)) from error
+        if _stamp(source) != before:
             return FileResult(job.raw, "moving", error="changes while it is read; run again when it is complete")
         replaceable = {o for o in wanted if options.overwrite or again or _is_ours(manifest, o)}
         manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in made])
-    return replace(result, sha256=sha256)
+    return replace(result, sha256=sha256, notes=tuple(note.replace(str(raw), job.raw) for note in result.notes))
 
 
-def _stamp(raw: Path) -> Stamp:
+def _at_hand(job: Job, folder: Path) -> Path:
+    """Return a raw as a file of this machine, which one at a URL becomes in `folder`."""
+    source = place(job.raw)
+    if isinstance(source, Path):
+        return source
+    raw = folder / FETCHED / source.name
+    try:
+        raw.parent.mkdir()
+        source.fetch(raw)
+    except OSError as error:
+        raise _gone(source, error) from error
+    return raw
+
+
+def _stamp(raw: Place) -> Stamp:
     try:
         return Stamp.of(raw)
     except OSError as error:
         raise _gone(raw, error) from error
 
 
-def _gone(raw: Path, error: OSError) -> Sve2HdrError:
+def _gone(raw: Place, error: OSError) -> Sve2HdrError:
     return Sve2HdrError(f"{raw}: cannot be read ({error.strerror}); check the card, cable or network")
 
 
-def _is_ours(manifest: Manifest, output: str) -> bool:
+def _is_ours(manifest: Records, output: str) -> bool:
     record = manifest.get(output)  # what is foreign has been refused
     return record is not None and bool(record.file)
 
 
 def _made(
     job: Job,
+    raw: Path,
     options: BatchOptions,
     tools: Tools,
     found: dict[str, Any] | None,
@@ -232,7 +263,7 @@ def _made(
     record: Record,
 ) -> tuple[list[tuple[Record, str]], FileResult]:
     """Make a job's files in `folder`; return their records, and the result."""
-    raw, out = Path(job.raw), tools.manifest.out
+    out = tools.manifest.out
     asked = replace(options.locked(found), preview=None, overwrite=False)
     images = [folder / name for output, name in staged.items() if not _is_preview(job, output)]
     if previews := [folder / name for output, name in staged.items() if _is_preview(job, output)]:
@@ -250,8 +281,9 @@ def _made(
         if evidence is None:
             raise
         for path in folder.iterdir():
-            path.unlink()
-        return _ordinary(job, options, tools, folder, staged, record, evidence, asked)
+            if path.is_file():
+                path.unlink()
+        return _ordinary(job, raw, options, tools, folder, staged, record, evidence, asked)
     about = found_in(converted)
     if job.sequence and found is None:
         about["parameters"] = sequence_parameters(raw, asked, folder)
@@ -261,6 +293,7 @@ def _made(
 
 def _ordinary(
     job: Job,
+    raw: Path,
     options: BatchOptions,
     tools: Tools,
     folder: Path,
@@ -275,7 +308,7 @@ def _ordinary(
     if policy == "develop":
         images = [folder / name for output, name in staged.items() if not _is_preview(job, output)]
         wanted = replace(asked, if_not_sve="develop")
-        made = convert_file(Path(job.raw), images, tools.network, options.model, wanted, tools.progress, tools.turn)
+        made = convert_file(raw, images, tools.network, options.model, wanted, tools.progress, tools.turn)
         finals = tuple(str(out / output) for output in staged)
         records = [(replace(record, output=o, file=o, outcome="developed"), name) for o, name in staged.items()]
         return records, FileResult(job.raw, "developed", finals, found=evidence, notes=made.notes)
@@ -290,8 +323,8 @@ def _ordinary(
         raise UnwritableOutput(f"{target}: exists already and differs from {job.raw}; give --overwrite")
     name = "" if same else f"copy{target.suffix}"
     if name:
-        shutil.copyfile(job.raw, folder / name)
-        shutil.copystat(job.raw, folder / name)
+        shutil.copyfile(raw, folder / name)
+        shutil.copystat(raw, folder / name)
     copied = replace(record, file=job.relative, outcome="copied", sha256=record.raw_sha256, stamp=record.raw_stamp)
     records = [(replace(copied, output=o), name if i == 0 else "") for i, o in enumerate(staged)]
     return records, FileResult(job.raw, "copied", (str(target),), found=evidence)
@@ -315,7 +348,7 @@ def _is_preview(job: Job, output: str) -> bool:
     return job.preview and output == job.outputs[-1]
 
 
-def _with_final_names(text: str, folder: Path, staged: dict[str, str], manifest: Manifest) -> str:
+def _with_final_names(text: str, folder: Path, staged: dict[str, str], manifest: Records) -> str:
     for output, name in staged.items():
         text = text.replace(str(folder / name), str(manifest.out / output))
     text = text.replace(str(folder / PARAMETERS), "its sequence")

@@ -19,7 +19,8 @@ from pathlib import Path, PurePosixPath
 
 from .errors import Sve2HdrError
 from .manifest import STATE
-from .tifftags import numbers, read_ifds
+from .places import Place, RemotePath, fixed_part, is_url, place, real
+from .tifftags import ifds_in, numbers, read_ifds
 
 # What cameras write; a folder's other files (sidecars, pictures, films) are left alone. TIFFs are not taken unasked.
 RAW_EXTENSIONS = {
@@ -29,6 +30,7 @@ RAW_EXTENSIONS = {
 }  # fmt: skip
 FIELDS = ("stem", "name", "model", "source", "ext")
 FRAME_RATE, TIME_CODES = 51044, 51043  # CinemaDNG 1.1: tags that photos do not have
+TAGS_BYTES = 1 << 20  # of a file at a URL, where its tags are looked for
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def read_list(lines: Sequence[str]) -> tuple[str, ...]:
 
 
 def collect(
-    inputs: Inputs, out: Path, naming: Naming, made_before: Mapping[str, str] | None = None, exact_case: bool = True
+    inputs: Inputs, out: Place, naming: Naming, made_before: Mapping[str, str] | None = None, exact_case: bool = True
 ) -> JobList:
     """Return the jobs of all inputs, sorted by their place in them, natural numbers in order.
 
@@ -126,17 +128,17 @@ def collect(
     `exact_case`: OUT tells `a.exr` from `A.exr`. Raises Sve2HdrError for an input that is not there.
     """
     made, found = dict(made_before or {}), JobList()
-    own = {os.path.realpath(out / output) for output in made}
+    own = {real(str(out / output)) for output in made}
     files = [raw for path in inputs.paths for raw in _files_of(path, inputs, out, found)]
     once: dict[str, Found] = {}
     for file in files:
-        real = os.path.realpath(file.path)
-        if real in own:
+        name = real(file.path)
+        if name in own:
             found.ignored.append((file.path, "an output of this folder"))
-        elif real in once and once[real].path != file.path:
-            found.ignored.append((file.path, f"the same file as {once[real].path}"))
+        elif name in once and once[name].path != file.path:
+            found.ignored.append((file.path, f"the same file as {once[name].path}"))
         else:
-            once.setdefault(real, file)
+            once.setdefault(name, file)
     ordered = sorted(once.values(), key=lambda file: natural(file.relative))
     jobs = [
         Job(file.path, file.relative, naming.outputs(file.relative, file.source), naming.preview) for file in ordered
@@ -159,9 +161,11 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 # Inputs -> files ------------------------------------------------------------------------------------------------------
 
 
-def _files_of(given: str, inputs: Inputs, out: Path, found: JobList) -> Iterator[Found]:
+def _files_of(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterator[Found]:
     path = Path(given)
-    if path.is_dir():
+    if is_url(given):
+        yield from _files_at(given, inputs, out, found)
+    elif path.is_dir():
         for file in _walk(path, out, found):
             relative = _relative(file, Path(inputs.base) if inputs.base else path)
             if _wanted(file, file.relative_to(path).as_posix(), inputs, found):
@@ -188,10 +192,46 @@ def _files_of(given: str, inputs: Inputs, out: Path, found: JobList) -> Iterator
                 yield Found(match, _relative(Path(match), Path(mirrored_from)), start.resolve().name)
 
 
-def _below(path: str, out: Path, start: Path) -> bool:
+def _files_at(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterator[Found]:
+    """Yield the files of a folder, file or pattern at a URL; folders are what lies between slashes."""
+    at = RemotePath(given)
+    try:
+        named = at.is_file()
+        pattern = not named and glob.has_magic(given)
+        start = at.parent if named else RemotePath(fixed_part(given)) if pattern else at
+        urls = [at.url] if named else at.matches() if pattern else at.files()
+    except FileNotFoundError:
+        urls = []
+    except OSError as error:
+        raise Sve2HdrError(f"{given}: cannot be read ({error.strerror}); check the address and your rights") from error
+    if not urls:
+        raise Sve2HdrError(f"{given}: nothing is there; check the address")
+    for url in urls:
+        below = url.removeprefix(f"{start}/")
+        if STATE in below.split("/") or (not _is_under(start.url, out) and _is_under(url, out)):
+            continue
+        if any(part.startswith(".") for part in below.split("/")) and not named:
+            found.ignored.append((url, "hidden"))
+        elif _wanted(RemotePath(url), below, inputs, found, named):
+            yield Found(url, _relative_url(url, inputs.base) if inputs.base else below, start.name)
+
+
+def _is_under(url: str, out: Place) -> bool:
+    return f"{url}/".startswith(f"{out}/")
+
+
+def _relative_url(url: str, base: str) -> str:
+    if not url.startswith(f"{base.rstrip('/')}/"):
+        raise Sve2HdrError(f"{url}: does not lie below --base {base}; name another base")
+    return url[len(base.rstrip("/")) + 1 :]
+
+
+def _below(path: str, out: Place, start: Path) -> bool:
     """Return whether a path lies in OUT, and is met only because OUT lies among the inputs."""
-    real, out_real = os.path.realpath(path), os.path.realpath(out)
-    return Path(real).is_relative_to(out_real) and not start.resolve().is_relative_to(out_real)
+    if isinstance(out, RemotePath):
+        return False
+    resolved, out_real = os.path.realpath(path), os.path.realpath(out)
+    return Path(resolved).is_relative_to(out_real) and not start.resolve().is_relative_to(out_real)
 
 
 def _fixed_part(pattern: str) -> Path:
@@ -211,18 +251,18 @@ def _relative(path: Path, base: Path) -> str:
         raise Sve2HdrError(f"{path}: does not lie below --base {base}; name another base") from None
 
 
-def _walk(top: Path, out: Path, found: JobList) -> Iterator[Path]:
+def _walk(top: Path, out: Place, found: JobList) -> Iterator[Path]:
     """Yield the files below a folder: each real folder once, links last, hidden ones and OUT left out."""
-    waiting, seen, out_real = deque([top]), set(), os.path.realpath(out)
+    waiting, seen, out_real = deque([top]), set(), real(str(out))
     linked: deque[Path] = deque()
     while waiting or linked:
         folder = waiting.popleft() if waiting else linked.popleft()
-        real = os.path.realpath(folder)
-        if real in seen or (real == out_real and folder != top):
-            if real != out_real:
+        resolved = os.path.realpath(folder)
+        if resolved in seen or (resolved == out_real and folder != top):
+            if resolved != out_real:
                 found.ignored.append((str(folder), "a link to a folder that is there already"))
             continue
-        seen.add(real)
+        seen.add(resolved)
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: natural(entry.name))
         except OSError as error:
@@ -243,7 +283,7 @@ def _walk(top: Path, out: Path, found: JobList) -> Iterator[Path]:
                 found.refused.append((str(path), "a link to nothing; remove it, or mount what it points to"))
 
 
-def _wanted(path: Path, relative: str, inputs: Inputs, found: JobList, named: bool = False) -> bool:
+def _wanted(path: Place, relative: str, inputs: Inputs, found: JobList, named: bool = False) -> bool:
     """Return whether a file counts as raw: by its extension, or because it is named or included."""
     if _matches(relative, inputs.exclude):
         found.ignored.append((str(path), "excluded"))
@@ -285,11 +325,11 @@ def _without_clashes(jobs: Sequence[Job], made: Mapping[str, str], exact_case: b
     return kept
 
 
-def _sparing_raws(jobs: Sequence[Job], raws: Collection[str], out: Path, found: JobList) -> list[Job]:
+def _sparing_raws(jobs: Sequence[Job], raws: Collection[str], out: Place, found: JobList) -> list[Job]:
     """Refuse jobs whose output would take the place of a raw file, whatever else is allowed."""
     kept = []
     for job in jobs:
-        onto = [output for output in job.outputs if os.path.realpath(out / output) in raws]
+        onto = [output for output in job.outputs if real(str(out / output)) in raws]
         if onto:
             found.refused.append((job.raw, f"its output would replace a raw file, {onto[0]}; choose another folder"))
         else:
@@ -311,12 +351,19 @@ def _with_sequences(jobs: Sequence[Job], lock: str) -> Iterator[Job]:
         if lock == "auto":
             name = f"{path.parent}/{re.sub(r'[0-9]+$', '', path.stem)}"
             if name not in clips:
-                clips[name] = path.suffix.lower() == ".dng" and _is_cinema(Path(job.raw))
+                clips[name] = path.suffix.lower() == ".dng" and _is_cinema(place(job.raw))
             if not clips[name]:
                 yield job
                 continue
         yield Job(job.raw, job.relative, job.outputs, job.preview, name)
 
 
-def _is_cinema(path: Path) -> bool:
-    return any(numbers(ifd, FRAME_RATE) or TIME_CODES in ifd for _, ifd in read_ifds(path))
+def _is_cinema(path: Place) -> bool:
+    if isinstance(path, RemotePath):
+        try:
+            ifds = ifds_in(path.read_start(TAGS_BYTES))
+        except OSError:
+            return False
+    else:
+        ifds = read_ifds(path)
+    return any(numbers(ifd, FRAME_RATE) or TIME_CODES in ifd for _, ifd in ifds)

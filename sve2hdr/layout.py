@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 
 from .architecture import ArchitectureConfig
-from .errors import PatternNotFound
+from .errors import PatternNotFound, UnknownLayout
 from .mosaic import ExposurePattern, Mosaic, cfa_period, repeated
 
 
@@ -49,8 +49,8 @@ class Placement:
 def place(mosaic: Mosaic, pattern: ExposurePattern, config: ArchitectureConfig) -> Placement:
     """Return the placement that brings a frame into the layout of `config`.
 
-    Raises PatternNotFound when no shift, flip or transposition does: the network knows another kind of pattern. So it
-    does when the frame is smaller than one cell.
+    Raises UnknownLayout when no shift, flip or transposition does: the network knows another kind of pattern; and
+    PatternNotFound when the frame is smaller than one cell.
     """
     if min(mosaic.shape) < max(config.cell):
         raise PatternNotFound(
@@ -76,9 +76,9 @@ def place(mosaic: Mosaic, pattern: ExposurePattern, config: ArchitectureConfig) 
                     np.roll(turned_rank, (top, left), (0, 1)) == wanted_rank
                 ).all():
                     return Placement(transpose, flip_rows, flip_columns, top, left)
-    raise PatternNotFound(
+    raise UnknownLayout(
         f"a {mosaic.cfa} mosaic with {len(levels)} exposures, period {pattern.exposure.shape[0]} x "
-        f"{pattern.exposure.shape[1]}, is no layout this network knows; use --model classical, or weights for it"
+        f"{pattern.exposure.shape[1]}, is no layout this network knows"
     )
 
 

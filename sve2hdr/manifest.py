@@ -13,7 +13,9 @@ import hashlib
 import json
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -24,9 +26,11 @@ import numpy as np
 from .claims import Claims, key_of
 from .errors import UnwritableOutput
 from .files import replacing
+from .places import Place, lies_at
 
 STATE = ".sve2hdr"
 JOURNAL = "journal.json"
+DAMAGED = (OSError, ValueError, TypeError, LookupError)  # what reading a record raises where it is none
 State = Literal["new", "done", "stale", "foreign"]
 
 
@@ -38,7 +42,7 @@ class Stamp:
     mtime_ns: int
 
     @classmethod
-    def of(cls, path: Path) -> Stamp:
+    def of(cls, path: Place) -> Stamp:
         """Return those of a file; raise OSError where there is none."""
         status = path.stat()
         return cls(status.st_size, status.st_mtime_ns)
@@ -58,13 +62,20 @@ class Record:
     sha256: str = ""
     stamp: Stamp = Stamp(0, 0)
     found: dict[str, Any] = field(default_factory=dict)  # pattern, EV, ...: what reports say again
+    run: str = ""  # the batch that made it
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Record:
         """Return a record as `as_json` wrote it; raise ValueError, TypeError or LookupError for anything else."""
         stored = json.loads(text)
         stamps = {name: Stamp(**stored[name]) for name in ("raw_stamp", "stamp")}
-        return cls(**{**{f.name: stored[f.name] for f in fields(cls)}, **stamps})
+        return cls(
+            **{
+                **{f.name: stored[f.name] for f in fields(cls) if f.name != "run"},
+                **stamps,
+                "run": stored.get("run", ""),
+            }
+        )
 
     def as_json(self) -> str:
         """Return the record as one line."""
@@ -101,17 +112,88 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Place) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits; raise OSError where it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class Manifest:
+class Records(ABC):
+    """What an output folder has, here or at a URL. OUT/.sve2hdr/done holds the records, JSON each, in both."""
+
+    def __init__(self, out: Place) -> None:
+        self.out: Place = out
+        self.folder: Place = out / STATE
+
+    @abstractmethod
+    def create(self) -> None:
+        """Make what a batch needs; raise UnwritableOutput where that cannot be."""
+
+    @abstractmethod
+    def claims(self) -> Claims:
+        """Return this process's claims on jobs of this folder: one in a process."""
+
+    @abstractmethod
+    def exact_case(self) -> bool:
+        """Return whether `lock` and `LOCK` are two files here."""
+
+    @abstractmethod
+    def records(self) -> dict[str, Record]:
+        """Return all records by output."""
+
+    @abstractmethod
+    def staged(self, output: str) -> AbstractContextManager[Path]:
+        """Yield an empty folder to make a job's files in, `output` being its first one; removed at the end."""
+
+    @abstractmethod
+    def publish(self, folder: Path, made: Sequence[tuple[Record, str, bool]]) -> None:
+        """Let files of a job's folder become outputs, and record them.
+
+        `made`: a record, the name of its file in `folder` ("": none), and whether it may replace a file. Raises
+        UnwritableOutput where another program has taken a name meanwhile, and OSError as the system does.
+        """
+
+    @abstractmethod
+    def recover(self, claims: Claims, names: Iterable[str] | None = None) -> None:
+        """Finish or remove what processes have left that are gone: of jobs with these first outputs, or of all."""
+
+    def get(self, output: str) -> Record | None:
+        """Return the record of an output, or None where there is none that can be read."""
+        try:
+            return Record.from_json(self._record_path(output).read_bytes())
+        except DAMAGED:
+            return None
+
+    def state(self, output: str, raw: Place, recipes: Sequence[str]) -> tuple[State, str]:
+        """Return what is there for an output that shall be made of `raw`, after one of `recipes`, and why.
+
+        new: nothing. done: what is wanted, as its record says. stale: ours, made of the same raw after another recipe.
+        foreign: a file that we did not write, that somebody has changed since, or that was made of another raw.
+        """
+        record, there = self.get(output), lies_at(self.out / output)
+        if record is None:
+            return ("foreign", "exists already, and not from this batch") if there else ("new", "")
+        if record.file and not lies_at(self.out / record.file):
+            return ("foreign", "exists already, and not from this batch") if there else ("new", "the output is gone")
+        if record.file and not _same(self.out / record.file, record.stamp, record.sha256):
+            return "foreign", "was changed since it was written"
+        if not _same(raw, record.raw_stamp, record.raw_sha256):
+            return ("foreign", f"was made of another raw ({record.raw})") if record.file else ("new", "another raw")
+        return ("done", "") if record.recipe in recipes else ("stale", "made with other options")
+
+    def _record_path(self, output: str) -> Place:
+        key = key_of(output)
+        return self.folder / "done" / key[:2] / f"{key}.json"
+
+
+class Manifest(Records):
     """The records of one output folder."""
 
+    out: Path
+    folder: Path
+
     def __init__(self, out: Path) -> None:
-        self.out, self.folder = out, out / STATE
+        super().__init__(out)
 
     def create(self) -> None:
         """Make the folders; raise UnwritableOutput where that cannot be."""
@@ -132,40 +214,14 @@ class Manifest:
         """Return whether this file system tells `lock` from `LOCK`; True where nothing is written yet."""
         return not ((self.folder / "LOCK").exists() and (self.folder / "lock").exists())
 
-    # Records
-
-    def get(self, output: str) -> Record | None:
-        """Return the record of an output, or None where there is none that can be read."""
-        try:
-            return Record.from_json(self._record_path(output).read_bytes())
-        except (OSError, ValueError, TypeError, LookupError):
-            return None
-
     def records(self) -> dict[str, Record]:
         """Return all records by output."""
         found = {}
         for path in (self.folder / "done").glob("??/*.json"):
-            with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
+            with contextlib.suppress(*DAMAGED):
                 record = Record.from_json(path.read_bytes())
                 found[record.output] = record
         return found
-
-    def state(self, output: str, raw: Path, recipes: Sequence[str]) -> tuple[State, str]:
-        """Return what is there for an output that shall be made of `raw`, after one of `recipes`, and why.
-
-        new: nothing. done: what is wanted, as its record says. stale: ours, made of the same raw after another recipe.
-        foreign: a file that we did not write, that somebody has changed since, or that was made of another raw.
-        """
-        record, there = self.get(output), os.path.lexists(self.out / output)
-        if record is None:
-            return ("foreign", "exists already, and not from this batch") if there else ("new", "")
-        if record.file and not os.path.lexists(self.out / record.file):
-            return ("foreign", "exists already, and not from this batch") if there else ("new", "the output is gone")
-        if record.file and not _same(self.out / record.file, record.stamp, record.sha256):
-            return "foreign", "was changed since it was written"
-        if not _same(raw, record.raw_stamp, record.raw_sha256):
-            return ("foreign", f"was made of another raw ({record.raw})") if record.file else ("new", "another raw")
-        return ("done", "") if record.recipe in recipes else ("stale", "made with other options")
 
     def _record_path(self, output: str) -> Path:
         key = key_of(output)
@@ -219,7 +275,7 @@ class Manifest:
                 claims.release([key])
 
     def _recover(self, folder: Path) -> None:
-        with contextlib.suppress(OSError, ValueError, TypeError, LookupError, UnwritableOutput):
+        with contextlib.suppress(*DAMAGED, UnwritableOutput):
             for stored, name, may_replace in json.loads((folder / JOURNAL).read_bytes()):
                 record = Record.from_json(json.dumps(stored))
                 if not name or (folder / name).exists() or (self.out / record.file).exists():
@@ -240,7 +296,7 @@ class Manifest:
         _sync_folder(path.parent)
 
 
-def _same(path: Path, stamp: Stamp, sha256: str) -> bool:
+def _same(path: Place, stamp: Stamp, sha256: str) -> bool:
     """Return whether a file is the one of a record; it is read only where size and time do not settle it."""
     try:
         now = Stamp.of(path)

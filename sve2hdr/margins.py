@@ -15,6 +15,7 @@ from .mosaic import MaskedSites, common_period, repeated
 
 ROWS, COLUMNS = 8, 4  # of the period: exposures repeat after 4 rows, on some bodies 8; colours after 2 or 4 columns
 LEAST_DIFFERENCE, LEAST_COUNTS, SIGMAS = 3e-5, 0.2, 4.0  # of the range; counts; errors: a difference is above all
+MOST_ROWS = 2048  # that columns are compared over
 NORMAL = 1.4826  # standard deviations of a normal distribution in its median absolute deviation
 
 
@@ -67,10 +68,12 @@ def _measure(
     strip: np.ndarray, shift: tuple[int, int], black: np.ndarray, white: float, upright: bool, options: MarginOptions
 ) -> MaskedSites | None:
     span = white - float(black.mean())
+    good = _good_columns(strip)
     stated = repeated(black, (ROWS, COLUMNS)) if not (ROWS % black.shape[0] or COLUMNS % black.shape[1]) else black
     level, error, noise = np.zeros((3, ROWS, COLUMNS))
     for y, x in np.ndindex(ROWS, COLUMNS):
-        plane = strip[(y - shift[0]) % ROWS :: ROWS, (x - shift[1]) % COLUMNS :: COLUMNS]
+        first = (x - shift[1]) % COLUMNS
+        plane = strip[(y - shift[0]) % ROWS :: ROWS, first::COLUMNS][:, good[first::COLUMNS]]
         plane = plane[:: -(-plane.shape[0] // (options.max_rows // ROWS))].astype(np.float64)
         level[y, x], error[y, x], noise[y, x] = _phase(plane)
     if abs(level.mean() - stated.mean()) > options.max_offset * span or noise.max() > options.max_noise * span:
@@ -82,6 +85,19 @@ def _measure(
     if abs(level.mean() - stated.mean()) > options.believed_offset * span:
         level += stated.mean() - level.mean()
     return MaskedSites(level, error, noise)
+
+
+def _good_columns(strip: np.ndarray) -> np.ndarray:
+    """Return which columns of all are like the others, (columns,) bool; all are where too few would be left.
+
+    All rows together tell: within one phase of a noisy exposure a bad column hides in the noise.
+    """
+    thinned = strip[:: -(-strip.shape[0] // MOST_ROWS) | 1].astype(np.float64)  # odd steps meet all phases
+    rest = thinned - np.median(thinned, axis=1, keepdims=True)
+    limit = 4 * NORMAL * np.median(np.abs(rest), axis=1, keepdims=True) + 1
+    good = _inliers(np.clip(rest, -limit, limit).mean(axis=0))
+    enough = min(np.count_nonzero(good[first::COLUMNS]) for first in range(COLUMNS)) >= 2
+    return good if enough else np.ones_like(good)
 
 
 def _phase(plane: np.ndarray) -> tuple[float, float, float]:

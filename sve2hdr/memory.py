@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import Sve2HdrError
+from .places import Place
 from .tifftags import number, read_ifds
 
 DEFAULT_SHARE = 0.75  # of what is available
@@ -73,11 +74,10 @@ def _control_groups(proc: Path, groups: Path) -> Iterable[int]:
                 yield limit - used + (int(cached[1]) if cached else 0)
 
 
-def megapixels_of(path: Path) -> float:
+def megapixels_of(path: Place) -> float:
     """Return how large a raw file's frame is at most, MP, by its tags, or else by its size on disk."""
-    by_tags = [
-        (number(ifd, 256) or 0) * (number(ifd, 257) or 0) / 1e6 for _, ifd in read_ifds(path)
-    ]  # ImageWidth, ImageLength
+    tags = read_ifds(path) if isinstance(path, Path) else []  # a batch has no time to open each file at a URL
+    by_tags = [(number(ifd, 256) or 0) * (number(ifd, 257) or 0) / 1e6 for _, ifd in tags]  # ImageWidth, ImageLength
     by_tags = [size for size in by_tags if size < 1000]
     with contextlib.suppress(OSError):
         largest = path.stat().st_size / 1e6  # a byte a site: no camera packs tighter

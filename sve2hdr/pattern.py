@@ -55,10 +55,13 @@ class Detection:
         """Return the error for a file whose pattern is needed and was not found.
 
         >>> black = Mosaic(np.zeros((64, 64), np.uint16), "RGGB", np.zeros((1, 1), np.float32), 255.0, np.eye(3))
-        >>> print(detect_pattern(black).not_found("a.dng"))
-        a.dng: no exposure pattern: nothing lies above the noise; name it with --pattern rows:1/8,1/8,1,1
+        >>> str(detect_pattern(black).not_found("a.dng")).split("; ")[0]
+        'a.dng: no exposure pattern: nothing lies above the noise'
         """
-        return PatternNotFound(f"{path}: no exposure pattern: {self.reason}; name it with --pattern rows:1/8,1/8,1,1")
+        return PatternNotFound(
+            f"{path}: no exposure pattern: {self.reason}; name it with --pattern rows:1/8,1/8,1,1, or convert an "
+            "ordinary photo with --if-not-sve develop"
+        )
 
 
 def detect_pattern(mosaic: Mosaic) -> Detection:

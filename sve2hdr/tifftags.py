@@ -28,12 +28,14 @@ def read_ifds(path: Path) -> list[tuple[str, Ifd]]:
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            found: list[tuple[str, Ifd]] = []
-            for base in _headers(data):
-                found += _walk(data, base)
-            return found
+            return ifds_in(data)
     except (OSError, ValueError):  # ValueError: an empty file cannot be mapped
         return []
+
+
+def ifds_in(data: mmap.mmap | bytes) -> list[tuple[str, Ifd]]:
+    """Return the IFDs of a file whose bytes, or first bytes, these are, as `read_ifds` does."""
+    return [found for base in _headers(data) for found in _walk(data, base)]
 
 
 def numbers(ifd: Ifd, tag: int) -> tuple[float, ...]:
@@ -53,7 +55,7 @@ def text(ifd: Ifd, tag: int) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _headers(data: mmap.mmap) -> Iterator[int]:
+def _headers(data: mmap.mmap | bytes) -> Iterator[int]:
     if data[:4] in TIFF_STARTS:
         yield 0
         return
@@ -65,7 +67,7 @@ def _headers(data: mmap.mmap) -> Iterator[int]:
             at = head.find(start, at + 8)
 
 
-def _walk(data: mmap.mmap, base: int) -> Iterator[tuple[str, Ifd]]:
+def _walk(data: mmap.mmap | bytes, base: int) -> Iterator[tuple[str, Ifd]]:
     order = "<" if data[base : base + 2] == b"II" else ">"
     pending = [(ROOT, _long(data, base + 4, order))]
     seen: set[int] = set()
@@ -81,7 +83,7 @@ def _walk(data: mmap.mmap, base: int) -> Iterator[tuple[str, Ifd]]:
         pending.append((kind, following))
 
 
-def _read_ifd(data: mmap.mmap, base: int, offset: int, order: str) -> tuple[Ifd, int]:
+def _read_ifd(data: mmap.mmap | bytes, base: int, offset: int, order: str) -> tuple[Ifd, int]:
     at = base + offset
     entries = struct.unpack(order + "H", data[at : at + 2])[0] if at + 2 <= len(data) else 0
     ifd: Ifd = {}
@@ -107,6 +109,6 @@ def _value(stored: bytes, kind: int, count: int, order: str) -> Value:
     return values
 
 
-def _long(data: mmap.mmap, at: int, order: str) -> int:
+def _long(data: mmap.mmap | bytes, at: int, order: str) -> int:
     stored = data[at : at + 4]
     return int(struct.unpack(order + "I", stored)[0]) if len(stored) == 4 else 0

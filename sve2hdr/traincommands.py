@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .evaluate import Condition, Scene
 
 
+_LAYOUTS = {"rows": "row pairs", "columns": "column pairs", "blocks": "2 x 2 blocks of four exposures"}
+
+
 class Blocks(click.ParamType):  # type: ignore[type-arg]  # older releases of click have no argument here
     """One number, or one for each level with commas between them."""
 
@@ -181,6 +184,10 @@ def _deepened(network: Network, blocks: tuple[int, ...]) -> Network:
     help="Another program, as in 'program {input} {output}': DNG in, linear Rec. 709 out.",
 )  # fmt: skip
 @click.option("--full", is_flag=True, help="All ratios, noises, wrong levels, phases and CFA orders, and charts.")
+@click.option(
+    "--layout", type=click.Choice(["rows", "columns", "blocks"]), default="rows", show_default=True,
+    help="Row or column pairs of two exposures, or 2 x 2 blocks of four.",
+)  # fmt: skip
 @click.option("--ev", type=Number(0.1, 8), default=3.0, show_default=True, help="Exposure ratio.")
 @click.option("--full-well", type=Number(0, min_open=True), default=30_000.0, show_default=True, help="Electrons.")
 @click.option("--read-noise", type=Number(0), default=4.0, show_default=True, help="Electrons.")
@@ -197,6 +204,7 @@ def evaluate(
     models: tuple[str, ...],
     externals: tuple[str, ...],
     full: bool,
+    layout: str,
     ev: float,
     full_well: float,
     read_noise: float,
@@ -209,7 +217,7 @@ def evaluate(
     """Score reconstructions on HDR images.
 
     The images of the folder SCENES, or where it has none its exposure stacks (folders of raws, as for dataset), are
-    simulated as row pairs; validity-weighted linear interpolation comes first, and the gain of the others is over it.
+    simulated; validity-weighted linear interpolation comes first, and the gain of the others is over it.
     """
     from .devices import choose_device
     from .evaluate import (
@@ -229,7 +237,7 @@ def evaluate(
     from .weights import sha256, weights_path
 
     if full:
-        refuse_given(("ev", "full_well", "read_noise"), "is not for --full, which has its own")
+        refuse_given(("layout", "ev", "full_well", "read_noise"), "is not for --full, which has its own")
     names = list(dict.fromkeys(("linear", *(("classical",) if full else ()), *models)))
     methods = {name: method_named(name, str(choose_device(device))) for name in names}
     for command in externals:
@@ -242,7 +250,7 @@ def evaluate(
     if pictures is not None:
         check_folder(pictures, overwrite)
     sensor = Sensor(full_well_e=full_well, read_noise_e=read_noise, preamp_noise_e=min(1.2, read_noise))
-    conditions = full_conditions() if full else quick_conditions(ev, sensor)
+    conditions = full_conditions() if full else quick_conditions(ev, sensor, layout)
 
     def done(result: Result) -> None:
         score = "" if result.psnr_mu is None else f": {result.psnr_mu:.2f} dB"
@@ -270,6 +278,6 @@ def evaluate(
         click.echo("")
         click.echo(table(condition_rows(results)))
     else:
-        click.echo(f"PSNR-mu, dB; row pairs, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, 14 bit")
+        click.echo(f"PSNR-mu, dB; {_LAYOUTS[layout]}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, 14 bit")
         click.echo("")
         click.echo(table(scene_rows(results)))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from .joblist import Job, JobList
 from .manifest import Stamp
+from .places import place
 
 EVERY_S = 1.0  # how often the inputs are looked through
 SETTLE_S = 3.0  # a file that has not changed for so long is complete
@@ -52,7 +52,7 @@ class Watch:
     def _complete(self, raw: str, now: float) -> bool:
         """Return whether a raw has not changed for a while, holds something, and was not taken as it is."""
         try:
-            stamp = Stamp.of(Path(raw))
+            stamp = Stamp.of(place(raw))
         except OSError:  # gone again
             self._seen.pop(raw, None)
             return False

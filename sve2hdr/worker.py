@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import platform
 import re
 import signal
 import sys
@@ -19,8 +20,8 @@ from typing import Any
 from .errors import Sve2HdrError, one_line
 from .filejob import BatchOptions, FileResult, Tools, run_job
 from .joblist import Job
-from .manifest import Manifest
 from .memory import BASE_MB, keep_freed_memory, limit_memory
+from .remotemanifest import manifest_of
 
 PROGRESS_S = 0.25  # progress is told no more often
 START_S = 600.0  # importing torch from a slow disk takes long; longer than this is a hang
@@ -166,7 +167,7 @@ def prepared(options: WorkerOptions, progress: Callable[[float], None]) -> Tools
         network = load_weights(Path(batch.weights))
         if batch.model_sha256 and sha256(Path(batch.weights)) != batch.model_sha256:
             raise Sve2HdrError(f"{batch.weights}: changed since the batch began; run it again")
-    manifest = Manifest(Path(batch.out))
+    manifest = manifest_of(batch.out)
     claims = None if batch.look_only else manifest.claims()
     tools = Tools(manifest, claims, network, _seldom(progress))
     if device.type == "cpu" and options.memory_mb:
@@ -182,7 +183,7 @@ def _device_turn(tools: Tools, device: str) -> Iterator[None]:
     import torch
 
     assert tools.claims is not None
-    with tools.claims.turn(f"device {device}"):
+    with tools.claims.turn(f"device {device} of {platform.node()}"):  # OUT may be shared by machines
         try:
             yield
         finally:

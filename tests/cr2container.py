@@ -36,6 +36,11 @@ class Body:
     def visible(self) -> tuple[slice, slice]:
         return slice(self.top, self.shape[0] - self.bottom), slice(self.left, self.shape[1] - self.right)
 
+    @property
+    def visible_shape(self) -> tuple[int, int]:
+        rows, columns = self.visible
+        return rows.stop - rows.start, columns.stop - columns.start
+
 
 EOS_5D_MARK_III = Body("Canon EOS 5D Mark III", (3950, 5920), 80, 122, right=2)
 EOS_D30 = Body("Canon EOS D30", (1456, 2224), 6, 48, bottom=2)  # small: for tests that ask for any CR2

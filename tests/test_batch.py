@@ -333,6 +333,7 @@ def test_watching_takes_what_arrives_when_it_is_complete(
         ("in", "-o", "out", "--memory", "much"),
         ("in", "-o", "out", "--idle", "5"),
         ("in", "-o", "out", "--watch", "--dry-run"),
+        ("in", "-o", "out", "--dask", "tcp://127.0.0.1:1", "--workers", "2"),
         ("in", "-o", "out", "--format", "png"),
     ],
 )

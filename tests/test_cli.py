@@ -284,12 +284,20 @@ def test_evaluate_compares_methods_in_the_asked_form(scene_exr: Path, work: Path
     assert "--ev is not for --full" in refused("evaluate", "scenes", "--full", "--ev", 2, code=2)
 
 
-def test_the_classical_method_converts_patterns_that_no_network_knows(scene_exr: Path, work: Path) -> None:
-    four = "grid:1,1,1/2,1/2;1,1,1/2,1/2;1/4,1/4,1/8,1/8;1/4,1/4,1/8,1/8"
-    done("simulate", scene_exr, "-o", "blocks.dng", "--pattern", four, "--truth", "truth.exr")
-    assert "--model classical" in refused("convert", "blocks.dng", "-o", "a.exr", "--pattern", four)
+@pytest.mark.parametrize(
+    ("pattern", "model"),
+    [
+        ("grid:1,1,1/2,1/2;1,1,1/2,1/2;1/4,1/4,1/8,1/8;1/4,1/4,1/8,1/8", "blocks"),
+        ("grid:1,1,1/8,1/8;1,1,1/8,1/8;1/8,1/8,1,1;1/8,1/8,1,1", "classical"),
+    ],
+)
+def test_other_patterns_are_converted_by_the_model_that_the_refusal_names(
+    scene_exr: Path, work: Path, pattern: str, model: str
+) -> None:
+    done("simulate", scene_exr, "-o", "blocks.dng", "--pattern", pattern, "--truth", "truth.exr")
+    assert f"use --model {model}" in refused("convert", "blocks.dng", "-o", "a.exr", "--pattern", pattern)
     done(
-        "convert", "blocks.dng", "-o", "a.exr", "--pattern", four, "--model", "classical",
+        "convert", "blocks.dng", "-o", "a.exr", "--pattern", pattern, "--model", model,
         "--color-space", "camera", "--float",
     )  # fmt: skip
     image, truth = (read_hdr(work / f"{name}.exr") for name in ("a", "truth"))

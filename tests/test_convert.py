@@ -19,6 +19,7 @@ from sve2hdr.devices import choose_device
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnreadableRaw, UnwritableOutput
 from sve2hdr.hdrfile import WriteOptions, read_hdr
+from sve2hdr.highlights import hold_clipped, without_magenta
 from sve2hdr.levels import Levels
 from sve2hdr.mosaic import Capture, ExposurePattern, Mosaic
 from sve2hdr.network import NetworkConfig, SveNet
@@ -57,7 +58,9 @@ def raw(frame: Mosaic, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def camera_rgb(frame: Mosaic, network: SveNet) -> np.ndarray:
-    return reconstruct(frame, PAIRS, estimate_noise(frame, PAIRS), network)
+    image = reconstruct(frame, PAIRS, estimate_noise(frame, PAIRS), network)
+    without_magenta(image, hold_clipped(image, frame, PAIRS), NEUTRAL)
+    return image
 
 
 def names_in(folder: Path) -> list[str]:

@@ -14,14 +14,18 @@ import rawpy
 from cr2container import EOS_5D_MARK_III, EOS_D30, Flaws, lossless_jpeg, sensor_frame, write_cr2
 
 from sve2hdr.banding import remove_banding
+from sve2hdr.convert import ConvertOptions, convert_file
 from sve2hdr.defects import repair_defects
 from sve2hdr.errors import UnreadableRaw
+from sve2hdr.hdrfile import read_hdr
 from sve2hdr.mosaic import ExposurePattern, Mosaic
+from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.noise import estimate_noise
 from sve2hdr.pattern import detect_pattern
 from sve2hdr.radiance import NoiseModel
 from sve2hdr.rawfile import read_raw
 from sve2hdr.simulate import Sensor, simulate
+from sve2hdr.whitebalance import WhiteBalance
 
 PHASES = np.array([[2032.0], [2032], [2063], [2063]])  # the black levels of the two amplifications
 READ_NOISE = np.array([[5.0], [5], [17], [17]])
@@ -159,3 +163,23 @@ def test_the_lossless_jpeg_holds_every_difference(bits: int, components: int) ->
     sites = rng.choice(np.array([0, 1, 255, 2 ** (bits - 1), 2**bits - 1]), (37, 64)).astype(np.uint16)
     decoded = imagecodecs.ljpeg_decode(lossless_jpeg(sites, bits, components))
     np.testing.assert_array_equal(np.asarray(decoded).reshape(sites.shape), sites)
+
+
+def test_what_clips_in_all_exposures_is_neutral_whatever_the_network_guesses(tmp_path: Path) -> None:
+    """Lamps, in a body that clips far below what the file names."""
+    shape, top = EOS_D30.visible_shape, 12_100
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    light = scene(shape)
+    light[(y % 181 < 60) & (x % 131 < 50)] = 9
+    sensor = Sensor("gain", 14, 0, top - 2048, read_noise_e=0, preamp_noise_e=0)
+    signal = simulate(light, "RGGB", PATTERN, sensor, seed=6).counts.astype(np.float32)
+    sites, _, _ = sensor_frame(EOS_D30, np.where(signal >= sensor.white_level, 20_000, signal), top, 7, FLAWS)
+    raw, output = tmp_path / "a.cr2", tmp_path / "a.exr"
+    write_cr2(raw, sites, EOS_D30)
+    network = SveNet(NetworkConfig(widths=(4, 4, 4), blocks=(1, 1, 1)))
+    options = ConvertOptions(white_balance=WhiteBalance("as-shot"), bad_pixels=False, tile_px=512)
+    found = convert_file(raw, output, network, "untrained", options)
+    image = read_hdr(output)
+    inside = (abs(y % 181 - 30) < 22) & (abs(x % 131 - 25) < 20) & (y < 1440)
+    assert (image[inside] == image[inside][:1, :1]).all()
+    assert image[inside].min() >= found.pattern.ratio

@@ -12,6 +12,7 @@ from sve2hdr.errors import UnreadableImage
 from sve2hdr.evaluate import (
     CLEAN,
     ISO_6400,
+    LAYOUTS,
     Condition,
     Result,
     Scene,
@@ -105,6 +106,23 @@ def test_noise_and_wrong_levels_cost_and_layouts_do_not() -> None:
         assert score(wrong) < right - 0.5
     for other in [*(Condition(phase=p) for p in (1, 2, 3)), *(Condition(cfa=c) for c in BAYER_ORDERS)]:
         assert score(other) == pytest.approx(right, abs=0.6)  # a small scene's noise
+
+
+def test_each_layout_has_its_exposures_and_a_way_to_be_reconstructed() -> None:
+    seen: list[ExposurePattern] = []
+
+    def method(mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
+        seen.append(pattern)
+        return interpolate(mosaic, pattern)
+
+    scores = {}
+    for layout in LAYOUTS:
+        (scores[layout],) = measure({"m": method}, [scene()], quick_conditions(layout=layout)[:1])
+    assert [str(pattern) for pattern in seen[:2]] == ["rows:0.125,0.125,1,1", "columns:0.125,0.125,1,1"]
+    assert sorted(np.log2(np.unique(seen[2].exposure)).tolist()) == pytest.approx([-3, -2, -1, 0], abs=1e-6)
+    assert seen[2].exposure.shape == (4, 4)
+    assert all(score.psnr_mu is not None and score.psnr_mu > 20 for score in scores.values())
+    assert scores["columns"].condition == "exposure 3 EV, columns"
 
 
 def test_what_a_method_is_told_is_wrong_as_stated() -> None:

@@ -246,8 +246,12 @@ def test_a_second_signal_ends_it_at_once(shards: Path, tmp_path: Path) -> None:
         signal.raise_signal(signal.SIGINT)  # to this thread; another one might take them late, and both for one
         signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        train(shards, tmp_path, TINY, OPTIONS, CPU, at_step(2, twice))
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start without it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(shards, tmp_path, TINY, OPTIONS, CPU, at_step(2, twice))
+    finally:
+        signal.signal(signal.SIGINT, usual)
     assert not (tmp_path / "checkpoint.pt").exists()
 
 

@@ -1,0 +1,146 @@
+"""The part of a batch that runs on the machines of a Dask cluster: a job, done by a worker process of any batch.
+
+Dask's scheduler imports this module as well, so it imports nothing heavy; jobs and results travel as bytes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import threading
+import time
+from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .errors import Sve2HdrError, one_line
+from .memory import DEFAULT_SHARE, Plan, available_bytes, plan
+
+if TYPE_CHECKING:
+    from .filejob import BatchOptions, FileResult
+    from .worker import Order, Worker
+
+IDLE_S = 30.0  # a worker process without jobs ends after so long
+TICK_S = 0.25
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """What a task is sent besides its job."""
+
+    batch: BatchOptions
+    timeout_s: float
+    megapixels: float  # of the largest raw
+    tile_px: int | None = None  # None: as large as fits
+
+
+_idle: list[tuple[float, str, Worker]] = []  # since when, for which batch
+_lock = threading.Lock()
+
+
+def do(sent: bytes, version: str) -> bytes:
+    """Do one job, a pickled (Order, TaskOptions), in a process of its own; return its result, or how the process died.
+
+    Raises Sve2HdrError where this machine can do no job.
+    """
+    from distributed import get_worker
+
+    address = get_worker().address
+    if version != __version__:
+        raise Sve2HdrError(f"the Dask worker {address} has sve2hdr {__version__}, this is {version}; install the same")
+    order, options = pickle.loads(sent)
+    return pickle.dumps(_said(order, options, address))
+
+
+def _said(order: Order, options: TaskOptions, address: str) -> FileResult | str:
+    from .worker import WorkerDied
+
+    try:
+        worker = _taken(options.batch.run) or _started(options)
+        said = _asked(worker, order, options.timeout_s)
+    except WorkerDied as death:
+        return str(death)
+    except (Sve2HdrError, OSError) as error:
+        raise Sve2HdrError(f"the Dask worker {address}: {one_line(error)}") from None
+    if "not enough memory" in said.error or "no progress" in said.error:
+        worker.end()
+    else:
+        with _lock:
+            _idle.append((time.monotonic(), options.batch.run, worker))
+    return said
+
+
+def _asked(worker: Worker, order: Order, timeout_s: float) -> FileResult:
+    from .filejob import FileResult
+    from .worker import START_S
+
+    worker.send(order)
+    while True:
+        if wait([worker.connection], TICK_S):
+            said = worker.receive()
+            if isinstance(said, FileResult):
+                return said
+        elif worker.silent_s() > (timeout_s if worker.ready else START_S):
+            worker.end()
+            if not worker.ready:
+                raise Sve2HdrError(f"a worker process did not start within {START_S:.0f} s; try again")
+            error = f"no progress for {timeout_s:g} s; try a longer --timeout, or another copy"
+            return FileResult(order.job.raw, "failed", error=error)
+
+
+def _taken(run: str) -> Worker | None:
+    """Return an idle process of this batch."""
+    with _lock:
+        for i, (_, of, _) in enumerate(_idle):
+            if of == run:
+                return _idle.pop(i)[2]
+    return None
+
+
+def _started(options: TaskOptions) -> Worker:
+    from .weights import PUBLISHED
+    from .worker import Worker, WorkerOptions
+
+    planned, batch = _planned(options), options.batch
+    published = PUBLISHED / f"{batch.model}.safetensors"
+    if batch.weights and Path(batch.model).name == batch.model and published.is_file():
+        batch = replace(batch, weights=str(published))  # wherever this machine has it
+    batch = replace(batch, convert=replace(batch.convert, tile_px=planned.tile_px))
+    with _lock:
+        # Dask's workers are children of a nanny that ends them: daemons, which may have no children of their own.
+        # Ours end with their parent by themselves.
+        process: Any = multiprocessing.current_process()
+        process._config["daemon"] = False
+        if not any(thread.name == _end_idle.__name__ for thread in threading.enumerate()):
+            threading.Thread(target=_end_idle, name=_end_idle.__name__, daemon=True).start()
+        return Worker(WorkerOptions(batch, planned.threads, planned.worker_mb))
+
+
+def _planned(options: TaskOptions) -> Plan:
+    """Return how a machine's share is spent: its threads are files at a time, its memory limit holds for all."""
+    from distributed import get_worker
+
+    dask = get_worker()
+    files = dask.state.nthreads
+    limit = dask.memory_manager.memory_limit or int(DEFAULT_SHARE * available_bytes())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        return plan(limit, options.megapixels, max(cores, files), files, options.tile_px)
+    except Sve2HdrError:
+        raise Sve2HdrError(
+            f"{limit / 1e9:.1f} GB are too little for {files} file(s) of {options.megapixels:.0f} MP at a time; start "
+            "it with fewer --nthreads or a larger --memory-limit"
+        ) from None
+
+
+def _end_idle() -> None:
+    while True:
+        time.sleep(IDLE_S / 10)
+        with _lock:
+            old = [entry for entry in _idle if time.monotonic() - entry[0] > IDLE_S]
+            _idle[:] = [entry for entry in _idle if entry not in old]
+        for _, _, worker in old:
+            worker.close()

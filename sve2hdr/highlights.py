@@ -1,0 +1,89 @@
+"""What even the least exposed sites have lost: held at the level where they clip, so that it can become neutral.
+
+Methods guess there, networks above all, and a green that is guessed a little too low beside a red and a blue that are
+guessed well is pink.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
+from .radiance import SATURATED
+
+STRIP_ROWS, PIXELS_AT_ONCE = 256, 1 << 20
+SURROUNDED = (
+    0.6  # share of clipped ones among the sites around a pixel, by distance, from which it is drawn to the level
+)
+
+
+def hold_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
+    """Hold camera RGB, (H, W, 3) float32, in place where the least exposed sites clip; return where green does, nearby.
+
+    1.0 is saturation of the most exposed sites. No channel stays above the level at which the least exposed sites clip,
+    `pattern.ratio`, for no site has seen more. Where all of the least exposed sites of its colour around a pixel clip,
+    a channel is at that level. Returned is (H, W) bool, for `without_magenta`.
+    """
+    near = np.zeros(mosaic.shape, bool)
+    np.minimum(camera_rgb, np.float32(pattern.ratio), out=camera_rgb)
+    letters = cfa_period(mosaic.cfa)
+    white, black = mosaic.white_by_site, mosaic.black_level
+    period = common_period(letters, pattern.exposure, white, black)
+    reach = common_period(letters, pattern.exposure)  # a site of every kind lies within it, either way
+    white, black, exposure = (repeated(p, period) for p in (white, black, pattern.exposure))
+    least = exposure == exposure.min()
+    limit = np.where(least, black + np.float32(SATURATED) * (white - black), np.inf)
+    height, width = mosaic.shape
+    counted: dict[tuple[int, int, str], np.ndarray] = {}  # the same for most strips
+    for top in range(0, height, STRIP_ROWS):
+        bottom = min(height, top + STRIP_ROWS)
+        first, last = max(0, top - 2 * reach[0]), min(height, bottom + 2 * reach[0])
+        rows = np.arange(first, last)
+        there = np.ix_(rows % period[0], np.arange(width) % period[1])
+        clipped = mosaic.counts[first:last] >= limit[there]
+        if not clipped.any():
+            continue
+        for channel, letter in enumerate("RGB"):
+            sites = repeated(least & (repeated(letters, period) == letter), (period[0] + last - first, width))
+            sites = sites[first % period[0] :][: last - first]
+            lost, inner = clipped & sites, slice(top - first, bottom - first)
+            if not lost.any():
+                continue
+            if letter == "G":
+                near[top:bottom] = (_spread_out(lost, (2 * reach[0], 2 * reach[1])) > 0)[inner]
+            kind = first % period[0], last - first, letter
+            if kind not in counted:
+                counted[kind] = np.maximum(_spread_out(sites, reach), np.float32(1e-6))
+            share = _spread_out(lost, reach)[inner] / counted[kind][inner]
+            held = np.clip((share - SURROUNDED) / (1 - SURROUNDED), 0, 1)
+            here = camera_rgb[top:bottom, :, channel]
+            here *= 1 - held
+            here += held * np.float32(pattern.ratio)  # a sum of products: exactly the level where held is 1
+    return near
+
+
+def without_magenta(camera_rgb: np.ndarray, near: np.ndarray, neutral: np.ndarray) -> None:
+    """Raise green, in place, to the lower one of red and blue, as `neutral`, (3,), balances them, where `near` says so.
+
+    Beside what is clipped, green is the first to be missing: it is the channel that clips first.
+    """
+    y, x = np.nonzero(near)
+    for part in range(0, len(y), PIXELS_AT_ONCE):
+        there = y[part : part + PIXELS_AT_ONCE], x[part : part + PIXELS_AT_ONCE]
+        red, green, blue = (camera_rgb[..., channel][there] / np.float32(neutral[channel]) for channel in range(3))
+        camera_rgb[..., 1][there] = np.maximum(green, np.minimum(red, blue)) * np.float32(neutral[1])
+
+
+def _spread_out(sites: np.ndarray, reach: tuple[int, int]) -> np.ndarray:
+    """Return each site, (H, W) bool, spread over a tent that ends `reach` sites away, (H, W) float32."""
+    values = sites.astype(np.float32)
+    for axis, length in enumerate(reach):
+        total = values.copy()
+        for step in range(1, length):
+            weight = np.float32(1 - step / length)
+            near, far = [slice(None)] * 2, [slice(None)] * 2
+            near[axis], far[axis] = slice(None, -step), slice(step, None)
+            total[tuple(near)] += weight * values[tuple(far)]
+            total[tuple(far)] += weight * values[tuple(near)]
+        values = total
+    return values

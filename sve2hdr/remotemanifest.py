@@ -1,0 +1,164 @@
+"""What a batch has finished in an output folder at a URL, and how an output gets there: whole, or not at all.
+
+Object stores have no locks and no renaming, but a put is whole. OUT/.sve2hdr has the same records as a folder's, and in
+`work/` a journal for each job whose outputs are on their way: written before them, removed after their records.
+A job's files are made on this machine, in a folder of its own for each OUT.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from .claims import Claims, key_of
+from .errors import UnwritableOutput
+from .manifest import DAMAGED, Manifest, Record, Records, Stamp, file_sha256
+from .places import RemotePath, place
+
+README = b"Records of `sve2hdr batch`, by which it knows what is finished. Without them all is done anew.\n"
+
+
+class RemoteManifest(Records):
+    """The records of one output folder at a URL.
+
+    Claims hold among the processes of one machine: between machines, one batch at a time hands out the jobs of an OUT.
+    """
+
+    out: RemotePath
+    folder: RemotePath
+
+    def __init__(self, out: RemotePath) -> None:
+        super().__init__(out)
+        self.scratch = Path(tempfile.gettempdir()) / f"sve2hdr-{_user()}-{key_of(out.url)[:12]}"
+
+    def create(self) -> None:
+        """See that OUT can be written; raise UnwritableOutput where not."""
+        try:
+            (self.folder / "readme.txt").write_bytes(README)
+        except OSError as error:
+            raise _unwritable(self.out, error) from error
+
+    def claims(self) -> Claims:
+        """Return this process's claims on jobs, among those of this machine; what killed ones left here is removed."""
+        (self.scratch / "work").mkdir(mode=0o700, parents=True, exist_ok=True)
+        claims = Claims(self.scratch / "lock")
+        for folder in (self.scratch / "work").iterdir():
+            if claims.take([folder.name]):
+                shutil.rmtree(folder, ignore_errors=True)
+                claims.release([folder.name])
+        return claims
+
+    def exact_case(self) -> bool:
+        """Return True: object stores tell `lock` from `LOCK`."""
+        return True
+
+    def records(self) -> dict[str, Record]:
+        """Return all records by output."""
+        found = {}
+        with contextlib.suppress(FileNotFoundError):
+            for url in (self.folder / "done").files():
+                with contextlib.suppress(*DAMAGED):
+                    record = Record.from_json(RemotePath(url).read_bytes())
+                    found[record.output] = record
+        return found
+
+    @contextlib.contextmanager
+    def staged(self, output: str) -> Iterator[Path]:
+        """Yield an empty folder of this machine to make a job's files in; removed at the end."""
+        folder = self.scratch / "work" / key_of(output)
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            folder.mkdir()
+            yield folder
+        except OSError as error:
+            raise _unwritable(self.out, error) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def publish(self, folder: Path, made: Sequence[tuple[Record, str, bool]]) -> None:
+        """Send files of a job's folder to their place, and record them, as `Manifest.publish` does."""
+        complete = []
+        for record, name, may_replace in made:
+            if name:
+                if not may_replace and (self.out / record.file).exists():
+                    raise UnwritableOutput(
+                        f"{self.out / record.file}: exists already; give --overwrite or another --name"
+                    )
+                record = replace(record, sha256=file_sha256(folder / name), stamp=Stamp.of(folder / name))
+            complete.append((record, name))
+        journal = self.folder / "work" / f"{folder.name}.json"
+        journal.write_bytes(json.dumps([asdict(record) for record, _ in complete]).encode())
+        for record, name in complete:
+            if name:
+                (self.out / record.file).put(folder / name)
+            self._keep(record)
+        journal.unlink()
+
+    def _keep(self, record: Record) -> None:
+        if record.file:
+            record = replace(record, stamp=Stamp.of(self.out / record.file))
+        self._record_path(record.output).write_bytes(record.as_json().encode())
+
+    def recover(self, claims: Claims, names: Iterable[str] | None = None) -> None:
+        """Record or remove what has been sent by processes that are gone: of jobs with these outputs, or of all."""
+        with contextlib.suppress(FileNotFoundError):
+            if names is None:
+                journals = [RemotePath(url) for url in (self.folder / "work").files()]
+            else:
+                journals = [self.folder / "work" / f"{key_of(name)}.json" for name in names]
+            for journal in journals:
+                key = journal.name.removesuffix(".json")
+                if claims.take([key]):
+                    try:
+                        self._recover(journal)
+                    finally:
+                        claims.release([key])
+
+    def _recover(self, journal: RemotePath) -> None:
+        try:
+            stored = json.loads(journal.read_bytes())
+        except FileNotFoundError:
+            return
+        except ValueError:
+            stored = []
+        for about in stored:
+            with contextlib.suppress(*DAMAGED):
+                record = Record.from_json(json.dumps(about))
+                if not record.file or self._arrived(record):
+                    self._keep(record)
+        journal.unlink()
+
+    def _arrived(self, record: Record) -> bool:
+        """Return whether a file is there as its journal says. Half of it, where puts are not whole, is removed."""
+        file, before = self.out / record.file, self.get(record.output)
+        if not file.exists():
+            return False
+        sha256 = file_sha256(file)
+        if sha256 == record.sha256:
+            return True
+        if before is None or sha256 != before.sha256:
+            file.unlink()
+        return False
+
+
+def manifest_of(out: str) -> Records:
+    """Return the manifest of an output folder here or at a URL."""
+    where = place(out)
+    return RemoteManifest(where) if isinstance(where, RemotePath) else Manifest(where)
+
+
+def _unwritable(out: RemotePath, error: OSError) -> UnwritableOutput:
+    return UnwritableOutput(f"{out}: cannot be written ({error.strerror}); check the address, rights and room")
+
+
+def _user() -> str:
+    try:
+        return key_of(getpass.getuser())[:8]
+    except (OSError, KeyError, ImportError):  # a user id without a name, as containers have
+        return "nobody"

@@ -1,0 +1,92 @@
+"""hold_clipped and without_magenta: what all sites have lost is at one level, and nothing beside it turns pink."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sve2hdr.color import COLOR_SPACES, linear_rgb
+from sve2hdr.convert import ConvertOptions, convert_file
+from sve2hdr.dngfile import write_cfa_dng
+from sve2hdr.highlights import hold_clipped, without_magenta
+from sve2hdr.mosaic import Mosaic
+from sve2hdr.pattern import parse_pattern
+from sve2hdr.simulate import CAMERA_FROM_XYZ, NEUTRAL, Sensor, simulate
+from sve2hdr.weights import load_weights, weights_path
+
+BLOCKS = "grid:1,1,1/2,1/2;1,1,1/2,1/2;1/4,1/4,1/8,1/8;1/4,1/4,1/8,1/8"
+PATTERNS = ["rows:1/8,1/8,1,1", "columns:1,1/4,1/4,1", "grid:1", BLOCKS]
+HEIGHT, WIDTH = 601, 96  # more than a strip, and no whole number of periods
+
+
+def lamp(pattern: str, cfa: str = "GRBG") -> tuple[Mosaic, np.ndarray]:
+    """Return a frame of a lamp on a wall, and the light, camera RGB, 1.0 = saturation of the most exposed sites."""
+    light = np.full((HEIGHT, WIDTH, 3), 0.1, np.float32) * np.float32(NEUTRAL)
+    light[200:330, 32:64] = 30
+    found = parse_pattern(pattern)
+    mosaic = simulate(light, cfa, found, Sensor(full_well_e=1e7, read_noise_e=0.1), seed=1)
+    return mosaic, light * np.float32(found.ratio)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_what_is_guessed_where_all_is_lost_becomes_one_level(pattern: str) -> None:
+    mosaic, _ = lamp(pattern)
+    found = parse_pattern(pattern)
+    guessed = np.random.default_rng(2).uniform(0.7, 3, (HEIGHT, WIDTH, 3)).astype(np.float32) * np.float32(found.ratio)
+    before = guessed.copy()
+    near = hold_clipped(guessed, mosaic, found)
+    assert (guessed[209:321, 41:55] == found.ratio).all()
+    image = linear_rgb(guessed, mosaic, COLOR_SPACES["rec709"], found.ratio)[209:321, 41:55]
+    assert (image == image[..., :1]).all()
+    far = np.ones((HEIGHT, WIDTH), bool)
+    far[190:340, 22:74] = False
+    np.testing.assert_array_equal(guessed[far], np.minimum(before, np.float32(found.ratio))[far])
+    assert near[200:330, 32:64].all()
+    assert not near[far].any()
+
+
+def test_a_site_that_clips_alone_changes_little() -> None:
+    """One clipped site among others is a hot one, or a spark: it says nothing of the pixels around."""
+    mosaic, _ = lamp("rows:1/8,1/8,1,1")
+    counts = np.full_like(mosaic.counts, 1200)
+    counts[100, 40] = 16_000
+    mosaic = Mosaic(counts, "GRBG", mosaic.black_level, mosaic.white_level, CAMERA_FROM_XYZ)
+    camera_rgb = np.full((HEIGHT, WIDTH, 3), 0.5, np.float32)
+    hold_clipped(camera_rgb, mosaic, parse_pattern("rows:1/8,1/8,1,1"))
+    assert (camera_rgb == 0.5).all()
+
+
+def test_magenta_goes_where_it_is_asked_for_and_other_colours_stay() -> None:
+    neutral = np.array([0.5, 1.0, 0.625])
+    colours = np.float32([[1, 0.5, 1], [1, 2, 0.5], [0.2, 0.9, 1], [1, 0.9, 0.2]]) * np.float32(neutral)
+    camera_rgb = np.stack([colours, colours])
+    near = np.zeros((2, 4), bool)
+    near[1] = True
+    without_magenta(camera_rgb, near, neutral)
+    np.testing.assert_array_equal(camera_rgb[0], colours)
+    np.testing.assert_allclose(camera_rgb[1, 0], neutral, rtol=1e-6)
+    np.testing.assert_array_equal(camera_rgb[1, 1:], colours[1:])
+
+
+@pytest.mark.parametrize("white", [0.7, 1.0])
+def test_no_pixel_of_a_preview_is_pink_beside_lamps(tmp_path: Path, white: float) -> None:
+    """White and grey alone, with a body that clips at this share of what the file names."""
+    y, x = np.mgrid[:192, :256]
+    light = np.full((192, 256, 3), 0.02, np.float32) * np.float32(NEUTRAL)
+    light *= np.exp2(np.sin(x / 47) + np.sin(y / 31) + 0.3 * np.sign(np.sin((x - 2 * y) / 13)))[..., None]
+    light[(y % 91 < 20 + 10 * np.sin(x / 27)) & (x % 67 < 15)] *= 900
+    top = round(1024 + white * (16_383 - 1024))
+    mosaic = simulate(np.float32(light), "RGGB", parse_pattern(PATTERNS[0]), Sensor("gain", 14, 1024, top), seed=6)
+    raw, preview = tmp_path / "lamps.dng", tmp_path / "lamps.png"
+    write_cfa_dng(raw, replace(mosaic, white_level=16_383.0))
+    options = ConvertOptions(preview=preview)
+    found = convert_file(raw, tmp_path / "lamps.exr", load_weights(weights_path("standard")), "standard", options)
+    assert found.clipped > 0.03
+    with Image.open(preview) as opened:
+        shown = np.asarray(opened.convert("RGB")).astype(int)
+    pink = np.minimum(shown[..., 0], shown[..., 2]) - shown[..., 1]
+    assert pink[shown.max(axis=2) > 128].max() < 12

@@ -1,0 +1,392 @@
+"""Raws and outputs at URLs: in memory, and in S3 as moto's server on loopback has it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import torch
+
+from sve2hdr.convert import ConvertOptions
+from sve2hdr.dngfile import write_cfa_dng
+from sve2hdr.errors import Sve2HdrError, UnwritableOutput
+from sve2hdr.filejob import BatchOptions, FileResult, Tools, finished_before, run_job
+from sve2hdr.hdrfile import read_hdr
+from sve2hdr.joblist import Inputs, Job, Naming, collect
+from sve2hdr.manifest import Record, Stamp
+from sve2hdr.memory import megapixels_of
+from sve2hdr.mosaic import ExposurePattern
+from sve2hdr.network import NetworkConfig, SveNet
+from sve2hdr.places import RemotePath, place
+from sve2hdr.remotemanifest import RemoteManifest, manifest_of
+from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.weights import load_weights, save_weights
+
+torch.set_num_threads(1)
+PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
+SINGLE = ExposurePattern(np.ones((1, 1), np.float32))
+
+
+def frame(path: Path, seed: int = 0, pattern: ExposurePattern = PAIRS) -> bytes:
+    """Return the bytes of a raw, which is also written to a path."""
+    y, x = np.mgrid[:96, :128] / 20
+    grey = np.exp2(-4 + 3 * np.sin(x + seed) * np.cos(y)).astype(np.float32)
+    write_cfa_dng(path, simulate(grey[..., None] * np.float32(NEUTRAL), "RGGB", pattern, Sensor(), seed=seed))
+    return path.read_bytes()
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RemotePath]:
+    """Return an empty folder in memory; what shall lie on this machine meanwhile lies in a folder of the test."""
+    (tmp_path / "machine").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "machine"))
+    name = f"bucket{secrets.token_hex(4)}"
+    yield RemotePath(f"memory://{name}")
+    with contextlib.suppress(FileNotFoundError):
+        fsspec.filesystem("memory").rm(f"/{name}", recursive=True)
+
+
+class Bench:
+    """A batch of one raw at a time, in this process."""
+
+    def __init__(self, out: RemotePath | Path, weights: Path, **changed: object) -> None:
+        self.options = BatchOptions(
+            str(out), "tiny", str(weights), convert=ConvertOptions(device="cpu"), **changed  # type: ignore[arg-type]
+        )  # fmt: skip
+        self.manifest = manifest_of(str(out))
+        self.manifest.create()
+        claims = None if self.options.look_only else self.manifest.claims()
+        self.tools = Tools(self.manifest, claims, load_weights(weights))
+
+    def __call__(self, job: Job) -> FileResult:
+        return run_job(job, self.options, self.tools)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    config = NetworkConfig(widths=(8, 8, 8))
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, config, SveNet(config).state_dict(), {})
+    return path
+
+
+def names(folder: RemotePath) -> set[str]:
+    return {url.removeprefix(f"{folder}/") for url in folder.files() if "/.sve2hdr/" not in url}
+
+
+def left_here(tmp_path: Path) -> list[Path]:
+    return [path for path in (tmp_path / "machine").rglob("*") if path.is_file() and path.name != "lock"]
+
+
+# Paths ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_at_a_url_is_written_read_and_known_again(bucket: RemotePath, tmp_path: Path) -> None:
+    file = bucket / "a/b.dng"
+    assert (file.name, file.suffix, str(file.parent)) == ("b.dng", ".dng", f"{bucket}/a")
+    assert not file.exists()
+    file.write_bytes(b"0123456789")
+    before = Stamp.of(file)
+    assert (before.size, file.read_start(4), file.open().read()) == (10, b"0123", b"0123456789")
+    assert Stamp.of(file) == before
+    (tmp_path / "new").write_bytes(b"9876543210")
+    file.put(tmp_path / "new")
+    assert Stamp.of(file) != before
+    file.fetch(tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == b"9876543210"
+    assert not (bucket / "a").exists()  # a folder is no file
+    file.unlink()
+    file.unlink()
+    assert not file.exists()
+
+
+def test_what_cannot_be_reached_says_what_to_install() -> None:
+    with pytest.raises(Sve2HdrError, match=r"nowhere://a/b: cannot be reached .*sve2hdr\[cluster\]"):
+        RemotePath("nowhere://a/b").exists()
+
+
+def test_foreign_errors_become_oserrors(bucket: RemotePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("no credentials")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(fsspec.filesystem("memory")), "info", refuse)
+        with pytest.raises(OSError, match="no credentials"):
+            bucket.stat()
+
+
+# Lists ----------------------------------------------------------------------------------------------------------------
+
+
+def test_folders_files_and_patterns_at_a_url_are_mirrored(bucket: RemotePath) -> None:
+    for name in ("in/a10.dng", "in/a9.dng", "in/deep/b.CR2", "in/note.txt", "in/.hidden.dng", "in/out/a9.exr"):
+        (bucket / name).write_bytes(b"raw")
+    out = bucket / "in" / "out"
+    (out / ".sve2hdr/done/x.dng").write_bytes(b"record")
+
+    def relatives(*paths: str, **more: object) -> list[str]:
+        found = collect(Inputs(paths, **more), out, Naming())  # type: ignore[arg-type]
+        return [job.relative for job in found.jobs]
+
+    assert relatives(f"{bucket}/in") == ["a9.dng", "a10.dng", "deep/b.CR2"]
+    assert relatives(f"{bucket}/in", exclude=("a9*",), base=str(bucket)) == ["in/a10.dng", "in/deep/b.CR2"]
+    assert relatives(f"{bucket}/in/**/*.CR2") == ["deep/b.CR2"]
+    assert relatives(f"{bucket}/in/a9.dng", f"{bucket}/in/a9.dng") == ["a9.dng"]
+    ignored = collect(Inputs((f"{bucket}/in",)), out, Naming()).ignored
+    assert ignored == [(f"{bucket}/in/.hidden.dng", "hidden"), (f"{bucket}/in/note.txt", "no raw file by its name")]
+    for missing in (f"{bucket}/none", f"{bucket}/in/*.nef"):
+        with pytest.raises(Sve2HdrError, match="nothing is there"):
+            relatives(missing)
+    with pytest.raises(Sve2HdrError, match="does not lie below"):
+        relatives(f"{bucket}/in", base="memory://other")
+    onto = collect(Inputs((f"{bucket}/in/a9.dng",)), bucket / "in", Naming(("dng",)))
+    assert [why for _, why in onto.refused] == ["its output would replace a raw file, a9.dng; choose another folder"]
+
+
+def test_a_url_is_as_large_as_its_bytes_allow(bucket: RemotePath) -> None:
+    (bucket / "a.dng").write_bytes(bytes(3_000_000))
+    assert megapixels_of(bucket / "a.dng") == 3
+
+
+# Jobs -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("remote", ["raw", "out", "both"])
+def test_convert_resume_redo_and_refuse(remote: str, bucket: RemotePath, tmp_path: Path, weights: Path) -> None:
+    content, out = frame(tmp_path / "1.dng"), tmp_path / "out" if remote == "raw" else bucket / "out"
+    (bucket / "in/1.dng").write_bytes(content)
+    raw = str(tmp_path / "1.dng") if remote == "out" else f"{bucket}/in/1.dng"
+    job = Job(raw, "a/1.dng", ("a/1.exr", "a/1.preview.jpg"), preview=True)
+
+    dry = Bench(out, weights, look_only=True)(job)
+    assert (dry.outcome, dry.outputs[0]) == ("converted", f"{out}/a/1.exr"), dry.error
+    first = Bench(out, weights)(job)
+    assert (first.outcome, first.outputs) == ("converted", (f"{out}/a/1.exr", f"{out}/a/1.preview.jpg")), first.error
+    written = place(f"{out}/a/1.exr")
+    (tmp_path / "seen.exr").write_bytes(written.read_bytes())
+    assert read_hdr(tmp_path / "seen.exr").shape == (96, 128, 3)
+
+    again = Bench(out, weights)
+    assert again(job).outcome == "unchanged"
+    known = finished_before(job, again.options, again.manifest)
+    assert known is not None
+    assert (known.outcome, known.outputs, known.sha256) == ("unchanged", first.outputs, first.sha256)
+
+    written.write_bytes(b"somebody's")
+    refused = Bench(out, weights)(job)
+    assert refused.outcome == "failed"
+    assert "was changed since it was written; give --overwrite" in refused.error
+    assert Bench(out, weights, overwrite=True)(job).outcome == "converted"
+    assert written.read_bytes() != b"somebody's"
+    assert left_here(tmp_path) == []
+
+
+def test_what_cannot_be_read_is_named_by_its_url(bucket: RemotePath, tmp_path: Path, weights: Path) -> None:
+    (bucket / "in/1.dng").write_bytes(b"no raw")
+    for name, said in (("1.dng", "damaged or truncated"), ("none.dng", "cannot be read (No such file or directory)")):
+        result = Bench(bucket / "out", weights)(Job(f"{bucket}/in/{name}", name, ("1.exr",)))
+        assert (result.input, result.outcome) == (f"{bucket}/in/{name}", "failed")
+        assert said in result.error
+        assert str(tmp_path) not in result.error
+    assert names(bucket / "out") == set()
+
+
+@pytest.mark.parametrize("policy", ["copy", "skip"])
+def test_ordinary_raws(policy: str, bucket: RemotePath, tmp_path: Path, weights: Path) -> None:
+    content = frame(tmp_path / "1.dng", pattern=SINGLE)
+    (bucket / "in/1.dng").write_bytes(content)
+    job = Job(f"{bucket}/in/1.dng", "1.dng", ("1.exr",))
+    bench = Bench(bucket / "out", weights, if_not_sve=policy)
+    assert bench(job).outcome == {"copy": "copied", "skip": "skipped"}[policy]
+    assert bench(job).outcome == "unchanged"
+    assert names(bucket / "out") == ({"1.dng"} if policy == "copy" else set())
+    if policy == "copy":
+        assert (bucket / "out/1.dng").read_bytes() == content
+
+
+def test_a_raw_that_changes_meanwhile_is_put_off(
+    bucket: RemotePath, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = bucket / "in/1.dng"
+    raw.write_bytes(frame(tmp_path / "1.dng"))
+    true = RemotePath.fetch
+
+    def fetch(self: RemotePath, to: Path) -> None:
+        true(self, to)
+        raw.write_bytes(b"more of it")
+
+    monkeypatch.setattr(RemotePath, "fetch", fetch)
+    assert Bench(bucket / "out", weights)(Job(str(raw), "1.dng", ("1.exr",))).outcome == "moving"
+    assert names(bucket / "out") == set()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_a_lost_worker_has_finished_counts_as_done_in_its_run(
+    bucket: RemotePath, tmp_path: Path, weights: Path, overwrite: bool
+) -> None:
+    frame(tmp_path / "1.dng")
+    job = Job(str(tmp_path / "1.dng"), "1.dng", ("1.exr",))
+    run = {"overwrite": overwrite, "run": "today"}
+    assert Bench(bucket / "out", weights, **run)(job).outcome == "converted"
+    before = Stamp.of(bucket / "out/1.exr")
+    second = Bench(bucket / "out", weights, **run)(job)  # its result was lost
+    assert (second.outcome, second.outputs) == ("converted", (f"{bucket}/out/1.exr",))
+    assert Stamp.of(bucket / "out/1.exr") == before
+    later = Bench(bucket / "out", weights, overwrite=overwrite, run="tomorrow")(job)
+    assert later.outcome == ("converted" if overwrite else "unchanged")
+
+
+# Interrupted on the way -----------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Ends a process here, as kill -9 does: no handler for errors sees it."""
+
+
+@pytest.mark.parametrize("step", range(7))
+@pytest.mark.parametrize("before", [False, True])
+def test_killed_at_any_step_the_next_run_completes_it(
+    bucket: RemotePath, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, step: int, before: bool
+) -> None:
+    """Journal, first file, its record, second file, its record, journal removed; before and after each."""
+    (tmp_path / "1.dng").write_bytes(b"raw")
+    job = Job(str(tmp_path / "1.dng"), "1.dng", ("1.exr", "1.dng"))
+    manifest = RemoteManifest(bucket / "out")
+    recipe, raw = "r", Path(job.raw)
+
+    def publish(text: bytes, recipe: str, replace: bool) -> None:
+        with manifest.staged(job.outputs[0]) as folder:
+            made = []
+            for i, output in enumerate(job.outputs):
+                (folder / str(i)).write_bytes(text + output.encode())
+                record = Record(output, output, "converted", recipe, job.raw, "", Stamp.of(raw))
+                made.append((record, str(i), replace))
+            manifest.publish(folder, made)
+
+    claims = manifest.claims()
+    if before:
+        publish(b"old", "old", False)
+    left = step
+
+    def dying(name: str) -> None:
+        true = getattr(RemotePath, name)
+
+        def call(self: RemotePath, *arguments: object) -> object:
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            return true(self, *arguments)
+
+        patch.setattr(RemotePath, name, call)
+
+    with monkeypatch.context() as patch, contextlib.suppress(Killed):
+        for name in ("write_bytes", "put", "unlink"):
+            dying(name)
+        publish(b"new", recipe, before)
+    manifest.recover(claims, job.outputs)
+    states = [manifest.state(output, raw, [recipe])[0] for output in job.outputs]
+    assert set(states) <= {"done", "stale" if before else "new"}
+    assert states == sorted(states)  # the first is finished first
+    assert (states == ["done", "done"]) == (step >= 4)
+    for output, state in zip(job.outputs, states, strict=True):
+        assert state == "new" or (bucket / "out" / output).read_bytes().startswith(
+            b"new" if state == "done" else b"old"
+        )
+    assert (manifest.folder / "work").files() == [] if step != 0 else True
+    claims.close()
+
+
+def test_half_a_file_of_ours_is_removed_and_anothers_is_kept(bucket: RemotePath, tmp_path: Path) -> None:
+    manifest = RemoteManifest(bucket / "out")
+    record = Record("1.exr", "1.exr", "converted", "r", "1.dng", "", Stamp(0, 0), sha256="0" * 64)
+    with manifest.claims() as claims:
+        (bucket / "out/1.exr").write_bytes(b"half")
+        (bucket / "out/.sve2hdr/work/x.json").write_bytes(json.dumps([json.loads(record.as_json())]).encode())
+        manifest.recover(claims)
+        assert names(bucket / "out") == set()
+        (bucket / "out/1.exr").write_bytes(b"mine")
+        with manifest.staged("1.exr") as folder:
+            (folder / "0").write_bytes(b"new")
+            with pytest.raises(UnwritableOutput, match="exists already"):
+                manifest.publish(folder, [(record, "0", False)])
+        assert (bucket / "out/1.exr").read_bytes() == b"mine"
+
+
+def test_what_killed_processes_left_on_this_machine_is_removed(bucket: RemotePath, tmp_path: Path) -> None:
+    manifest = RemoteManifest(bucket / "out")
+    manifest.claims().close()
+    (manifest.scratch / "work" / "abc").mkdir()
+    (manifest.scratch / "work" / "abc" / "raw.dng").write_bytes(b"half")
+    manifest.claims().close()
+    assert left_here(tmp_path) == []
+
+
+# S3 -------------------------------------------------------------------------------------------------------------------
+
+SERVER = """
+import time
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def s3() -> Iterator[dict[str, str]]:
+    """Return the environment for an S3 on loopback, with one bucket."""
+    with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = f"http://127.0.0.1:{server.stdout.readline().strip()}"
+            with urllib.request.urlopen(urllib.request.Request(f"{address}/shoot", method="PUT")):
+                pass
+            keys = {"AWS_ACCESS_KEY_ID": "us", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+            yield {**os.environ, **keys, "AWS_ENDPOINT_URL": address}
+        finally:
+            server.kill()
+
+
+@pytest.mark.slow
+def test_a_batch_from_s3_to_s3_and_again(s3: dict[str, str], tmp_path: Path, weights: Path) -> None:
+    address, plain = s3["AWS_ENDPOINT_URL"], {"Content-Type": "application/octet-stream"}
+    body = frame(tmp_path / "frame.dng")
+    for name in ("in/a/1.dng", "in/2.dng"):
+        with urllib.request.urlopen(urllib.request.Request(f"{address}/shoot/{name}", body, plain, method="PUT")):
+            pass
+    (tmp_path / "machine").mkdir()
+
+    def batch(*more: object, code: int = 0) -> str:
+        options = ("--model", weights, "--device", "cpu", "--workers", 1, "--plain", "--report", "run.jsonl", *more)
+        command = (sys.executable, "-m", "sve2hdr", "batch", *options)
+        environment = {**s3, "TMPDIR": str(tmp_path / "machine")}
+        ran = subprocess.run(
+            [*map(str, command)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert ran.returncode == code, ran.stdout + ran.stderr
+        return ran.stdout + ran.stderr
+
+    assert "2  converted" in batch("s3://shoot/in", "-o", "s3://shoot/out")
+    lines = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
+    assert sorted(line["input"] for line in lines) == ["s3://shoot/in/2.dng", "s3://shoot/in/a/1.dng"]
+    fetch = "from sve2hdr.places import *; RemotePath('s3://shoot/out/a/1.exr').fetch(Path('1.exr'))"
+    subprocess.run([sys.executable, "-c", fetch], cwd=tmp_path, env=s3, check=True, timeout=300)
+    assert read_hdr(tmp_path / "1.exr").shape == (96, 128, 3)
+    assert "2  finished before" in batch("s3://shoot/in", "-o", "s3://shoot/out")
+    assert left_here(tmp_path) == []
+    refused = batch("s3://shoot/in", "-o", "s3://none/out", code=1)
+    assert "s3://none/out: cannot be written" in refused
+    assert "Traceback" not in refused
