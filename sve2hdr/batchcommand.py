@@ -14,7 +14,7 @@ import click
 from .errors import Sve2HdrError
 from .imageoptions import convert_options, image_options
 from .memory import available_bytes, megapixels_of, parse_size
-from .options import FILE, FOLDER, Number, overwrite_option
+from .options import FILE, FOLDER, Number, Parsed, overwrite_option
 from .places import is_url, place, without_file_url
 
 if TYPE_CHECKING:
@@ -26,20 +26,7 @@ if TYPE_CHECKING:
 FORMATS = ("exr", "hdr", "tif", "dng")
 
 
-class SizeType(click.ParamType):  # type: ignore[type-arg]  # older releases of click have no argument here
-    """A size of memory: `800M`, `4G`."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the bytes, or fail as a usage error."""
-        try:
-            return parse_size(value) if isinstance(value, str) else value
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class PlaceType(click.ParamType):  # type: ignore[type-arg]  # as above
+class PlaceType(click.ParamType):  # type: ignore[type-arg]  # older releases of click have no argument here
     """A folder of this machine, or one at any URL that fsspec knows."""
 
     name = "folder"
@@ -95,7 +82,11 @@ class PlaceType(click.ParamType):  # type: ignore[type-arg]  # as above
 @click.option(
     "--workers", type=click.IntRange(1), help="Files at a time.  [default: as many as cores and memory allow]"
 )
-@click.option("--memory", type=SizeType(), help="Never take more, such as 4G.  [default: 75% of what is available]")
+@click.option(
+    "--memory",
+    type=Parsed("size", parse_size),
+    help="Never take more, such as 4G.  [default: 75% of what is available]",
+)
 @click.option(
     "--timeout",
     type=Number(1),

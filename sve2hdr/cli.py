@@ -10,17 +10,16 @@ import click
 
 from . import __version__
 from .batchcommand import batch
-from .errors import Sve2HdrError
+from .errors import Sve2HdrError, one_line
 from .imageoptions import convert_options, image_options
 from .labcommands import dataset, simulate
+from .memory import keep_freed_memory
 from .options import (
     FILE,
     Commands,
     Counts,
-    keep_freed_memory,
     level_options,
     levels_of,
-    one_line,
     overwrite_option,
     progress_bar,
 )

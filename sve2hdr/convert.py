@@ -118,14 +118,8 @@ def convert_file(
     options = options or ConvertOptions()
     started = time.perf_counter()
     outputs = (output,) if isinstance(output, Path) else tuple(output)
-    for path in outputs:
-        check_writable(path, options.overwrite, OUTPUT_EXTENSIONS)
-    if options.preview is not None:
-        check_writable(options.preview, options.overwrite, PREVIEW_EXTENSIONS)
     written = outputs if options.preview is None else (*outputs, options.preview)
-    for path in written:
-        if path.exists() and raw.exists() and path.samefile(raw):
-            raise UnwritableOutput(f"{path}: is the raw file itself; name another output")
+    _check_outputs(raw, outputs, options)
     device = choose_device(options.device)
     mosaic = read_raw(raw)
     estimate, plain = _estimated(mosaic, raw, options)
@@ -141,10 +135,9 @@ def convert_file(
         camera_rgb = classical(mosaic, pattern, noise, progress=progress)
     else:
         with turn():
-            if plain:
+            if network is None or plain:
                 camera_rgb = develop(mosaic, noise, network, options.tile_px, device, progress)
             else:
-                assert network is not None
                 how = (options.tile_px, device, options.precision, progress)
                 camera_rgb = reconstruct(mosaic, pattern, noise, network, *how)
     if not (math.isfinite(camera_rgb.min()) and math.isfinite(camera_rgb.max())):
@@ -158,11 +151,7 @@ def convert_file(
     attributes = {
         "sve2hdr:version": __version__,
         "sve2hdr:model": model,
-        "sve2hdr:pattern": str(pattern),
-        "sve2hdr:ratio_ev": f"{pattern.ratio_ev:.3f}",
-        "sve2hdr:black_level": " ".join(f"{level:.5g}" for level in estimate.black.ravel()),
-        "sve2hdr:white_level": " ".join(f"{level:.5g}" for level in np.unique(estimate.white)[::-1]),
-        "sve2hdr:levels_from": ", ".join(f"{name}: {source}" for name, source in estimate.sources.items()),
+        **_about_levels(estimate),
         "sve2hdr:bad_pixels": f"{repaired} repaired" if options.bad_pixels else "left",
         "sve2hdr:row_gain": f"{row_gain:.4f}",
         "sve2hdr:banding": f"{banding:.2f}",
@@ -186,6 +175,26 @@ def convert_file(
         notes=tuple(note for note in notes if note),
         neutral=tuple(float(channel) for channel in neutral),
     )
+
+
+def _check_outputs(raw: Path, outputs: Sequence[Path], options: ConvertOptions) -> None:
+    for path in outputs:
+        check_writable(path, options.overwrite, OUTPUT_EXTENSIONS)
+    if options.preview is not None:
+        check_writable(options.preview, options.overwrite, PREVIEW_EXTENSIONS)
+    for path in (*outputs, *([options.preview] if options.preview else [])):
+        if path.exists() and raw.exists() and path.samefile(raw):
+            raise UnwritableOutput(f"{path}: is the raw file itself; name another output")
+
+
+def _about_levels(estimate: Estimate) -> dict[str, str]:
+    return {
+        "sve2hdr:pattern": str(estimate.pattern),
+        "sve2hdr:ratio_ev": f"{estimate.pattern.ratio_ev:.3f}",
+        "sve2hdr:black_level": " ".join(f"{level:.5g}" for level in estimate.black.ravel()),
+        "sve2hdr:white_level": " ".join(f"{level:.5g}" for level in np.unique(estimate.white)[::-1]),
+        "sve2hdr:levels_from": ", ".join(f"{name}: {source}" for name, source in estimate.sources.items()),
+    }
 
 
 def _estimated(mosaic: Mosaic, raw: Path, options: ConvertOptions) -> tuple[Estimate, str]:

@@ -211,7 +211,7 @@ def _done(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] |
         record = Record("", "", "converted", recipes[0], job.raw, sha256, before, run=options.run)
         staged = {output: f"{i}{PurePosixPath(output).suffix}" for i, output in enumerate(wanted)}
         try:
-            made, result = _made(job, raw, options, tools, found, folder, staged, record)
+            made, result = _made(_Task(job, raw, options, tools, folder, staged, record), found)
         except Sve2HdrError as error:
             text = str(error).replace(str(raw), job.raw)
             raise type(error)(_with_final_names(text, folder, staged, manifest)) from error
@@ -252,70 +252,76 @@ def _is_ours(manifest: Records, output: str) -> bool:
     return record is not None and bool(record.file)
 
 
-def _made(
-    job: Job,
-    raw: Path,
-    options: BatchOptions,
-    tools: Tools,
-    found: dict[str, Any] | None,
-    folder: Path,
-    staged: dict[str, str],
-    record: Record,
-) -> tuple[list[tuple[Record, str]], FileResult]:
-    """Make a job's files in `folder`; return their records, and the result."""
-    out = tools.manifest.out
-    asked = replace(options.locked(found), preview=None, overwrite=False)
-    images = [folder / name for output, name in staged.items() if not _is_preview(job, output)]
-    if previews := [folder / name for output, name in staged.items() if _is_preview(job, output)]:
-        asked = replace(asked, preview=previews[0])
-    finals = tuple(str(out / output) for output in staged)
+@dataclass(frozen=True)
+class _Task:
+    """A job that is at work: its raw at hand, and the names of its outputs in its folder."""
+
+    job: Job
+    raw: Path
+    options: BatchOptions
+    tools: Tools
+    folder: Path
+    staged: dict[str, str]
+    record: Record
+
+    @property
+    def out(self) -> Place:
+        return self.tools.manifest.out
+
+    @property
+    def finals(self) -> tuple[str, ...]:
+        return tuple(str(self.out / output) for output in self.staged)
+
+    @property
+    def preview(self) -> Path | None:
+        return next((self.folder / name for o, name in self.staged.items() if _is_preview(self.job, o)), None)
+
+    def convert(self, asked: ConvertOptions) -> Converted:
+        images = [self.folder / name for output, name in self.staged.items() if not _is_preview(self.job, output)]
+        tools = self.tools
+        return convert_file(self.raw, images, tools.network, self.options.model, asked, tools.progress, tools.turn)
+
+
+Made = tuple[list[tuple[Record, str]], FileResult]  # records with the names of their files, and the result
+
+
+def _made(task: _Task, found: dict[str, Any] | None) -> Made:
+    """Make a job's files in its folder."""
+    job, options, folder = task.job, task.options, task.folder
+    asked = replace(options.locked(found), preview=task.preview, overwrite=False)
     if found is not None:
         asked = replace(asked, lock_parameters=folder / PARAMETERS)
         (folder / PARAMETERS).write_text(found["parameters"], encoding="utf-8")
     try:
-        converted = convert_file(raw, images, tools.network, options.model, asked, tools.progress, tools.turn)
+        converted = task.convert(asked)
     except Sve2HdrError as error:
         unfit = isinstance(error, PatternNotFound) or found is not None  # a sequence's levels do not fit it
-        asked = replace(options.convert, overwrite=False, preview=asked.preview)
-        evidence = ordinary(raw, asked) if unfit and options.if_not_sve != "fail" else None
+        asked = replace(options.convert, overwrite=False, preview=task.preview)
+        evidence = ordinary(task.raw, asked) if unfit and options.if_not_sve != "fail" else None
         if evidence is None:
             raise
         for path in folder.iterdir():
             if path.is_file():
                 path.unlink()
-        return _ordinary(job, raw, options, tools, folder, staged, record, evidence, asked)
+        return _ordinary(task, evidence, asked)
     about = found_in(converted)
     if job.sequence and found is None:
-        about["parameters"] = sequence_parameters(raw, asked, folder)
-    result = FileResult(job.raw, "converted", finals, found=about, notes=converted.notes)
-    return [(replace(record, output=o, file=o, found=about), name) for o, name in staged.items()], result
+        about["parameters"] = sequence_parameters(task.raw, asked, folder)
+    result = FileResult(job.raw, "converted", task.finals, found=about, notes=converted.notes)
+    return [(replace(task.record, output=o, file=o, found=about), name) for o, name in task.staged.items()], result
 
 
-def _ordinary(
-    job: Job,
-    raw: Path,
-    options: BatchOptions,
-    tools: Tools,
-    folder: Path,
-    staged: dict[str, str],
-    record: Record,
-    evidence: dict[str, Any],
-    asked: ConvertOptions,
-) -> tuple[list[tuple[Record, str]], FileResult]:
+def _ordinary(task: _Task, evidence: dict[str, Any], asked: ConvertOptions) -> Made:
     """Deal with a raw that has one exposure, as `--if-not-sve` says."""
-    out, policy = tools.manifest.out, options.if_not_sve
-    record = replace(record, recipe=options.recipes(job, None)[1], found=evidence)
-    if policy == "develop":
-        images = [folder / name for output, name in staged.items() if not _is_preview(job, output)]
-        wanted = replace(asked, if_not_sve="develop")
-        made = convert_file(raw, images, tools.network, options.model, wanted, tools.progress, tools.turn)
-        finals = tuple(str(out / output) for output in staged)
+    job, options, out, staged = task.job, task.options, task.out, task.staged
+    record = replace(task.record, recipe=options.recipes(job, None)[1], found=evidence)
+    if options.if_not_sve == "develop":
+        made = task.convert(replace(asked, if_not_sve="develop"))
         records = [(replace(record, output=o, file=o, outcome="developed"), name) for o, name in staged.items()]
-        return records, FileResult(job.raw, "developed", finals, found=evidence, notes=made.notes)
-    if policy == "skip":
-        records = [
-            (replace(record, output=o, outcome="skipped"), "") for o in staged if not _is_ours(tools.manifest, o)
-        ]
+        return records, FileResult(job.raw, "developed", task.finals, found=evidence, notes=made.notes)
+    if options.if_not_sve == "skip":
+        ours = [output for output in staged if _is_ours(task.tools.manifest, output)]
+        records = [(replace(record, output=o, outcome="skipped"), "") for o in staged if o not in ours]
         return records, FileResult(job.raw, "skipped", found=evidence)
     target = out / job.relative
     same = target.exists() and file_sha256(target) == record.raw_sha256
@@ -323,8 +329,8 @@ def _ordinary(
         raise UnwritableOutput(f"{target}: exists already and differs from {job.raw}; give --overwrite")
     name = "" if same else f"copy{target.suffix}"
     if name:
-        shutil.copyfile(raw, folder / name)
-        shutil.copystat(raw, folder / name)
+        shutil.copyfile(task.raw, task.folder / name)
+        shutil.copystat(task.raw, task.folder / name)
     copied = replace(record, file=job.relative, outcome="copied", sha256=record.raw_sha256, stamp=record.raw_stamp)
     records = [(replace(copied, output=o), name if i == 0 else "") for i, o in enumerate(staged)]
     return records, FileResult(job.raw, "copied", (str(target),), found=evidence)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import Counts, Number, WhiteBalanceType, device_option, level_options, levels_of, model_option, options_of
+from .options import WHITE_BALANCE, Counts, Number, device_option, level_options, levels_of, model_option, options_of
 
 if TYPE_CHECKING:
     from .convert import ConvertOptions
@@ -28,7 +28,7 @@ image_options = options_of(
     ),
     click.option(
         "--wb",
-        type=WhiteBalanceType(),
+        type=WHITE_BALANCE,
         help="White balance: as-shot, auto, daylight, multipliers R,G,B, or a temperature such as 5500K.  "
         "[default: as-shot if believable, else auto]",
     ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .errors import Sve2HdrError
-from .options import FILE, FOLDER, Number, PatternType, note, overwrite_option, refuse_given
+from .options import FILE, FOLDER, PATTERN, Number, note, overwrite_option, refuse_given
 from .pattern import parse_pattern
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("sources", metavar="SOURCE...", type=FILE, nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="Mosaic to write: .dng.")
 @click.option("--truth", type=FILE, help="Also write the ground truth: .exr, .hdr or .tif, camera RGB.")
-@click.option("--pattern", type=PatternType(), help="Exposures of one period.  [default: rows:1/8,1/8,1,1]")
+@click.option("--pattern", type=PATTERN, help="Exposures of one period.  [default: rows:1/8,1/8,1,1]")
 @click.option(
     "--ev",
     help="Of an image: the ratio, in place of the pattern's. Of raws: their exposures, as in -2,0,2, in place of EXIF.",

@@ -15,7 +15,6 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -141,9 +140,27 @@ class Records(ABC):
     def records(self) -> dict[str, Record]:
         """Return all records by output."""
 
+    @property
     @abstractmethod
-    def staged(self, output: str) -> AbstractContextManager[Path]:
+    def work(self) -> Path:
+        """The folder of this machine that holds those in which jobs are at work."""
+
+    @abstractmethod
+    def unwritable(self, error: OSError) -> UnwritableOutput:
+        """Return what to tell of an OUT that cannot be written."""
+
+    @contextlib.contextmanager
+    def staged(self, output: str) -> Iterator[Path]:
         """Yield an empty folder to make a job's files in, `output` being its first one; removed at the end."""
+        folder = self.work / key_of(output)
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            folder.mkdir()
+            yield folder
+        except OSError as error:
+            raise self.unwritable(error) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     @abstractmethod
     def publish(self, folder: Path, made: Sequence[tuple[Record, str, bool]]) -> None:
@@ -195,6 +212,15 @@ class Manifest(Records):
     def __init__(self, out: Path) -> None:
         super().__init__(out)
 
+    @property
+    def work(self) -> Path:
+        """The folder beside the records: on the outputs' disk, so that a rename puts a file in place."""
+        return self.folder / "work"
+
+    def unwritable(self, error: OSError) -> UnwritableOutput:
+        """Return what to tell of a full or broken disk."""
+        return UnwritableOutput(f"{self.out}: cannot be written ({error.strerror}); make room or choose another place")
+
     def create(self) -> None:
         """Make the folders; raise UnwritableOutput where that cannot be."""
         try:
@@ -228,21 +254,6 @@ class Manifest(Records):
         return self.folder / "done" / key[:2] / f"{key}.json"
 
     # From a job's folder to the outputs
-
-    @contextlib.contextmanager
-    def staged(self, output: str) -> Iterator[Path]:
-        """Yield an empty folder to make a job's files in, `output` being its first one; removed at the end."""
-        folder = self.folder / "work" / key_of(output)
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            folder.mkdir()
-            yield folder
-        except OSError as error:
-            raise UnwritableOutput(
-                f"{self.out}: cannot be written ({error.strerror}); make room or choose another place"
-            ) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, folder: Path, made: Sequence[tuple[Record, str, bool]]) -> None:
         """Let files of a job's folder take their names, and record them.

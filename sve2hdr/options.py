@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from .errors import one_line as one_line
-from .memory import keep_freed_memory as keep_freed_memory
+from .errors import one_line
 from .pattern import parse_pattern
 from .whitebalance import parse_white_balance
 
@@ -27,30 +26,22 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-class PatternType(click.ParamType):  # type: ignore[type-arg]  # older releases of click have no argument here
-    """`rows:1/8,1/8,1,1`, `columns:...` or `grid:a,b;c,d`."""
+class Parsed(click.ParamType):  # type: ignore[type-arg]  # older releases of click have no argument here
+    """A value that a function makes of text; it raises ValueError for what it does not understand."""
 
-    name = "pattern"
+    def __init__(self, name: str, parse: Callable[[str], object]) -> None:
+        self.name, self.parse = name, parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the ExposurePattern, or fail as a usage error."""
+        """Return what `parse` makes of a text, or fail as a usage error."""
         try:
-            return parse_pattern(value) if isinstance(value, str) else value
+            return self.parse(value) if isinstance(value, str) else value
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
-class WhiteBalanceType(click.ParamType):  # type: ignore[type-arg]
-    """`as-shot`, `auto`, `daylight`, multipliers `R,G,B` or a colour temperature such as `5500K`."""
-
-    name = "wb"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the WhiteBalance, or fail as a usage error."""
-        try:
-            return parse_white_balance(value) if isinstance(value, str) else value
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+PATTERN = Parsed("pattern", parse_pattern)
+WHITE_BALANCE = Parsed("wb", parse_white_balance)
 
 
 class LevelType(click.ParamType):  # type: ignore[type-arg]
@@ -115,7 +106,7 @@ def options_of(*decorators: Callable[..., Any]) -> Callable[..., Any]:
 
 
 level_options = options_of(
-    click.option("--pattern", type=PatternType(), help="Exposure pattern, e.g. rows:1/8,1/8,1,1.  [default: found]"),
+    click.option("--pattern", type=PATTERN, help="Exposure pattern, e.g. rows:1/8,1/8,1,1.  [default: found]"),
     click.option("--ev", type=Number(0, 20, min_open=True), help="Exposure ratio in EV.  [default: measured]"),
     click.option(
         "--black",

@@ -12,7 +12,7 @@ import getpass
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -37,18 +37,27 @@ class RemoteManifest(Records):
         super().__init__(out)
         self.scratch = Path(tempfile.gettempdir()) / f"sve2hdr-{_user()}-{key_of(out.url)[:12]}"
 
+    @property
+    def work(self) -> Path:
+        """A folder among this machine's temporary ones."""
+        return self.scratch / "work"
+
+    def unwritable(self, error: OSError) -> UnwritableOutput:
+        """Return what to tell of a store that does not take a file."""
+        return UnwritableOutput(f"{self.out}: cannot be written ({error.strerror}); check the address, rights and room")
+
     def create(self) -> None:
         """See that OUT can be written; raise UnwritableOutput where not."""
         try:
             (self.folder / "readme.txt").write_bytes(README)
         except OSError as error:
-            raise _unwritable(self.out, error) from error
+            raise self.unwritable(error) from error
 
     def claims(self) -> Claims:
         """Return this process's claims on jobs, among those of this machine; what killed ones left here is removed."""
-        (self.scratch / "work").mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.work.mkdir(mode=0o700, parents=True, exist_ok=True)
         claims = Claims(self.scratch / "lock")
-        for folder in (self.scratch / "work").iterdir():
+        for folder in self.work.iterdir():
             if claims.take([folder.name]):
                 shutil.rmtree(folder, ignore_errors=True)
                 claims.release([folder.name])
@@ -67,19 +76,6 @@ class RemoteManifest(Records):
                     record = Record.from_json(RemotePath(url).read_bytes())
                     found[record.output] = record
         return found
-
-    @contextlib.contextmanager
-    def staged(self, output: str) -> Iterator[Path]:
-        """Yield an empty folder of this machine to make a job's files in; removed at the end."""
-        folder = self.scratch / "work" / key_of(output)
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            folder.mkdir()
-            yield folder
-        except OSError as error:
-            raise _unwritable(self.out, error) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, folder: Path, made: Sequence[tuple[Record, str, bool]]) -> None:
         """Send files of a job's folder to their place, and record them, as `Manifest.publish` does."""
@@ -151,10 +147,6 @@ def manifest_of(out: str) -> Records:
     """Return the manifest of an output folder here or at a URL."""
     where = place(out)
     return RemoteManifest(where) if isinstance(where, RemotePath) else Manifest(where)
-
-
-def _unwritable(out: RemotePath, error: OSError) -> UnwritableOutput:
-    return UnwritableOutput(f"{out}: cannot be written ({error.strerror}); check the address, rights and room")
 
 
 def _user() -> str:

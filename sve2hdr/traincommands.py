@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from .errors import Sve2HdrError
-from .options import FOLDER, Number, device_option, note, overwrite_option, refuse_given
+from .options import FOLDER, Number, Parsed, device_option, note, overwrite_option, refuse_given
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,18 +23,15 @@ if TYPE_CHECKING:
 _LAYOUTS = {"rows": "row pairs", "columns": "column pairs", "blocks": "2 x 2 blocks of four exposures"}
 
 
-class Blocks(click.ParamType):  # type: ignore[type-arg]  # older releases of click have no argument here
-    """One number, or one for each level with commas between them."""
+def parse_blocks(text: str) -> tuple[int, ...]:
+    """Return numbers of blocks; raise ValueError for other text.
 
-    name = "n,n,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the numbers as a tuple, or fail as a usage error."""
-        if not isinstance(value, str):
-            return value
-        if not re.fullmatch(r"[1-9]\d?(,[1-9]\d?)*", value):
-            self.fail(f"{value} is not numbers of blocks, such as 2,1,1.", param, ctx)
-        return tuple(int(number) for number in value.split(","))
+    >>> parse_blocks("2,1,1"), parse_blocks("16")
+    ((2, 1, 1), (16,))
+    """
+    if not re.fullmatch(r"[1-9]\d?(,[1-9]\d?)*", text):
+        raise ValueError(f"{text} is not numbers of blocks, such as 2,1,1.")
+    return tuple(int(number) for number in text.split(","))
 
 
 @click.command()
@@ -61,7 +58,7 @@ class Blocks(click.ParamType):  # type: ignore[type-arg]  # older releases of cl
 )
 @click.option("--width", type=click.IntRange(2), help="Channels of the paper's network, even.  [default: 64]")
 @click.option(
-    "--blocks", type=Blocks(),
+    "--blocks", type=Parsed("n,n,...", parse_blocks),
     help="Residual blocks of each level, e.g. 2,1,1, or of the paper's network; with --start, further blocks change "
     "nothing at first.",
 )  # fmt: skip

@@ -41,3 +41,18 @@ def scene_exr(tmp_path_factory: pytest.TempPathFactory) -> Path:
         options=WriteOptions(half=False),
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the weights file of a tiny network, untrained."""
+    import torch
+
+    from sve2hdr.network import NetworkConfig, SveNet
+    from sve2hdr.weights import save_weights
+
+    torch.manual_seed(0)
+    config = NetworkConfig(widths=(8, 8, 8))
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, config, SveNet(config).state_dict(), {})
+    return path

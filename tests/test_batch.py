@@ -12,46 +12,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from frames import SINGLE, write_frame
 
 from sve2hdr import batch as batch_module
 from sve2hdr import cli, watch
 from sve2hdr.batch import Batch, Events, Outcome, RunOptions
 from sve2hdr.convert import ConvertOptions
-from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.filejob import BatchOptions, FileResult, run_job
 from sve2hdr.hdrfile import read_hdr
 from sve2hdr.joblist import Job
 from sve2hdr.memory import reset_peak
-from sve2hdr.mosaic import ExposurePattern
-from sve2hdr.network import NetworkConfig, SveNet
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
-from sve2hdr.weights import save_weights
 from sve2hdr.worker import Order, WorkerDied, WorkerOptions, prepared
 
 torch.set_num_threads(1)
-PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
-SINGLE = ExposurePattern(np.ones((1, 1), np.float32))
-
-
-def write_frame(path: Path, seed: int = 0, pattern: ExposurePattern = PAIRS) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    y, x = np.mgrid[:96, :128] / 20
-    grey = np.exp2(-4 + 3 * np.sin(x + seed) * np.cos(y)).astype(np.float32)
-    write_cfa_dng(path, simulate(grey[..., None] * np.float32(NEUTRAL), "RGGB", pattern, Sensor(), seed=seed))
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    config = NetworkConfig(widths=(8, 8, 8))
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, config, SveNet(config).state_dict(), {})
-    return path
 
 
 class Here:

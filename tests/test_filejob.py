@@ -11,32 +11,21 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import OpenEXR
 import pytest
 import torch
+from frames import SINGLE, write_frame
 
 from sve2hdr import convert, filejob
 from sve2hdr.batchdisplay import report_line
 from sve2hdr.convert import ConvertOptions, convert_file
-from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnwritableOutput
 from sve2hdr.filejob import BatchOptions, FileResult, Tools, finished_before, run_job
 from sve2hdr.joblist import Job
 from sve2hdr.manifest import Manifest, file_sha256
-from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.network import NetworkConfig, SveNet
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 
 torch.set_num_threads(1)
-PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
-SINGLE = ExposurePattern(np.ones((1, 1), np.float32))
-
-
-def write_frame(path: Path, seed: int = 0, pattern: ExposurePattern = PAIRS) -> None:
-    y, x = np.mgrid[:96, :128] / 20
-    grey = np.exp2(-4 + 3 * np.sin(x + seed) * np.cos(y)).astype(np.float32)
-    write_cfa_dng(path, simulate(grey[..., None] * np.float32(NEUTRAL), "RGGB", pattern, Sensor(), seed=seed))
 
 
 class Bench:

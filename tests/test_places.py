@@ -13,36 +13,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
-import numpy as np
 import pytest
 import torch
+from frames import SINGLE, write_frame
 
 from sve2hdr.convert import ConvertOptions
-from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import Sve2HdrError, UnwritableOutput
 from sve2hdr.filejob import BatchOptions, FileResult, Tools, finished_before, run_job
 from sve2hdr.hdrfile import read_hdr
 from sve2hdr.joblist import Inputs, Job, Naming, collect
 from sve2hdr.manifest import Record, Stamp
 from sve2hdr.memory import megapixels_of
-from sve2hdr.mosaic import ExposurePattern
-from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.places import RemotePath, place
 from sve2hdr.remotemanifest import RemoteManifest, manifest_of
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
-from sve2hdr.weights import load_weights, save_weights
+from sve2hdr.weights import load_weights
 
 torch.set_num_threads(1)
-PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
-SINGLE = ExposurePattern(np.ones((1, 1), np.float32))
-
-
-def frame(path: Path, seed: int = 0, pattern: ExposurePattern = PAIRS) -> bytes:
-    """Return the bytes of a raw, which is also written to a path."""
-    y, x = np.mgrid[:96, :128] / 20
-    grey = np.exp2(-4 + 3 * np.sin(x + seed) * np.cos(y)).astype(np.float32)
-    write_cfa_dng(path, simulate(grey[..., None] * np.float32(NEUTRAL), "RGGB", pattern, Sensor(), seed=seed))
-    return path.read_bytes()
 
 
 @pytest.fixture
@@ -70,15 +56,6 @@ class Bench:
 
     def __call__(self, job: Job) -> FileResult:
         return run_job(job, self.options, self.tools)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    config = NetworkConfig(widths=(8, 8, 8))
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, config, SveNet(config).state_dict(), {})
-    return path
 
 
 def names(folder: RemotePath) -> set[str]:
@@ -164,7 +141,7 @@ def test_a_url_is_as_large_as_its_bytes_allow(bucket: RemotePath) -> None:
 
 @pytest.mark.parametrize("remote", ["raw", "out", "both"])
 def test_convert_resume_redo_and_refuse(remote: str, bucket: RemotePath, tmp_path: Path, weights: Path) -> None:
-    content, out = frame(tmp_path / "1.dng"), tmp_path / "out" if remote == "raw" else bucket / "out"
+    content, out = write_frame(tmp_path / "1.dng"), tmp_path / "out" if remote == "raw" else bucket / "out"
     (bucket / "in/1.dng").write_bytes(content)
     raw = str(tmp_path / "1.dng") if remote == "out" else f"{bucket}/in/1.dng"
     job = Job(raw, "a/1.dng", ("a/1.exr", "a/1.preview.jpg"), preview=True)
@@ -204,7 +181,7 @@ def test_what_cannot_be_read_is_named_by_its_url(bucket: RemotePath, tmp_path: P
 
 @pytest.mark.parametrize("policy", ["copy", "skip"])
 def test_ordinary_raws(policy: str, bucket: RemotePath, tmp_path: Path, weights: Path) -> None:
-    content = frame(tmp_path / "1.dng", pattern=SINGLE)
+    content = write_frame(tmp_path / "1.dng", pattern=SINGLE)
     (bucket / "in/1.dng").write_bytes(content)
     job = Job(f"{bucket}/in/1.dng", "1.dng", ("1.exr",))
     bench = Bench(bucket / "out", weights, if_not_sve=policy)
@@ -219,7 +196,7 @@ def test_a_raw_that_changes_meanwhile_is_put_off(
     bucket: RemotePath, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = bucket / "in/1.dng"
-    raw.write_bytes(frame(tmp_path / "1.dng"))
+    raw.write_bytes(write_frame(tmp_path / "1.dng"))
     true = RemotePath.fetch
 
     def fetch(self: RemotePath, to: Path) -> None:
@@ -235,7 +212,7 @@ def test_a_raw_that_changes_meanwhile_is_put_off(
 def test_what_a_lost_worker_has_finished_counts_as_done_in_its_run(
     bucket: RemotePath, tmp_path: Path, weights: Path, overwrite: bool
 ) -> None:
-    frame(tmp_path / "1.dng")
+    write_frame(tmp_path / "1.dng")
     job = Job(str(tmp_path / "1.dng"), "1.dng", ("1.exr",))
     run = {"overwrite": overwrite, "run": "today"}
     assert Bench(bucket / "out", weights, **run)(job).outcome == "converted"
@@ -363,7 +340,7 @@ def s3() -> Iterator[dict[str, str]]:
 @pytest.mark.slow
 def test_a_batch_from_s3_to_s3_and_again(s3: dict[str, str], tmp_path: Path, weights: Path) -> None:
     address, plain = s3["AWS_ENDPOINT_URL"], {"Content-Type": "application/octet-stream"}
-    body = frame(tmp_path / "frame.dng")
+    body = write_frame(tmp_path / "frame.dng")
     for name in ("in/a/1.dng", "in/2.dng"):
         with urllib.request.urlopen(urllib.request.Request(f"{address}/shoot/{name}", body, plain, method="PUT")):
             pass

@@ -1,0 +1,23 @@
+"""Small raws for the tests of batches: grey waves, of two exposures or of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from sve2hdr.dngfile import write_cfa_dng
+from sve2hdr.mosaic import ExposurePattern
+from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+
+PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
+SINGLE = ExposurePattern(np.ones((1, 1), np.float32))
+
+
+def write_frame(path: Path, seed: int = 0, pattern: ExposurePattern = PAIRS) -> bytes:
+    """Write a DNG of 128 x 96 sites, and its folder, and return its bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    y, x = np.mgrid[:96, :128] / 20
+    grey = np.exp2(-4 + 3 * np.sin(x + seed) * np.cos(y)).astype(np.float32)
+    write_cfa_dng(path, simulate(grey[..., None] * np.float32(NEUTRAL), "RGGB", pattern, Sensor(), seed=seed))
+    return path.read_bytes()
