@@ -71,6 +71,10 @@ class Network(nn.Module, ABC):
     def alignment(self) -> tuple[int, int]:
         """Rows and columns of which every size fed to the network is a multiple."""
 
+    def inner_weights(self) -> list[nn.Parameter]:
+        """Return the weights between first and last layers, which orthogonal steps train best; none by default."""
+        return []
+
     @abstractmethod
     def compressed(self, planes: Tensor) -> Tensor:
         """Return `network.compress` of the reconstruction: (N, 4, H, W) as in `forward` -> (N, 3, H, W)."""

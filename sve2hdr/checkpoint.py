@@ -28,7 +28,7 @@ class Run:
     folder: Path
     options: dict[str, Any]  # as JSON has them
     network: Network
-    optimizer: torch.optim.Optimizer
+    optimizers: list[torch.optim.Optimizer]
     average: dict[str, Tensor]  # the moving average of the network's state: the weights that are published
     step: int = 0  # steps done
     seconds: float = 0.0  # of training, interruptions left out
@@ -57,7 +57,7 @@ class Run:
             "config": config.to_json(),
             "options": options,
             "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "average": self.average,
             "step": self.step,
             "seconds": self.seconds,
@@ -73,7 +73,8 @@ class Run:
             state = torch.load(self.checkpoint, map_location=device, weights_only=True)
             self._check_same(state["config"], json.loads(state["options"]))
             self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(stored)
             for name, tensor in self.average.items():
                 tensor.copy_(state["average"][name])
             self.step, self.seconds = int(state["step"]), float(state["seconds"])

@@ -18,10 +18,12 @@ from torch import Tensor
 from .architecture import ArchitectureConfig
 from .errors import UnreadableWeights, UnwritableOutput
 from .files import replacing
+from .network import compress
 from .radiance import site_planes
 from .simulate import NEUTRAL, expose
 
 SHARD_FORMAT = "sve2hdr-scenes-1"
+DETAIL_PX = 16  # side of the blocks that detail is told of
 # of a scene's green: one of them becomes saturation of the least exposed sites
 PERCENTILES = np.linspace(85, 99.95, 24)
 
@@ -70,6 +72,7 @@ class Scenes:
     def __init__(self, folder: Path, device: torch.device) -> None:
         """Load all shards of `folder`; raise UnreadableWeights if there are none, or one is not ours."""
         self.images: list[Tensor] = []  # (3, H, W) float16
+        self.detail: list[Tensor] = []  # (H / DETAIL_PX, W / DETAIL_PX) float32, of each
         levels: list[np.ndarray] = []
         for path in sorted(folder.glob("*.safetensors")):
             try:
@@ -80,6 +83,7 @@ class Scenes:
                         image = shard.get_tensor(name)
                         levels.append(np.percentile(image[1].numpy()[::2, ::2].astype(np.float32), PERCENTILES))
                         self.images.append(image.to(device))
+                        self.detail.append(_detail(image, max(float(np.interp(98, PERCENTILES, levels[-1])), 1e-3)))
             except (SafetensorError, OSError) as error:
                 finding = f"cannot be read ({error})"
                 raise UnreadableWeights(f"{path}: {finding}; pack it again with sve2hdr dataset") from error
@@ -90,15 +94,20 @@ class Scenes:
         area = np.array([math.sqrt(image.shape[1] * image.shape[2]) for image in self.images])
         self.probability = area / area.sum()
 
-    def crop(self, index: int, size: int, rng: np.random.Generator) -> Tensor:
-        """Return a random, randomly turned part of one scene, (3, size, size) float32; sometimes at half scale."""
+    def crop(self, index: int, size: int, rng: np.random.Generator, by_detail: bool = True) -> Tensor:
+        """Return a random, randomly turned part of one scene, (3, size, size) float32; sometimes at half scale.
+
+        `by_detail` draws parts in proportion to the detail in them, which is about how wrong a reconstruction will be:
+        with a loss that counts a patch's root mean square error, this trains for the mean square error of scenes.
+        """
         image = self.images[index]
         scale = 2 if rng.random() < 0.15 and min(image.shape[1:]) >= 2 * size else 1
         side = size * scale
-        if min(image.shape[1:]) < side:
-            repeats = [math.ceil(side / n) for n in image.shape[1:]]
-            image = image.repeat(1, *repeats)
-        top, left = (int(rng.integers(0, n - side + 1)) for n in image.shape[1:])
+        if by_detail and min(image.shape[1:]) >= side:
+            top, left = self._detailed_place(index, side, rng)
+        else:
+            image = image.repeat(1, *(math.ceil(side / n) for n in image.shape[1:]))
+            top, left = (int(rng.integers(0, n - side + 1)) for n in image.shape[1:])
         patch = image[:, top : top + side, left : left + side].float()
         if scale == 2:
             patch = F.avg_pool2d(patch, 2)
@@ -107,6 +116,22 @@ class Scenes:
         if rng.random() < 0.5:
             patch = patch.flip(2)
         return patch.transpose(1, 2) if rng.random() < 0.5 else patch
+
+    def _detailed_place(self, index: int, side: int, rng: np.random.Generator) -> tuple[int, int]:
+        """Return the first row and column of a part that lies wholly inside the scene."""
+        block = F.avg_pool2d(self.detail[index][None], math.ceil(side / DETAIL_PX), 1)[0]
+        chance = (block + 0.1 * block.mean() + 1e-12).sqrt().flatten().cumsum(0)  # even plain parts are seen
+        at = int(torch.searchsorted(chance, float(chance[-1]) * rng.random()).clamp_max(len(chance) - 1))
+        near = (int(n * DETAIL_PX + rng.integers(-DETAIL_PX // 2, DETAIL_PX // 2)) for n in divmod(at, block.shape[1]))
+        top, left = (min(max(n, 0), most - side) for n, most in zip(near, self.images[index].shape[1:], strict=True))
+        return top, left
+
+
+def _detail(image: Tensor, saturation: float) -> Tensor:
+    """Return how much fine detail blocks of a scene hold: (3, H, W) -> (H / DETAIL_PX, W / DETAIL_PX)."""
+    seen = compress((image.float() / saturation).clamp(0, 1))
+    fine = seen - F.avg_pool2d(seen[None], 5, 1, 2, count_include_pad=False)[0]
+    return F.avg_pool2d(fine.square().mean(0)[None], DETAIL_PX, ceil_mode=True)[0]
 
 
 @dataclass(frozen=True)
@@ -125,6 +150,7 @@ class SimulationRanges:
     vivid: float = 0.15  # share of patches whose colours are made up to 2 times as saturated, until channels are black
     defective: float = 0.15  # share of patches with hot and cold sites
     defects: tuple[float, float] = (1e-4, 2e-3)  # log-uniform: share of their sites
+    crops_by_detail: bool = True  # as `Scenes.crop` says; else all parts of a scene are as likely
 
 
 def batches(
@@ -162,7 +188,7 @@ def _batch(
         return torch.from_numpy(np.float32(values)).to(device).reshape(n, -1, 1, 1)
 
     picked = rng.choice(len(scenes.images), n, p=scenes.probability)
-    light = torch.stack([scenes.crop(int(i), patch_px, rng) for i in picked])
+    light = torch.stack([scenes.crop(int(i), patch_px, rng, ranges.crops_by_detail) for i in picked])
     level = np.array([np.interp(rng.uniform(85, 99.95), PERCENTILES, scenes.levels[i]) for i in picked])
     level *= np.exp2(np.where(rng.random(n) < 0.2, rng.uniform(0, 3, n), 0))  # some frames are underexposed
     saturation = np.where(rng.random(n) < ranges.vivid, rng.uniform(1, 2, n), 1.0)

@@ -196,6 +196,11 @@ class SveNet(Network):
             rows, columns = rows * down_rows, columns * down_columns
         return rows, columns
 
+    def inner_weights(self) -> list[nn.Parameter]:
+        """Return the weights of all convolutions but those that read the mosaic or write the image."""
+        inner = (self.encoder, self.down, self.bottom, self.up, self.decoder)
+        return [weight for part in inner for weight in part.parameters() if weight.ndim == 4]
+
     def compressed(self, planes: Tensor) -> Tensor:
         """Return `compress` of the reconstruction: (N, 4, H, W) as in `forward` -> (N, 3, H, W)."""
         radiance, exposure, usable, noise = (fold(plane, self.config.cell) for plane in planes.chunk(INPUT_PLANES, 1))

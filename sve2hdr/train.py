@@ -23,6 +23,7 @@ from .checkpoint import Run
 from .dataset import Scenes, SimulationRanges, batches
 from .errors import Sve2HdrError, UnwritableOutput
 from .losses import l1_loss, radiance_loss, rms_loss
+from .optimizer import Muon, optimizers_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class TrainingOptions:
     steps: int = 60_000
     patch_px: int = 96  # a multiple of the network's alignment
     batch: int = 8
-    learning_rate: float = 8e-4
+    learning_rate: float = 8e-4  # of Adam
+    muon: float = 2.5  # times this rate: the rate of Muon's, for the inner convolutions; 0: Adam steps all
     warmup_steps: int = 500
     decay_share: float = 0.3  # of `steps`, at the end: the rate falls to 0 as a cosine; before, it is constant
     clip_norm: float = 0.03  # of the gradient: about three times its usual norm
@@ -51,7 +53,7 @@ class TrainingOptions:
 DEFAULT_OPTIONS = {  # by the name of the architecture
     "sve2hdr": TrainingOptions(),
     # its gradients are some hundred times as large; four times the rate is well at a width of 16, twice is not at 64
-    "paper": TrainingOptions(loss="radiance", learning_rate=2e-4, clip_norm=1.0),
+    "paper": TrainingOptions(loss="radiance", learning_rate=2e-4, muon=0, clip_norm=1.0),
 }
 
 
@@ -130,7 +132,7 @@ def train(
     scenes = Scenes(scenes_folder, device)
     run = _begun(run_folder, start, options, device)
     config = run.network.config
-    network, optimizer, average = run.network, run.optimizer, run.average
+    network, average = run.network, run.average
     started, total, since = time.monotonic() - run.seconds, torch.zeros((), device=device), run.step
     source = ahead(
         batches(scenes, config, options.ranges, options.patch_px, options.batch, options.seed, first_step=run.step)
@@ -139,13 +141,16 @@ def train(
     with closing(source), run.log.open("a") as log, _stop_signals() as stop:
         while not last:
             planes, truth = next(source)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(options, run.step)
+            rate = learning_rate(options, run.step)
+            for optimizer in run.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * (options.muon if isinstance(optimizer, Muon) else 1)
             loss = loss_of(network, planes, truth, options)
-            optimizer.zero_grad(set_to_none=True)
+            network.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
-            optimizer.step()
+            for optimizer in run.optimizers:
+                optimizer.step()
             run.step += 1
             decay = min(options.ema, (1 + run.step) / (10 + run.step))
             with torch.no_grad():
@@ -191,9 +196,9 @@ def _begun(folder: Path, start: ArchitectureConfig | Network, options: TrainingO
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
     if any(options.patch_px % n for n in network.alignment):
         raise ValueError(f"patch_px must be a multiple of {network.alignment}, not {options.patch_px}")
-    optimizer = torch.optim.Adam(network.parameters(), lr=options.learning_rate, betas=(0.9, 0.99), fused=True)
+    optimizers = optimizers_of(network, options.learning_rate, options.muon * options.learning_rate)
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-    run = Run(folder, asdict(options), network, optimizer, average)
+    run = Run(folder, asdict(options), network, optimizers, average)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -43,6 +43,13 @@ def parse_blocks(text: str) -> tuple[int, ...]:
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Patches a step.")
 @click.option("--patch", type=click.IntRange(32), default=96, show_default=True, help="px, a multiple of 8.")
 @click.option("--learning-rate", type=Number(0, min_open=True), help="[default: 0.0008; of the paper's, 0.0002]")
+@click.option(
+    "--decay-share",
+    type=Number(0, 1),
+    default=0.3,
+    show_default=True,
+    help="Of the steps, at the end: the rate falls to 0.",
+)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 @click.option("--bfloat16", is_flag=True, help="Convolve in 16 bits: faster on GPUs and CPUs made for it.")
 @click.option(
@@ -82,6 +89,7 @@ def train(
     batch: int,
     patch: int,
     learning_rate: float | None,
+    decay_share: float,
     seed: int,
     bfloat16: bool,
     checkpoint_minutes: float,
@@ -121,6 +129,7 @@ def train(
         batch=batch,
         patch_px=patch,
         learning_rate=learning_rate or defaults.learning_rate,
+        decay_share=decay_share,
         loss=loss or defaults.loss,  # type: ignore[arg-type]  # click checked it
         seed=seed,
         bfloat16=bfloat16,

@@ -143,6 +143,41 @@ def test_crops_have_the_size_even_of_smaller_scenes(scenes: Scenes, index: int) 
         assert known.min() <= crop.min() <= crop.max() <= known.max()
 
 
+def half_plain(tmp_path: Path) -> Scenes:
+    """Return a scene whose left half is plain and whose right half is noise."""
+    image = np.full((64, 160, 3), 0.3, np.float32)
+    image[:, 80:] = np.random.default_rng(0).uniform(0.05, 1, (64, 80, 3))
+    pack_scenes([("a", image)], tmp_path, 60, lambda note: None)
+    return Scenes(tmp_path, CPU)
+
+
+def test_parts_with_detail_are_drawn_more_often_and_others_still_are(tmp_path: Path) -> None:
+    scenes, rng = half_plain(tmp_path), np.random.default_rng(1)
+
+    def plain(by_detail: bool) -> float:
+        crops = [scenes.crop(0, 32, rng, by_detail) for _ in range(400)]
+        return float(np.mean([float(crop.std()) < 1e-3 * float(crop.mean()) for crop in crops]))
+
+    assert plain(by_detail=False) == pytest.approx(49 / 129, abs=0.1)
+    assert 0.05 < plain(by_detail=True) < 0.25
+
+
+def test_every_place_of_a_scene_can_be_drawn(tmp_path: Path) -> None:
+    ramp = np.arange(1, 50 * 70 + 1, dtype=np.float32).reshape(50, 70, 1).repeat(3, 2)
+    pack_scenes([("a", ramp)], tmp_path, 60, lambda note: None)
+    scenes, rng = Scenes(tmp_path, CPU), np.random.default_rng(0)
+    seen = torch.cat([scenes.crop(0, 24, rng).flatten() for _ in range(400)])
+    assert seen.min() == scenes.images[0].min()
+    assert seen.max() == scenes.images[0].max()
+
+
+def test_a_scene_without_any_detail_is_drawn_from_everywhere(tmp_path: Path) -> None:
+    pack_scenes([("a", np.ones((64, 64, 3), np.float32))], tmp_path, 60, lambda note: None)
+    scenes, rng = Scenes(tmp_path, CPU), np.random.default_rng(0)
+    places = {scenes._detailed_place(0, 32, rng) for _ in range(200)}
+    assert {min(top for top, _ in places), max(top for top, _ in places)} == {0, 32}
+
+
 # Batches
 
 

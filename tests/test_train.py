@@ -385,7 +385,7 @@ def test_an_error_in_making_a_batch_is_raised_where_it_is_asked_for() -> None:
 
 def test_checkpoints_hold_what_they_always_held(whole: Path) -> None:
     state = torch.load(whole / "checkpoint.pt", weights_only=True)
-    assert set(state) == {"network", "optimizer", "average", "step", "seconds", "config", "options"}
+    assert set(state) == {"network", "optimizers", "average", "step", "seconds", "config", "options"}
     assert state["step"] == 8
     assert NetworkConfig.from_json(state["config"]) == TINY
     assert json.loads(state["options"])["ranges"]["ratio_ev"] == [1.0, 6.0]

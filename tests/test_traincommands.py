@@ -110,10 +110,18 @@ def test_a_folder_without_usable_stacks_is_refused(tmp_path: Path) -> None:
 
 def test_options_reach_the_run_and_its_weights_file(shards: Path, tmp_path: Path) -> None:
     options = ("--bfloat16", "--checkpoint-minutes", 5, "--loss", "l1", "--learning-rate", 1e-4, "--seed", 7)
+    options += ("--decay-share", 0.5)
     done("train", shards, "-o", tmp_path / "run", "--steps", 1, *SMALL, *NARROW, *options)
     with safe_open(tmp_path / "run" / "weights.safetensors", framework="pt") as stored:
         told = json.loads(stored.metadata()["options"])
-    wanted = {"bfloat16": True, "checkpoint_minutes": 5, "loss": "l1", "learning_rate": 1e-4, "seed": 7}
+    wanted = {
+        "bfloat16": True,
+        "checkpoint_minutes": 5,
+        "loss": "l1",
+        "learning_rate": 1e-4,
+        "seed": 7,
+        "decay_share": 0.5,
+    }
     assert {name: told[name] for name in wanted} == wanted
 
 
@@ -131,9 +139,11 @@ def test_each_architecture_has_its_own_defaults(shards: Path, tmp_path: Path) ->
         done("train", shards, "-o", folder, "--steps", 1, *SMALL, *architecture)
         with safe_open(folder / "weights.safetensors", framework="pt") as stored:
             options = json.loads(stored.metadata()["options"])
-        found.append((options["loss"], options["learning_rate"], load_weights(folder / "weights.safetensors")))
-    assert [values[:2] for values in found] == [("rms", 8e-4), ("radiance", 2e-4)]
-    assert [network.config.cell for _, _, network in found] == [(4, 2), (4, 4)]
+        found.append(
+            (options["loss"], options["learning_rate"], options["muon"], load_weights(folder / "weights.safetensors"))
+        )
+    assert [values[:3] for values in found] == [("rms", 8e-4, 2.5), ("radiance", 2e-4, 0)]
+    assert [network.config.cell for *_, network in found] == [(4, 2), (4, 4)]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +162,7 @@ def test_each_architecture_has_its_own_defaults(shards: Path, tmp_path: Path) ->
         (("--start", "standard", "--width", 8), "--width is that of the network that --start names"),
         (("--checkpoint-minutes", 0), "--checkpoint-minutes"),
         (("--loss", "other"), "--loss"),
+        (("--decay-share", 1.5), "--decay-share"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(tmp_path: Path, options: tuple[object, ...], finding: str) -> None:
