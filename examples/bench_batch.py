@@ -27,9 +27,10 @@ from sve2hdr import ExposurePattern, Mosaic
 from sve2hdr.convert import ConvertOptions, convert_file
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.hdrfile import read_hdr
+from sve2hdr.models import model_named
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
-from sve2hdr.weights import load_weights, save_weights
+from sve2hdr.weights import save_weights
 
 torch.set_num_threads(1)
 PAIRS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
@@ -102,10 +103,10 @@ def crash(folder: Path, arguments: argparse.Namespace) -> None:
     made += last.stderr.count(" -> ")
     results = lines_of(report)
     failed = {str(line["input"]) for line in results if line["outcome"] == "failed"}
-    right, network = 0, load_weights(model)
+    right, by_hand = 0, model_named(str(model))
     for raw in sorted(set(raws.rglob("*.dng")) - set(broken)):
         output = out / raw.relative_to(raws).with_suffix(".exr")
-        convert_file(raw, folder / "again.exr", network, str(model), ConvertOptions(device="cpu", overwrite=True))
+        convert_file(raw, folder / "again.exr", by_hand, ConvertOptions(device="cpu", overwrite=True))
         right += output.exists() and np.array_equal(read_hdr(output), read_hdr(folder / "again.exr"))
     temporary = [path for path in out.rglob("*") if ".partial" in path.name]
     temporary += list((out / ".sve2hdr" / "work").iterdir())

@@ -142,9 +142,9 @@ def batch(
     from .batchdisplay import Display, Report, ending, printable
     from .filejob import BatchOptions
     from .joblist import Inputs, Naming, read_list
+    from .models import is_file, model_digest
     from .remotemanifest import manifest_of
     from .watch import Watch
-    from .weights import sha256, weights_path
 
     listed = inputs + tuple(path for file in lists for path in read_list(file.read().splitlines()))
     named = tuple(without_file_url(path) for path in listed)
@@ -162,12 +162,10 @@ def batch(
         naming = Naming(tuple(dict.fromkeys(formats)) or ("exr",), preview, template, model)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    weights = "" if model == "classical" else str(weights_path(model))
     options = BatchOptions(
         out=output,
-        model=model,
-        weights=os.path.abspath(weights) if weights else "",
-        model_sha256=sha256(Path(weights)) if weights else "",
+        model=os.path.abspath(model) if is_file(model) else model,
+        model_digest=model_digest(model),
         convert=convert_options(**chosen),
         if_not_sve=if_not_sve,
         overwrite=overwrite,

@@ -5,20 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .architecture import Network
 from .convert import ConvertOptions
 from .levels import estimate_levels
+from .models import Model
 from .parameters import save_parameters
 from .pattern import detect_pattern, with_ratio
 from .rawfile import read_raw
-from .weights import check_layout
 
 
-def look(raw: Path, options: ConvertOptions, network: Network | None) -> dict[str, Any]:
+def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, Any]:
     """Return what detection says of a raw file, as JSON has it: `sve`, `reason`, `pattern`, `ratio_ev`, `confidence`.
 
     Raises what converting it would raise at its start: UnreadableRaw, Sve2HdrError for levels that do not fit, and
-    PatternNotFound for a pattern that `network` was not trained for.
+    PatternNotFound for a pattern that `model` was not trained for.
     """
     mosaic = options.levels.applied(read_raw(raw), raw)
     size = {"megapixels": round(mosaic.shape[0] * mosaic.shape[1] / 1e6, 3)}
@@ -30,8 +29,8 @@ def look(raw: Path, options: ConvertOptions, network: Network | None) -> dict[st
             return {"sve": False, "reason": detection.reason, "confidence": round(confidence, 3), **size}
     if options.levels.ratio_ev is not None:
         pattern = with_ratio(pattern, options.levels.ratio_ev)
-    if network is not None:
-        check_layout(raw, mosaic, pattern, network)
+    if model is not None:
+        model.for_pattern(raw, mosaic, pattern)
     found = {"pattern": str(pattern), "ratio_ev": round(pattern.ratio_ev, 4), "confidence": round(confidence, 3)}
     return {"sve": True, "reason": "", **found, **size}
 

@@ -71,14 +71,13 @@ def convert(
     from dataclasses import replace
 
     from .convert import convert_file
-    from .weights import load_weights, weights_path
+    from .models import model_named
 
     beside = output.with_suffix(".preview.jpg") if preview == "auto" else Path(preview) if preview else None
     options = replace(convert_options(preview=beside, **chosen), lock_parameters=lock_params, if_not_sve=if_not_sve)
     keep_freed_memory()
-    network = None if model == "classical" else load_weights(weights_path(model))
     with progress_bar(raw.name) as progress:
-        converted = convert_file(raw, output, network, model, options, progress)
+        converted = convert_file(raw, output, model_named(model), options, progress)
     for note in converted.notes:
         click.echo(f"sve2hdr: {note}", err=True)
     click.echo(converted.summary())

@@ -12,7 +12,6 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
@@ -101,13 +100,9 @@ def _taken(run: str) -> Worker | None:
 
 
 def _started(options: TaskOptions) -> Worker:
-    from .weights import PUBLISHED
     from .worker import Worker, WorkerOptions
 
     planned, batch = _planned(options), options.batch
-    published = PUBLISHED / f"{batch.model}.safetensors"
-    if batch.weights and Path(batch.model).name == batch.model and published.is_file():
-        batch = replace(batch, weights=str(published))  # wherever this machine has it
     batch = replace(batch, convert=replace(batch.convert, tile_px=planned.tile_px))
     with _lock:
         # Dask's workers are children of a nanny that ends them: daemons, which may have no children of their own.

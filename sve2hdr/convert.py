@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from . import __version__
-from .architecture import Network
 from .banding import remove_banding
 from .classical import classical
 from .color import COLOR_SPACES, linear_rgb
@@ -26,6 +25,7 @@ from .hdrfile import HDR_EXTENSIONS, PREVIEW_EXTENSIONS, WriteOptions, encoded_p
 from .highlights import hold_clipped, without_magenta
 from .levels import Estimate, Levels, estimate_levels
 from .lineardng import DNG_EXTENSIONS, LinearDngOptions, write_linear_dng
+from .models import Model
 from .mosaic import ExposurePattern, Mosaic
 from .parameters import locked_levels
 from .pattern import detect_pattern
@@ -34,7 +34,6 @@ from .radiance import clipped_share
 from .rawfile import read_raw
 from .reconstruct import TILE_PX, Precision, reconstruct
 from .rowgain import even_rows
-from .weights import check_layout
 from .whitebalance import WhiteBalance, neutral_of
 
 OUTPUT_EXTENSIONS = (*HDR_EXTENSIONS, *DNG_EXTENSIONS)
@@ -103,17 +102,16 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
 def convert_file(
     raw: Path,
     output: Path | Sequence[Path],
-    network: Network | None,
-    model: str,
+    model: Model,
     options: ConvertOptions | None = None,
     progress: Callable[[float], None] = lambda share: None,
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Converted:
     """Reconstruct one raw file and write it as an HDR image, or as several, and a preview if asked for.
 
-    `network` None takes the classical method, which knows all patterns. `model` names what is taken in the output's
-    attributes; progress is told the share that is done, 0 to 1; the device is used inside a `turn()`. All refusals
-    that need no long work come before it. They and failures to write are Sve2HdrErrors and leave no file behind.
+    The pattern decides which of the model's networks is taken. progress is told the share that is done, 0 to 1; the
+    device is used inside a `turn()`. All refusals that need no long work come before it. They and failures to write
+    are Sve2HdrErrors and leave no file behind.
     """
     options = options or ConvertOptions()
     started = time.perf_counter()
@@ -125,8 +123,8 @@ def convert_file(
     estimate, plain = _estimated(mosaic, raw, options)
     # noise is measured, not taken from a DNG's NoiseProfile: converters write there what one ISO has, not what two have
     mosaic, pattern, noise = estimate.applied(mosaic), estimate.pattern, estimate.noise
-    if network is not None and not plain:
-        check_layout(raw, mosaic, pattern, network)
+    name, network = model.for_one_exposure() if plain else model.for_pattern(raw, mosaic, pattern)
+    fallback = network is None and len(model.candidates) > 1
     mosaic, row_gain = even_rows(mosaic, pattern)
     mosaic, banding = remove_banding(mosaic, pattern, noise)
     mosaic, repaired = repair_defects(mosaic, pattern, noise) if options.bad_pixels else (mosaic, 0)
@@ -142,7 +140,7 @@ def convert_file(
                 camera_rgb = reconstruct(mosaic, pattern, noise, network, *how)
     if not (math.isfinite(camera_rgb.min()) and math.isfinite(camera_rgb.max())):
         raise UnreadableWeights(
-            f"{model}: these weights give values that are not finite; train on, or leave --model out"
+            f"{name}: these weights give values that are not finite; train on, or leave --model out"
         )
     near_clipped = hold_clipped(camera_rgb, mosaic, pattern)
     neutral, note = neutral_of(options.white_balance, mosaic, camera_rgb, pattern.ratio)
@@ -150,7 +148,7 @@ def convert_file(
     mosaic = replace(mosaic, as_shot_neutral=neutral)
     attributes = {
         "sve2hdr:version": __version__,
-        "sve2hdr:model": model,
+        "sve2hdr:model": name,
         **_about_levels(estimate),
         "sve2hdr:bad_pixels": f"{repaired} repaired" if options.bad_pixels else "left",
         "sve2hdr:row_gain": f"{row_gain:.4f}",
@@ -160,6 +158,7 @@ def convert_file(
     }
     notes = (
         plain,
+        f"{raw}: no published network knows this pattern; the classical method was taken" if fallback else "",
         f"{raw}: {note}" if note else "",
         *_write(outputs, camera_rgb, mosaic, pattern.ratio, options, attributes),
     )

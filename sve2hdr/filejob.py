@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .architecture import Network
 from .claims import Claims, key_of
 from .classify import look, ordinary, sequence_parameters
 from .convert import Converted, ConvertOptions, convert_file
@@ -22,6 +21,7 @@ from .joblist import Job
 from .levels import Levels
 from .manifest import Record, Records, Stamp, file_sha256, recipe_of
 from .memory import peak_mb, reset_peak
+from .models import Model
 from .places import Place, place
 from .whitebalance import WhiteBalance
 
@@ -37,9 +37,8 @@ class BatchOptions:
     """What holds for all jobs of a batch; plain values, so that it can be sent along with them."""
 
     out: str
-    model: str = "standard"  # named in the outputs
-    weights: str = ""  # its file; "": the classical method
-    model_sha256: str = ""
+    model: str = "auto"  # as `--model` has it; a file's path is absolute
+    model_digest: str = ""
     convert: ConvertOptions = field(default_factory=ConvertOptions)
     if_not_sve: str = "skip"  # one of POLICIES
     overwrite: bool = False  # make everything anew, and replace files that are not from a batch
@@ -50,7 +49,7 @@ class BatchOptions:
         """Return the digests of how a job is converted, and of how it is dealt with if it is no SVE raw."""
         shared = [job.sequence and "sequence", found["parameters"] if found else ""] if job.sequence else []
         options = replace(self.locked(found), preview=None, tile_px=1, device="", overwrite=False)
-        recipe = recipe_of(options, self.model, self.model_sha256, *shared)
+        recipe = recipe_of(options, self.model, self.model_digest, *shared)
         return recipe, f"{recipe}-{self.if_not_sve}"
 
     def locked(self, found: dict[str, Any] | None) -> ConvertOptions:
@@ -93,7 +92,7 @@ class Tools:
 
     manifest: Records
     claims: Claims | None  # None where only looked at
-    network: Network | None
+    model: Model
     progress: Callable[[float], None] = lambda share: None
     turn: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
@@ -182,7 +181,7 @@ def _looked_at(job: Job, options: BatchOptions, tools: Tools, found: dict[str, A
     with tempfile.TemporaryDirectory(prefix="sve2hdr-") as folder:
         raw = _at_hand(job, Path(folder))
         try:
-            evidence = look(raw, options.convert, tools.network)
+            evidence = look(raw, options.convert, tools.model)
         except Sve2HdrError as error:
             raise type(error)(str(error).replace(str(raw), job.raw)) from error
     outputs = tuple(str(tools.manifest.out / output) for output in wanted)
@@ -279,7 +278,7 @@ class _Task:
     def convert(self, asked: ConvertOptions) -> Converted:
         images = [self.folder / name for output, name in self.staged.items() if not _is_preview(self.job, output)]
         tools = self.tools
-        return convert_file(self.raw, images, tools.network, self.options.model, asked, tools.progress, tools.turn)
+        return convert_file(self.raw, images, tools.model, asked, tools.progress, tools.turn)
 
 
 Made = tuple[list[tuple[Record, str]], FileResult]  # records with the names of their files, and the result

@@ -51,7 +51,7 @@ class Naming:
     formats: tuple[str, ...] = ("exr",)
     preview: bool = False
     template: str = "{stem}.{ext}"
-    model: str = "standard"
+    model: str = "auto"
 
     def __post_init__(self) -> None:
         """Check the template; raises ValueError with a sentence for the user."""
@@ -71,7 +71,7 @@ class Naming:
     def outputs(self, relative: str, source: str) -> tuple[str, ...]:
         """Return the outputs of a raw at `relative` below an input folder called `source`.
 
-        >>> Naming(("exr", "dng"), True, "{stem}_{model}.{ext}").outputs("DCIM/IMG_1.CR2", "card")
+        >>> Naming(("exr", "dng"), True, "{stem}_{model}.{ext}", "standard").outputs("DCIM/IMG_1.CR2", "card")
         ('DCIM/IMG_1_standard.exr', 'DCIM/IMG_1_standard.dng', 'DCIM/IMG_1_standard.preview.jpg')
         """
         path, model = PurePosixPath(relative), Path(self.model).stem

@@ -122,9 +122,10 @@ level_options = options_of(
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 model_option = click.option(
     "--model",
-    default="standard",
+    default="auto",
     show_default=True,
-    help="A published network, a weights file of your own, or classical: nothing learned, all patterns, slower.",
+    help="auto: the published network that knows the pattern, classical if none does; or the name of one, a weights "
+    "file of your own, or classical: nothing learned, all patterns, slower.",
 )
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True

@@ -11,10 +11,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .architecture import ArchitectureConfig, Network
-from .errors import PatternNotFound, UnknownLayout, UnreadableWeights
+from .errors import UnreadableWeights
 from .files import replacing
-from .layout import place
-from .mosaic import ExposurePattern, Mosaic
 from .network import NetworkConfig
 from .paper import PaperConfig
 
@@ -25,38 +23,17 @@ _PACKAGE = Path(__file__).resolve().parent
 PUBLISHED = _PACKAGE / "pretrained" if (_PACKAGE / "pretrained").is_dir() else _PACKAGE.parent / "weights"
 
 
+def published() -> dict[str, Path]:
+    """Return the published networks' files by name."""
+    return {path.stem: path for path in sorted(PUBLISHED.glob("*.safetensors"))}
+
+
 def weights_path(model: str) -> Path:
-    """Return the file for `--model`: the name of a published network, such as "standard", or a path."""
-    published = PUBLISHED / f"{model}.safetensors"
-    if Path(model).name == model and published.is_file():
-        return published
-    if not Path(model).is_file():
-        names = ", ".join(sorted(path.stem for path in PUBLISHED.glob("*.safetensors")))
-        raise UnreadableWeights(f"{model}: no such weights file; name a file or one of: {names}")
-    return Path(model)
-
-
-def models_for(mosaic: Mosaic, pattern: ExposurePattern) -> list[str]:
-    """Return the names of the published networks that know a frame's pattern, ours before those to compare with."""
-    names = []
-    for path in sorted(PUBLISHED.glob("*.safetensors"), key=lambda path: ("paper" in path.stem, path.stem)):
-        try:
-            place(mosaic, pattern, load_weights(path).config)
-        except UnknownLayout:
-            continue
-        names.append(path.stem)
-    return names
-
-
-def check_layout(raw: Path, mosaic: Mosaic, pattern: ExposurePattern, network: Network) -> None:
-    """Raise PatternNotFound, with the model that would do, if a network does not know the pattern of a raw file."""
-    try:
-        place(mosaic, pattern, network.config)
-    except UnknownLayout as error:
-        model = next(iter(models_for(mosaic, pattern)), "classical")
-        raise UnknownLayout(f"{raw}: {error}; use --model {model}") from error
-    except PatternNotFound as error:
-        raise PatternNotFound(f"{raw}: {error}") from error
+    """Return the file of the name of a published network, such as "standard", or of a path."""
+    known = published()
+    if model not in known and not Path(model).is_file():
+        raise UnreadableWeights(f"{model}: no such weights file; name a file or one of: {', '.join(known)}")
+    return known.get(model, Path(model))
 
 
 def load_weights(path: Path) -> Network:

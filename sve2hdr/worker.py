@@ -157,19 +157,17 @@ def prepared(options: WorkerOptions, progress: Callable[[float], None]) -> Tools
     import torch
 
     from .devices import choose_device
-    from .weights import load_weights, sha256
+    from .models import model_digest, model_named
 
     batch = options.batch
     torch.set_num_threads(options.threads)
     keep_freed_memory()
-    device, network = choose_device(batch.convert.device), None
-    if batch.weights:
-        network = load_weights(Path(batch.weights))
-        if batch.model_sha256 and sha256(Path(batch.weights)) != batch.model_sha256:
-            raise Sve2HdrError(f"{batch.weights}: changed since the batch began; run it again")
+    device, model = choose_device(batch.convert.device), model_named(batch.model)
+    if batch.model_digest and model_digest(batch.model) != batch.model_digest:
+        raise Sve2HdrError(f"{batch.model}: changed since the batch began; run it again")
     manifest = manifest_of(batch.out)
     claims = None if batch.look_only else manifest.claims()
-    tools = Tools(manifest, claims, network, _seldom(progress))
+    tools = Tools(manifest, claims, model, _seldom(progress))
     if device.type == "cpu" and options.memory_mb:
         limit_memory(_data_mb() + max(options.memory_mb - BASE_MB, 100.0))
     if device.type != "cpu" and claims is not None:

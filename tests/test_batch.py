@@ -361,7 +361,7 @@ def test_a_killed_and_a_hung_worker_cost_one_file(tmp_path: Path, weights: Path)
                 process = batch._workers[0]._process
                 os.kill(process.pid or 0, signal.SIGKILL)
 
-    options = BatchOptions(str(tmp_path / "out"), "tiny", str(weights), convert=ConvertOptions(device="cpu"))
+    options = BatchOptions(str(tmp_path / "out"), str(weights), convert=ConvertOptions(device="cpu"))
     batch = Batch(options, RunOptions(1, 1, 2000.0, timeout_s=10), Killing())
     outcome = batch.run(todo)
     assert {Path(r.input).name: r.outcome for r in outcome.results} == {

@@ -291,15 +291,16 @@ def test_evaluate_compares_methods_in_the_asked_form(scene_exr: Path, work: Path
         ("grid:1,1,1/8,1/8;1,1,1/8,1/8;1/8,1/8,1,1;1/8,1/8,1,1", "classical"),
     ],
 )
-def test_other_patterns_are_converted_by_the_model_that_the_refusal_names(
+def test_other_patterns_are_converted_by_the_model_that_knows_them(
     scene_exr: Path, work: Path, pattern: str, model: str
 ) -> None:
     done("simulate", scene_exr, "-o", "blocks.dng", "--pattern", pattern, "--truth", "truth.exr")
-    assert f"use --model {model}" in refused("convert", "blocks.dng", "-o", "a.exr", "--pattern", pattern)
-    done(
-        "convert", "blocks.dng", "-o", "a.exr", "--pattern", pattern, "--model", model,
-        "--color-space", "camera", "--float",
-    )  # fmt: skip
+    given = ("convert", "blocks.dng", "-o", "a.exr", "--pattern", pattern, "--color-space", "camera", "--float")
+    assert f"use --model {model}" in refused(*given, "--model", "standard")
+    told = done(*given).stderr
+    assert ("the classical method was taken" in told) == (model == "classical")
+    with OpenEXR.File("a.exr") as exr:
+        assert exr.header()["sve2hdr:model"] == model
     image, truth = (read_hdr(work / f"{name}.exr") for name in ("a", "truth"))
     assert psnr_mu(image / 8, truth / 8, 8) > 28
 

@@ -21,6 +21,7 @@ from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnreadableRaw, Unwrita
 from sve2hdr.hdrfile import WriteOptions, read_hdr
 from sve2hdr.highlights import hold_clipped, without_magenta
 from sve2hdr.levels import Levels
+from sve2hdr.models import Model
 from sve2hdr.mosaic import Capture, ExposurePattern, Mosaic
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.noise import estimate_noise
@@ -68,7 +69,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def run(raw: Path, output: Path, network: SveNet, **changed: object) -> Converted:
-    return convert_file(raw, output, network, "tiny", replace(GIVEN, **changed))  # type: ignore[arg-type]
+    return convert_file(raw, output, Model({"tiny": network}), replace(GIVEN, **changed))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_a_preview_changes_nothing_in_the_image(tmp_path: Path, raw: Path, netwo
 
 def test_progress_rises_to_the_end(tmp_path: Path, raw: Path, network: SveNet) -> None:
     shares: list[float] = []
-    convert_file(raw, tmp_path / "a.exr", network, "tiny", replace(GIVEN, tile_px=32), shares.append)
+    convert_file(raw, tmp_path / "a.exr", Model({"tiny": network}), replace(GIVEN, tile_px=32), shares.append)
     assert len(shares) > 4
     assert shares == sorted(shares)
     assert shares[-1] == 1

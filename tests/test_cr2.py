@@ -18,6 +18,7 @@ from sve2hdr.convert import ConvertOptions, convert_file
 from sve2hdr.defects import repair_defects
 from sve2hdr.errors import UnreadableRaw
 from sve2hdr.hdrfile import read_hdr
+from sve2hdr.models import Model
 from sve2hdr.mosaic import ExposurePattern, Mosaic
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.noise import estimate_noise
@@ -178,7 +179,7 @@ def test_what_clips_in_all_exposures_is_neutral_whatever_the_network_guesses(tmp
     write_cr2(raw, sites, EOS_D30)
     network = SveNet(NetworkConfig(widths=(4, 4, 4), blocks=(1, 1, 1)))
     options = ConvertOptions(white_balance=WhiteBalance("as-shot"), bad_pixels=False, tile_px=512)
-    found = convert_file(raw, output, network, "untrained", options)
+    found = convert_file(raw, output, Model({"untrained": network}), options)
     image = read_hdr(output)
     inside = (abs(y % 181 - 30) < 22) & (abs(x % 131 - 25) < 20) & (y < 1440)
     assert (image[inside] == image[inside][:1, :1]).all()

@@ -15,6 +15,7 @@ from sve2hdr.errors import PatternNotFound
 from sve2hdr.hdrfile import read_hdr
 from sve2hdr.interpolate import interpolate
 from sve2hdr.layout import place
+from sve2hdr.models import Model
 from sve2hdr.mosaic import BAYER_ORDERS, Mosaic, repeated
 from sve2hdr.network import BLOCKS, NetworkConfig, SveNet
 from sve2hdr.noise import estimate_noise
@@ -115,10 +116,10 @@ def plain(tmp_path: Path) -> Path:
 
 def test_an_ordinary_raw_is_refused_unless_asked_for(tmp_path: Path, plain: Path, network: SveNet) -> None:
     with pytest.raises(PatternNotFound, match="no exposure pattern"):
-        convert_file(plain, tmp_path / "a.exr", network, "standard")
+        convert_file(plain, tmp_path / "a.exr", Model({"standard": network}))
     assert not (tmp_path / "a.exr").exists()
     options = ConvertOptions(color_space="camera", if_not_sve="develop")
-    converted = convert_file(plain, tmp_path / "a.exr", network, "standard", options)
+    converted = convert_file(plain, tmp_path / "a.exr", Model({"standard": network}), options)
     assert converted.pattern.ratio == 1
     assert "developed as a photo of one exposure" in converted.notes[0]
     image = read_hdr(tmp_path / "a.exr")
@@ -128,7 +129,7 @@ def test_an_ordinary_raw_is_refused_unless_asked_for(tmp_path: Path, plain: Path
 def test_a_pattern_that_is_given_is_taken(tmp_path: Path, plain: Path, network: SveNet) -> None:
     options = ConvertOptions(if_not_sve="develop")
     options = replace(options, levels=replace(options.levels, pattern=feigned_pattern("RGGB", network.config)))
-    assert convert_file(plain, tmp_path / "a.exr", network, "standard", options).pattern.ratio > 1
+    assert convert_file(plain, tmp_path / "a.exr", Model({"standard": network}), options).pattern.ratio > 1
 
 
 def test_bad_pixels_are_repaired_unless_told_otherwise(tmp_path: Path, plain: Path, network: SveNet) -> None:
@@ -136,6 +137,6 @@ def test_bad_pixels_are_repaired_unless_told_otherwise(tmp_path: Path, plain: Pa
     seen = []
     for bad_pixels in (True, False):
         output = tmp_path / f"{bad_pixels}.exr"
-        convert_file(plain, output, network, "standard", replace(options, bad_pixels=bad_pixels))
+        convert_file(plain, output, Model({"standard": network}), replace(options, bad_pixels=bad_pixels))
         seen.append(read_hdr(output)[40, 10].max())
     assert seen[0] < 0.9 * seen[1]  # the network takes a part of it for what it is

@@ -23,6 +23,7 @@ from sve2hdr.errors import UnwritableOutput
 from sve2hdr.filejob import BatchOptions, FileResult, Tools, finished_before, run_job
 from sve2hdr.joblist import Job
 from sve2hdr.manifest import Manifest, file_sha256
+from sve2hdr.models import Model
 from sve2hdr.network import NetworkConfig, SveNet
 
 torch.set_num_threads(1)
@@ -39,7 +40,7 @@ class Bench:
         network = SveNet(NetworkConfig(widths=(8, 8, 8))).eval()
         manifest = Manifest(self.out)
         manifest.create()
-        self.tools = Tools(manifest, manifest.claims(), network)
+        self.tools = Tools(manifest, manifest.claims(), Model({"tiny": network}))
         self.options = BatchOptions(str(self.out), "tiny", convert=ConvertOptions(device="cpu"))
 
     def job(self, name: str = "photo.dng", *outputs: str) -> Job:
@@ -69,7 +70,7 @@ def test_a_raw_becomes_what_convert_makes_of_it_and_is_not_done_twice(bench: Ben
     assert result.found["ratio_ev"] == pytest.approx(3, abs=0.05)
     assert result.peak_mb > 10
     options = ConvertOptions(device="cpu")
-    convert_file(bench.folder / "photo.dng", bench.folder / "by-hand.exr", bench.tools.network, "tiny", options)
+    convert_file(bench.folder / "photo.dng", bench.folder / "by-hand.exr", bench.tools.model, options)
     assert (bench.out / "sub/photo.exr").read_bytes() == (bench.folder / "by-hand.exr").read_bytes()
     assert bench.files() == {"sub/photo.exr"}
     again = bench.run()
@@ -109,7 +110,7 @@ def test_other_options_weights_and_raws(bench: Bench) -> None:
     assert bench.run(convert=replace(bench.options.convert, tile_px=64)).outcome == "unchanged"  # the same pixels
     assert bench.run(convert=brighter).outcome == "converted"
     assert bench.run(convert=brighter).outcome == "unchanged"
-    assert bench.run(convert=brighter, model_sha256="other").outcome == "converted"
+    assert bench.run(convert=brighter, model_digest="other").outcome == "converted"
     assert bench.run(if_not_sve="copy").outcome == "converted"  # back to the first options
     assert bench.run(if_not_sve="fail").outcome == "unchanged"
     (bench.folder / "photo.dng").unlink()
@@ -162,7 +163,7 @@ def test_ordinary_raws_are_developed(bench: Bench) -> None:
     assert (developed.outcome, developed.error) == ("developed", "")
     assert bench.files() == {"plain.exr", "plain.preview.jpg"}
     by_hand = replace(bench.options.convert, if_not_sve="develop")
-    convert_file(bench.folder / "plain.dng", bench.folder / "by-hand.exr", bench.tools.network, "tiny", by_hand)
+    convert_file(bench.folder / "plain.dng", bench.folder / "by-hand.exr", bench.tools.model, by_hand)
     assert (bench.out / "plain.exr").read_bytes() == (bench.folder / "by-hand.exr").read_bytes()
     assert bench.run(job, if_not_sve="develop").outcome == "unchanged"
     assert bench.run(if_not_sve="develop").outcome == "converted"  # a photo with two exposures, as ever
@@ -246,7 +247,7 @@ def test_what_another_process_has_is_busy(bench: Bench) -> None:
 
 
 def test_looking_writes_nothing(bench: Bench) -> None:
-    tools = Tools(Manifest(bench.folder / "new"), None, bench.tools.network)
+    tools = Tools(Manifest(bench.folder / "new"), None, bench.tools.model)
     options = replace(bench.options, out=str(bench.folder / "new"), look_only=True)
     before = set(os.listdir(bench.folder))
     looked = run_job(bench.job(), options, tools)

@@ -13,10 +13,10 @@ from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.convert import ConvertOptions, convert_file
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.highlights import hold_clipped, without_magenta
+from sve2hdr.models import model_named
 from sve2hdr.mosaic import Mosaic
 from sve2hdr.pattern import parse_pattern
 from sve2hdr.simulate import CAMERA_FROM_XYZ, NEUTRAL, Sensor, simulate
-from sve2hdr.weights import load_weights, weights_path
 
 BLOCKS = "grid:1,1,1/2,1/2;1,1,1/2,1/2;1/4,1/4,1/8,1/8;1/4,1/4,1/8,1/8"
 PATTERNS = ["rows:1/8,1/8,1,1", "columns:1,1/4,1/4,1", "grid:1", BLOCKS]
@@ -84,7 +84,7 @@ def test_no_pixel_of_a_preview_is_pink_beside_lamps(tmp_path: Path, white: float
     raw, preview = tmp_path / "lamps.dng", tmp_path / "lamps.png"
     write_cfa_dng(raw, replace(mosaic, white_level=16_383.0))
     options = ConvertOptions(preview=preview)
-    found = convert_file(raw, tmp_path / "lamps.exr", load_weights(weights_path("standard")), "standard", options)
+    found = convert_file(raw, tmp_path / "lamps.exr", model_named("standard"), options)
     assert found.clipped > 0.03
     with Image.open(preview) as opened:
         shown = np.asarray(opened.convert("RGB")).astype(int)

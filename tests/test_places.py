@@ -24,9 +24,9 @@ from sve2hdr.hdrfile import read_hdr
 from sve2hdr.joblist import Inputs, Job, Naming, collect
 from sve2hdr.manifest import Record, Stamp
 from sve2hdr.memory import megapixels_of
+from sve2hdr.models import model_named
 from sve2hdr.places import RemotePath, place
 from sve2hdr.remotemanifest import RemoteManifest, manifest_of
-from sve2hdr.weights import load_weights
 
 torch.set_num_threads(1)
 
@@ -47,12 +47,12 @@ class Bench:
 
     def __init__(self, out: RemotePath | Path, weights: Path, **changed: object) -> None:
         self.options = BatchOptions(
-            str(out), "tiny", str(weights), convert=ConvertOptions(device="cpu"), **changed  # type: ignore[arg-type]
+            str(out), str(weights), convert=ConvertOptions(device="cpu"), **changed  # type: ignore[arg-type]
         )  # fmt: skip
         self.manifest = manifest_of(str(out))
         self.manifest.create()
         claims = None if self.options.look_only else self.manifest.claims()
-        self.tools = Tools(self.manifest, claims, load_weights(weights))
+        self.tools = Tools(self.manifest, claims, model_named(str(weights)))
 
     def __call__(self, job: Job) -> FileResult:
         return run_job(job, self.options, self.tools)

@@ -1,0 +1,73 @@
+"""What `--model` names: a network, or several of which a frame's pattern decides, or the classical method."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .architecture import Network
+from .errors import PatternNotFound, UnknownLayout
+from .layout import place
+from .mosaic import ExposurePattern, Mosaic
+from .weights import load_weights, published, sha256, weights_path
+
+AUTO, CLASSICAL = "auto", "classical"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Networks by name, in the order in which they are tried; None stands for the classical method, which fits all."""
+
+    candidates: Mapping[str, Network | None]
+
+    def for_pattern(self, raw: Path, mosaic: Mosaic, pattern: ExposurePattern) -> tuple[str, Network | None]:
+        """Return the first candidate that knows a raw file's pattern, and its name.
+
+        Raises UnknownLayout, with the model that would do, if none does; PatternNotFound for a frame that is too small.
+        """
+        refusals = []
+        for name, network in self.candidates.items():
+            try:
+                if network is not None:
+                    place(mosaic, pattern, network.config)
+            except UnknownLayout as error:
+                refusals.append(error)
+            except PatternNotFound as error:
+                raise PatternNotFound(f"{raw}: {error}") from error
+            else:
+                return name, network
+        known, _ = model_named(AUTO).for_pattern(raw, mosaic, pattern)
+        raise UnknownLayout(f"{raw}: {refusals[0]}; use --model {known}") from refusals[0]
+
+    def for_one_exposure(self) -> tuple[str, Network | None]:
+        """Return what develops a raw of one exposure: the first candidate, and its name."""
+        return next(iter(self.candidates.items()))
+
+
+def model_named(name: str) -> Model:
+    """Return what `--model` names: auto, classical, a published network or a weights file; raise UnreadableWeights."""
+    if name == AUTO:
+        return Model({**{known: load_weights(path) for known, path in _automatic().items()}, CLASSICAL: None})
+    return Model({name: None if name == CLASSICAL else load_weights(weights_path(name))})
+
+
+def model_digest(name: str) -> str:
+    """Return a digest of the weights that `--model` names, "" for the classical method; raise UnreadableWeights."""
+    if name == CLASSICAL:
+        return ""
+    if name != AUTO:
+        return sha256(weights_path(name))
+    return hashlib.sha256("".join(map(sha256, _automatic().values())).encode()).hexdigest()
+
+
+def is_file(name: str) -> bool:
+    """Return whether `--model` names a weights file of the user's own, which lies at one place only."""
+    return name not in (AUTO, CLASSICAL, *published())
+
+
+def _automatic() -> dict[str, Path]:
+    """Return the published networks but those to compare with, the one for row and column pairs first."""
+    ours = {name: path for name, path in published().items() if "paper" not in name}
+    return dict(sorted(ours.items(), key=lambda item: (item[0] != "standard", item[0])))

@@ -1,0 +1,94 @@
+"""What --model names, and which network a pattern decides."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sve2hdr import weights
+from sve2hdr.errors import PatternNotFound, UnknownLayout, UnreadableWeights
+from sve2hdr.models import AUTO, CLASSICAL, is_file, model_digest, model_named
+from sve2hdr.mosaic import ExposurePattern, Mosaic
+from sve2hdr.network import NetworkConfig
+from sve2hdr.weights import save_weights
+
+torch.set_num_threads(1)
+RAW = Path("photo.dng")
+ROWS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
+BLOCKS = ExposurePattern(np.kron(np.float32([[1, 1 / 2], [1 / 4, 1 / 8]]), np.ones((2, 2), np.float32)))
+CHESS = ExposurePattern(np.kron(np.float32([[1, 1 / 8], [1 / 8, 1]]), np.ones((2, 2), np.float32)))
+
+
+def frame(side: int = 16) -> Mosaic:
+    return Mosaic(np.full((side, side), 5000, np.uint16), "RGGB", np.zeros((1, 1), np.float32), 16000.0, np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [(ROWS, "standard"), (ExposurePattern(ROWS.exposure.T), "standard"), (BLOCKS, "blocks"), (CHESS, "classical")],
+    ids=["rows", "columns", "blocks", "chess"],
+)
+def test_the_pattern_decides(pattern: ExposurePattern, name: str) -> None:
+    found, network = model_named(AUTO).for_pattern(RAW, frame(), pattern)
+    assert found == name
+    assert (network is None) == (name == CLASSICAL)
+
+
+@pytest.mark.parametrize(("pattern", "name"), [(BLOCKS, "blocks"), (CHESS, "classical")], ids=["blocks", "chess"])
+def test_a_network_that_does_not_know_a_pattern_names_the_model_that_does(pattern: ExposurePattern, name: str) -> None:
+    with pytest.raises(UnknownLayout, match=rf"^photo\.dng: .*; use --model {name}$"):
+        model_named("standard").for_pattern(RAW, frame(), pattern)
+
+
+def test_a_frame_smaller_than_a_cell_is_refused_by_name() -> None:
+    with pytest.raises(PatternNotFound, match=r"^photo\.dng: .* give a larger frame"):
+        model_named(AUTO).for_pattern(RAW, frame(2), ROWS)
+
+
+def test_one_name_is_one_candidate() -> None:
+    assert list(model_named("blocks").candidates) == ["blocks"]
+    assert model_named(CLASSICAL).candidates == {CLASSICAL: None}
+    assert model_named(CLASSICAL).for_pattern(RAW, frame(), CHESS) == (CLASSICAL, None)
+    assert model_named("standard").for_one_exposure()[0] == model_named(AUTO).for_one_exposure()[0] == "standard"
+    with pytest.raises(UnreadableWeights, match="none: no such weights file"):
+        model_named("none")
+
+
+def test_networks_to_compare_with_are_not_chosen() -> None:
+    assert list(model_named(AUTO).candidates) == ["standard", "blocks", CLASSICAL]
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], Path]:
+    """Return what publishes a tiny network."""
+    monkeypatch.setattr(weights, "PUBLISHED", tmp_path)
+    config = NetworkConfig(widths=(4, 4, 4))
+
+    def publish(name: str, seed: int) -> Path:
+        torch.manual_seed(seed)
+        path = tmp_path / f"{name}.safetensors"
+        save_weights(path, config, config.build().state_dict(), {})
+        return path
+
+    return publish
+
+
+def test_a_digest_is_of_the_weights_that_may_be_taken(tiny: Callable[[str, int], Path]) -> None:
+    path = tiny("standard", 1)
+    tiny("blocks", 2)
+    tiny("paper-narrow", 3)
+    first = model_digest(AUTO)
+    assert len({first, model_digest("standard"), model_digest("blocks")}) == 3
+    assert model_digest(str(path)) == model_digest("standard")
+    assert model_digest(CLASSICAL) == ""
+    tiny("paper-narrow", 4)
+    assert model_digest(AUTO) == first
+    tiny("blocks", 5)
+    assert model_digest(AUTO) != first
+
+
+def test_files_of_the_user_lie_at_one_place(tiny: Callable[[str, int], Path]) -> None:
+    path = tiny("standard", 1)
+    assert [is_file(name) for name in (AUTO, CLASSICAL, "standard", str(path), "other")] == [False] * 3 + [True] * 2
