@@ -16,12 +16,17 @@ def synthetic_scene(seed: int, size: int = 512) -> np.ndarray:
     """Return one scene, (size, size, 3) float32, scene-linear, positive; the same seed gives the same scene."""
     rng = np.random.default_rng(seed)
     side = size * SUPERSAMPLING
-    reflectance = _dead_leaves(rng, side) if rng.random() < 0.75 else _gradient(rng, side)
-    for _ in range(rng.integers(0, 4)):
-        _lay(reflectance, _grating(rng, side), rng)
-    for _ in range(rng.integers(0, 3)):
+    plain = rng.random() < 0.15  # walls and skies: nothing but light, where noise leaves blotches
+    reflectance = _gradient(rng, side) if plain or rng.random() < 0.25 else _dead_leaves(rng, side)
+    for _ in range(0 if plain else rng.integers(0, 6)):
+        grating = _grating(rng, side)
+        if rng.random() < 0.6:  # cloth, blinds and railings have light and dark of one colour, and so moire is seen
+            reflectance *= (1 - np.float32(rng.uniform(0.3, 0.97)) * grating)[..., None]
+        else:
+            _lay(reflectance, grating, rng)
+    for _ in range(0 if plain else rng.integers(0, 3)):
         _lay(reflectance, _strokes(rng, side), rng)
-    if rng.random() < 0.5:
+    if not plain and rng.random() < 0.5:
         _lay(reflectance, _text(rng, side), rng)
     scene = reflectance * _light(rng, side)[..., None]
     _lay(scene, _lamps(rng, side), rng, brightness=float(np.exp2(rng.uniform(2, 8)) * np.median(scene)))
