@@ -82,7 +82,7 @@ def handlers() -> list[object]:
 
 
 def test_it_learns(shards: Path, tmp_path: Path) -> None:
-    options = replace(OPTIONS, steps=60, learning_rate=5e-3, loss="l1")
+    options = replace(OPTIONS, steps=500, learning_rate=2e-3, loss="l1")
     weights = train(shards, tmp_path, TINY, options, CPU)
     later = itertools.islice(batches(Scenes(shards, CPU), TINY, options.ranges, 32, 2, options.seed, 1000), 6)
     planes, truth = (torch.cat(parts) for parts in zip(*later, strict=True))
