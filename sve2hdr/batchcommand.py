@@ -18,7 +18,7 @@ from .options import FILE, FOLDER, Number, Parsed, overwrite_option
 from .places import is_url, place, without_file_url
 
 if TYPE_CHECKING:
-    from .batch import Crew
+    from .batch import Crew, Outcome
     from .batchdisplay import Display
     from .filejob import BatchOptions
     from .joblist import Inputs, JobList, Naming
@@ -139,7 +139,7 @@ def batch(
     with 1 if a file failed.
     """
     from .batch import Batch, RunOptions
-    from .batchdisplay import Display, Report, ending, printable
+    from .batchdisplay import Display, Report
     from .filejob import BatchOptions
     from .joblist import Inputs, Naming, read_list
     from .models import is_file, model_digest
@@ -148,14 +148,17 @@ def batch(
 
     listed = inputs + tuple(path for file in lists for path in read_list(file.read().splitlines()))
     named = tuple(without_file_url(path) for path in listed)
-    if not named:
-        raise click.UsageError("nothing to convert; name folders, files or patterns, or a --list of them")
-    if idle is not None and not watch:
-        raise click.UsageError("--idle is for --watch")
-    if watch and dry_run:
-        raise click.UsageError("--dry-run looks once; leave --watch out")
-    if dask and (workers or memory):
-        raise click.UsageError("with --dask, `dask worker` takes --nthreads and --memory-limit; leave ours out")
+    for contradicts, why in (
+        (not named, "nothing to convert; name folders, files or patterns, or a --list of them"),
+        (idle is not None and not watch, "--idle is for --watch"),
+        (watch and dry_run, "--dry-run looks once; leave --watch out"),
+        (
+            dask and (workers or memory),
+            "with --dask, `dask worker` takes --nthreads and --memory-limit; leave ours out",
+        ),
+    ):
+        if contradicts:
+            raise click.UsageError(why)
     if dask:  # other machines have other working folders
         named, output, base = tuple(map(_absolute, named)), _absolute(output), base and _absolute(base)
     try:
@@ -194,6 +197,13 @@ def batch(
             for refusal in found.refused:
                 _refused(display, *refusal)
             outcome = Batch(options, run, display, crew=crew).run(found.jobs)
+    _end(outcome, display, quiet, watch)
+
+
+def _end(outcome: Outcome, display: Display, quiet: bool, watch: bool) -> None:
+    """Tell what a batch came to, and exit as it did."""
+    from .batchdisplay import ending, printable
+
     for line in ending(outcome, display):
         if not quiet or outcome.hopeless or outcome.interrupted:
             click.echo(printable(line), err=quiet)

@@ -117,7 +117,7 @@ def convert_file(
     started = time.perf_counter()
     outputs = (output,) if isinstance(output, Path) else tuple(output)
     written = outputs if options.preview is None else (*outputs, options.preview)
-    _check_outputs(raw, outputs, options)
+    _check_outputs(raw, written, options)
     device = choose_device(options.device)
     mosaic = read_raw(raw)
     estimate, plain = _estimated(mosaic, raw, options)
@@ -176,12 +176,9 @@ def convert_file(
     )
 
 
-def _check_outputs(raw: Path, outputs: Sequence[Path], options: ConvertOptions) -> None:
-    for path in outputs:
-        check_writable(path, options.overwrite, OUTPUT_EXTENSIONS)
-    if options.preview is not None:
-        check_writable(options.preview, options.overwrite, PREVIEW_EXTENSIONS)
-    for path in (*outputs, *([options.preview] if options.preview else [])):
+def _check_outputs(raw: Path, written: Sequence[Path], options: ConvertOptions) -> None:
+    for path in written:
+        check_writable(path, options.overwrite, PREVIEW_EXTENSIONS if path is options.preview else OUTPUT_EXTENSIONS)
         if path.exists() and raw.exists() and path.samefile(raw):
             raise UnwritableOutput(f"{path}: is the raw file itself; name another output")
 

@@ -19,10 +19,11 @@ from .convert import Converted, ConvertOptions, convert_file
 from .errors import PatternNotFound, Sve2HdrError, UnwritableOutput, one_line
 from .joblist import Job
 from .levels import Levels
-from .manifest import Record, Records, Stamp, file_sha256, recipe_of
+from .manifest import Record, Stamp, file_sha256, recipe_of
 from .memory import peak_mb, reset_peak
 from .models import Model
 from .places import Place, place
+from .remotemanifest import AnyManifest
 from .whitebalance import WhiteBalance
 
 PARAMETERS = "parameters.json"
@@ -90,7 +91,7 @@ class FileResult:
 class Tools:
     """What a process needs for its jobs, made once."""
 
-    manifest: Records
+    manifest: AnyManifest
     claims: Claims | None  # None where only looked at
     model: Model
     progress: Callable[[float], None] = lambda share: None
@@ -140,7 +141,9 @@ def _claimed(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any
         tools.claims.release(keys)
 
 
-def _to_make(job: Job, options: BatchOptions, manifest: Records, recipes: tuple[str, str], again: bool) -> list[str]:
+def _to_make(
+    job: Job, options: BatchOptions, manifest: AnyManifest, recipes: tuple[str, str], again: bool
+) -> list[str]:
     """Return the outputs that are still to be made; raise UnwritableOutput where one may not be replaced."""
     wanted = []
     for output in job.outputs:
@@ -157,7 +160,7 @@ def _of_this_run(record: Record | None, options: BatchOptions) -> bool:
 
 
 def finished_before(
-    job: Job, options: BatchOptions, manifest: Records, found: dict[str, Any] | None = None
+    job: Job, options: BatchOptions, manifest: AnyManifest, found: dict[str, Any] | None = None
 ) -> FileResult | None:
     """Return the result of a job of which nothing is left to do, by the manifest alone; None: it must be done."""
     recipes = options.recipes(job, found)
@@ -166,7 +169,7 @@ def finished_before(
     return _unchanged(job, options, manifest)
 
 
-def _unchanged(job: Job, options: BatchOptions, manifest: Records) -> FileResult:
+def _unchanged(job: Job, options: BatchOptions, manifest: AnyManifest) -> FileResult:
     records = [record for output in job.outputs if (record := manifest.get(output)) is not None]
     files = tuple(dict.fromkeys(str(manifest.out / record.file) for record in records if record.file))
     outcome = records[0].outcome if any(_of_this_run(record, options) for record in records) else "unchanged"
@@ -246,7 +249,7 @@ def _gone(raw: Place, error: OSError) -> Sve2HdrError:
     return Sve2HdrError(f"{raw}: cannot be read ({error.strerror}); check the card, cable or network")
 
 
-def _is_ours(manifest: Records, output: str) -> bool:
+def _is_ours(manifest: AnyManifest, output: str) -> bool:
     record = manifest.get(output)  # what is foreign has been refused
     return record is not None and bool(record.file)
 
@@ -353,7 +356,7 @@ def _is_preview(job: Job, output: str) -> bool:
     return job.preview and output == job.outputs[-1]
 
 
-def _with_final_names(text: str, folder: Path, staged: dict[str, str], manifest: Records) -> str:
+def _with_final_names(text: str, folder: Path, staged: dict[str, str], manifest: AnyManifest) -> str:
     for output, name in staged.items():
         text = text.replace(str(folder / name), str(manifest.out / output))
     text = text.replace(str(folder / PARAMETERS), "its sequence")

@@ -18,19 +18,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
 from .claims import Claims, key_of
 from .errors import UnwritableOutput
 from .files import replacing
-from .places import Place, lies_at
+from .places import Place, RemotePath, lies_at
 
 STATE = ".sve2hdr"
 JOURNAL = "journal.json"
 DAMAGED = (OSError, ValueError, TypeError, LookupError)  # what reading a record raises where it is none
 State = Literal["new", "done", "stale", "foreign"]
+At = TypeVar("At", Path, RemotePath)
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,12 @@ def file_sha256(path: Place) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class Records(ABC):
+class Records(ABC, Generic[At]):
     """What an output folder has, here or at a URL. OUT/.sve2hdr/done holds the records, JSON each, in both."""
 
-    def __init__(self, out: Place) -> None:
-        self.out: Place = out
-        self.folder: Place = out / STATE
+    def __init__(self, out: At) -> None:
+        self.out: At = out
+        self.folder: At = out / STATE
 
     @abstractmethod
     def create(self) -> None:
@@ -198,19 +199,13 @@ class Records(ABC):
             return ("foreign", f"was made of another raw ({record.raw})") if record.file else ("new", "another raw")
         return ("done", "") if record.recipe in recipes else ("stale", "made with other options")
 
-    def _record_path(self, output: str) -> Place:
+    def _record_path(self, output: str) -> At:
         key = key_of(output)
         return self.folder / "done" / key[:2] / f"{key}.json"
 
 
-class Manifest(Records):
+class Manifest(Records[Path]):
     """The records of one output folder."""
-
-    out: Path
-    folder: Path
-
-    def __init__(self, out: Path) -> None:
-        super().__init__(out)
 
     @property
     def work(self) -> Path:
@@ -248,10 +243,6 @@ class Manifest(Records):
                 record = Record.from_json(path.read_bytes())
                 found[record.output] = record
         return found
-
-    def _record_path(self, output: str) -> Path:
-        key = key_of(output)
-        return self.folder / "done" / key[:2] / f"{key}.json"
 
     # From a job's folder to the outputs
 

@@ -19,10 +19,10 @@ from .dngfile import write_cfa_dng
 from .errors import Sve2HdrError
 from .hdrfile import READABLE_EXTENSIONS, read_hdr
 from .interpolate import interpolate
+from .models import model_named
 from .mosaic import ExposurePattern, Mosaic
 from .noise import estimate_noise
 from .reconstruct import reconstruct
-from .weights import load_weights, weights_path
 
 # What a method gives is camera RGB, (H, W, 3) float32, 1.0 = saturation of the most exposed sites.
 Method = Callable[[Mosaic, ExposurePattern], np.ndarray]
@@ -31,15 +31,22 @@ TIMEOUT_S = 600.0
 
 
 def method_named(name: str, device: str = "cpu") -> Method:
-    """Return the method of a name: linear, classical, a published network or a weights file.
+    """Return the method of a name: linear, or what `convert --model` takes.
 
-    Those that ask for noise estimate it from the mosaic, as `convert` does. Raises UnreadableWeights for other names.
+    Those that ask for noise estimate it from the mosaic, as `convert` does. Raises UnreadableWeights for other names;
+    the method raises UnknownLayout for a pattern that its network does not know.
     """
     if name == "linear":
         return interpolate
-    if name == "classical":
-        return lambda mosaic, pattern: classical(mosaic, pattern, estimate_noise(mosaic, pattern))
-    return of_network(load_weights(weights_path(name)), device)
+    model = model_named(name)
+
+    def run(mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
+        _, network = model.for_pattern(name, mosaic, pattern)
+        if network is None:
+            return classical(mosaic, pattern, estimate_noise(mosaic, pattern))
+        return of_network(network, device)(mosaic, pattern)
+
+    return run
 
 
 def of_network(network: Network, device: str = "cpu") -> Method:

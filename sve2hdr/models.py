@@ -14,6 +14,7 @@ from .mosaic import ExposurePattern, Mosaic
 from .weights import load_weights, published, sha256, weights_path
 
 AUTO, CLASSICAL = "auto", "classical"
+AUTOMATIC = ("standard", "blocks")  # published networks in the order in which `auto` tries them
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,10 +23,11 @@ class Model:
 
     candidates: Mapping[str, Network | None]
 
-    def for_pattern(self, raw: Path, mosaic: Mosaic, pattern: ExposurePattern) -> tuple[str, Network | None]:
-        """Return the first candidate that knows a raw file's pattern, and its name.
+    def for_pattern(self, asked: Path | str, mosaic: Mosaic, pattern: ExposurePattern) -> tuple[str, Network | None]:
+        """Return the first candidate that knows a frame's pattern, and its name.
 
-        Raises UnknownLayout, with the model that would do, if none does; PatternNotFound for a frame that is too small.
+        `asked`: who asks, such as a raw file, for the message. Raises UnknownLayout, with the model that would do, if
+        none does; PatternNotFound for a frame that is too small.
         """
         refusals = []
         for name, network in self.candidates.items():
@@ -35,11 +37,11 @@ class Model:
             except UnknownLayout as error:
                 refusals.append(error)
             except PatternNotFound as error:
-                raise PatternNotFound(f"{raw}: {error}") from error
+                raise PatternNotFound(f"{asked}: {error}") from error
             else:
                 return name, network
-        known, _ = model_named(AUTO).for_pattern(raw, mosaic, pattern)
-        raise UnknownLayout(f"{raw}: {refusals[0]}; use --model {known}") from refusals[0]
+        known, _ = model_named(AUTO).for_pattern(asked, mosaic, pattern)
+        raise UnknownLayout(f"{asked}: {refusals[0]}; use --model {known}") from refusals[0]
 
     def for_one_exposure(self) -> tuple[str, Network | None]:
         """Return what develops a raw of one exposure: the first candidate, and its name."""
@@ -68,6 +70,5 @@ def is_file(name: str) -> bool:
 
 
 def _automatic() -> dict[str, Path]:
-    """Return the published networks but those to compare with, the one for row and column pairs first."""
-    ours = {name: path for name, path in published().items() if "paper" not in name}
-    return dict(sorted(ours.items(), key=lambda item: (item[0] != "standard", item[0])))
+    known = published()
+    return {name: known[name] for name in AUTOMATIC if name in known}

@@ -24,14 +24,11 @@ from .places import RemotePath, place
 README = b"Records of `sve2hdr batch`, by which it knows what is finished. Without them all is done anew.\n"
 
 
-class RemoteManifest(Records):
+class RemoteManifest(Records[RemotePath]):
     """The records of one output folder at a URL.
 
     Claims hold among the processes of one machine: between machines, one batch at a time hands out the jobs of an OUT.
     """
-
-    out: RemotePath
-    folder: RemotePath
 
     def __init__(self, out: RemotePath) -> None:
         super().__init__(out)
@@ -143,7 +140,10 @@ class RemoteManifest(Records):
         return False
 
 
-def manifest_of(out: str) -> Records:
+AnyManifest = Manifest | RemoteManifest
+
+
+def manifest_of(out: str) -> AnyManifest:
     """Return the manifest of an output folder here or at a URL."""
     where = place(out)
     return RemoteManifest(where) if isinstance(where, RemotePath) else Manifest(where)

@@ -61,7 +61,7 @@ def parse_blocks(text: str) -> tuple[int, ...]:
     type=click.Choice(["sve2hdr", "paper"]),
     default="sve2hdr",
     show_default=True,
-    help="Ours, or that of Xu et al. 2021, which costs some forty times as much.",
+    help="Ours, or that of Xu et al. 2021, which costs some thirty times as much.",
 )
 @click.option("--width", type=click.IntRange(2), help="Channels of the paper's network, even.  [default: 64]")
 @click.option(
@@ -81,6 +81,7 @@ def parse_blocks(text: str) -> tuple[int, ...]:
     show_default=True,
     help="Row pairs of two exposures (columns too), or 2 x 2 blocks of four.",
 )
+@click.option("--large", is_flag=True, help="A network for row pairs of four times the cost.")
 @device_option
 def train(
     shards: Path,
@@ -99,6 +100,7 @@ def train(
     blocks: tuple[int, ...] | None,
     loss: str | None,
     layout: str,
+    large: bool,
     device: str,
 ) -> None:
     """Train a network on packed scenes.
@@ -113,9 +115,9 @@ def train(
 
     network: ArchitectureConfig | Network
     if start is None:
-        network = config = _configuration(architecture, layout, width, blocks)
+        network = config = _configuration(architecture, layout, large, width, blocks)
     else:
-        refuse_given(("architecture", "width", "layout"), "is that of the network that --start names")
+        refuse_given(("architecture", "width", "layout", "large"), "is that of the network that --start names")
         network = refined = load_weights(weights_path(start))
         config = refined.config
         if blocks is not None:
@@ -148,13 +150,15 @@ def train(
 
 
 def _configuration(
-    architecture: str, layout: str, width: int | None, blocks: tuple[int, ...] | None
+    architecture: str, layout: str, large: bool, width: int | None, blocks: tuple[int, ...] | None
 ) -> ArchitectureConfig:
     """Return the configuration of a new network."""
-    from .network import BLOCKS, ROWS
+    from .network import BLOCKS, LARGE, ROWS
     from .paper import PaperConfig
 
-    ours = {"rows": ROWS, "blocks": BLOCKS}[layout]
+    if large and (architecture, layout) != ("sve2hdr", "rows"):
+        raise click.UsageError("--large is for --architecture sve2hdr and --layout rows")
+    ours = {"rows": LARGE if large else ROWS, "blocks": BLOCKS}[layout]
     try:
         if architecture == "sve2hdr":
             refuse_given(("width",), "is for --architecture paper")
@@ -182,8 +186,9 @@ def _deepened(network: Network, blocks: tuple[int, ...]) -> Network:
 @click.command()
 @click.argument("scenes", type=FOLDER)
 @click.option(
-    "--model", "models", multiple=True, default=["standard"], show_default=True,
-    help="linear, classical, a published network or a weights file; several times for several.",
+    "--model", "models", multiple=True,
+    help="classical, a published network or a weights file; several times for several.  [default: standard; blocks "
+    "for that layout]",
 )  # fmt: skip
 @click.option(
     "--external", "externals", multiple=True, metavar="COMMAND",
@@ -191,7 +196,7 @@ def _deepened(network: Network, blocks: tuple[int, ...]) -> Network:
 )  # fmt: skip
 @click.option("--full", is_flag=True, help="All ratios, noises, wrong levels, phases and CFA orders, and charts.")
 @click.option(
-    "--layout", type=click.Choice(["rows", "columns", "blocks"]), default="rows", show_default=True,
+    "--layout", type=click.Choice(list(_LAYOUTS)), default="rows", show_default=True,
     help="Row or column pairs of two exposures, or 2 x 2 blocks of four.",
 )  # fmt: skip
 @click.option("--ev", type=Number(0.1, 8), default=3.0, show_default=True, help="Exposure ratio.")
@@ -237,6 +242,7 @@ def evaluate(
         scene_files,
     )
     from .methods import external, method_named, program_name
+    from .models import AUTO, CLASSICAL
     from .pictures import check_folder, write_pictures
     from .scoretable import as_json_lines, as_markdown, as_text, condition_rows, scene_rows
     from .simulate import Sensor
@@ -244,6 +250,7 @@ def evaluate(
 
     if full:
         refuse_given(("layout", "ev", "full_well", "read_noise"), "is not for --full, which has its own")
+    models = models or ("blocks" if layout == "blocks" else "standard",)
     names = list(dict.fromkeys(("linear", *(("classical",) if full else ()), *models)))
     methods = {name: method_named(name, str(choose_device(device))) for name in names}
     for command in externals:
@@ -276,7 +283,7 @@ def evaluate(
         click.echo(as_json_lines(results))
         return
     for name in names:
-        if name not in ("linear", "classical"):
+        if name not in ("linear", AUTO, CLASSICAL):
             click.echo(f"{weights_path(name)}, SHA-256 {sha256(weights_path(name))}")
     table = as_markdown if style == "markdown" else as_text
     if full:

@@ -284,6 +284,17 @@ def test_evaluate_compares_methods_in_the_asked_form(scene_exr: Path, work: Path
     assert "--ev is not for --full" in refused("evaluate", "scenes", "--full", "--ev", 2, code=2)
 
 
+def test_evaluate_takes_the_network_of_the_layout(scene_exr: Path, work: Path) -> None:
+    (work / "scenes").mkdir()
+    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+    for layout, model in (("columns", "standard"), ("blocks", "blocks")):
+        asked = ("evaluate", "scenes", "--layout", layout)
+        lines = [json.loads(line) for line in done(*asked, "--format", "json").stdout.splitlines()]
+        assert {line["method"] for line in lines} == {"linear", model}
+    assert "  auto" in done(*asked, "--model", "auto").stdout
+    assert run(*asked, "--model", "standard").stderr.endswith("use --model blocks\n")
+
+
 @pytest.mark.parametrize(
     ("pattern", "model"),
     [

@@ -14,6 +14,7 @@ from sve2hdr import Capture, detect_pattern
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.hdrfile import read_hdr, write_hdr
 from sve2hdr.rawfile import read_raw
+from sve2hdr.weights import load_weights
 
 # enough to see that a script runs; its own defaults take minutes
 BENCHMARKS = {
@@ -26,7 +27,7 @@ TESTED_ELSEWHERE = {
     "bench_levels.py",  # by the tests of levels
     "compare_networks.py",  # by its own
 }
-SHOWN = {"machine.py", "make_example.py", "make_picture.py", "use_from_python.py"}
+SHOWN = {"halve_weights.py", "machine.py", "make_example.py", "make_picture.py", "use_from_python.py"}
 
 
 def run(script: Path, *arguments: object, folder: Path) -> str:
@@ -74,6 +75,17 @@ def test_make_picture(repository: Path, tmp_path: Path) -> None:
     assert (tmp_path / "picture.jpg").stat().st_size < 300_000
     with Image.open(tmp_path / "picture.jpg") as picture:
         assert picture.width > 1000
+
+
+def test_halved_weights_give_almost_the_same(repository: Path, tmp_path: Path) -> None:
+    whole = repository / "weights" / "standard.safetensors"
+    printed = run(repository / "examples" / "halve_weights.py", whole, "-o", "half.safetensors", folder=tmp_path)
+    assert float(printed.split()[-2]) < -60  # dB
+    half = tmp_path / "half.safetensors"
+    assert half.stat().st_size < 0.52 * whole.stat().st_size
+    before, after = load_weights(whole).state_dict(), load_weights(half).state_dict()
+    assert all(after[name].dtype == before[name].dtype for name in before)
+    assert max(float((after[name] - before[name]).abs().max()) for name in before) < 1e-3
 
 
 @pytest.mark.parametrize(("script", "arguments"), BENCHMARKS.items())

@@ -56,7 +56,7 @@ def test_one_name_is_one_candidate() -> None:
         model_named("none")
 
 
-def test_networks_to_compare_with_are_not_chosen() -> None:
+def test_networks_to_compare_with_and_slow_ones_are_not_chosen() -> None:
     assert list(model_named(AUTO).candidates) == ["standard", "blocks", CLASSICAL]
 
 

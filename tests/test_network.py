@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from sve2hdr.network import (
     BLOCKS,
     INPUT_PLANES,
+    LARGE,
     ROWS,
     NetworkConfig,
     SveNet,
@@ -169,13 +170,15 @@ def test_macs_of_the_base_by_hand() -> None:
     assert macs_per_pixel(flat, flat.alignment) == sum(a * b * k for a, b, k in layers) / sites
 
 
-@pytest.mark.parametrize("config", [ROWS, BLOCKS], ids=["rows", "blocks"])
-def test_the_cost_is_within_the_target(config: NetworkConfig) -> None:
+@pytest.mark.parametrize(
+    ("config", "most"), [(ROWS, 60_000), (BLOCKS, 60_000), (LARGE, 400_000)], ids=["rows", "blocks", "large"]
+)
+def test_the_cost_is_within_the_target(config: NetworkConfig, most: int) -> None:
     network = SveNet(config)
-    assert 20_000 < macs_per_pixel(network, network.alignment) <= 60_000
+    assert most / 3 < macs_per_pixel(network, network.alignment) <= most
 
 
-@pytest.mark.parametrize("config", [ROWS, BLOCKS, TINY, FLAT, DEEP])
+@pytest.mark.parametrize("config", [ROWS, BLOCKS, LARGE, TINY, FLAT, DEEP])
 def test_a_configuration_is_rebuilt_from_its_json(config: NetworkConfig) -> None:
     assert NetworkConfig.from_json(config.to_json()) == config
 

@@ -16,7 +16,7 @@ from sve2hdr import cli
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.hdrfile import read_hdr
 from sve2hdr.mosaic import Capture, ExposurePattern
-from sve2hdr.network import SveNet
+from sve2hdr.network import LARGE, SveNet
 from sve2hdr.paper import PaperConfig
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.synthetic import synthetic_scene
@@ -132,6 +132,11 @@ def test_a_trained_network_is_made_deeper_and_refined(shards: Path, tmp_path: Pa
     assert deeper.config.blocks == (3, 2, 1)
 
 
+def test_a_large_network_costs_more(shards: Path, tmp_path: Path) -> None:
+    done("train", shards, "-o", tmp_path, "--steps", 1, *SMALL, "--large", "--blocks", "1,1")
+    assert load_weights(tmp_path / "weights.safetensors").config == replace(LARGE, blocks=(1, 1))
+
+
 def test_each_architecture_has_its_own_defaults(shards: Path, tmp_path: Path) -> None:
     found = []
     for number, architecture in enumerate((("--layout", "rows"), (*NARROW, "--layout", "blocks"))):
@@ -150,6 +155,9 @@ def test_each_architecture_has_its_own_defaults(shards: Path, tmp_path: Path) ->
     ("options", "finding"),
     [
         (("--width", 8), "--width is for --architecture paper"),
+        (("--large", "--layout", "blocks"), "--large is for --architecture sve2hdr and --layout rows"),
+        (("--large", "--architecture", "paper"), "--large is for --architecture sve2hdr and --layout rows"),
+        (("--large", "--start", "standard"), "--large is that of the network that --start names"),
         (("--blocks", 2), "n levels has n widths, n blocks"),
         (("--blocks", "2,x"), "2,x is not numbers of blocks"),
         (("--start", "standard", "--blocks", "2,1"), "n levels has n widths, n blocks"),
