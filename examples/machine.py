@@ -1,15 +1,11 @@
 """What a benchmark says of the machine it ran on."""
 
-import os
 import platform
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from sve2hdr.memory import usable_cores
 
 
 def machine() -> str:

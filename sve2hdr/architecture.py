@@ -34,6 +34,11 @@ class ArchitectureConfig(ABC):
         """Rows and columns of the smallest repeat of CFA and exposures together."""
         return len(self.cfa), len(self.cfa[0])
 
+    @property
+    @abstractmethod
+    def features_per_px(self) -> float:
+        """Values that the widest layer holds for each pixel: memory goes with them."""
+
     @abstractmethod
     def build(self) -> Network:
         """Return the network, with random weights from torch's global generator."""

@@ -17,7 +17,7 @@ from .errors import Sve2HdrError
 from .filejob import BatchOptions, FileResult, finished_before
 from .joblist import Job
 from .remotemanifest import manifest_of
-from .worker import START_S, Order, Worker, WorkerDied, WorkerOptions
+from .worker import Order, Worker, WorkerDied, WorkerOptions
 
 TICK_S = 0.25
 BUSY_WAIT_S, MOVING_WAIT_S, MOVING_TRIES = 1.0, 3.0, 5
@@ -85,8 +85,8 @@ class Hand(Protocol):
     def receive(self) -> float | FileResult | None:
         """Return what it says."""
 
-    def silent_s(self) -> float:
-        """Return the seconds since its last sign of life."""
+    def overdue(self, timeout_s: float) -> FileResult | None:
+        """End it if it shows no progress for too long, and return the result of its job; None: all is well."""
 
     def end(self) -> str:
         """End it now."""
@@ -173,7 +173,7 @@ class Batch:
             self.events.stopping(sum(worker.order is not None for worker in self._workers))
 
     def _recover(self) -> None:
-        with self.manifest.claims() as claims:
+        with self.manifest.claims() as claims, contextlib.suppress(OSError):  # the job, or the next batch, tries again
             self.manifest.recover(claims)
 
     # One turn of the loop
@@ -213,19 +213,26 @@ class Batch:
             order = self._next()
             if order is None:
                 return
-            known = finished_before(order.job, self.options, self.manifest, order.found)
+            known = self._known(order)
             if known is not None:
                 self._over(order, known)
             elif idle is not None:
                 self._give(idle, order)
             else:
-                self._waiting.appendleft(order)
+                self._waiting.appendleft(replace(order, looked_up=True))
                 starting = sum(not worker.ready for worker in self._workers)
                 if len(self._workers) >= self.crew.room() or starting >= len(self._waiting):
                     return
                 self._workers.append(self.crew.hire())
                 if not self._workers[-1].ready:
                     return
+
+    def _known(self, order: Order) -> FileResult | None:
+        """Return the result of a job that was finished before; None: a worker must look."""
+        try:
+            return None if order.looked_up else finished_before(order.job, self.options, self.manifest, order.found)
+        except OSError:  # the worker meets it, or not any more
+            return None
 
     def _next(self) -> Order | None:
         """Return the next order whose sequence is known, or which finds it out."""
@@ -266,23 +273,18 @@ class Batch:
                 self._died(worker, order, str(death))
                 continue
             if isinstance(said, FileResult) and order is not None:
-                if "not enough memory" in said.error:
-                    self._remove(worker)  # a heap that has grown so far stays torn
+                if said.spent:
+                    self._remove(worker)
                 self._over(order, said)
             elif isinstance(said, float) and order is not None:
                 self.events.progress(order.job, said)
 
     def _end_hung(self) -> None:
         for worker in list(self._workers):
-            limit = self.run_options.timeout_s if worker.order else START_S
-            if (worker.order or not worker.ready) and worker.silent_s() > limit:
-                order = worker.order
-                self._remove(worker)
-                if order is None:
-                    raise Sve2HdrError(f"a worker process did not start within {START_S:.0f} s; try again")
-                self._over(
-                    order, _failed(order, f"no progress for {limit:g} s; try a longer --timeout, or another copy")
-                )
+            result, order = worker.overdue(self.run_options.timeout_s), worker.order
+            if result is not None and order is not None:
+                self._workers.remove(worker)
+                self._over(order, result)
 
     def _remove(self, worker: Hand) -> None:
         self._workers.remove(worker)

@@ -6,6 +6,7 @@ import os
 import secrets
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import click
 
 from .errors import Sve2HdrError
 from .imageoptions import convert_options, image_options
-from .memory import available_bytes, megapixels_of, parse_size
+from .memory import Load, available_bytes, megapixels_of, parse_size, usable_cores
 from .options import FILE, FOLDER, Number, Parsed, overwrite_option
 from .places import is_url, place, without_file_url
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .filejob import BatchOptions
     from .joblist import Inputs, JobList, Naming
     from .memory import Plan
+    from .remotemanifest import AnyManifest
 FORMATS = ("exr", "hdr", "tif", "dng")
 
 
@@ -40,7 +42,11 @@ class PlaceType(click.ParamType):  # type: ignore[type-arg]  # older releases of
 @click.command()
 @click.argument("inputs", metavar="IN...", nargs=-1)
 @click.option(
-    "-o", "--output", type=PlaceType(), required=True, help="Folder of the outputs; the inputs' tree is mirrored."
+    "-o",
+    "--output",
+    type=PlaceType(),
+    required=True,
+    help="Folder of the outputs, or its URL; the inputs' tree is mirrored.",
 )
 @click.option(
     "--list",
@@ -133,7 +139,7 @@ def batch(
     overwrite: bool,
     **chosen: Any,
 ) -> None:
-    """Convert the raws of folders, files or patterns IN, unattended.
+    """Convert the raws of folders, files or patterns IN, unattended; URLs, such as s3://bucket/shoot, too.
 
     What is finished is not done again: the same command goes on where it was stopped, also by a power cut. Exits
     with 1 if a file failed.
@@ -142,7 +148,7 @@ def batch(
     from .batchdisplay import Display, Report
     from .filejob import BatchOptions
     from .joblist import Inputs, Naming, read_list
-    from .models import is_file, model_digest
+    from .models import is_file, model_digest, model_named
     from .remotemanifest import manifest_of
     from .watch import Watch
 
@@ -175,13 +181,14 @@ def batch(
         look_only=dry_run,
         run=secrets.token_hex(8),
     )
-    where = Inputs(named, include, exclude, base or "", lock)
+    where, manifest = Inputs(named, include, exclude, base or "", lock, watch), manifest_of(output)
     if not dry_run:
-        manifest_of(output).create()
-    found = _collected(where, options, naming)
+        manifest.create()
+    found = _collected(where, manifest, naming)
+    load = Load(_largest(found, watch), model_named(model).features_per_px)
     run = RunOptions(timeout_s=timeout)
     if not dask:
-        planned = _planned(options, found, memory, workers, chosen["tile"], watch)
+        planned = _planned(options, load, memory, workers, chosen["tile"], None if watch else len(found.jobs))
         options = replace(options, convert=replace(options.convert, tile_px=planned.tile_px))
         run = RunOptions(planned.workers, planned.threads, 0 if dry_run else planned.worker_mb, timeout)
     mode = "quiet" if quiet else "bar" if sys.stderr.isatty() and not (plain or dry_run) else "plain"
@@ -189,10 +196,10 @@ def batch(
     reporter = Report(report, overwrite) if report else None
     with Display(mode, total, reporter, dry_run) as display:
         _tell_ignored(found, display, dry_run)
-        crew = _cluster(dask, options, timeout, _largest(found, watch), chosen["tile"], display) if dask else None
+        crew = _cluster(dask, options, timeout, load, chosen["tile"], display) if dask else None
         if watch:
-            feed = Watch(lambda: _collected(where, options, naming), lambda *why: _refused(display, *why), idle)
-            outcome = Batch(options, run, display, feed, crew).run()
+            collect, refused = partial(_collected, where, manifest, naming), partial(_refused, display)
+            outcome = Batch(options, run, display, Watch(collect, refused, display.notice, idle), crew).run()
         else:
             for refusal in found.refused:
                 _refused(display, *refusal)
@@ -213,30 +220,28 @@ def _end(outcome: Outcome, display: Display, quiet: bool, watch: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _collected(where: Inputs, options: BatchOptions, naming: Naming) -> JobList:
+def _collected(where: Inputs, manifest: AnyManifest, naming: Naming) -> JobList:
     """Return all jobs there are now."""
     from .joblist import collect
-    from .remotemanifest import manifest_of
 
-    manifest = manifest_of(options.out)
     made = {record.file: record.raw for record in manifest.records().values() if record.file}
     return collect(where, manifest.out, naming, made, manifest.exact_case())
 
 
 def _planned(
-    options: BatchOptions, found: JobList, memory: int | None, workers: int | None, tile: int | None, watch: bool
+    options: BatchOptions, load: Load, memory: int | None, workers: int | None, tile: int | None, files: int | None
 ) -> Plan:
-    """Return how many workers run; on a GPU a few, which feed it in turn."""
+    """Return how many workers run, no more than there are files; on a GPU a few, which feed it in turn."""
     from .devices import choose_device
     from .memory import DEFAULT_SHARE, plan
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     if choose_device(options.convert.device).type != "cpu":
         cores = min(cores, 4)
-    if workers is None and not watch:
-        cores = max(1, min(cores, len(found.jobs)))
+    if workers is None and files is not None:
+        cores = max(1, min(cores, files))
     limit = memory if memory is not None else int(DEFAULT_SHARE * available_bytes())
-    return plan(limit, _largest(found, watch), cores, workers, tile)
+    return plan(limit, load, cores, workers, tile)
 
 
 def _largest(found: JobList, watch: bool) -> float:
@@ -250,14 +255,14 @@ def _absolute(path: str) -> str:
 
 
 def _cluster(
-    address: str, options: BatchOptions, timeout: float, megapixels: float, tile: int | None, display: Display
+    address: str, options: BatchOptions, timeout: float, load: Load, tile: int | None, display: Display
 ) -> Crew:
     try:
         from .cluster import Cluster
         from .clustertask import TaskOptions
     except ModuleNotFoundError as error:
         raise Sve2HdrError(f"--dask needs {error.name}; pip install 'sve2hdr[cluster]'") from error
-    return Cluster(address, TaskOptions(options, timeout, megapixels, tile), display)
+    return Cluster(address, TaskOptions(options, timeout, load, tile), display)
 
 
 def _refused(display: Display, path: str, why: str) -> None:

@@ -6,7 +6,6 @@ Dask's scheduler imports this module as well, so it imports nothing heavy; jobs 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
 import threading
 import time
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .errors import Sve2HdrError, one_line
-from .memory import DEFAULT_SHARE, Plan, available_bytes, plan
+from .memory import DEFAULT_SHARE, Load, Plan, available_bytes, plan, usable_cores
 
 if TYPE_CHECKING:
     from .filejob import BatchOptions, FileResult
@@ -32,7 +31,7 @@ class TaskOptions:
 
     batch: BatchOptions
     timeout_s: float
-    megapixels: float  # of the largest raw
+    load: Load
     tile_px: int | None = None  # None: as large as fits
 
 
@@ -45,16 +44,13 @@ def do(sent: bytes, version: str) -> bytes:
 
     Raises Sve2HdrError where this machine can do no job.
     """
-    from distributed import get_worker
-
-    address = get_worker().address
     if version != __version__:
-        raise Sve2HdrError(f"the Dask worker {address} has sve2hdr {__version__}, this is {version}; install the same")
+        raise Sve2HdrError(f"it has sve2hdr {__version__}, the batch has {version}; install the same")
     order, options = pickle.loads(sent)
-    return pickle.dumps(_said(order, options, address))
+    return pickle.dumps(_said(order, options))
 
 
-def _said(order: Order, options: TaskOptions, address: str) -> FileResult | str:
+def _said(order: Order, options: TaskOptions) -> FileResult | str:
     from .worker import WorkerDied
 
     try:
@@ -62,9 +58,9 @@ def _said(order: Order, options: TaskOptions, address: str) -> FileResult | str:
         said = _asked(worker, order, options.timeout_s)
     except WorkerDied as death:
         return str(death)
-    except (Sve2HdrError, OSError) as error:
-        raise Sve2HdrError(f"the Dask worker {address}: {one_line(error)}") from None
-    if "not enough memory" in said.error or "no progress" in said.error:
+    except OSError as error:
+        raise Sve2HdrError(one_line(error)) from None
+    if said.spent:
         worker.end()
     else:
         with _lock:
@@ -74,28 +70,22 @@ def _said(order: Order, options: TaskOptions, address: str) -> FileResult | str:
 
 def _asked(worker: Worker, order: Order, timeout_s: float) -> FileResult:
     from .filejob import FileResult
-    from .worker import START_S
 
     worker.send(order)
     while True:
-        if wait([worker.connection], TICK_S):
-            said = worker.receive()
-            if isinstance(said, FileResult):
-                return said
-        elif worker.silent_s() > (timeout_s if worker.ready else START_S):
-            worker.end()
-            if not worker.ready:
-                raise Sve2HdrError(f"a worker process did not start within {START_S:.0f} s; try again")
-            error = f"no progress for {timeout_s:g} s; try a longer --timeout, or another copy"
-            return FileResult(order.job.raw, "failed", error=error)
+        said = worker.receive() if wait([worker.connection], TICK_S) else worker.overdue(timeout_s)
+        if isinstance(said, FileResult):
+            return said
 
 
 def _taken(run: str) -> Worker | None:
-    """Return an idle process of this batch."""
+    """Return an idle process of this batch that has not died meanwhile."""
     with _lock:
-        for i, (_, of, _) in enumerate(_idle):
-            if of == run:
-                return _idle.pop(i)[2]
+        for entry in [entry for entry in _idle if entry[1] == run]:
+            _idle.remove(entry)
+            if entry[2].alive():
+                return entry[2]
+            entry[2].end()
     return None
 
 
@@ -121,13 +111,13 @@ def _planned(options: TaskOptions) -> Plan:
     dask = get_worker()
     files = dask.state.nthreads
     limit = dask.memory_manager.memory_limit or int(DEFAULT_SHARE * available_bytes())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        return plan(limit, options.megapixels, max(cores, files), files, options.tile_px)
+        cores = max(usable_cores(), files)
+        return plan(limit, options.load, cores, files, options.tile_px)
     except Sve2HdrError:
         raise Sve2HdrError(
-            f"{limit / 1e9:.1f} GB are too little for {files} file(s) of {options.megapixels:.0f} MP at a time; start "
-            "it with fewer --nthreads or a larger --memory-limit"
+            f"{limit / 1e9:.1f} GB are too little for {files} file(s) of {options.load.megapixels:.0f} MP at a time; "
+            "start it with fewer --nthreads or a larger --memory-limit"
         ) from None
 
 

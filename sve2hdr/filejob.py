@@ -22,7 +22,7 @@ from .levels import Levels
 from .manifest import Record, Stamp, file_sha256, recipe_of
 from .memory import peak_mb, reset_peak
 from .models import Model
-from .places import Place, place
+from .places import Place, is_url, place
 from .remotemanifest import AnyManifest
 from .whitebalance import WhiteBalance
 
@@ -80,6 +80,7 @@ class FileResult:
     error: str = ""
     notes: tuple[str, ...] = ()
     hopeless: bool = False  # the disk is full, or the like: no other file would fare better
+    spent: bool = False  # the process that did it hangs, or has a heap that stays torn: it is to do no other
 
     @property
     def good(self) -> bool:
@@ -111,10 +112,18 @@ def run_job(
         result = _claimed(job, options, tools, found, again)
     except Exception as error:
         hopeless = any(getattr(link, "errno", None) in HOPELESS for link in _chain(error))
-        sha256 = ""
-        with contextlib.suppress(OSError):
-            sha256 = file_sha256(place(job.raw))
-        result = FileResult(job.raw, "failed", sha256=sha256, error=_about(error, job.raw), hopeless=hopeless)
+        sha256, said = "", one_line(error)
+        with contextlib.suppress(Exception):
+            if not is_url(job.raw):  # to fetch it again would take long
+                sha256 = file_sha256(Path(job.raw))
+        result = FileResult(
+            job.raw,
+            "failed",
+            sha256=sha256,
+            error=said.removeprefix(f"{job.raw}: "),
+            hopeless=hopeless,
+            spent=said == one_line(MemoryError()),
+        )
     return replace(result, seconds=round(time.perf_counter() - started, 3), peak_mb=peak_mb())
 
 
@@ -122,10 +131,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
-
-
-def _about(error: Exception, raw: str) -> str:
-    return one_line(error).removeprefix(f"{raw}: ")
 
 
 def _claimed(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None, again: bool) -> FileResult:
@@ -162,7 +167,10 @@ def _of_this_run(record: Record | None, options: BatchOptions) -> bool:
 def finished_before(
     job: Job, options: BatchOptions, manifest: AnyManifest, found: dict[str, Any] | None = None
 ) -> FileResult | None:
-    """Return the result of a job of which nothing is left to do, by the manifest alone; None: it must be done."""
+    """Return the result of a job of which nothing is left to do, by the manifest alone; None: it must be done.
+
+    Raises OSError where that cannot be found out.
+    """
     recipes = options.recipes(job, found)
     if options.overwrite or any(manifest.state(o, place(job.raw), recipes)[0] != "done" for o in job.outputs):
         return None

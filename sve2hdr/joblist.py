@@ -89,6 +89,7 @@ class Inputs:
     exclude: tuple[str, ...] = ()
     base: str = ""  # the tree is mirrored from here; "": from each folder named
     lock: str = "auto"  # auto: CinemaDNG clips share their parameters; folder: all raws of a folder do; none
+    watched: bool = False  # what is not there yet may come: patterns and URLs may be empty
 
 
 @dataclass
@@ -177,9 +178,9 @@ def _files_of(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterato
         if _wanted(path, path.name, inputs, found, named=True):
             yield Found(str(path), relative, path.resolve().parent.name)
     else:
-        start = _fixed_part(given)
+        start = fixed_part(path)
         matches = sorted((m for m in glob.glob(given, recursive=True) if not _below(m, out, start)), key=natural)
-        if not matches:
+        if not (matches or inputs.watched):
             raise Sve2HdrError(f"{given}: nothing matches; check the pattern")
         mirrored_from = inputs.base or str(start)
         for match in matches:
@@ -197,14 +198,14 @@ def _files_at(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterato
     at = RemotePath(given)
     try:
         named = at.is_file()
-        pattern = not named and glob.has_magic(given)
-        start = at.parent if named else RemotePath(fixed_part(given)) if pattern else at
-        urls = [at.url] if named else at.matches() if pattern else at.files()
+        start, urls = (at.parent, [at.url]) if named else (at, at.files())
+        if not urls and glob.has_magic(given):
+            start, urls = fixed_part(at), at.matches()
     except FileNotFoundError:
-        urls = []
+        start, urls = at, []
     except OSError as error:
         raise Sve2HdrError(f"{given}: cannot be read ({error.strerror}); check the address and your rights") from error
-    if not urls:
+    if not (urls or inputs.watched):
         raise Sve2HdrError(f"{given}: nothing is there; check the address")
     for url in urls:
         below = url.removeprefix(f"{start}/")
@@ -232,12 +233,6 @@ def _below(path: str, out: Place, start: Path) -> bool:
         return False
     resolved, out_real = os.path.realpath(path), os.path.realpath(out)
     return Path(resolved).is_relative_to(out_real) and not start.resolve().is_relative_to(out_real)
-
-
-def _fixed_part(pattern: str) -> Path:
-    parts = Path(pattern).parts
-    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    return Path(*parts[:fixed])
 
 
 def _relative(path: Path, base: Path) -> str:

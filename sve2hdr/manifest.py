@@ -18,20 +18,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal
 
 import numpy as np
 
 from .claims import Claims, key_of
 from .errors import UnwritableOutput
 from .files import replacing
-from .places import Place, RemotePath, lies_at
+from .places import At, Place, lies_at
 
 STATE = ".sve2hdr"
 JOURNAL = "journal.json"
-DAMAGED = (OSError, ValueError, TypeError, LookupError)  # what reading a record raises where it is none
+DAMAGED = (ValueError, TypeError, LookupError)  # what a text raises that is no record
 State = Literal["new", "done", "stale", "foreign"]
-At = TypeVar("At", Path, RemotePath)
 
 
 @dataclass(frozen=True)
@@ -67,15 +66,9 @@ class Record:
     @classmethod
     def from_json(cls, text: str | bytes) -> Record:
         """Return a record as `as_json` wrote it; raise ValueError, TypeError or LookupError for anything else."""
-        stored = json.loads(text)
+        stored = {"run": "", **json.loads(text)}
         stamps = {name: Stamp(**stored[name]) for name in ("raw_stamp", "stamp")}
-        return cls(
-            **{
-                **{f.name: stored[f.name] for f in fields(cls) if f.name != "run"},
-                **stamps,
-                "run": stored.get("run", ""),
-            }
-        )
+        return cls(**{f.name: stored[f.name] for f in fields(cls)} | stamps)
 
     def as_json(self) -> str:
         """Return the record as one line."""
@@ -114,7 +107,7 @@ def _plain(value: Any) -> Any:
 
 def file_sha256(path: Place) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits; raise OSError where it cannot be read."""
-    with path.open("rb") as file:
+    with path.open("rb") if isinstance(path, Path) else path.open() as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -176,10 +169,10 @@ class Records(ABC, Generic[At]):
         """Finish or remove what processes have left that are gone: of jobs with these first outputs, or of all."""
 
     def get(self, output: str) -> Record | None:
-        """Return the record of an output, or None where there is none that can be read."""
+        """Return the record of an output, or None where there is none; raise OSError where that is not known."""
         try:
             return Record.from_json(self._record_path(output).read_bytes())
-        except DAMAGED:
+        except (FileNotFoundError, *DAMAGED):
             return None
 
     def state(self, output: str, raw: Place, recipes: Sequence[str]) -> tuple[State, str]:
@@ -187,6 +180,7 @@ class Records(ABC, Generic[At]):
 
         new: nothing. done: what is wanted, as its record says. stale: ours, made of the same raw after another recipe.
         foreign: a file that we did not write, that somebody has changed since, or that was made of another raw.
+        Raises OSError where that cannot be found out.
         """
         record, there = self.get(output), lies_at(self.out / output)
         if record is None:
@@ -239,7 +233,7 @@ class Manifest(Records[Path]):
         """Return all records by output."""
         found = {}
         for path in (self.folder / "done").glob("??/*.json"):
-            with contextlib.suppress(*DAMAGED):
+            with contextlib.suppress(OSError, *DAMAGED):
                 record = Record.from_json(path.read_bytes())
                 found[record.output] = record
         return found
@@ -277,7 +271,7 @@ class Manifest(Records[Path]):
                 claims.release([key])
 
     def _recover(self, folder: Path) -> None:
-        with contextlib.suppress(*DAMAGED, UnwritableOutput):
+        with contextlib.suppress(OSError, *DAMAGED, UnwritableOutput):
             for stored, name, may_replace in json.loads((folder / JOURNAL).read_bytes()):
                 record = Record.from_json(json.dumps(stored))
                 if not name or (folder / name).exists() or (self.out / record.file).exists():
@@ -303,7 +297,7 @@ def _same(path: Place, stamp: Stamp, sha256: str) -> bool:
     try:
         now = Stamp.of(path)
         return now == stamp or (now.size == stamp.size and file_sha256(path) == sha256)
-    except OSError:
+    except FileNotFoundError:
         return False
 
 

@@ -1,4 +1,4 @@
-"""How much memory there is, what one conversion takes of it, and so how many may run at a time."""
+"""How much memory and how many cores there are, what one conversion takes, and so how many may run at a time."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .tifftags import number, read_ifds
 DEFAULT_SHARE = 0.75  # of what is available
 TILES_PX, GOOD_TILE_PX = (1024, 768, 512, 384, 256), 512  # smaller ones are mostly halo: a last resort
 # Peak memory of a worker, MB, measured with `examples/bench_batch.py model`: what Python and torch take, what a
-# frame takes (several formats and a preview), and what a tile's features take in the published network.
-BASE_MB, MB_PER_MP, MB_PER_TILE_MP = 310.0, 34.0, 590.0
+# frame takes (several formats and a preview), and what a tile takes with a network's features.
+BASE_MB, MB_PER_MP, MB_PER_TILE_MP, MB_PER_FEATURE = 310.0, 34.0, 320.0, 34.0
 MARGIN = 1.15  # the measured model is met within that
 LEAST_MP = 6.0  # frames of unknown size are taken for at least so large
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -35,6 +35,11 @@ def parse_size(text: str) -> int:
     if not found or float(found[1]) <= 0:
         raise ValueError(f"{text!r} is no size of memory; write 4G or 800M")
     return int(float(found[1]) * UNITS[found[2]])
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_bytes(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int:
@@ -85,14 +90,22 @@ def megapixels_of(path: Place) -> float:
     return max(by_tags, default=0.0)
 
 
-def worker_mb(megapixels: float, tile_px: int) -> float:
-    """Return the peak memory of a worker, MB, after the measured model.
+@dataclass(frozen=True)
+class Load:
+    """What a worker's memory depends on, tiles apart."""
 
-    >>> worker_mb(24, 512) < worker_mb(24, 1024) < worker_mb(48, 1024)
-    True
-    """
-    tile_mp = min(tile_px**2 / 1e6, megapixels)
-    return MARGIN * (BASE_MB + MB_PER_MP * megapixels + MB_PER_TILE_MP * tile_mp)
+    megapixels: float  # of the largest frame
+    features_per_px: float  # of the widest network, as `Model.features_per_px` has it
+
+    def worker_mb(self, tile_px: int) -> float:
+        """Return the peak memory of a worker, MB, after the measured model.
+
+        >>> Load(24, 8).worker_mb(512) < Load(24, 8).worker_mb(1024) < Load(24, 16).worker_mb(1024)
+        True
+        """
+        megapixels = max(self.megapixels, LEAST_MP)
+        tile_mb = (MB_PER_TILE_MP + MB_PER_FEATURE * self.features_per_px) * min(tile_px**2 / 1e6, megapixels)
+        return MARGIN * (BASE_MB + MB_PER_MP * megapixels + tile_mb)
 
 
 @dataclass(frozen=True)
@@ -105,25 +118,24 @@ class Plan:
     worker_mb: float  # what each may take
 
 
-def plan(
-    limit_bytes: int, megapixels: float, cores: int, workers: int | None = None, tile_px: int | None = None
-) -> Plan:
+def plan(limit_bytes: int, load: Load, cores: int, workers: int | None = None, tile_px: int | None = None) -> Plan:
     """Return how many workers of how many threads fit into a limit, with tiles as large as leaves room for them.
 
     `workers` and `tile_px` are what the user asks for; None: as many as there are cores, as large as fits. Raises
     Sve2HdrError where not even one worker fits, or not as many as asked for.
     """
-    limit_mb, megapixels = limit_bytes / 1e6, max(megapixels, LEAST_MP)
+    limit_mb = limit_bytes / 1e6
     tiles = TILES_PX if tile_px is None else (tile_px,)
     counts = range(cores, 0, -1) if workers is None else (workers,)
     choices = [(count, tile) for count in counts for tile in tiles]
     for count, tile in sorted(choices, key=lambda choice: tile_px is None and choice[1] < GOOD_TILE_PX):
-        if count * worker_mb(megapixels, tile) <= limit_mb:
+        if count * load.worker_mb(tile) <= limit_mb:
             return Plan(count, max(1, cores // count), tile, limit_mb / count)
-    need = worker_mb(megapixels, tiles[-1]) * counts[-1]
+    need = load.worker_mb(tiles[-1]) * counts[-1]
     raise Sve2HdrError(
-        f"{limit_mb / 1000:.1f} GB of memory are too little for {workers or 1} worker(s) on {megapixels:.0f} MP, which "
-        f"take about {need / 1000:.1f} GB; give a larger --memory, fewer --workers, or a smaller --tile"
+        f"{limit_mb / 1000:.1f} GB of memory are too little for {workers or 1} worker(s) on "
+        f"{max(load.megapixels, LEAST_MP):.0f} MP, which take about {need / 1000:.1f} GB; give a larger --memory, "
+        "fewer --workers, or a smaller --tile"
     )
 
 

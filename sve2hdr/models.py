@@ -23,6 +23,11 @@ class Model:
 
     candidates: Mapping[str, Network | None]
 
+    @property
+    def features_per_px(self) -> float:
+        """Values that the widest layer of any candidate holds for each pixel; 0 without networks."""
+        return max((network.config.features_per_px for network in self.candidates.values() if network), default=0.0)
+
     def for_pattern(self, asked: Path | str, mosaic: Mosaic, pattern: ExposurePattern) -> tuple[str, Network | None]:
         """Return the first candidate that knows a frame's pattern, and its name.
 

@@ -59,13 +59,22 @@ class NetworkConfig(ArchitectureConfig):
         if min(*self.widths, *self.blocks, *(n for stride in self.strides for n in stride), 1) < 1:
             raise ValueError("widths, blocks and strides must be 1 or more")
 
+    @property
+    def features_per_px(self) -> float:
+        """Values that the widest level holds for each pixel."""
+        sites, widest = math.prod(self.cell), 0.0
+        for width, stride in zip(self.widths, (*self.strides, (1, 1)), strict=True):
+            widest = max(widest, width / sites)
+            sites *= math.prod(stride)
+        return widest
+
     def build(self) -> SveNet:
         """Return the network, with random weights from torch's global generator."""
         return SveNet(self)
 
 
 ROWS = NetworkConfig()  # row pairs of two exposures; column pairs are row pairs, transposed
-LARGE = replace(ROWS, widths=(128, 128), strides=((1, 2),), blocks=(2, 4))  # of four times the cost
+LARGE = replace(ROWS, widths=(128, 128, 128), blocks=(2, 2, 3))  # of four times the cost
 BLOCKS = NetworkConfig(  # Bayer cells of four exposures, in blocks of 2 x 2
     cfa=("RGRG", "GBGB", "RGRG", "GBGB"),
     exposure_rank=((0, 0, 1, 1), (0, 0, 1, 1), (2, 2, 3, 3), (2, 2, 3, 3)),
@@ -235,21 +244,32 @@ class SveNet(Network):
         return expand(self.compressed(planes).clamp(-1.25, 1.25))
 
 
-def with_blocks(network: SveNet, blocks: tuple[int, ...]) -> SveNet:
-    """Return a copy of a network with other numbers of residual blocks: to make a trained one deeper, and train on.
+def grown(network: SveNet, config: NetworkConfig) -> SveNet:
+    """Return a network of another configuration that does what a trained one does: to make it larger, and train on.
 
-    Further blocks start as the identity (Chen, Goodfellow and Shlens, "Net2Net", ICLR 2016), so the copy does what the
-    network does; where a level has fewer blocks, its last ones are left out. Raises ValueError as NetworkConfig does.
+    Further residual blocks start as the identity, and what further channels hold is not read at first (Chen, Goodfellow
+    and Shlens, "Net2Net", ICLR 2016). Where a level has fewer blocks, its last ones are left out. Raises ValueError for
+    a configuration of another cell, other strides or narrower levels.
     """
-    deeper = SveNet(replace(network.config, blocks=blocks))
-    state, known = deeper.state_dict(), network.state_dict()
+    old = network.config
+    if (config.cfa, config.exposure_rank, config.strides) != (old.cfa, old.exposure_rank, old.strides):
+        raise ValueError("a network grows in widths and blocks; cells and strides stay")
+    if any(new < known for new, known in zip(config.widths, old.widths, strict=True)):
+        raise ValueError(
+            f"a network of widths {old.widths} cannot become one of {config.widths}, which has narrower ones"
+        )
+    larger = SveNet(config)
+    state, known = larger.state_dict(), network.state_dict()
     for name, tensor in state.items():
         if name in known:
-            tensor.copy_(known[name])
+            there = tuple(map(slice, known[name].shape))
+            if tensor.ndim == 4:
+                tensor[: known[name].shape[0], known[name].shape[1] :] = 0
+            tensor[there] = known[name]
         elif name.endswith(("second.weight", "second.bias")):
             tensor.zero_()
-    deeper.load_state_dict(state)
-    return deeper
+    larger.load_state_dict(state)
+    return larger
 
 
 def _stack(width: int, blocks: int) -> nn.Sequential:

@@ -41,12 +41,15 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     return torch.bmm(factor, unit)
 
 
+WEIGHT_DECAY = 0.1  # times the rate, of a step: without it, weights of many equal steps grow until training is unstable
+
+
 class Muon(torch.optim.Optimizer):
     """Momentum whose every step is the nearest orthogonal matrix (Jordan et al., "Muon", 2024).
 
-    For weights of convolutions, each a matrix of output channels x all else. A step's root mean square is 0.2 x lr
-    (Liu et al., "Muon is scalable for LLM training", 2025), so rates are near to Adam's. torch.optim.Muon takes only
-    2-D tensors, and one at a time, which costs twice as much for these small ones.
+    For weights of convolutions, each a matrix of output channels x all else. A step's root mean square is 0.2 x lr, so
+    rates are near to Adam's, and weights decay (Liu et al., "Muon is scalable for LLM training", 2025).
+    torch.optim.Muon takes only 2-D tensors, and one at a time, which costs twice as much for these small ones.
     """
 
     def __init__(self, weights: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
@@ -67,6 +70,7 @@ class Muon(torch.optim.Optimizer):
             for shape, weights in alike.items():
                 steps = orthogonalized(torch.stack([self._direction(w, group["momentum"]) for w in weights]))
                 for weight, step in zip(weights, steps, strict=True):
+                    weight.mul_(1 - WEIGHT_DECAY * group["lr"])
                     weight.add_(step.view(weight.shape), alpha=-0.2 * math.sqrt(max(shape)) * group["lr"])
         return loss
 

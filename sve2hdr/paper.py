@@ -33,6 +33,11 @@ class PaperConfig(ArchitectureConfig):
         if self.width < 2 or self.width % 2 or self.blocks < 1:
             raise ValueError(f"width {self.width} and blocks {self.blocks}: an even width and at least one block")
 
+    @property
+    def features_per_px(self) -> float:
+        """Values that both branches hold for each pixel: layers run at full resolution."""
+        return 1.5 * self.width
+
     def build(self) -> PaperNet:
         """Return the network, with random weights from torch's global generator."""
         return PaperNet(self)

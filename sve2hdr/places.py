@@ -11,11 +11,11 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import Sve2HdrError
 
@@ -104,14 +104,13 @@ class RemotePath:
             info = system.info(path)
             if info["type"] != "file":
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.url)
-            version = next((str(info[key]).strip('"') for key in VERSIONS if info.get(key)), "")
-            return Status(int(info["size"]), int(hashlib.sha256(version.encode()).hexdigest()[:15], 16))
+            return _status(info)
 
-    def open(self, mode: str = "rb") -> BufferedReader:
-        """Open a file for reading."""
-        with self._reached() as (system, path):
-            opened: BufferedReader = system.open(path, mode)
-            return opened
+    @contextlib.contextmanager
+    def open(self) -> Iterator[BufferedReader]:
+        """Open a file for reading, during the block."""
+        with self._reached() as (system, path), system.open(path, "rb") as file:
+            yield file
 
     def read_bytes(self) -> bytes:
         """Return a file's bytes."""
@@ -143,19 +142,36 @@ class RemotePath:
             _with_folder(system, path, lambda: system.put_file(str(local), path))
 
     def files(self) -> list[str]:
-        """Return the URLs of all files below, as they are now."""
+        """Return the URLs of all files below, as they are now; none where there is no such folder."""
+        return sorted(self.statuses())
+
+    def statuses(self) -> dict[str, Status]:
+        """Return what `stat` says of all files below, by URL, at the cost of a listing."""
         with self._reached() as (system, path):
             system.invalidate_cache()
-            return sorted(self._urls(system, path, system.find(path)))
+            try:
+                found = system.find(path, detail=True)
+            except FileNotFoundError:
+                return {}
+            return dict(zip(self._urls(system, path, found), map(_status, found.values()), strict=True))
 
     def matches(self) -> list[str]:
-        """Return the URLs of the files that fit this one, taken as a pattern, as they are now."""
+        """Return the URLs of the files that fit this one, taken as a pattern, and of all files below folders that do.
+
+        They are as they are now.
+        """
         with self._reached() as (system, path):
             system.invalidate_cache()
-            found = system.glob(path, detail=True)
-            return sorted(self._urls(system, path, [name for name, info in found.items() if info["type"] == "file"]))
+            found, names, folder = system.glob(path, detail=True), set(), None
+            for name in sorted(found):
+                if found[name]["type"] == "file":
+                    names.add(name)
+                elif folder is None or not name.startswith(f"{folder}/"):  # `**` fits all folders in folders, too
+                    folder = name
+                    names.update(system.find(folder))
+            return sorted(self._urls(system, path, names))
 
-    def _urls(self, system: AbstractFileSystem, path: str, found: Any) -> Iterator[str]:
+    def _urls(self, system: AbstractFileSystem, path: str, found: Iterable[str]) -> Iterator[str]:
         """Yield URLs that begin as this one does: file systems return them without protocol, host or user."""
         start = self.url[: len(self.url) - len(path)] if self.url.endswith(path) else ""
         return (f"{start}{name}" if start else system.unstrip_protocol(name) for name in found)
@@ -182,6 +198,11 @@ class RemotePath:
             raise OSError(errno.EIO, " ".join(str(error).split()) or type(error).__name__, self.url) from error
 
 
+def _status(info: dict[str, Any]) -> Status:
+    version = next((str(info[key]).strip('"') for key in VERSIONS if info.get(key)), "")
+    return Status(int(info.get("size") or 0), int(hashlib.sha256(version.encode()).hexdigest()[:15], 16))
+
+
 def _with_folder(system: AbstractFileSystem, path: str, write: Callable[[], object]) -> None:
     """Write a file; where that fails for want of its folder, make it, but never what all lies in, such as a bucket."""
     try:
@@ -196,6 +217,7 @@ def _with_folder(system: AbstractFileSystem, path: str, write: Callable[[], obje
 
 
 Place = Path | RemotePath
+At = TypeVar("At", Path, RemotePath)
 
 
 def place(text: str) -> Place:
@@ -213,11 +235,12 @@ def real(text: str) -> str:
     return text if is_url(text) else os.path.realpath(text)
 
 
-def fixed_part(pattern: str) -> str:
-    """Return the part of a URL before the first folder with a wildcard.
+def fixed_part(pattern: At) -> At:
+    """Return the part of a pattern before the first folder with a wildcard.
 
-    >>> fixed_part("s3://bucket/shoot/*/IMG_*.CR2")
+    >>> str(fixed_part(RemotePath("s3://bucket/shoot/*/IMG_*.CR2")))
     's3://bucket/shoot'
     """
-    parts = pattern.split("/")
-    return "/".join(parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])
+    while glob.has_magic(str(pattern)):
+        pattern = pattern.parent
+    return pattern

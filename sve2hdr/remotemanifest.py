@@ -19,7 +19,7 @@ from pathlib import Path
 from .claims import Claims, key_of
 from .errors import UnwritableOutput
 from .manifest import DAMAGED, Manifest, Record, Records, Stamp, file_sha256
-from .places import RemotePath, place
+from .places import RemotePath, Status, place
 
 README = b"Records of `sve2hdr batch`, by which it knows what is finished. Without them all is done anew.\n"
 
@@ -32,6 +32,7 @@ class RemoteManifest(Records[RemotePath]):
 
     def __init__(self, out: RemotePath) -> None:
         super().__init__(out)
+        self._read: dict[str, tuple[Status, Record]] = {}  # what `records` has read, by URL
         self.scratch = Path(tempfile.gettempdir()) / f"sve2hdr-{_user()}-{key_of(out.url)[:12]}"
 
     @property
@@ -65,29 +66,29 @@ class RemoteManifest(Records[RemotePath]):
         return True
 
     def records(self) -> dict[str, Record]:
-        """Return all records by output."""
-        found = {}
-        with contextlib.suppress(FileNotFoundError):
-            for url in (self.folder / "done").files():
-                with contextlib.suppress(*DAMAGED):
-                    record = Record.from_json(RemotePath(url).read_bytes())
-                    found[record.output] = record
-        return found
+        """Return all records by output; asked again, it reads those alone that are new or changed."""
+        listed = (self.folder / "done").statuses()
+        self._read = {url: read for url, read in self._read.items() if listed.get(url) == read[0]}
+        for url in listed.keys() - self._read.keys():
+            with contextlib.suppress(OSError, *DAMAGED):
+                self._read[url] = listed[url], Record.from_json(RemotePath(url).read_bytes())
+        return {record.output: record for _, record in self._read.values()}
 
     def publish(self, folder: Path, made: Sequence[tuple[Record, str, bool]]) -> None:
         """Send files of a job's folder to their place, and record them, as `Manifest.publish` does."""
         complete = []
         for record, name, may_replace in made:
+            earlier = _size(self.out / record.file) if record.file else None
             if name:
-                if not may_replace and (self.out / record.file).exists():
+                if earlier is not None and not may_replace:
                     raise UnwritableOutput(
                         f"{self.out / record.file}: exists already; give --overwrite or another --name"
                     )
                 record = replace(record, sha256=file_sha256(folder / name), stamp=Stamp.of(folder / name))
-            complete.append((record, name))
+            complete.append((record, name, earlier))
         journal = self.folder / "work" / f"{folder.name}.json"
-        journal.write_bytes(json.dumps([asdict(record) for record, _ in complete]).encode())
-        for record, name in complete:
+        journal.write_bytes(json.dumps([(asdict(record), earlier) for record, _, earlier in complete]).encode())
+        for record, name, _ in complete:
             if name:
                 (self.out / record.file).put(folder / name)
             self._keep(record)
@@ -99,19 +100,21 @@ class RemoteManifest(Records[RemotePath]):
         self._record_path(record.output).write_bytes(record.as_json().encode())
 
     def recover(self, claims: Claims, names: Iterable[str] | None = None) -> None:
-        """Record or remove what has been sent by processes that are gone: of jobs with these outputs, or of all."""
-        with contextlib.suppress(FileNotFoundError):
-            if names is None:
-                journals = [RemotePath(url) for url in (self.folder / "work").files()]
-            else:
-                journals = [self.folder / "work" / f"{key_of(name)}.json" for name in names]
-            for journal in journals:
-                key = journal.name.removesuffix(".json")
-                if claims.take([key]):
-                    try:
-                        self._recover(journal)
-                    finally:
-                        claims.release([key])
+        """Record or remove what has been sent by processes that are gone: of jobs with these outputs, or of all.
+
+        Raises OSError where that cannot be done now; the journal stays for another time.
+        """
+        if names is None:
+            journals = [RemotePath(url) for url in (self.folder / "work").files()]
+        else:
+            journals = [self.folder / "work" / f"{key_of(name)}.json" for name in names]
+        for journal in journals:
+            key = journal.name.removesuffix(".json")
+            if claims.take([key]):
+                try:
+                    self._recover(journal)
+                finally:
+                    claims.release([key])
 
     def _recover(self, journal: RemotePath) -> None:
         try:
@@ -120,22 +123,24 @@ class RemoteManifest(Records[RemotePath]):
             return
         except ValueError:
             stored = []
-        for about in stored:
+        for entry in stored:
             with contextlib.suppress(*DAMAGED):
+                about, earlier = entry
                 record = Record.from_json(json.dumps(about))
-                if not record.file or self._arrived(record):
+                if not record.file or self._arrived(record, earlier):
                     self._keep(record)
         journal.unlink()
 
-    def _arrived(self, record: Record) -> bool:
-        """Return whether a file is there as its journal says. Half of it, where puts are not whole, is removed."""
-        file, before = self.out / record.file, self.get(record.output)
-        if not file.exists():
-            return False
-        sha256 = file_sha256(file)
-        if sha256 == record.sha256:
+    def _arrived(self, record: Record, earlier: int | None) -> bool:
+        """Return whether a file is there as its journal says; `earlier`: the size of the one it was to replace.
+
+        Half of it, where puts are not whole, is removed: what is shorter, and not as long as the earlier one.
+        """
+        file, whole = self.out / record.file, record.stamp.size
+        size = _size(file)
+        if size == whole and file_sha256(file) == record.sha256:
             return True
-        if before is None or sha256 != before.sha256:
+        if size is not None and size < whole and size != earlier:
             file.unlink()
         return False
 
@@ -147,6 +152,13 @@ def manifest_of(out: str) -> AnyManifest:
     """Return the manifest of an output folder here or at a URL."""
     where = place(out)
     return RemoteManifest(where) if isinstance(where, RemotePath) else Manifest(where)
+
+
+def _size(file: RemotePath) -> int | None:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _user() -> str:

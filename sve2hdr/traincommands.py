@@ -81,7 +81,9 @@ def parse_blocks(text: str) -> tuple[int, ...]:
     show_default=True,
     help="Row pairs of two exposures (columns too), or 2 x 2 blocks of four.",
 )
-@click.option("--large", is_flag=True, help="A network for row pairs of four times the cost.")
+@click.option(
+    "--large", is_flag=True, help="A network for row pairs of four times the cost; with --start, grown from that one."
+)
 @device_option
 def train(
     shards: Path,
@@ -117,11 +119,11 @@ def train(
     if start is None:
         network = config = _configuration(architecture, layout, large, width, blocks)
     else:
-        refuse_given(("architecture", "width", "layout", "large"), "is that of the network that --start names")
-        network = refined = load_weights(weights_path(start))
-        config = refined.config
-        if blocks is not None:
-            network = _deepened(refined, blocks)
+        refuse_given(("architecture", "width", "layout"), "is that of the network that --start names")
+        network = load_weights(weights_path(start))
+        if large or blocks is not None:
+            network = _grown(network, large, blocks)
+        config = network.config
     if patch % 8:
         raise click.UsageError(f"--patch {patch}: must be a multiple of 8")
     defaults = DEFAULT_OPTIONS[config.architecture]
@@ -171,16 +173,17 @@ def _configuration(
         raise click.UsageError(str(error)) from error
 
 
-def _deepened(network: Network, blocks: tuple[int, ...]) -> Network:
-    """Return a trained network with other numbers of blocks."""
-    from .network import SveNet, with_blocks
+def _grown(network: Network, large: bool, blocks: tuple[int, ...] | None) -> Network:
+    """Return a trained network made wider, or with other numbers of blocks."""
+    from .network import LARGE, SveNet, grown
 
     if not isinstance(network, SveNet):
-        raise click.UsageError("--blocks: the paper's network is refined as it is")
+        raise click.UsageError("--large and --blocks: the paper's network is refined as it is")
     try:
-        return with_blocks(network, blocks)
+        config = LARGE if large else network.config
+        return grown(network, config if blocks is None else replace(config, blocks=blocks))
     except ValueError as error:
-        raise click.UsageError(f"--blocks: {error}") from error
+        raise click.UsageError(f"--start: {error}") from error
 
 
 @click.command()
@@ -188,7 +191,7 @@ def _deepened(network: Network, blocks: tuple[int, ...]) -> Network:
 @click.option(
     "--model", "models", multiple=True,
     help="classical, a published network or a weights file; several times for several.  [default: standard; blocks "
-    "for that layout]",
+    "for that layout; classical too with --full]",
 )  # fmt: skip
 @click.option(
     "--external", "externals", multiple=True, metavar="COMMAND",
@@ -250,8 +253,8 @@ def evaluate(
 
     if full:
         refuse_given(("layout", "ev", "full_well", "read_noise"), "is not for --full, which has its own")
-    models = models or ("blocks" if layout == "blocks" else "standard",)
-    names = list(dict.fromkeys(("linear", *(("classical",) if full else ()), *models)))
+    usual = ("classical", "standard") if full else ("blocks",) if layout == "blocks" else ("standard",)
+    names = list(dict.fromkeys(("linear", *(models or usual))))
     methods = {name: method_named(name, str(choose_device(device))) for name in names}
     for command in externals:
         method = external(command, timeout)

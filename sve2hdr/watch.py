@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from .errors import Sve2HdrError, one_line
 from .joblist import Job, JobList
 from .manifest import Stamp
 from .places import place
@@ -14,16 +15,21 @@ SETTLE_S = 3.0  # a file that has not changed for so long is complete
 
 
 class Watch:
-    """Asked again and again, it returns the jobs that have become ready. `collect` lists all jobs there are now."""
+    """Asked again and again, it returns the jobs that have become ready. `collect` lists all jobs there are now.
+
+    Where that fails nothing is new: a store or a card that is away may come back. `notice` is told why.
+    """
 
     def __init__(
         self,
         collect: Callable[[], JobList],
         refused: Callable[[str, str], None],
+        notice: Callable[[str], None],
         idle_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._collect, self._refused = collect, refused
+        self._collect, self._refused, self._notice = collect, refused, notice
+        self._away = ""  # why the inputs cannot be listed
         self._idle_s, self._clock = idle_s, clock
         self._seen: dict[str, tuple[Stamp, float]] = {}  # each raw as it is, and since when
         self._taken: dict[str, Stamp] = {}
@@ -35,11 +41,13 @@ class Watch:
         now = self._clock()
         if now < self._next:
             return ()
-        found, ready = self._collect(), []
+        found, ready = self._listed(), []
         for refusal in found.refused:
             if refusal not in self._told:
                 self._told.add(refusal)
                 self._refused(*refusal)
+        there = {job.raw for job in found.jobs}
+        self._seen = {raw: seen for raw, seen in self._seen.items() if raw in there}
         for job in found.jobs:
             if self._complete(job.raw, now):
                 ready.append((job, job.raw in self._taken))
@@ -48,6 +56,16 @@ class Watch:
             self._last_new = now
         self._next = self._clock() + EVERY_S
         return None if self._idle_s is not None and now - self._last_new >= self._idle_s else ready
+
+    def _listed(self) -> JobList:
+        try:
+            found, away = self._collect(), ""
+        except (Sve2HdrError, OSError) as error:
+            found, away = JobList(), one_line(error)
+        if away and away != self._away:
+            self._notice(f"{away}; --watch goes on")
+        self._away = away
+        return found
 
     def _complete(self, raw: str, now: float) -> bool:
         """Return whether a raw has not changed for a while, holds something, and was not taken as it is."""

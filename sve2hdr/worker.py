@@ -34,6 +34,7 @@ class Order:
     job: Job
     found: dict[str, Any] | None = None  # parameters of its sequence
     again: bool = False  # what an earlier state of the raw has given may be replaced
+    looked_up: bool = False  # the manifest has been asked: it must be done
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +91,24 @@ class Worker:
         result: float | FileResult = content
         return result
 
-    def silent_s(self) -> float:
-        """Return the seconds since the last sign of life."""
-        return time.monotonic() - self.last_sign
+    def overdue(self, timeout_s: float) -> FileResult | None:
+        """End the process if its job shows no progress for too long, and return the job's result; None: all is well.
+
+        Raises Sve2HdrError if it has not even started after a long time.
+        """
+        silent_s = time.monotonic() - self.last_sign
+        if not self.ready and silent_s > START_S:
+            self.end()
+            raise Sve2HdrError(f"a worker process did not start within {START_S:.0f} s; try again")
+        if not self.ready or self.order is None or silent_s <= timeout_s:
+            return None
+        self.end()
+        error = f"no progress for {timeout_s:g} s; try a longer --timeout, or another copy"
+        return FileResult(self.order.job.raw, "failed", error=error, spent=True)
+
+    def alive(self) -> bool:
+        """Return whether the process is there."""
+        return self._process.is_alive()
 
     def end(self) -> str:
         """End the process now, and return how it ended, if it did so by itself before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from sve2hdr.filejob import BatchOptions, FileResult, run_job
 from sve2hdr.hdrfile import read_hdr
 from sve2hdr.joblist import Job
 from sve2hdr.memory import reset_peak
+from sve2hdr.places import RemotePath, Status
 from sve2hdr.worker import Order, WorkerDied, WorkerOptions, prepared
 
 torch.set_num_threads(1)
@@ -59,8 +61,8 @@ class Here:
         self.order = None
         return said
 
-    def silent_s(self) -> float:
-        return 0.0
+    def overdue(self, timeout_s: float) -> None:
+        return None
 
     def end(self) -> str:
         return ""
@@ -192,6 +194,30 @@ def test_a_full_disk_ends_the_batch(tmp_path: Path, here: type[Here]) -> None:
     assert not outcome.interrupted
 
 
+def test_a_process_that_is_spent_does_no_other_job(tmp_path: Path, here: type[Here]) -> None:
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        return FileResult(order.job.raw, "failed", error="not enough memory", spent=order.job.raw == "1")
+
+    here.answer = staticmethod(answer)
+    assert len(run(tmp_path, jobs("1", "2", "3"), workers=1).results) == 3
+    assert here.started == 2
+
+
+def test_a_store_that_fails_in_the_client_leaves_it_to_the_worker(
+    tmp_path: Path, here: type[Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fail(job: Job, *_: object) -> None:
+        asked.append(job.raw)
+        raise OSError(5, "timed out")
+
+    monkeypatch.setattr(batch_module, "finished_before", fail)
+    here.answer = staticmethod(lambda options, order: FileResult(order.job.raw, "converted"))
+    assert outcomes(run(tmp_path, jobs("1", "2", "3"))) == dict.fromkeys("123", "converted")
+    assert sorted(asked) == ["1", "2", "3"]  # each once
+
+
 @pytest.mark.parametrize("drop", [False, True])
 def test_ctrl_c_finishes_or_drops_what_is_in_work(tmp_path: Path, here: type[Here], drop: bool) -> None:
     before = signal.getsignal(signal.SIGINT)
@@ -302,6 +328,37 @@ def test_watching_takes_what_arrives_when_it_is_complete(
     assert Path("out/late.exr").exists()
 
 
+def test_watching_a_url_that_is_empty_away_and_emptied(
+    shoot: list[object], here: type[Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "EVERY_S", 0.05)
+    monkeypatch.setattr(watch, "SETTLE_S", 0.1)
+    bucket = RemotePath(f"memory://bucket{secrets.token_hex(4)}")
+    listed, read = 0, list[str]()
+    true_statuses, true_read = RemotePath.statuses, RemotePath.read_bytes
+
+    def statuses(self: RemotePath) -> dict[str, Status]:
+        nonlocal listed
+        if self == bucket / "in":
+            listed += 1
+            if listed == 3:
+                (bucket / "in/1.dng").write_bytes(Path("in/a/1.dng").read_bytes())
+            if listed == 5:
+                raise OSError(5, "timed out", self.url)
+            if listed > 15:
+                (bucket / "in/1.dng").unlink()
+        return true_statuses(self)
+
+    monkeypatch.setattr(RemotePath, "statuses", statuses)
+    monkeypatch.setattr(RemotePath, "read_bytes", lambda self: read.append(self.url) or true_read(self))
+    result = command(f"{bucket}/in", "-o", f"{bucket}/out", *shoot[3:], "--watch", "--idle", "1")
+    assert "1  converted" in result.stdout
+    assert "timed out" in result.stderr
+    assert (bucket / "out/1.exr").exists()
+    assert listed > 16
+    assert len([url for url in read if "/done/" in url]) < 6  # a few for the job, one for all looks that follow
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -358,8 +415,11 @@ def test_a_killed_and_a_hung_worker_cost_one_file(tmp_path: Path, weights: Path)
         def started(self, job: Job) -> None:
             if job.relative == "hangs.dng" and not killed:
                 killed.append(job)
-                process = batch._workers[0]._process
-                os.kill(process.pid or 0, signal.SIGKILL)
+                worker = batch._workers[0]
+                assert worker.alive()
+                os.kill(worker._process.pid or 0, signal.SIGKILL)
+                worker._process.join()
+                assert not worker.alive()
 
     options = BatchOptions(str(tmp_path / "out"), str(weights), convert=ConvertOptions(device="cpu"))
     batch = Batch(options, RunOptions(1, 1, 2000.0, timeout_s=10), Killing())

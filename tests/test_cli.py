@@ -284,6 +284,15 @@ def test_evaluate_compares_methods_in_the_asked_form(scene_exr: Path, work: Path
     assert "--ev is not for --full" in refused("evaluate", "scenes", "--full", "--ev", 2, code=2)
 
 
+def test_evaluate_in_full_goes_through_conditions_and_charts(scene_exr: Path, work: Path) -> None:
+    (work / "scenes").mkdir()
+    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+    table = done("evaluate", "scenes", "--full", "--model", "linear").stdout
+    for told in ("gain 4 EV", "clean noise", "ISO 6400", "phase 3", "BGGR", "black +2", "zone plates", "flat grey"):
+        assert told in table
+    assert "classical" not in table
+
+
 def test_evaluate_takes_the_network_of_the_layout(scene_exr: Path, work: Path) -> None:
     (work / "scenes").mkdir()
     (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())

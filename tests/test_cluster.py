@@ -1,10 +1,11 @@
-"""A batch on a Dask cluster: real scheduler and workers on loopback, which are killed, added and restarted."""
+"""A batch on a Dask cluster: real scheduler and workers, which are killed, added and restarted, and some unfit."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -16,15 +17,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from distributed import LocalCluster, Worker, get_worker
 
+from sve2hdr import cluster, clustertask
+from sve2hdr.batch import Batch, Events, Outcome, RunOptions
+from sve2hdr.clustertask import TaskOptions
 from sve2hdr.dngfile import write_cfa_dng
+from sve2hdr.errors import Sve2HdrError
+from sve2hdr.filejob import BatchOptions, FileResult
 from sve2hdr.hdrfile import read_hdr
+from sve2hdr.joblist import Job
+from sve2hdr.memory import Load
 from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.weights import save_weights
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="ends groups of processes, as POSIX does")]
 PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
 FILES, PATIENCE_S = 10, 240.0
 NO_DASHBOARD = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
@@ -105,6 +113,8 @@ def lines_of(report: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in report.read_text().splitlines()] if report.exists() else []
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="ends groups of processes, as POSIX does")
 def test_killed_added_restarted_and_every_file_once(tmp_path: Path, machines: Machines, raws: Path) -> None:
     out, report = tmp_path / "out", tmp_path / "run.jsonl"
     options = ("-o", out, "--model", tmp_path / "tiny.safetensors", "--device", "cpu", "--plain", "--report", report)
@@ -133,3 +143,101 @@ def test_killed_added_restarted_and_every_file_once(tmp_path: Path, machines: Ma
         assert read_hdr(out / f"card{seed % 2}" / f"{seed}.exr").shape == (96, 128, 3)
     assert len(list(out.rglob("*.exr"))) == FILES
     assert list((out / ".sve2hdr" / "work").iterdir()) == []
+
+
+# Machines that can do no jobs -----------------------------------------------------------------------------------------
+
+
+class Told(Events):
+    """What a user of a batch is told."""
+
+    def __init__(self, finished: Callable[[], None] = lambda: None) -> None:
+        self.notices: list[str] = []
+        self._finished = finished
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+    def finished(self, job: Job, result: FileResult) -> None:
+        self._finished()
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[LocalCluster]:
+    """Return a scheduler with two workers in this process, called 0 and 1."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, local_directory=str(tmp_path)
+    ) as machines:
+        yield machines
+
+
+def run(
+    machines: LocalCluster, out: Path, unfit: tuple[object, ...], told: Told, monkeypatch: pytest.MonkeyPatch
+) -> Outcome:
+    """Do eight jobs; workers that are called so can do none."""
+
+    def do(sent: bytes, version: str) -> bytes:
+        if get_worker().name in unfit:
+            raise Sve2HdrError("too little memory")
+        time.sleep(0.05)
+        order, _ = pickle.loads(sent)
+        return pickle.dumps(FileResult(order.job.raw, "converted", found={"by": get_worker().name}))
+
+    monkeypatch.setattr(cluster, "do", do)
+    monkeypatch.setattr(cluster, "ASK_EVERY_S", 0.1)
+    options = BatchOptions(str(out))
+    crew = cluster.Cluster(machines.scheduler_address, TaskOptions(options, 60, Load(1.0, 8)), told)
+    jobs = [Job(f"{i}.dng", f"{i}.dng", (f"{i}.exr",)) for i in range(8)]
+    return Batch(options, RunOptions(), told, crew=crew).run(jobs)
+
+
+def test_an_unfit_machine_is_told_of_once_and_others_do_its_jobs(
+    local: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    outcome = run(local, tmp_path / "out", (0,), told, monkeypatch)
+    assert [(result.outcome, result.found["by"]) for result in outcome.results] == [("converted", 1)] * 8
+    unfit = local.workers[0].address
+    assert told.notices == [f"the Dask worker {unfit} cannot do jobs: too little memory; it gets no more jobs"]
+
+
+def test_a_batch_is_given_up_where_all_machines_are_unfit(
+    local: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    with pytest.raises(Sve2HdrError, match=r"cannot do jobs: too little memory$"):
+        run(local, tmp_path / "out", (0, 1), told, monkeypatch)
+    assert len(told.notices) == 1
+
+
+def test_jobs_of_the_only_fit_machine_go_to_the_next_when_it_leaves(
+    local: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change() -> None:
+        if told.notices and 1 in local.workers:
+            fit: Worker = local.workers.pop(1)
+            local.sync(fit.close)
+            local.scale(3)
+
+    told = Told(change)
+    outcome = run(local, tmp_path / "out", (0,), told, monkeypatch)
+    by = [result.found["by"] for result in outcome.results]
+    assert len(by) == 8
+    assert set(by) == {1, 2}
+
+
+def test_an_idle_process_that_died_is_not_given_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Idle:
+        def __init__(self, alive: bool) -> None:
+            self.alive, self.ended = lambda: alive, False
+
+        def end(self) -> None:
+            self.ended = True
+
+    dead, alive, other = Idle(False), Idle(True), Idle(True)
+    waiting = [(0.0, "ours", dead), (0.0, "theirs", other), (0.0, "ours", alive)]
+    monkeypatch.setattr(clustertask, "_idle", waiting)
+    assert clustertask._taken("ours") is alive
+    assert dead.ended
+    assert clustertask._taken("ours") is None
+    assert waiting == [(0.0, "theirs", other)]

@@ -189,7 +189,10 @@ def test_broken_raws_and_failures_to_write_leave_nothing(bench: Bench, monkeypat
     assert result.hopeless
     assert result.error.startswith(str(bench.out / "sub/photo.exr"))  # and not where it was being made
     monkeypatch.setattr(convert, "read_raw", lambda path: (_ for _ in ()).throw(MemoryError()))
-    assert "not enough memory" in bench.run().error
+    short = bench.run()
+    assert "not enough memory" in short.error
+    assert short.spent
+    assert not result.spent
     assert bench.files() == set()
 
 

@@ -63,6 +63,8 @@ def test_files_patterns_and_lists(work: Path) -> None:
         "in/b/[4].dng",
     ]
     assert read_list(["in/a\n", "# no\n", "\n", " x y.dng \n"]) == ("in/a", " x y.dng ")
+    assert [job.relative for job in jobs(f"{work}/in/*/?.dng").jobs] == ["a/1.dng", "b/2.dng"]
+    assert raws(jobs("in/*.cr3", watched=True)) == []  # they may come
     for missing in ("in/none.dng", "none", "in/*.cr3"):
         with pytest.raises(Sve2HdrError, match="check the"):
             jobs(missing)

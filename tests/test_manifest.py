@@ -107,6 +107,25 @@ def test_a_damaged_record_is_no_record(manifest: Manifest, raw: Path) -> None:
         assert manifest.state("1.exr", raw, ["r"])[0] == "foreign"
 
 
+def test_a_record_that_cannot_be_read_is_not_taken_for_none(manifest: Manifest, raw: Path) -> None:
+    publish(manifest, raw, "1.exr")
+    (path,) = (manifest.folder / "done").rglob("*.json")
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OSError, match=path.name):
+        manifest.state("1.exr", raw, ["r"])
+    assert manifest.records() == {}
+
+
+def test_a_record_without_a_run_is_of_no_run(raw: Path) -> None:
+    stored = json.loads(record(raw).as_json())
+    del stored["run"]
+    assert Record.from_json(json.dumps(stored)) == record(raw)
+    del stored["raw"]
+    with pytest.raises(LookupError):
+        Record.from_json(json.dumps(stored))
+
+
 def test_a_name_taken_meanwhile_is_kept(manifest: Manifest, raw: Path) -> None:
     manifest.out.joinpath("1.exr").write_bytes(b"somebody's")
     with pytest.raises(UnwritableOutput, match="--overwrite"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.memory import available_bytes, megapixels_of, parse_size, peak_mb, plan, reset_peak, worker_mb
+from sve2hdr.memory import Load, available_bytes, megapixels_of, parse_size, peak_mb, plan, reset_peak, usable_cores
 from sve2hdr.mosaic import Mosaic
 
 GB = 1_000_000_000
+FRAME = Load(24, 8)
 
 
 def system(folder: Path, available_kb: int, groups: dict[str, tuple[str, str, str]], lines: str) -> tuple[Path, Path]:
@@ -55,31 +57,31 @@ def test_available_memory_of_this_machine() -> None:
 
 def test_a_plan_never_takes_more_than_its_limit() -> None:
     for limit in (1 * GB, 2 * GB, 4 * GB, 16 * GB, 128 * GB):
-        for megapixels in (1, 12, 24, 60, 150):
+        for load in (Load(1, 8), Load(12, 16), Load(24, 8), Load(60, 96), Load(150, 16)):
             for cores in (1, 2, 8, 64):
                 try:
-                    planned = plan(limit, megapixels, cores)
+                    planned = plan(limit, load, cores)
                 except Sve2HdrError:
-                    assert worker_mb(megapixels, 256) > limit / 1e6
+                    assert load.worker_mb(256) > limit / 1e6
                     continue
-                assert planned.workers * worker_mb(megapixels, planned.tile_px) <= limit / 1e6
+                assert planned.workers * load.worker_mb(planned.tile_px) <= limit / 1e6
                 assert planned.workers * planned.threads <= cores
                 assert planned.worker_mb * planned.workers == pytest.approx(limit / 1e6)
 
 
 def test_more_memory_gives_no_fewer_workers() -> None:
-    counts = [plan(limit * GB, 24, 16).workers for limit in (3, 6, 12, 24, 48, 96)]
+    counts = [plan(limit * GB, FRAME, 16).workers for limit in (3, 6, 12, 24, 48, 96)]
     assert counts == sorted(counts)
     assert counts[-1] == 16
     assert counts[0] < 4
 
 
 def test_what_the_user_asks_for_is_taken_or_refused() -> None:
-    asked = plan(16 * GB, 24, 8, workers=3, tile_px=512)
+    asked = plan(16 * GB, FRAME, 8, workers=3, tile_px=512)
     assert (asked.workers, asked.threads, asked.tile_px) == (3, 2, 512)
     with pytest.raises(Sve2HdrError, match="--workers"):
-        plan(2 * GB, 60, 8, workers=6)
-    assert plan(64 * GB, 24, 1, workers=4).workers == 4  # more than cores, if they are asked for
+        plan(2 * GB, Load(60, 8), 8, workers=6)
+    assert plan(64 * GB, FRAME, 1, workers=4).workers == 4  # more than cores, if they are asked for
 
 
 @pytest.mark.parametrize("text", ["", "much", "-1G", "0", "4X", "1e3", "nan"])
@@ -111,3 +113,11 @@ def test_a_process_is_held_to_its_limit_and_its_peak_is_known() -> None:
     assert ran.stdout.split() == ["True", "True"]
     reset_peak()
     assert 10 < peak_mb() < 100_000
+
+
+def test_cores_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
+    assert usable_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_cores() == 1

@@ -9,9 +9,10 @@ import torch
 
 from sve2hdr import weights
 from sve2hdr.errors import PatternNotFound, UnknownLayout, UnreadableWeights
-from sve2hdr.models import AUTO, CLASSICAL, is_file, model_digest, model_named
+from sve2hdr.models import AUTO, CLASSICAL, Model, is_file, model_digest, model_named
 from sve2hdr.mosaic import ExposurePattern, Mosaic
-from sve2hdr.network import NetworkConfig
+from sve2hdr.network import LARGE, NetworkConfig
+from sve2hdr.paper import PaperConfig
 from sve2hdr.weights import save_weights
 
 torch.set_num_threads(1)
@@ -92,3 +93,11 @@ def test_a_digest_is_of_the_weights_that_may_be_taken(tiny: Callable[[str, int],
 def test_files_of_the_user_lie_at_one_place(tiny: Callable[[str, int], Path]) -> None:
     path = tiny("standard", 1)
     assert [is_file(name) for name in (AUTO, CLASSICAL, "standard", str(path), "other")] == [False] * 3 + [True] * 2
+
+
+def test_memory_goes_with_the_widest_network() -> None:
+    assert model_named(CLASSICAL).features_per_px == 0
+    assert model_named("standard").features_per_px == 64 / 8
+    assert model_named(AUTO).features_per_px == 64 / 8  # blocks: 112 / 16
+    assert Model({"a": LARGE.build(), "b": PaperConfig(width=16).build()}).features_per_px == 24
+    assert NetworkConfig(widths=(8, 64, 8)).features_per_px == 64 / 16

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +21,9 @@ from sve2hdr.network import (
     compress,
     expand,
     fold,
+    grown,
     macs_per_pixel,
     unfold,
-    with_blocks,
 )
 
 torch.set_num_threads(1)
@@ -137,16 +139,41 @@ def test_a_colour_is_made_of_its_own_sites_only() -> None:
     assert_close(image, level.reshape(1, 3, 1, 1).expand_as(image), rtol=1e-4, atol=1e-6)
 
 
-def test_further_blocks_change_nothing_and_fewer_are_left_out() -> None:
+@pytest.mark.parametrize(
+    "larger", [{"blocks": (3, 2, 4)}, {"widths": (12, 8, 20)}, {"widths": (12, 12, 12), "blocks": (2, 3, 1)}]
+)
+def test_a_network_grows_without_a_change_that_is_seen_and_then_learns(larger: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    network, images = SveNet(TINY), planes_of(TINY, torch.rand(1, 1, 32, 32))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.01 * torch.randn_like(parameter)
+    bigger = grown(network, replace(TINY, **larger))
+    assert bigger.config == replace(TINY, **larger)
+    assert_close(bigger(images), network(images))
+    optimizer = torch.optim.SGD(bigger.parameters(), lr=1e-6)
+    for _ in range(2):  # what further channels give is learned first, then what they hold
+        optimizer.zero_grad()
+        bigger(images).square().sum().backward()
+        optimizer.step()
+    learns = [(weight.grad != 0).flatten(1).any(1) for weight in bigger.inner_weights() if weight.grad is not None]
+    assert torch.cat(learns).float().mean() > 0.8  # but where all of a channel's outputs are negative
+
+
+def test_a_network_of_fewer_blocks_loses_its_last_ones() -> None:
     torch.manual_seed(0)
     network, images = SveNet(TINY), planes_of(TINY, torch.rand(1, 1, 32, 32))
     assert TINY.blocks == (2, 1, 1)
+    fewer = grown(network, replace(TINY, blocks=(1, 1, 1)))
     with torch.no_grad():
-        assert_close(with_blocks(network, (3, 2, 4))(images), network(images))
-        fewer = with_blocks(network, (1, 1, 1))
         assert not torch.allclose(fewer(images), network(images))
     assert_close(fewer.encoder[0][0].first.weight, network.encoder[0][0].first.weight)
-    assert with_blocks(fewer, (2, 1, 1)).config == TINY
+
+
+@pytest.mark.parametrize("other", [TINY_BLOCKS, FLAT, DEEP, replace(TINY, widths=(8, 8, 4))])
+def test_a_network_grows_in_widths_and_blocks_only(other: NetworkConfig) -> None:
+    with pytest.raises(ValueError, match=r"cells and strides stay|narrower"):
+        grown(SveNet(TINY), other)
 
 
 def test_a_batch_is_its_images() -> None:

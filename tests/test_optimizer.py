@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sve2hdr.network import ROWS, NetworkConfig
-from sve2hdr.optimizer import Muon, optimizers_of, orthogonalized
+from sve2hdr.optimizer import WEIGHT_DECAY, Muon, optimizers_of, orthogonalized
 from sve2hdr.paper import PaperConfig
 
 torch.set_num_threads(1)
@@ -52,6 +52,17 @@ def test_a_step_has_the_size_that_is_told() -> None:
     Muon([weight], lr=0.5).step()
     assert float(weight.detach().square().mean().sqrt()) == pytest.approx(0.2 * 0.5, rel=0.15)
     assert float((weight.detach() * weight.grad).sum()) < 0  # downhill
+
+
+def test_weights_decay() -> None:
+    weight = nn.Parameter(torch.ones(4, 4, 1, 1))
+    weight.grad = torch.zeros_like(weight)
+    Muon([weight], lr=0.5).step()
+    torch.testing.assert_close(weight.detach(), torch.full((4, 4, 1, 1), 1 - 0.5 * WEIGHT_DECAY))
+    for _ in range(2000):  # the same direction for ever ends where decay equals the step
+        weight.grad = torch.eye(4)[..., None, None].clone()
+        Muon([weight], lr=0.5).step()
+    assert 0.8 < float(-weight.detach()[..., 0, 0].diagonal().mean()) * WEIGHT_DECAY / (0.2 * 2) < 1.2
 
 
 def test_a_weight_without_a_gradient_stays_and_a_closure_is_asked() -> None:

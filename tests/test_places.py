@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -22,7 +23,7 @@ from sve2hdr.errors import Sve2HdrError, UnwritableOutput
 from sve2hdr.filejob import BatchOptions, FileResult, Tools, finished_before, run_job
 from sve2hdr.hdrfile import read_hdr
 from sve2hdr.joblist import Inputs, Job, Naming, collect
-from sve2hdr.manifest import Record, Stamp
+from sve2hdr.manifest import Record, Stamp, file_sha256
 from sve2hdr.memory import megapixels_of
 from sve2hdr.models import model_named
 from sve2hdr.places import RemotePath, place
@@ -62,6 +63,21 @@ def names(folder: RemotePath) -> set[str]:
     return {url.removeprefix(f"{folder}/") for url in folder.files() if "/.sve2hdr/" not in url}
 
 
+@contextlib.contextmanager
+def failing(name: str, on: str = "") -> Iterator[None]:
+    """Let a method of remote paths fail, during the block, where their URL holds `on`."""
+
+    def fail(self: RemotePath, *arguments: object) -> object:
+        if on in self.url:
+            raise OSError(errno.EIO, "timed out", self.url)
+        return true(self, *arguments)
+
+    true = getattr(RemotePath, name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RemotePath, name, fail)
+        yield
+
+
 def left_here(tmp_path: Path) -> list[Path]:
     return [path for path in (tmp_path / "machine").rglob("*") if path.is_file() and path.name != "lock"]
 
@@ -75,7 +91,9 @@ def test_a_file_at_a_url_is_written_read_and_known_again(bucket: RemotePath, tmp
     assert not file.exists()
     file.write_bytes(b"0123456789")
     before = Stamp.of(file)
-    assert (before.size, file.read_start(4), file.open().read()) == (10, b"0123", b"0123456789")
+    assert (before.size, file.read_start(4), file.read_bytes()) == (10, b"0123", b"0123456789")
+    with file.open() as opened:
+        assert opened.read() == b"0123456789"
     assert Stamp.of(file) == before
     (tmp_path / "new").write_bytes(b"9876543210")
     file.put(tmp_path / "new")
@@ -101,6 +119,11 @@ def test_foreign_errors_become_oserrors(bucket: RemotePath, monkeypatch: pytest.
         patch.setattr(type(fsspec.filesystem("memory")), "info", refuse)
         with pytest.raises(OSError, match="no credentials"):
             bucket.stat()
+    (bucket / "a.dng").write_bytes(b"raw")
+    with monkeypatch.context() as patch:
+        patch.setattr("fsspec.implementations.memory.MemoryFile.getbuffer", refuse)  # it is read so
+        with pytest.raises(OSError, match="no credentials"):  # also where the connection is lost while a file is read
+            file_sha256(bucket / "a.dng")
 
 
 # Lists ----------------------------------------------------------------------------------------------------------------
@@ -129,6 +152,31 @@ def test_folders_files_and_patterns_at_a_url_are_mirrored(bucket: RemotePath) ->
         relatives(f"{bucket}/in", base="memory://other")
     onto = collect(Inputs((f"{bucket}/in/a9.dng",)), bucket / "in", Naming(("dng",)))
     assert [why for _, why in onto.refused] == ["its output would replace a raw file, a9.dng; choose another folder"]
+
+
+def test_brackets_in_urls_are_names_first_and_patterns_take_folders(bucket: RemotePath) -> None:
+    for name in ("shoot [1]/a.dng", "shoot [1]/b [2].dng", "card1/x/a.dng", "card2/b.dng", "card3.dng", "other/c.dng"):
+        (bucket / name).write_bytes(b"raw")
+
+    def relatives(path: str) -> list[str]:
+        return [job.relative for job in collect(Inputs((f"{bucket}/{path}",)), bucket / "out", Naming()).jobs]
+
+    assert relatives("shoot [1]") == ["a.dng", "b [2].dng"]
+    assert relatives("shoot [1]/b [2].dng") == ["b [2].dng"]
+    assert relatives("card*") == ["card1/x/a.dng", "card2/b.dng", "card3.dng"]
+    assert relatives("car*/**") == ["card1/x/a.dng", "card2/b.dng"]
+
+
+def test_what_is_watched_may_be_empty_and_must_be_allowed(bucket: RemotePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in (f"{bucket}/none", f"{bucket}/in/*.nef", f"{bucket}/1.dng"):
+        assert collect(Inputs((path,), watched=True), bucket / "out", Naming()).jobs == []
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("denied")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "info", refuse)
+    with pytest.raises(Sve2HdrError, match="check the address and your rights"):
+        collect(Inputs((str(bucket),), watched=True), bucket / "out", Naming())
 
 
 def test_a_url_is_as_large_as_its_bytes_allow(bucket: RemotePath) -> None:
@@ -177,6 +225,37 @@ def test_what_cannot_be_read_is_named_by_its_url(bucket: RemotePath, tmp_path: P
         assert said in result.error
         assert str(tmp_path) not in result.error
     assert names(bucket / "out") == set()
+
+
+def test_a_raw_that_fails_is_fetched_once(bucket: RemotePath, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bucket / "in/1.dng").write_bytes(b"no raw")
+    opened = []
+    memory = type(fsspec.filesystem("memory"))
+    true = memory.open
+    monkeypatch.setattr(memory, "open", lambda self, path, *a, **k: opened.append(path) or true(self, path, *a, **k))
+    assert Bench(bucket / "out", weights)(Job(f"{bucket}/in/1.dng", "1.dng", ("1.exr",))).outcome == "failed"
+    assert len([path for path in opened if path.endswith("in/1.dng")]) == 1
+
+
+def test_a_kind_of_url_that_is_not_installed_fails_the_job_alone(tmp_path: Path, weights: Path) -> None:
+    result = Bench(tmp_path / "out", weights)(Job("nowhere://a/1.dng", "1.dng", ("1.exr",)))
+    assert result.outcome == "failed"
+    assert "cannot be reached" in result.error
+
+
+def test_a_store_that_fails_once_makes_nothing_foreign(bucket: RemotePath, tmp_path: Path, weights: Path) -> None:
+    write_frame(tmp_path / "1.dng")
+    job = Job(str(tmp_path / "1.dng"), "1.dng", ("1.exr",))
+    assert Bench(bucket / "out", weights)(job).outcome == "converted"
+    for name, on in (("read_bytes", "/done/"), ("stat", "1.exr")):
+        bench = Bench(bucket / "out", weights)
+        with failing(name, on):
+            result = bench(job)
+            assert result.outcome == "failed"
+            assert "timed out" in result.error
+            with pytest.raises(OSError, match="timed out"):
+                finished_before(job, bench.options, bench.manifest)
+        assert bench(job).outcome == "unchanged"
 
 
 @pytest.mark.parametrize("policy", ["copy", "skip"])
@@ -287,18 +366,83 @@ def test_killed_at_any_step_the_next_run_completes_it(
 
 def test_half_a_file_of_ours_is_removed_and_anothers_is_kept(bucket: RemotePath, tmp_path: Path) -> None:
     manifest = RemoteManifest(bucket / "out")
-    record = Record("1.exr", "1.exr", "converted", "r", "1.dng", "", Stamp(0, 0), sha256="0" * 64)
+    record = Record("1.exr", "1.exr", "converted", "r", "1.dng", "", Stamp(0, 0), "0" * 64, Stamp(8, 0))
     with manifest.claims() as claims:
-        (bucket / "out/1.exr").write_bytes(b"half")
-        (bucket / "out/.sve2hdr/work/x.json").write_bytes(json.dumps([json.loads(record.as_json())]).encode())
-        manifest.recover(claims)
-        assert names(bucket / "out") == set()
+        for earlier in (None, 5):
+            (bucket / "out/1.exr").write_bytes(b"half")
+            entry = (json.loads(record.as_json()), earlier)
+            (bucket / "out/.sve2hdr/work/x.json").write_bytes(json.dumps([entry]).encode())
+            manifest.recover(claims)
+            assert names(bucket / "out") == set()
         (bucket / "out/1.exr").write_bytes(b"mine")
         with manifest.staged("1.exr") as folder:
             (folder / "0").write_bytes(b"new")
             with pytest.raises(UnwritableOutput, match="exists already"):
                 manifest.publish(folder, [(record, "0", False)])
         assert (bucket / "out/1.exr").read_bytes() == b"mine"
+
+
+def publish_one(manifest: RemoteManifest) -> None:
+    """Let a file `whole file` become 1.exr, in place of any."""
+    record = Record("1.exr", "1.exr", "converted", "r", "1.dng", "", Stamp(0, 0))
+    with manifest.staged("1.exr") as folder:
+        (folder / "0").write_bytes(b"whole file")
+        manifest.publish(folder, [(record, "0", True)])
+
+
+@pytest.mark.parametrize("earlier", [b"mine", b"my own long file", None])
+def test_a_put_that_fails_costs_no_earlier_file(bucket: RemotePath, earlier: bytes | None) -> None:
+    manifest, file = RemoteManifest(bucket / "out"), bucket / "out/1.exr"
+    if earlier is not None:
+        file.write_bytes(earlier)
+    with manifest.claims() as claims:
+        with failing("put"), pytest.raises(UnwritableOutput, match="timed out"):
+            publish_one(manifest)
+        manifest.recover(claims)
+        assert (file.read_bytes() if file.exists() else None) == earlier
+        assert (manifest.folder / "work").files() == []
+        publish_one(manifest)
+    assert file.read_bytes() == b"whole file"
+
+
+def test_a_journal_stays_where_the_store_fails(bucket: RemotePath) -> None:
+    manifest = RemoteManifest(bucket / "out")
+    with manifest.claims() as claims:
+        with failing("write_bytes", "/done/"), pytest.raises(UnwritableOutput, match="timed out"):
+            publish_one(manifest)
+        with failing("stat"), contextlib.suppress(OSError):
+            manifest.recover(claims)
+        assert manifest.get("1.exr") is None
+        manifest.recover(claims)
+        assert manifest.get("1.exr") is not None
+        assert (manifest.folder / "work").files() == []
+
+
+def test_records_are_read_again_where_they_change_alone(bucket: RemotePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = RemoteManifest(bucket / "out")
+    records = {name: bucket / f"out/.sve2hdr/done/{name}.json" for name in "abc"}
+
+    def write(name: str, raw: str) -> None:
+        record = Record(f"{name}.exr", f"{name}.exr", "converted", "r", raw, "", Stamp(0, 0))
+        records[name].write_bytes(record.as_json().encode())
+
+    def raws() -> dict[str, str]:
+        read.clear()
+        return {output: record.raw for output, record in manifest.records().items()}
+
+    read: list[str] = []
+    true = RemotePath.read_bytes
+    monkeypatch.setattr(RemotePath, "read_bytes", lambda self: read.append(self.url) or true(self))
+    for name in "ab":
+        write(name, "1.dng")
+    assert (raws(), len(read)) == ({"a.exr": "1.dng", "b.exr": "1.dng"}, 2)
+    assert (raws(), len(read)) == ({"a.exr": "1.dng", "b.exr": "1.dng"}, 0)
+    write("b", "2.dng")
+    write("c", "3.dng")
+    records["a"].unlink()
+    assert (raws(), len(read)) == ({"b.exr": "2.dng", "c.exr": "3.dng"}, 2)
+    records["b"].write_bytes(b"damaged")
+    assert raws() == {"c.exr": "3.dng"}
 
 
 def test_what_killed_processes_left_on_this_machine_is_removed(bucket: RemotePath, tmp_path: Path) -> None:

@@ -133,8 +133,9 @@ def test_a_trained_network_is_made_deeper_and_refined(shards: Path, tmp_path: Pa
 
 
 def test_a_large_network_costs_more(shards: Path, tmp_path: Path) -> None:
-    done("train", shards, "-o", tmp_path, "--steps", 1, *SMALL, "--large", "--blocks", "1,1")
-    assert load_weights(tmp_path / "weights.safetensors").config == replace(LARGE, blocks=(1, 1))
+    for name, start in (("new", ()), ("grown", ("--start", "standard"))):
+        done("train", shards, "-o", tmp_path / name, "--steps", 1, *SMALL, "--large", "--blocks", "2,1,1", *start)
+        assert load_weights(tmp_path / name / "weights.safetensors").config == replace(LARGE, blocks=(2, 1, 1))
 
 
 def test_each_architecture_has_its_own_defaults(shards: Path, tmp_path: Path) -> None:
@@ -157,7 +158,8 @@ def test_each_architecture_has_its_own_defaults(shards: Path, tmp_path: Path) ->
         (("--width", 8), "--width is for --architecture paper"),
         (("--large", "--layout", "blocks"), "--large is for --architecture sve2hdr and --layout rows"),
         (("--large", "--architecture", "paper"), "--large is for --architecture sve2hdr and --layout rows"),
-        (("--large", "--start", "standard"), "--large is that of the network that --start names"),
+        (("--large", "--start", "blocks"), "cells and strides stay"),
+        (("--large", "--start", "paper-narrow"), "is refined as it is"),
         (("--blocks", 2), "n levels has n widths, n blocks"),
         (("--blocks", "2,x"), "2,x is not numbers of blocks"),
         (("--start", "standard", "--blocks", "2,1"), "n levels has n widths, n blocks"),

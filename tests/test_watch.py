@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sve2hdr.errors import Sve2HdrError
 from sve2hdr.joblist import Job, JobList
 from sve2hdr.watch import EVERY_S, SETTLE_S, Watch
 
@@ -14,9 +15,15 @@ class Folder:
     def __init__(self, folder: Path, idle_s: float | None = None) -> None:
         self.folder, self.now, self.refused = folder, 0.0, [("x.dng", "clash")]
         self.told: list[tuple[str, str]] = []
-        self.watch = Watch(self.collect, lambda *refusal: self.told.append(refusal), idle_s, lambda: self.now)
+        self.noticed: list[str] = []
+        self.fails: Exception | None = None
+        self.watch = Watch(
+            self.collect, lambda *refusal: self.told.append(refusal), self.noticed.append, idle_s, lambda: self.now
+        )
 
     def collect(self) -> JobList:
+        if self.fails:
+            raise self.fails
         paths = sorted(self.folder.glob("*.dng"))
         return JobList([Job(str(path), path.name, (f"{path.stem}.exr",)) for path in paths], list(self.refused))
 
@@ -59,3 +66,33 @@ def test_a_watch_ends_when_nothing_arrives(tmp_path: Path) -> None:
     assert folder.after(9) == [("a.dng", False)]
     assert folder.after(9) == []
     assert folder.after(EVERY_S) is None
+
+
+def test_a_store_that_is_away_is_told_of_and_comes_back(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    assert folder.after(EVERY_S) == []
+    for fails in (Sve2HdrError("s3://a: cannot be read (timed out)"), OSError(5, "timed out", "s3://a")):
+        folder.fails = fails
+        assert folder.after(EVERY_S) == folder.after(EVERY_S) == []
+    assert [said.split(";")[0] for said in folder.noticed] == [
+        "s3://a: cannot be read (timed out)",
+        "[Errno 5] timed out: 's3://a'",
+    ]
+    folder.fails = None
+    (tmp_path / "a.dng").write_text("a")
+    assert folder.after(EVERY_S) == []
+    assert folder.after(SETTLE_S) == [("a.dng", False)]
+    folder.fails = fails
+    assert folder.after(EVERY_S) == []
+    assert len(folder.noticed) == 3  # it was there meanwhile
+    folder.fails = None
+    assert folder.after(SETTLE_S + EVERY_S) == []  # what is done is not new
+
+
+def test_a_watch_ends_though_a_file_went_before_it_was_complete(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, idle_s=10)
+    (tmp_path / "a.dng").write_text("a")
+    assert folder.after(EVERY_S) == []
+    (tmp_path / "a.dng").unlink()
+    assert folder.after(EVERY_S) == []
+    assert folder.after(10) is None

@@ -1,0 +1,49 @@
+"""A worker as its owner sees it: when it is given up. Its process is in the tests of batches."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from sve2hdr.errors import Sve2HdrError
+from sve2hdr.joblist import Job
+from sve2hdr.worker import START_S, Order, Worker
+
+ORDER = Order(Job("1.dng", "1.dng", ("1.exr",)))
+
+
+class Silent(Worker):
+    """A worker without a process, which has said nothing for some time."""
+
+    def __init__(self, order: Order | None, ready: bool, silent_s: float) -> None:
+        self.order, self.ready, self.ended = order, ready, False
+        self.last_sign = time.monotonic() - silent_s
+
+    def end(self) -> str:
+        self.ended = True
+        return "was ended"
+
+
+@pytest.mark.parametrize(("order", "ready", "silent_s"), [(None, True, 9e9), (ORDER, True, 5), (ORDER, False, 100)])
+def test_one_that_is_idle_at_work_or_starting_is_left_alone(order: Order | None, ready: bool, silent_s: float) -> None:
+    worker = Silent(order, ready, silent_s)
+    assert worker.overdue(10) is None
+    assert not worker.ended
+
+
+def test_one_that_hangs_is_ended_and_fails_its_job() -> None:
+    worker = Silent(ORDER, True, 11)
+    result = worker.overdue(10)
+    assert result is not None
+    assert worker.ended
+    assert (result.input, result.outcome, result.spent) == ("1.dng", "failed", True)
+    assert "no progress for 10 s" in result.error
+
+
+@pytest.mark.parametrize("order", [None, ORDER])
+def test_one_that_does_not_start_is_an_error(order: Order | None) -> None:
+    worker = Silent(order, False, START_S + 1)
+    with pytest.raises(Sve2HdrError, match="did not start within 600 s"):
+        worker.overdue(10)
+    assert worker.ended
