@@ -139,10 +139,10 @@ def batch(
     overwrite: bool,
     **chosen: Any,
 ) -> None:
-    """Convert the raws of folders, files or patterns IN, unattended; URLs, such as s3://bucket/shoot, too.
+    """Convert the raws of folders, files or patterns IN, unattended.
 
-    What is finished is not done again: the same command goes on where it was stopped, also by a power cut. Exits
-    with 1 if a file failed.
+    IN and the output folder may also be URLs, such as s3://bucket/shoot. What is finished is not done again: the same
+    command goes on where it was stopped, also by a power cut. Exits with 1 if a file failed.
     """
     from .batch import Batch, RunOptions
     from .batchdisplay import Display, Report
