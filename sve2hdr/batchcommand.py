@@ -154,17 +154,14 @@ def batch(
 
     listed = inputs + tuple(path for file in lists for path in read_list(file.read().splitlines()))
     named = tuple(without_file_url(path) for path in listed)
-    for contradicts, why in (
-        (not named, "nothing to convert; name folders, files or patterns, or a --list of them"),
-        (idle is not None and not watch, "--idle is for --watch"),
-        (watch and dry_run, "--dry-run looks once; leave --watch out"),
-        (
-            dask and (workers or memory),
-            "with --dask, `dask worker` takes --nthreads and --memory-limit; leave ours out",
-        ),
-    ):
-        if contradicts:
-            raise click.UsageError(why)
+    if not named:
+        raise click.UsageError("nothing to convert; name folders, files or patterns, or a --list of them")
+    if idle is not None and not watch:
+        raise click.UsageError("--idle is for --watch")
+    if watch and dry_run:
+        raise click.UsageError("--dry-run looks once; leave --watch out")
+    if dask and (workers or memory):
+        raise click.UsageError("with --dask, `dask worker` takes --nthreads and --memory-limit; leave ours out")
     if dask:  # other machines have other working folders
         named, output, base = tuple(map(_absolute, named)), _absolute(output), base and _absolute(base)
     try:

@@ -112,8 +112,7 @@ def _planned(options: TaskOptions) -> Plan:
     files = dask.state.nthreads
     limit = dask.memory_manager.memory_limit or int(DEFAULT_SHARE * available_bytes())
     try:
-        cores = max(usable_cores(), files)
-        return plan(limit, options.load, cores, files, options.tile_px)
+        return plan(limit, options.load, max(usable_cores(), files), files, options.tile_px)
     except Sve2HdrError:
         raise Sve2HdrError(
             f"{limit / 1e9:.1f} GB are too little for {files} file(s) of {options.load.megapixels:.0f} MP at a time; "

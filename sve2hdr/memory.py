@@ -18,7 +18,8 @@ from .tifftags import number, read_ifds
 DEFAULT_SHARE = 0.75  # of what is available
 TILES_PX, GOOD_TILE_PX = (1024, 768, 512, 384, 256), 512  # smaller ones are mostly halo: a last resort
 # Peak memory of a worker, MB, measured with `examples/bench_batch.py model`: what Python and torch take, what a
-# frame takes (several formats and a preview), and what a tile takes with a network's features.
+# frame takes (several formats and a preview), and what a tile takes: the same for all networks, and for each feature
+# of the widest layer, between what bfloat16 and float32 take.
 BASE_MB, MB_PER_MP, MB_PER_TILE_MP, MB_PER_FEATURE = 310.0, 34.0, 320.0, 34.0
 MARGIN = 1.15  # the measured model is met within that
 LEAST_MP = 6.0  # frames of unknown size are taken for at least so large
