@@ -147,7 +147,8 @@ NARROW = {"batch": 4, "patch_px": 64, "learning_rate": 8e-4}
 OWN_OPTIONS: dict[str, dict[str, Any]] = {  # where a variant trains in another way than the first
     "loss: l1 and colour": {"loss": "l1"},
     "steps all by Adam": {"muon": 0},
-    "crops drawn evenly": {"ranges": SimulationRanges(crops_by_detail=False)},
+    "crops drawn evenly": {"ranges": SimulationRanges(crops_by_detail=0)},
+    "no slanted crops": {"ranges": SimulationRanges(slanted=0)},
     "the paper's: 64, 16 blocks": {"batch": 2, "patch_px": 64, "warmup_steps": 50},
     "the paper's, narrow: 16, 16 blocks": NARROW,
     "the paper's, narrow, with our loss": {**NARROW, "loss": "rms"},

@@ -24,6 +24,7 @@ from .simulate import NEUTRAL, expose
 
 SHARD_FORMAT = "sve2hdr-scenes-1"
 DETAIL_PX = 16  # side of the blocks that detail is told of
+SLANTED_SCALE = (1.25, 2.5)  # by how much slanted parts are made smaller, so that they are as sharp as upright ones
 # of a scene's green: one of them becomes saturation of the least exposed sites
 PERCENTILES = np.linspace(85, 99.95, 24)
 
@@ -94,16 +95,23 @@ class Scenes:
         area = np.array([math.sqrt(image.shape[1] * image.shape[2]) for image in self.images])
         self.probability = area / area.sum()
 
-    def crop(self, index: int, size: int, rng: np.random.Generator, by_detail: bool = True) -> Tensor:
+    def crop(
+        self, index: int, size: int, rng: np.random.Generator, by_detail: float = 1.0, slanted: float = 0.0
+    ) -> Tensor:
         """Return a random, randomly turned part of one scene, (3, size, size) float32; sometimes at half scale.
 
-        `by_detail` draws parts in proportion to the detail in them, which is about how wrong a reconstruction will be:
-        with a loss that counts a patch's root mean square error, this trains for the mean square error of scenes.
+        `slanted` is the share of parts that are turned by any angle and made `SLANTED_SCALE` times smaller. Of the
+        others, the share `by_detail` is drawn in proportion to the detail in them, which is about how wrong a
+        reconstruction will be: with a loss that counts a patch's root mean square error, this trains for the mean
+        square error of scenes. All other parts are as likely.
         """
         image = self.images[index]
+        if rng.random() < slanted:
+            patch = _slanted(image, size, rng)
+            return patch.flip(2) if rng.random() < 0.5 else patch
         scale = 2 if rng.random() < 0.15 and min(image.shape[1:]) >= 2 * size else 1
         side = size * scale
-        if by_detail and min(image.shape[1:]) >= side:
+        if rng.random() < by_detail and min(image.shape[1:]) >= side:
             top, left = self._detailed_place(index, side, rng)
         else:
             image = image.repeat(1, *(math.ceil(side / n) for n in image.shape[1:]))
@@ -125,6 +133,23 @@ class Scenes:
         near = (int(n * DETAIL_PX + rng.integers(-DETAIL_PX // 2, DETAIL_PX // 2)) for n in divmod(at, block.shape[1]))
         top, left = (min(max(n, 0), most - side) for n, most in zip(near, self.images[index].shape[1:], strict=True))
         return top, left
+
+
+def _slanted(image: Tensor, size: int, rng: np.random.Generator) -> Tensor:
+    """Return a part of a scene turned by any angle and made smaller: (3, H, W) -> (3, size, size) float32."""
+    height, width = image.shape[1:]
+    angle = rng.uniform(0, 2 * np.pi)
+    cos, sin = math.cos(angle), math.sin(angle)
+    half = size / 2 * (abs(cos) + abs(sin))  # of the upright square around the part, at full scale
+    scale = min(rng.uniform(*SLANTED_SCALE), max(1.0, (min(height, width) - 2) / (2 * half)))
+    margin = math.ceil(half * scale) + 1
+    cy, cx = (rng.uniform(margin, max(margin, n - margin)) for n in (height, width))
+    top, left = max(0, int(cy) - margin), max(0, int(cx) - margin)
+    around = image[None, :, top : int(cy) + margin + 2, left : int(cx) + margin + 2].float()
+    at = (torch.arange(2 * size, device=image.device) + 0.5 - size) * (scale / 2)  # two samples a pixel, averaged
+    y, x = cy - top + cos * at[:, None] - sin * at[None], cx - left + sin * at[:, None] + cos * at[None]
+    grid = torch.stack([2 * x / around.shape[3] - 1, 2 * y / around.shape[2] - 1], -1)[None]
+    return F.avg_pool2d(F.grid_sample(around, grid, padding_mode="reflection", align_corners=False), 2)[0]
 
 
 def _detail(image: Tensor, saturation: float) -> Tensor:
@@ -150,7 +175,8 @@ class SimulationRanges:
     vivid: float = 0.15  # share of patches whose colours are made up to 2 times as saturated, until channels are black
     defective: float = 0.15  # share of patches with hot and cold sites
     defects: tuple[float, float] = (1e-4, 2e-3)  # log-uniform: share of their sites
-    crops_by_detail: bool = True  # as `Scenes.crop` says; else all parts of a scene are as likely
+    slanted: float = 0.3  # share of patches turned by any angle: other edges, textures of other scales
+    crops_by_detail: float = 0.5  # share of the other patches; plain parts train what the eye sees in the dark
 
 
 def batches(
@@ -188,7 +214,7 @@ def _batch(
         return torch.from_numpy(np.float32(values)).to(device).reshape(n, -1, 1, 1)
 
     picked = rng.choice(len(scenes.images), n, p=scenes.probability)
-    light = torch.stack([scenes.crop(int(i), patch_px, rng, ranges.crops_by_detail) for i in picked])
+    light = torch.stack([scenes.crop(int(i), patch_px, rng, ranges.crops_by_detail, ranges.slanted) for i in picked])
     level = np.array([np.interp(rng.uniform(85, 99.95), PERCENTILES, scenes.levels[i]) for i in picked])
     level *= np.exp2(np.where(rng.random(n) < 0.2, rng.uniform(0, 3, n), 0))  # some frames are underexposed
     saturation = np.where(rng.random(n) < ranges.vivid, rng.uniform(1, 2, n), 1.0)

@@ -20,7 +20,7 @@ from .errors import PatternNotFound, Sve2HdrError, UnwritableOutput, one_line
 from .joblist import Job
 from .levels import Levels
 from .manifest import Record, Stamp, file_sha256, recipe_of
-from .memory import peak_mb, reset_peak
+from .memory import peak_mb, release_freed_memory, reset_peak
 from .models import Model
 from .places import Place, is_url, place
 from .remotemanifest import AnyManifest
@@ -107,6 +107,7 @@ def run_job(
     `found`: parameters of the job's sequence. `again`: outputs of an earlier state of the same raw may be replaced.
     """
     started = time.perf_counter()
+    release_freed_memory()
     reset_peak()
     try:
         result = _claimed(job, options, tools, found, again)

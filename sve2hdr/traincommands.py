@@ -122,7 +122,7 @@ def train(
         refuse_given(("architecture", "width", "layout"), "is that of the network that --start names")
         network = load_weights(weights_path(start))
         if large or blocks is not None:
-            network = _grown(network, large, blocks)
+            network = _grown(network, large, blocks, seed)
         config = network.config
     if patch % 8:
         raise click.UsageError(f"--patch {patch}: must be a multiple of 8")
@@ -173,14 +173,17 @@ def _configuration(
         raise click.UsageError(str(error)) from error
 
 
-def _grown(network: Network, large: bool, blocks: tuple[int, ...] | None) -> Network:
-    """Return a trained network made wider, or with other numbers of blocks."""
+def _grown(network: Network, large: bool, blocks: tuple[int, ...] | None, seed: int) -> Network:
+    """Return a trained network made wider, or with other numbers of blocks; what is new in it is of the seed."""
+    import torch
+
     from .network import LARGE, SveNet, grown
 
     if not isinstance(network, SveNet):
         raise click.UsageError("--large and --blocks: the paper's network is refined as it is")
     try:
         config = LARGE if large else network.config
+        torch.manual_seed(seed)
         return grown(network, config if blocks is None else replace(config, blocks=blocks))
     except ValueError as error:
         raise click.UsageError(f"--start: {error}") from error

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from sve2hdr.dataset import PERCENTILES, Scenes, SimulationRanges, batches, pack_scenes
+from sve2hdr.dataset import PERCENTILES, SLANTED_SCALE, Scenes, SimulationRanges, batches, pack_scenes
 from sve2hdr.errors import UnreadableWeights, UnwritableOutput
 from sve2hdr.network import BLOCKS, ROWS, NetworkConfig
 
@@ -154,12 +154,39 @@ def half_plain(tmp_path: Path) -> Scenes:
 def test_parts_with_detail_are_drawn_more_often_and_others_still_are(tmp_path: Path) -> None:
     scenes, rng = half_plain(tmp_path), np.random.default_rng(1)
 
-    def plain(by_detail: bool) -> float:
+    def plain(by_detail: float) -> float:
         crops = [scenes.crop(0, 32, rng, by_detail) for _ in range(400)]
         return float(np.mean([float(crop.std()) < 1e-3 * float(crop.mean()) for crop in crops]))
 
-    assert plain(by_detail=False) == pytest.approx(49 / 129, abs=0.1)
-    assert 0.05 < plain(by_detail=True) < 0.25
+    assert plain(by_detail=0) == pytest.approx(49 / 129, abs=0.1)
+    assert 0.05 < plain(by_detail=1) < 0.25
+
+
+def test_slanted_parts_are_turned_by_any_angle_and_made_smaller(tmp_path: Path) -> None:
+    ramp = np.broadcast_to(np.arange(1, 401, dtype=np.float32)[None, :, None], (300, 400, 3))
+    pack_scenes([("a", np.ascontiguousarray(ramp))], tmp_path, 60, lambda note: None)
+    scenes, rng = Scenes(tmp_path, CPU), np.random.default_rng(0)
+    slope = float(scenes.images[0][0].float().diff(dim=1).mean())
+    scales, angles = [], []
+    for _ in range(50):
+        part = scenes.crop(0, 48, rng, slanted=1)[0] / slope
+        down, across = float(part.diff(dim=0).mean()), float(part.diff(dim=1).mean())
+        y, x = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
+        assert torch.allclose(part, part[0, 0] + down * y + across * x, atol=0.3)  # a plane: half floats, no seam
+        scales.append(np.hypot(down, across))
+        angles.append(np.arctan2(down, across))
+    assert min(scales) == pytest.approx(SLANTED_SCALE[0], abs=0.1)
+    assert max(scales) == pytest.approx(SLANTED_SCALE[1], abs=0.1)
+    assert np.abs(np.exp(1j * np.array(angles)).mean()) < 0.4  # every way
+
+
+@pytest.mark.parametrize("size", [8, 32, 96])
+def test_slanted_parts_of_small_scenes_hold_light_of_the_scene(scenes: Scenes, size: int) -> None:
+    rng = np.random.default_rng(0)
+    for index, image in enumerate(scenes.images):
+        part = scenes.crop(index, size, rng, slanted=1)
+        assert part.shape == (3, size, size)
+        assert 0.999 * image.float().min() <= part.min() <= part.max() <= 1.001 * image.float().max()
 
 
 def test_every_place_of_a_scene_can_be_drawn(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,28 @@ def test_a_process_is_held_to_its_limit_and_its_peak_is_known() -> None:
     assert ran.stdout.split() == ["True", "True"]
     reset_peak()
     assert 10 < peak_mb() < 100_000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
+def test_holes_between_what_is_in_use_are_given_back() -> None:
+    script = (
+        "import re\n"
+        "from sve2hdr.memory import keep_freed_memory, release_freed_memory\n"
+        "def resident(): return int(re.search(r'VmRSS:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1000\n"
+        "keep_freed_memory()\n"
+        "start = resident()\n"
+        "blocks = [bytes(100_000) if n % 2 else bytearray(b'x' * 100_000) for n in range(2000)]\n"
+        "print(resident() - start)\n"
+        "blocks = blocks[-1:]\n"
+        "print(resident() - start)\n"
+        "release_freed_memory()\n"
+        "print(resident() - start)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    used, kept, released = map(float, done.stdout.split())
+    assert used > 90
+    assert kept > 0.9 * used
+    assert released < 0.1 * used
 
 
 def test_cores_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,18 @@ def test_a_large_network_costs_more(shards: Path, tmp_path: Path) -> None:
         assert load_weights(tmp_path / name / "weights.safetensors").config == replace(LARGE, blocks=(2, 1, 1))
 
 
+def test_a_seed_decides_how_a_network_grows(shards: Path, tmp_path: Path) -> None:
+    found = []
+    for number, seed in enumerate((5, 5, 6)):
+        torch.manual_seed(number)  # what ran before decides nothing
+        options = ("--start", "standard", "--large", "--blocks", "1,1,1", "--seed", seed)
+        done("train", shards, "-o", tmp_path / str(number), "--steps", 1, *SMALL, *options)
+        state = load_weights(tmp_path / str(number) / "weights.safetensors").state_dict()
+        found.append(torch.cat([tensor.flatten() for tensor in state.values()]))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
 def test_each_architecture_has_its_own_defaults(shards: Path, tmp_path: Path) -> None:
     found = []
     for number, architecture in enumerate((("--layout", "rows"), (*NARROW, "--layout", "blocks"))):
