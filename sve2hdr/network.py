@@ -80,7 +80,7 @@ BLOCKS = NetworkConfig(  # Bayer cells of four exposures, in blocks of 2 x 2
     exposure_rank=((0, 0, 1, 1), (0, 0, 1, 1), (2, 2, 3, 3), (2, 2, 3, 3)),
     widths=(112, 128),
     strides=((2, 2),),
-    blocks=(1, 2),
+    blocks=(1, 4),
 )
 
 
