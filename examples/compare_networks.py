@@ -139,6 +139,7 @@ VARIANTS: dict[str, tuple[ArchitectureConfig, Callable[[Any], None]]] = {  # eac
     "loss: l1 and colour": (SMALL, as_it_is),
     "steps all by Adam": (SMALL, as_it_is),
     "crops drawn evenly": (SMALL, as_it_is),
+    "no slanted crops": (SMALL, as_it_is),
     "the paper's: 64, 16 blocks": (PaperConfig(), as_it_is),
     "the paper's, narrow: 16, 16 blocks": (PaperConfig(width=16), as_it_is),
     "the paper's, narrow, with our loss": (PaperConfig(width=16), as_it_is),
