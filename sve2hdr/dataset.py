@@ -166,12 +166,14 @@ class SimulationRanges:
     ratio_ev: tuple[float, float] = (1.0, 6.0)  # uniform; 3 EV, the usual setting of Dual ISO, is drawn more often
     usual_ratio_ev: float = 3.0
     full_well_e: tuple[float, float] = (400.0, 60_000.0)  # log-uniform: ISO 100 to 6400
+    usual_full_well_e: tuple[float, float] = (12_000.0, 60_000.0)  # of half the patches: the low ISO is mostly 100
     read_noise_e: tuple[float, float] = (1.5, 10.0)  # log-uniform
     spans: tuple[float, ...] = (15_000.0, 15_000.0, 15_000.0, 3_800.0, 60_000.0)  # counts, black to white
     black_error: float = 1.0  # counts at 14 bits, standard deviation, for each exposure apart
     ratio_error_ev: float = 0.03  # standard deviation
     noise_error_ev: float = 0.8  # standard deviation of the noise model's gain and read noise
     row_noise: float = 0.6  # at most, standard deviation as a share of read noise
+    shadows: float = 0.1  # share of patches of deep shadows: 3 to 8 EV darker than others, where noise is what is seen
     vivid: float = 0.15  # share of patches whose colours are made up to 2 times as saturated, until channels are black
     defective: float = 0.15  # share of patches with hot and cold sites
     defects: tuple[float, float] = (1e-4, 2e-3)  # log-uniform: share of their sites
@@ -217,6 +219,7 @@ def _batch(
     light = torch.stack([scenes.crop(int(i), patch_px, rng, ranges.crops_by_detail, ranges.slanted) for i in picked])
     level = np.array([np.interp(rng.uniform(85, 99.95), PERCENTILES, scenes.levels[i]) for i in picked])
     level *= np.exp2(np.where(rng.random(n) < 0.2, rng.uniform(0, 3, n), 0))  # some frames are underexposed
+    level *= np.exp2(np.where(rng.random(n) < ranges.shadows, rng.uniform(3, 8, n), 0))
     saturation = np.where(rng.random(n) < ranges.vivid, rng.uniform(1, 2, n), 1.0)
     grey = light.mean(1, keepdim=True)
     light = (grey + column(saturation) * (light - grey)).clamp_min(0)
@@ -229,7 +232,9 @@ def _batch(
     steps = np.linspace(1, 0, groups) if groups > 1 else np.ones(1)
     ev = -ratio_ev[:, None] * steps  # (N, groups), least exposed first
     by_gain = rng.random(n)[:, None] < 0.5
-    span, full_well_e = rng.choice(ranges.spans, n)[:, None], _log_uniform(rng, ranges.full_well_e, n)[:, None]
+    span = rng.choice(ranges.spans, n)[:, None]
+    wells = [_log_uniform(rng, limits, n)[:, None] for limits in (ranges.full_well_e, ranges.usual_full_well_e)]
+    full_well_e = np.where(rng.random((n, 1)) < 0.5, *wells)
     read_e = _log_uniform(rng, ranges.read_noise_e, n)[:, None]
     preamp_e = read_e * rng.uniform(0.1, 0.9, (n, 1))
     gain = span / full_well_e * np.where(by_gain, np.exp2(ev + ratio_ev[:, None]), 1.0)

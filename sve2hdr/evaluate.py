@@ -15,7 +15,7 @@ from .errors import UnreadableImage
 from .hdrfile import READABLE_EXTENSIONS, read_hdr
 from .methods import Method
 from .metrics import aliasing, angular_error, chroma_error, psnr_linear, psnr_log, psnr_mu, pu21_psnr, pu21_ssim
-from .mosaic import BAYER_ORDERS, ExposurePattern
+from .mosaic import BAYER_ORDERS, QUAD_BAYER, ExposurePattern
 from .scenes import collect_scenes
 from .simulate import NEUTRAL, Mode, Sensor, camera_scene, simulate
 
@@ -25,11 +25,13 @@ CLEAN = Sensor(full_well_e=1e7, read_noise_e=0.5, preamp_noise_e=0.2)
 ISO_6400 = Sensor(full_well_e=470.0, read_noise_e=2.5, preamp_noise_e=1.2)  # 6 EV less light; read noise falls by gain
 
 
-_QUARTERS = np.repeat(np.repeat(np.arange(4).reshape(2, 2) / 3, 2, 0), 2, 1)
+_CELL, _DIAGONALS = np.ones((2, 2)), np.array([[0.0, 1.0], [1.0, 0.0]])
 LAYOUTS = {  # one period of the share of the ratio, in EV, by which a site is exposed more than the least exposed ones
     "rows": np.array([[0.0], [0.0], [1.0], [1.0]]),
     "columns": np.array([[0.0, 0.0, 1.0, 1.0]]),
-    "blocks": _QUARTERS,  # 2 x 2 blocks, each a Bayer cell, of four exposures
+    "blocks": np.kron(np.arange(4).reshape(2, 2) / 3, _CELL),  # 2 x 2 blocks, each a Bayer cell, of four exposures
+    "chessboard": np.kron(_DIAGONALS, _CELL),  # the same of two exposures
+    "quad": _DIAGONALS,  # of quad-Bayer
 }
 
 
@@ -56,7 +58,7 @@ class Condition:
         parts = [f"{self.mode} {self.ratio_ev:g} EV"]
         parts += [self.layout] * (self.layout != "rows")
         parts += [f"{self.noise} noise"] * (self.noise != "normal")
-        parts += [f"{self.cfa} phase {self.phase}"] * ((self.cfa, self.phase) != ("RGGB", 0))
+        parts += [f"{self.cfa} phase {self.phase}"] * ((self.cfa, self.phase) != (usual_cfa(self.layout), 0))
         parts += [f"ratio {self.ratio_error_ev:+g} EV"] * (self.ratio_error_ev != 0)
         parts += [f"black {self.black_error:+g}"] * (self.black_error != 0)
         return ", ".join(parts)
@@ -94,10 +96,16 @@ class Result:
     chroma: float | None = None
 
 
+def usual_cfa(layout: str) -> str:
+    """Return the colour filters of a layout where nothing else is said."""
+    return QUAD_BAYER if layout == "quad" else "RGGB"
+
+
 def quick_conditions(ratio_ev: float = 3.0, sensor: Sensor | None = None, layout: str = "rows") -> list[Condition]:
     """Return both modes at one ratio."""
     modes: tuple[Mode, ...] = ("exposure", "gain")
-    return [Condition(ratio_ev, mode, sensor=sensor or Sensor(), layout=layout) for mode in modes]
+    sensor = sensor or Sensor()
+    return [Condition(ratio_ev, mode, sensor=sensor, cfa=usual_cfa(layout), layout=layout) for mode in modes]
 
 
 def full_conditions() -> list[Condition]:

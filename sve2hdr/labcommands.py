@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .errors import Sve2HdrError
+from .mosaic import BAYER_ORDERS, QUAD_BAYER
 from .options import FILE, FOLDER, PATTERN, Number, note, overwrite_option, refuse_given
 from .pattern import parse_pattern
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     "--ev",
     help="Of an image: the ratio, in place of the pattern's. Of raws: their exposures, as in -2,0,2, in place of EXIF.",
 )
-@click.option("--cfa", type=click.Choice(["RGGB", "BGGR", "GRBG", "GBRG"]), default="RGGB", show_default=True)
+@click.option("--cfa", type=click.Choice([*BAYER_ORDERS, QUAD_BAYER]), default="RGGB", show_default=True)
 @click.option(
     "--mode",
     type=click.Choice(["exposure", "gain"]),

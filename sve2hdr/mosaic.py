@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 BAYER_ORDERS = ("RGGB", "BGGR", "GRBG", "GBRG")
+QUAD_BAYER = "RRGGRRGGGGBBGGBB"
 CELL = 4  # sites: the period of exposures that is looked for, both ways; what repeats after 1 or 2 repeats after 4
 
 

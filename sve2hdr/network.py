@@ -82,6 +82,13 @@ BLOCKS = NetworkConfig(  # Bayer cells of four exposures, in blocks of 2 x 2
     strides=((2, 2),),
     blocks=(1, 4),
 )
+CHESSBOARD = replace(BLOCKS, exposure_rank=((0, 0, 1, 1), (0, 0, 1, 1), (1, 1, 0, 0), (1, 1, 0, 0)))  # of two exposures
+QUAD = replace(  # quad-Bayer, where one diagonal of every 2 x 2 sites of a colour is exposed more
+    BLOCKS,
+    cfa=("RRGG", "RRGG", "GGBB", "GGBB"),
+    exposure_rank=((0, 1, 0, 1), (1, 0, 1, 0), (0, 1, 0, 1), (1, 0, 1, 0)),
+)
+LAYOUTS = {"rows": ROWS, "blocks": BLOCKS, "chessboard": CHESSBOARD, "quad": QUAD}  # that networks are made for
 
 
 class ResidualBlock(nn.Module):
@@ -129,14 +136,12 @@ class MergingInterpolation(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         p, q = config.cell
-        tent = torch.zeros(3, p, q, p, q, 3, 3)  # colour, pixel in the cell; site in the cell, cell offset
-        for c in range(3):
-            for i, j, k, m, a, b in torch.cartesian_prod(*map(torch.arange, (p, q, p, q, 3, 3))).tolist():
-                if config.cfa[k][m] == "RGB"[c]:
-                    dy, dx = (a - 1) * p + k - i, (b - 1) * q + m - j
-                    across, near, far = (max(0.0, 1 - abs(d) / r) for d, r in ((dx, 2), (dy, 2), (dy, 4)))
-                    tent[c, i, j, k, m, a, b] = (near + 0.03 * far) * (across + 1e-3) + 1e-5
-        tent = tent.reshape(3 * p * q, p * q, 3, 3)
+        dy, dx = (_offsets(period).double() for period in (p, q))
+        across, near, far = ((1 - d.abs() / r).clamp_min(0) for d, r in ((dx, 2), (dy, 2), (dy, 4)))
+        # pixel in the cell; site in the cell, cell offset
+        tent = torch.einsum("ika,jmb->ijkmab", near + 0.03 * far, across + 1e-3) + 1e-5
+        is_colour = torch.tensor([[[letter == c for letter in row] for row in config.cfa] for c in "RGB"])
+        tent = (is_colour[:, None, None, :, :, None, None] * tent).reshape(3 * p * q, p * q, 3, 3).float()
         self.register_buffer("same_colour", (tent > 0).float(), persistent=False)
         self.log_weight = nn.Parameter(torch.where(tent > 0, tent, 1.0).log())
         self.trust = nn.Parameter(torch.tensor(0.2))  # the power: 0 counts all usable sites alike
@@ -248,12 +253,13 @@ def grown(network: SveNet, config: NetworkConfig) -> SveNet:
     """Return a network of another configuration that does what a trained one does: to make it larger, and train on.
 
     Further residual blocks start as the identity, and what further channels hold is not read at first (Chen, Goodfellow
-    and Shlens, "Net2Net", ICLR 2016). Where a level has fewer blocks, its last ones are left out. Raises ValueError for
-    a configuration of another cell, other strides or narrower levels.
+    and Shlens, "Net2Net", ICLR 2016). Where a level has fewer blocks, its last ones are left out. Colours and exposures
+    may lie otherwise in a cell of the same size: the network has still to learn that, and, for other colours, its base
+    image. Raises ValueError for a cell of another size, other strides or narrower levels.
     """
     old = network.config
-    if (config.cfa, config.exposure_rank, config.strides) != (old.cfa, old.exposure_rank, old.strides):
-        raise ValueError("a network grows in widths and blocks; cells and strides stay")
+    if (config.cell, config.strides) != (old.cell, old.strides):
+        raise ValueError("a network grows in widths and blocks; the size of its cells and its strides stay")
     if any(new < known for new, known in zip(config.widths, old.widths, strict=True)):
         raise ValueError(
             f"a network of widths {old.widths} cannot become one of {config.widths}, which has narrower ones"
@@ -261,6 +267,8 @@ def grown(network: SveNet, config: NetworkConfig) -> SveNet:
     larger = SveNet(config)
     state, known = larger.state_dict(), network.state_dict()
     for name, tensor in state.items():
+        if name == "base.log_weight" and config.cfa != old.cfa:
+            continue
         if name in known:
             there = tuple(map(slice, known[name].shape))
             if tensor.ndim == 4:
@@ -270,6 +278,12 @@ def grown(network: SveNet, config: NetworkConfig) -> SveNet:
             tensor.zero_()
     larger.load_state_dict(state)
     return larger
+
+
+def _offsets(period: int) -> Tensor:
+    """Return how far sites (axis 1) of the cell before, the same and the next one (axis 2) lie from pixels (axis 0)."""
+    place = torch.arange(period)
+    return place[None, :, None] - place[:, None, None] + period * torch.arange(-1, 2)
 
 
 def _stack(width: int, blocks: int) -> nn.Sequential:

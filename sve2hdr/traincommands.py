@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from .evaluate import Condition, Scene
 
 
-_LAYOUTS = {"rows": "row pairs", "columns": "column pairs", "blocks": "2 x 2 blocks of four exposures"}
+_LAYOUTS = {
+    "rows": "row pairs",
+    "columns": "column pairs",
+    "blocks": "2 x 2 blocks of four exposures",
+    "chessboard": "2 x 2 blocks of two exposures",
+    "quad": "quad-Bayer with diagonals of two exposures",
+}
+_PAIRS = ("rows", "columns")  # which the same network knows
 
 
 def parse_blocks(text: str) -> tuple[int, ...]:
@@ -76,10 +83,9 @@ def parse_blocks(text: str) -> tuple[int, ...]:
 )
 @click.option(
     "--layout",
-    type=click.Choice(["rows", "blocks"]),
-    default="rows",
-    show_default=True,
-    help="Row pairs of two exposures (columns too), or 2 x 2 blocks of four.",
+    type=click.Choice([layout for layout in _LAYOUTS if layout != "columns"]),
+    help="Row pairs of two exposures (columns too), 2 x 2 blocks of four, or of two, or quad-Bayer with diagonals.  "
+    "[default: rows, or that of --start]",
 )
 @click.option(
     "--large", is_flag=True, help="A network for row pairs of four times the cost; with --start, grown from that one."
@@ -101,7 +107,7 @@ def train(
     width: int | None,
     blocks: tuple[int, ...] | None,
     loss: str | None,
-    layout: str,
+    layout: str | None,
     large: bool,
     device: str,
 ) -> None:
@@ -119,10 +125,10 @@ def train(
     if start is None:
         network = config = _configuration(architecture, layout, large, width, blocks)
     else:
-        refuse_given(("architecture", "width", "layout"), "is that of the network that --start names")
+        refuse_given(("architecture", "width"), "is that of the network that --start names")
         network = load_weights(weights_path(start))
-        if large or blocks is not None:
-            network = _grown(network, large, blocks, seed)
+        if layout is not None or large or blocks is not None:
+            network = _grown(network, layout, large, blocks, seed)
         config = network.config
     if patch % 8:
         raise click.UsageError(f"--patch {patch}: must be a multiple of 8")
@@ -152,15 +158,16 @@ def train(
 
 
 def _configuration(
-    architecture: str, layout: str, large: bool, width: int | None, blocks: tuple[int, ...] | None
+    architecture: str, layout: str | None, large: bool, width: int | None, blocks: tuple[int, ...] | None
 ) -> ArchitectureConfig:
     """Return the configuration of a new network."""
-    from .network import BLOCKS, LARGE, ROWS
+    from .network import LARGE, LAYOUTS
     from .paper import PaperConfig
 
+    layout = layout or "rows"
     if large and (architecture, layout) != ("sve2hdr", "rows"):
         raise click.UsageError("--large is for --architecture sve2hdr and --layout rows")
-    ours = {"rows": LARGE if large else ROWS, "blocks": BLOCKS}[layout]
+    ours = LARGE if large else LAYOUTS[layout]
     try:
         if architecture == "sve2hdr":
             refuse_given(("width",), "is for --architecture paper")
@@ -173,16 +180,18 @@ def _configuration(
         raise click.UsageError(str(error)) from error
 
 
-def _grown(network: Network, large: bool, blocks: tuple[int, ...] | None, seed: int) -> Network:
-    """Return a trained network made wider, or with other numbers of blocks; what is new in it is of the seed."""
+def _grown(network: Network, layout: str | None, large: bool, blocks: tuple[int, ...] | None, seed: int) -> Network:
+    """Return a trained network made wider, of other blocks or for another layout; what is new in it is of the seed."""
     import torch
 
-    from .network import LARGE, SveNet, grown
+    from .network import LARGE, LAYOUTS, SveNet, grown
 
     if not isinstance(network, SveNet):
-        raise click.UsageError("--large and --blocks: the paper's network is refined as it is")
+        raise click.UsageError("--layout, --large and --blocks: the paper's network is refined as it is")
     try:
         config = LARGE if large else network.config
+        if layout is not None:
+            config = replace(config, cfa=LAYOUTS[layout].cfa, exposure_rank=LAYOUTS[layout].exposure_rank)
         torch.manual_seed(seed)
         return grown(network, config if blocks is None else replace(config, blocks=blocks))
     except ValueError as error:
@@ -193,8 +202,8 @@ def _grown(network: Network, large: bool, blocks: tuple[int, ...] | None, seed: 
 @click.argument("scenes", type=FOLDER)
 @click.option(
     "--model", "models", multiple=True,
-    help="classical, a published network or a weights file; several times for several.  [default: standard; blocks "
-    "for that layout; classical too with --full]",
+    help="classical, a published network or a weights file; several times for several.  [default: the one that "
+    "knows the layout; classical too with --full]",
 )  # fmt: skip
 @click.option(
     "--external", "externals", multiple=True, metavar="COMMAND",
@@ -203,7 +212,7 @@ def _grown(network: Network, large: bool, blocks: tuple[int, ...] | None, seed: 
 @click.option("--full", is_flag=True, help="All ratios, noises, wrong levels, phases and CFA orders, and charts.")
 @click.option(
     "--layout", type=click.Choice(list(_LAYOUTS)), default="rows", show_default=True,
-    help="Row or column pairs of two exposures, or 2 x 2 blocks of four.",
+    help="Row or column pairs of two exposures, 2 x 2 blocks of four, or of two, or quad-Bayer with diagonals.",
 )  # fmt: skip
 @click.option("--ev", type=Number(0.1, 8), default=3.0, show_default=True, help="Exposure ratio.")
 @click.option("--full-well", type=Number(0, min_open=True), default=30_000.0, show_default=True, help="Electrons.")
@@ -256,7 +265,7 @@ def evaluate(
 
     if full:
         refuse_given(("layout", "ev", "full_well", "read_noise"), "is not for --full, which has its own")
-    usual = ("classical", "standard") if full else ("blocks",) if layout == "blocks" else ("standard",)
+    usual = ("classical", "standard") if full else ("standard" if layout in _PAIRS else layout,)
     names = list(dict.fromkeys(("linear", *(models or usual))))
     methods = {name: method_named(name, str(choose_device(device))) for name in names}
     for command in externals:

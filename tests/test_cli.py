@@ -265,7 +265,7 @@ def test_dataset_train_evaluate_convert(scene_exr: Path, made: Path, work: Path)
     assert {"weights.safetensors", "log.jsonl", "curve.png"} <= names(work / "mine")
     refine = ("train", "shards", "-o", "refined", "--steps", 1, "--batch", 1, "--patch", 32, "--device", "cpu")
     done(*refine, "--start", "mine/weights.safetensors")
-    assert "--layout is that of" in refused(*refine, "--start", "standard", "--layout", "rows", code=2)
+    assert "its cells and its strides stay" in refused(*refine, "--start", "standard", "--layout", "quad", code=2)
     (work / "scenes" / "broken.exr").unlink()
     table = done("evaluate", "scenes", "--model", "mine/weights.safetensors")
     assert [line.split()[:2] for line in table.stdout.splitlines()[-2:]] == [["mean", "exposure"], ["mean", "gain"]]
@@ -296,25 +296,28 @@ def test_evaluate_in_full_goes_through_conditions_and_charts(scene_exr: Path, wo
 def test_evaluate_takes_the_network_of_the_layout(scene_exr: Path, work: Path) -> None:
     (work / "scenes").mkdir()
     (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
-    for layout, model in (("columns", "standard"), ("blocks", "blocks")):
+    for layout in ("columns", "blocks", "chessboard", "quad"):
+        model = "standard" if layout == "columns" else layout
         asked = ("evaluate", "scenes", "--layout", layout)
         lines = [json.loads(line) for line in done(*asked, "--format", "json").stdout.splitlines()]
         assert {line["method"] for line in lines} == {"linear", model}
     assert "  auto" in done(*asked, "--model", "auto").stdout
-    assert run(*asked, "--model", "standard").stderr.endswith("use --model blocks\n")
+    assert run(*asked, "--model", "standard").stderr.endswith("use --model quad\n")
 
 
 @pytest.mark.parametrize(
-    ("pattern", "model"),
+    ("pattern", "cfa", "model"),
     [
-        ("grid:1,1,1/2,1/2;1,1,1/2,1/2;1/4,1/4,1/8,1/8;1/4,1/4,1/8,1/8", "blocks"),
-        ("grid:1,1,1/8,1/8;1,1,1/8,1/8;1/8,1/8,1,1;1/8,1/8,1,1", "classical"),
+        ("grid:1,1,1/2,1/2;1,1,1/2,1/2;1/4,1/4,1/8,1/8;1/4,1/4,1/8,1/8", "RGGB", "blocks"),
+        ("grid:1,1,1/8,1/8;1,1,1/8,1/8;1/8,1/8,1,1;1/8,1/8,1,1", "GBRG", "chessboard"),
+        ("grid:1/8,1;1,1/8", "RRGGRRGGGGBBGGBB", "quad"),
+        ("grid:1/8,1/4;1/2,1", "RRGGRRGGGGBBGGBB", "classical"),
     ],
 )
 def test_other_patterns_are_converted_by_the_model_that_knows_them(
-    scene_exr: Path, work: Path, pattern: str, model: str
+    scene_exr: Path, work: Path, pattern: str, cfa: str, model: str
 ) -> None:
-    done("simulate", scene_exr, "-o", "blocks.dng", "--pattern", pattern, "--truth", "truth.exr")
+    done("simulate", scene_exr, "-o", "blocks.dng", "--pattern", pattern, "--cfa", cfa, "--truth", "truth.exr")
     given = ("convert", "blocks.dng", "-o", "a.exr", "--pattern", pattern, "--color-space", "camera", "--float")
     assert f"use --model {model}" in refused(*given, "--model", "standard")
     told = done(*given).stderr

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sve2hdr.dataset import PERCENTILES, SLANTED_SCALE, Scenes, SimulationRanges, batches, pack_scenes
 from sve2hdr.errors import UnreadableWeights, UnwritableOutput
-from sve2hdr.network import BLOCKS, ROWS, NetworkConfig
+from sve2hdr.network import LAYOUTS, ROWS, NetworkConfig
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
@@ -22,6 +22,7 @@ CPU = torch.device("cpu")
 EXACT = SimulationRanges(
     ratio_ev=(3.0, 3.0),
     full_well_e=(1e10, 1.0001e10),
+    usual_full_well_e=(1e10, 1.0001e10),
     read_noise_e=(1e-3, 1.1e-3),
     spans=(60_000.0,),
     black_error=0,
@@ -29,6 +30,7 @@ EXACT = SimulationRanges(
     defective=0,
     noise_error_ev=0,
     row_noise=0,
+    shadows=0,
 )
 
 
@@ -219,7 +221,7 @@ def test_a_batch_depends_on_seed_and_step_only(scenes: Scenes) -> None:
     assert not torch.equal(other[0], ahead[0][0])
 
 
-@pytest.mark.parametrize("config", [ROWS, BLOCKS], ids=["rows", "blocks"])
+@pytest.mark.parametrize("config", LAYOUTS.values(), ids=LAYOUTS)
 def test_planes_are_what_the_network_reads(scenes: Scenes, config: NetworkConfig) -> None:
     rank = torch.tensor(config.exposure_rank).repeat(32 // config.cell[0], 32 // config.cell[1])
     for planes, truth in some(scenes, 12, config):
@@ -243,7 +245,7 @@ def test_planes_are_what_the_network_reads(scenes: Scenes, config: NetworkConfig
             assert 2**-6.2 < levels[0][0] < 2**-0.8
 
 
-@pytest.mark.parametrize("config", [ROWS, BLOCKS], ids=["rows", "blocks"])
+@pytest.mark.parametrize("config", LAYOUTS.values(), ids=LAYOUTS)
 def test_without_noise_every_site_is_the_truth_of_its_colour(scenes: Scenes, config: NetworkConfig) -> None:
     compared = 0
     letters = np.array([list(row) for row in config.cfa])
@@ -272,7 +274,9 @@ def test_defects_are_as_many_as_asked_for(scenes: Scenes) -> None:
 
 
 def test_vivid_patches_have_black_channels_and_the_light_of_the_others(scenes: Scenes) -> None:
-    (_, vivid), (_, muted) = (next(iter(some(scenes, 1, ROWS, replace(EXACT, vivid=share)))) for share in (1.0, 0.0))
+    vivid, muted = (
+        torch.cat([truth for _, truth in some(scenes, 8, ROWS, replace(EXACT, vivid=share))]) for share in (1.0, 0.0)
+    )
     inside = (vivid > 0).all(1, keepdim=True) & (vivid < 1).all(1, keepdim=True) & (muted < 1).all(1, keepdim=True)
     spread = [image.std(1, keepdim=True)[inside].mean() for image in (vivid, muted)]
     assert vivid.min() == 0
@@ -294,3 +298,26 @@ def test_noise_is_as_strong_as_its_plane_says(scenes: Scenes) -> None:
     score = torch.cat(scores)
     assert abs(float(score.mean())) < 0.05
     assert 0.9 < float(score.std()) < 1.15
+
+
+def test_half_of_the_patches_are_of_a_low_iso(scenes: Scenes) -> None:
+    exact = replace(EXACT, full_well_e=(300.0, 301.0), usual_full_well_e=(3e6, 3.01e6))
+    low = total = 0
+    for planes, _ in some(scenes, 24, ROWS, exact):
+        radiance, _, usable, noise = planes.unbind(1)
+        for r, good, n in zip(radiance, (usable == 1) & (radiance > 0.01), noise, strict=True):
+            electrons = (r[good] / n[good] ** 2).median()  # at 1.0, as shot noise has it
+            assert electrons < 3e3 or electrons > 2e6
+            low += int(electrons > 2e6)
+            total += 1
+    assert 0.35 < low / total < 0.65
+
+
+def test_deep_shadows_are_3_to_8_ev_darker(scenes: Scenes) -> None:
+    (_, dark), (_, usual) = (next(iter(some(scenes, 1, ROWS, replace(EXACT, shadows=share)))) for share in (1.0, 0.0))
+    for a, b in zip(dark, usual, strict=True):
+        inside = (b > 0.01) & (b < 1)
+        steps = -(a[inside] / b[inside]).log2()
+        assert steps.min() > 2.99
+        assert steps.max() < 8.01
+        assert steps.max() - steps.min() < 0.01

@@ -138,5 +138,6 @@ def test_bad_pixels_are_repaired_unless_told_otherwise(tmp_path: Path, plain: Pa
     for bad_pixels in (True, False):
         output = tmp_path / f"{bad_pixels}.exr"
         convert_file(plain, output, Model({"standard": network}), replace(options, bad_pixels=bad_pixels))
-        seen.append(read_hdr(output)[40, 10].max())
+        around = np.s_[36:45, 6:15]
+        seen.append(np.abs(read_hdr(output)[around] - scene()[around]).max())
     assert seen[0] < 0.9 * seen[1]  # the network takes a part of it for what it is

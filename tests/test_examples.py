@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sve2hdr import Capture, detect_pattern
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.hdrfile import read_hdr, write_hdr
 from sve2hdr.rawfile import read_raw
-from sve2hdr.weights import load_weights
+from sve2hdr.weights import load_weights, save_weights
 
 # enough to see that a script runs; its own defaults take minutes
 BENCHMARKS = {
@@ -27,7 +28,14 @@ TESTED_ELSEWHERE = {
     "bench_levels.py",  # by the tests of levels
     "compare_networks.py",  # by its own
 }
-SHOWN = {"halve_weights.py", "machine.py", "make_example.py", "make_picture.py", "use_from_python.py"}
+SHOWN = {
+    "average_weights.py",
+    "halve_weights.py",
+    "machine.py",
+    "make_example.py",
+    "make_picture.py",
+    "use_from_python.py",
+}
 
 
 def run(script: Path, *arguments: object, folder: Path) -> str:
@@ -86,6 +94,21 @@ def test_halved_weights_give_almost_the_same(repository: Path, tmp_path: Path) -
     before, after = load_weights(whole).state_dict(), load_weights(half).state_dict()
     assert all(after[name].dtype == before[name].dtype for name in before)
     assert max(float((after[name] - before[name]).abs().max()) for name in before) < 1e-3
+
+
+def test_averaged_weights_lie_between(repository: Path, tmp_path: Path) -> None:
+    script, kept = repository / "examples" / "average_weights.py", repository / "weights" / "standard.safetensors"
+    network = load_weights(kept)
+    moved = {name: tensor + 1 for name, tensor in network.state_dict().items()}
+    save_weights(tmp_path / "moved.safetensors", network.config, moved, {})
+    run(script, kept, "moved.safetensors", "-o", "mean.safetensors", folder=tmp_path)
+    mean = load_weights(tmp_path / "mean.safetensors").state_dict()
+    assert all(torch.allclose(mean[name], tensor + 0.5) for name, tensor in network.state_dict().items())
+    other = [sys.executable, str(script), str(kept), str(repository / "weights" / "blocks.safetensors"), "-o", "no"]
+    refused = subprocess.run(other, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert refused.returncode == 2
+    assert "differ in their configuration" in refused.stderr
+    assert not (tmp_path / "no").exists()
 
 
 @pytest.mark.parametrize(("script", "arguments"), BENCHMARKS.items())

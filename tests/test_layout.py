@@ -11,8 +11,8 @@ from numpy.testing import assert_array_equal
 
 from sve2hdr.errors import PatternNotFound
 from sve2hdr.layout import place, source_index
-from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
-from sve2hdr.network import BLOCKS, ROWS, NetworkConfig
+from sve2hdr.mosaic import BAYER_ORDERS, QUAD_BAYER, ExposurePattern, Mosaic, cfa_period, repeated
+from sve2hdr.network import BLOCKS, CHESSBOARD, QUAD, ROWS, NetworkConfig
 
 SIZES = [(16, 16), (17, 12), (8, 15), (21, 9), (6, 7), (5, 4), (4, 5)]
 
@@ -61,6 +61,23 @@ def test_blocks_of_every_kind_and_size(cfa: str, phase: tuple[int, int]) -> None
             assert_lies_in_layout(frame(shape, cfa), pattern, BLOCKS)
 
 
+@pytest.mark.parametrize("cfa", BAYER_ORDERS)
+@pytest.mark.parametrize("phase", list(product(range(4), range(2))))
+def test_chessboards_of_every_kind_and_size(cfa: str, phase: tuple[int, int]) -> None:
+    exposure = np.array([[1 / 8, 1], [1, 1 / 8]], np.float32).repeat(2, 0).repeat(2, 1)
+    for shape in SIZES:
+        assert_lies_in_layout(frame(shape, cfa), ExposurePattern(np.roll(exposure, phase, (0, 1))), CHESSBOARD)
+
+
+@pytest.mark.parametrize("phase", list(product(range(4), range(4))))
+def test_quad_bayer_of_every_kind_and_size(phase: tuple[int, int]) -> None:
+    cfa = "".join(np.roll(cfa_period(QUAD_BAYER), phase, (0, 1)).ravel())
+    for most_exposed in (0, 1):
+        pattern = ExposurePattern(np.float32([[1 / 8, 1], [1, 1 / 8]])[:, :: 1 - 2 * most_exposed].copy())
+        for shape in SIZES:
+            assert_lies_in_layout(frame(shape, cfa), pattern, QUAD)
+
+
 def test_the_canonical_frame_stays_as_it_is() -> None:
     placement = place(frame((16, 16), "RGGB"), row_pairs(0, False), ROWS)
     assert (placement.transpose, placement.flip_rows, placement.flip_columns) == (False, False, False)
@@ -84,9 +101,9 @@ def test_a_pattern_the_network_does_not_know_is_refused(exposure: list[list[floa
     assert "\n" not in str(refusal.value)
 
 
-def test_a_quad_bayer_mosaic_is_refused() -> None:
-    with pytest.raises(PatternNotFound, match="RRGGRRGGGGBBGGBB"):
-        place(frame((16, 16), "RRGGRRGGGGBBGGBB"), row_pairs(0, False), ROWS)
+def test_a_quad_bayer_mosaic_is_refused_by_a_network_for_bayer() -> None:
+    with pytest.raises(PatternNotFound, match=QUAD_BAYER):
+        place(frame((16, 16), QUAD_BAYER), row_pairs(0, False), ROWS)
 
 
 @pytest.mark.parametrize("shape", [(3, 16), (16, 3), (1, 1)])

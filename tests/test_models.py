@@ -10,7 +10,7 @@ import torch
 from sve2hdr import weights
 from sve2hdr.errors import PatternNotFound, UnknownLayout, UnreadableWeights
 from sve2hdr.models import AUTO, CLASSICAL, Model, is_file, model_digest, model_named
-from sve2hdr.mosaic import ExposurePattern, Mosaic
+from sve2hdr.mosaic import QUAD_BAYER, ExposurePattern, Mosaic
 from sve2hdr.network import LARGE, NetworkConfig
 from sve2hdr.paper import PaperConfig
 from sve2hdr.weights import save_weights
@@ -20,24 +20,35 @@ RAW = Path("photo.dng")
 ROWS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
 BLOCKS = ExposurePattern(np.kron(np.float32([[1, 1 / 2], [1 / 4, 1 / 8]]), np.ones((2, 2), np.float32)))
 CHESS = ExposurePattern(np.kron(np.float32([[1, 1 / 8], [1 / 8, 1]]), np.ones((2, 2), np.float32)))
+SINGLE_ROWS = ExposurePattern(np.float32([[1 / 8], [1]]))
+DIAGONALS = ExposurePattern(np.float32([[1, 1 / 8], [1 / 8, 1]]))
+FOUR_OF_A_COLOUR = ExposurePattern(np.float32([[1, 1 / 2], [1 / 4, 1 / 8]]))
 
 
-def frame(side: int = 16) -> Mosaic:
-    return Mosaic(np.full((side, side), 5000, np.uint16), "RGGB", np.zeros((1, 1), np.float32), 16000.0, np.eye(3))
+def frame(side: int = 16, cfa: str = "RGGB") -> Mosaic:
+    return Mosaic(np.full((side, side), 5000, np.uint16), cfa, np.zeros((1, 1), np.float32), 16000.0, np.eye(3))
 
 
 @pytest.mark.parametrize(
-    ("pattern", "name"),
-    [(ROWS, "standard"), (ExposurePattern(ROWS.exposure.T), "standard"), (BLOCKS, "blocks"), (CHESS, "classical")],
-    ids=["rows", "columns", "blocks", "chess"],
+    ("pattern", "cfa", "name"),
+    [
+        (ROWS, "RGGB", "standard"),
+        (ExposurePattern(ROWS.exposure.T), "RGGB", "standard"),
+        (BLOCKS, "RGGB", "blocks"),
+        (CHESS, "GRBG", "chessboard"),
+        (SINGLE_ROWS, "RGGB", "classical"),
+        (DIAGONALS, QUAD_BAYER, "quad"),
+        (ExposurePattern(DIAGONALS.exposure[::-1].copy()), "GGBBGGBBRRGGRRGG", "quad"),
+        (FOUR_OF_A_COLOUR, QUAD_BAYER, "classical"),
+    ],
 )
-def test_the_pattern_decides(pattern: ExposurePattern, name: str) -> None:
-    found, network = model_named(AUTO).for_pattern(RAW, frame(), pattern)
+def test_the_pattern_decides(pattern: ExposurePattern, cfa: str, name: str) -> None:
+    found, network = model_named(AUTO).for_pattern(RAW, frame(cfa=cfa), pattern)
     assert found == name
     assert (network is None) == (name == CLASSICAL)
 
 
-@pytest.mark.parametrize(("pattern", "name"), [(BLOCKS, "blocks"), (CHESS, "classical")], ids=["blocks", "chess"])
+@pytest.mark.parametrize(("pattern", "name"), [(BLOCKS, "blocks"), (SINGLE_ROWS, "classical")], ids=["blocks", "none"])
 def test_a_network_that_does_not_know_a_pattern_names_the_model_that_does(pattern: ExposurePattern, name: str) -> None:
     with pytest.raises(UnknownLayout, match=rf"^photo\.dng: .*; use --model {name}$"):
         model_named("standard").for_pattern(RAW, frame(), pattern)
@@ -58,7 +69,7 @@ def test_one_name_is_one_candidate() -> None:
 
 
 def test_networks_to_compare_with_and_slow_ones_are_not_chosen() -> None:
-    assert list(model_named(AUTO).candidates) == ["standard", "blocks", CLASSICAL]
+    assert list(model_named(AUTO).candidates) == ["standard", "blocks", "chessboard", "quad", CLASSICAL]
 
 
 @pytest.fixture

@@ -13,8 +13,11 @@ from torch.testing import assert_close
 
 from sve2hdr.network import (
     BLOCKS,
+    CHESSBOARD,
     INPUT_PLANES,
     LARGE,
+    LAYOUTS,
+    QUAD,
     ROWS,
     NetworkConfig,
     SveNet,
@@ -172,8 +175,19 @@ def test_a_network_of_fewer_blocks_loses_its_last_ones() -> None:
 
 @pytest.mark.parametrize("other", [TINY_BLOCKS, FLAT, DEEP, replace(TINY, widths=(8, 8, 4))])
 def test_a_network_grows_in_widths_and_blocks_only(other: NetworkConfig) -> None:
-    with pytest.raises(ValueError, match=r"cells and strides stay|narrower"):
+    with pytest.raises(ValueError, match=r"cells and its strides stay|narrower"):
         grown(SveNet(TINY), other)
+
+
+def test_a_network_of_another_layout_keeps_all_but_the_base_image_of_other_colours() -> None:
+    for layout, kept in ((CHESSBOARD, True), (QUAD, False)):
+        config = replace(TINY_BLOCKS, cfa=layout.cfa, exposure_rank=layout.exposure_rank)
+        known, other = SveNet(TINY_BLOCKS), SveNet(config)
+        nn.init.constant_(known.base.log_weight, 0.7)
+        made = grown(known, config)
+        assert made.config == config
+        assert_close(made.head.weight, known.head.weight)
+        assert_close(made.base.log_weight, (known if kept else other).base.log_weight)
 
 
 def test_a_batch_is_its_images() -> None:
@@ -198,7 +212,7 @@ def test_macs_of_the_base_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "most"), [(ROWS, 60_000), (BLOCKS, 60_000), (LARGE, 400_000)], ids=["rows", "blocks", "large"]
+    ("config", "most"), [*((config, 60_000) for config in LAYOUTS.values()), (LARGE, 400_000)], ids=[*LAYOUTS, "large"]
 )
 def test_the_cost_is_within_the_target(config: NetworkConfig, most: int) -> None:
     network = SveNet(config)

@@ -16,11 +16,11 @@ from sve2hdr import cli
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.hdrfile import read_hdr
 from sve2hdr.mosaic import Capture, ExposurePattern
-from sve2hdr.network import LARGE, SveNet
+from sve2hdr.network import LARGE, LAYOUTS, SveNet
 from sve2hdr.paper import PaperConfig
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.synthetic import synthetic_scene
-from sve2hdr.weights import load_weights
+from sve2hdr.weights import load_weights, weights_path
 
 torch.set_num_threads(1)
 ONE = ExposurePattern(np.ones((1, 1), np.float32))
@@ -150,6 +150,17 @@ def test_a_seed_decides_how_a_network_grows(shards: Path, tmp_path: Path) -> Non
     assert not torch.equal(found[0], found[2])
 
 
+def test_a_network_goes_on_for_another_layout_of_the_same_cell(shards: Path, tmp_path: Path) -> None:
+    options = ("--steps", 1, *SMALL, "--start", "blocks", "--layout")
+    for layout in ("chessboard", "quad"):
+        done("train", shards, "-o", tmp_path / layout, *options, layout)
+        made = load_weights(tmp_path / layout / "weights.safetensors")
+        known = load_weights(weights_path("blocks"))
+        assert made.config == LAYOUTS[layout]
+        a, b = (torch.cat([weight.detach().flatten() for weight in net.inner_weights()]) for net in (made, known))
+        assert torch.corrcoef(torch.stack([a, b]))[0, 1] > 0.9
+
+
 def test_each_architecture_has_its_own_defaults(shards: Path, tmp_path: Path) -> None:
     found = []
     for number, architecture in enumerate((("--layout", "rows"), (*NARROW, "--layout", "blocks"))):
@@ -170,7 +181,8 @@ def test_each_architecture_has_its_own_defaults(shards: Path, tmp_path: Path) ->
         (("--width", 8), "--width is for --architecture paper"),
         (("--large", "--layout", "blocks"), "--large is for --architecture sve2hdr and --layout rows"),
         (("--large", "--architecture", "paper"), "--large is for --architecture sve2hdr and --layout rows"),
-        (("--large", "--start", "blocks"), "cells and strides stay"),
+        (("--layout", "quad", "--start", "standard"), "cells and its strides stay"),
+        (("--large", "--start", "blocks"), "cells and its strides stay"),
         (("--large", "--start", "paper-narrow"), "is refined as it is"),
         (("--blocks", 2), "n levels has n widths, n blocks"),
         (("--blocks", "2,x"), "2,x is not numbers of blocks"),
