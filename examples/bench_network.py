@@ -14,9 +14,9 @@ from machine import machine, spread
 
 from sve2hdr import Mosaic
 from sve2hdr.architecture import Network
+from sve2hdr.cost import macs_per_pixel
 from sve2hdr.devices import has_bfloat16
 from sve2hdr.memory import keep_freed_memory, usable_cores
-from sve2hdr.network import macs_per_pixel
 from sve2hdr.noise import estimate_noise
 from sve2hdr.paper import PaperConfig
 from sve2hdr.pattern import parse_pattern

@@ -23,10 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from sve2hdr.architecture import ArchitectureConfig, Network
+from sve2hdr.cost import macs_per_pixel
 from sve2hdr.dataset import Scenes, SimulationRanges, batches
 from sve2hdr.evaluate import measure, photographs, quick_conditions, scene_files
 from sve2hdr.methods import method_named, of_network
-from sve2hdr.network import ROWS, GuidedStem, MergingInterpolation, SveNet, compress, macs_per_pixel
+from sve2hdr.network import ROWS, GuidedStem, MergingInterpolation, SveNet, compress
 from sve2hdr.optimizer import optimizers_of
 from sve2hdr.paper import PaperConfig
 from sve2hdr.train import DEFAULT_OPTIONS, TrainingOptions, train

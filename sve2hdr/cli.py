@@ -11,6 +11,7 @@ import click
 from . import __version__
 from .batchcommand import batch
 from .errors import Sve2HdrError, one_line
+from .evaluatecommand import evaluate
 from .imageoptions import convert_options, image_options
 from .labcommands import dataset, simulate
 from .memory import keep_freed_memory
@@ -23,7 +24,7 @@ from .options import (
     overwrite_option,
     progress_bar,
 )
-from .traincommands import evaluate, train
+from .traincommand import train
 
 if TYPE_CHECKING:
     from .levels import Levels

@@ -249,37 +249,6 @@ class SveNet(Network):
         return expand(self.compressed(planes).clamp(-1.25, 1.25))
 
 
-def grown(network: SveNet, config: NetworkConfig) -> SveNet:
-    """Return a network of another configuration that does what a trained one does: to make it larger, and train on.
-
-    Further residual blocks start as the identity, and what further channels hold is not read at first (Chen, Goodfellow
-    and Shlens, "Net2Net", ICLR 2016). Where a level has fewer blocks, its last ones are left out. Colours and exposures
-    may lie otherwise in a cell of the same size: the network has still to learn that, and, for other colours, its base
-    image. Raises ValueError for a cell of another size, other strides or narrower levels.
-    """
-    old = network.config
-    if (config.cell, config.strides) != (old.cell, old.strides):
-        raise ValueError("a network grows in widths and blocks; the size of its cells and its strides stay")
-    if any(new < known for new, known in zip(config.widths, old.widths, strict=True)):
-        raise ValueError(
-            f"a network of widths {old.widths} cannot become one of {config.widths}, which has narrower ones"
-        )
-    larger = SveNet(config)
-    state, known = larger.state_dict(), network.state_dict()
-    for name, tensor in state.items():
-        if name == "base.log_weight" and config.cfa != old.cfa:
-            continue
-        if name in known:
-            there = tuple(map(slice, known[name].shape))
-            if tensor.ndim == 4:
-                tensor[: known[name].shape[0], known[name].shape[1] :] = 0
-            tensor[there] = known[name]
-        elif name.endswith(("second.weight", "second.bias")):
-            tensor.zero_()
-    larger.load_state_dict(state)
-    return larger
-
-
 def _offsets(period: int) -> Tensor:
     """Return how far sites (axis 1) of the cell before, the same and the next one (axis 2) lie from pixels (axis 0)."""
     place = torch.arange(period)
@@ -288,23 +257,3 @@ def _offsets(period: int) -> Tensor:
 
 def _stack(width: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
-
-
-def macs_per_pixel(network: nn.Module, alignment: tuple[int, int]) -> float:
-    """Return the multiply-accumulates of all convolutions for one pixel, halo left out, counted by running it."""
-    total = 0
-
-    def count(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        if isinstance(module, nn.Conv2d):
-            total += output.numel() * module.weight[0].numel()
-        elif isinstance(module, MergingInterpolation):
-            total += 2 * output.numel() * module.log_weight[0].numel()
-
-    hooks = [module.register_forward_hook(count) for module in network.modules()]
-    size = (8 * alignment[0], 8 * alignment[1])
-    with torch.no_grad():
-        network(torch.rand(1, INPUT_PLANES, *size))
-    for hook in hooks:
-        hook.remove()
-    return total / math.prod(size)

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from sve2hdr.architecture import Network
+from sve2hdr.cost import macs_per_pixel
 from sve2hdr.mosaic import ExposurePattern, Mosaic
-from sve2hdr.network import BLOCKS, compress, macs_per_pixel
+from sve2hdr.network import BLOCKS, compress
 from sve2hdr.paper import PaperConfig, PaperNet, SpatiallyVaryingConv, TwoBranchBlock, guidance_mask
 from sve2hdr.radiance import NoiseModel
 from sve2hdr.reconstruct import reconstruct

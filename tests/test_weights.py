@@ -9,8 +9,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from sve2hdr import weights
+from sve2hdr.cost import macs_per_pixel
 from sve2hdr.errors import UnreadableWeights, UnwritableOutput
-from sve2hdr.network import NetworkConfig, SveNet, macs_per_pixel
+from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.paper import PaperConfig, PaperNet
 from sve2hdr.weights import PUBLISHED, WEIGHTS_FORMAT, load_weights, save_weights, sha256, weights_path
 

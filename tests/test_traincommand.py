@@ -202,3 +202,8 @@ def test_each_architecture_has_its_own_defaults(shards: Path, tmp_path: Path) ->
 def test_options_that_do_not_go_together_are_refused(tmp_path: Path, options: tuple[object, ...], finding: str) -> None:
     assert finding in refused("train", tmp_path, "-o", tmp_path / "run", *options, code=2)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_layouts_that_are_offered_are_those_with_a_network() -> None:
+    option = next(option for option in cli.train.params if option.name == "layout")
+    assert tuple(option.type.choices) == tuple(LAYOUTS)  # type: ignore[attr-defined]  # a choice

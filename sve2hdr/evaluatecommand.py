@@ -1,0 +1,139 @@
+"""The command that compares methods. It imports what it needs itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .errors import Sve2HdrError
+from .options import FOLDER, Number, device_option, note, overwrite_option, refuse_given
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .evaluate import Condition, Scene
+
+_LAYOUTS = {
+    "rows": "row pairs",
+    "columns": "column pairs",
+    "blocks": "2 x 2 blocks of four exposures",
+    "chessboard": "2 x 2 blocks of two exposures",
+    "quad": "quad-Bayer with diagonals of two exposures",
+}
+_PAIRS = ("rows", "columns")  # which the same network knows
+
+
+@click.command()
+@click.argument("scenes", type=FOLDER)
+@click.option(
+    "--model", "models", multiple=True,
+    help="classical, a published network or a weights file; several times for several.  [default: the one that "
+    "knows the layout; classical too with --full]",
+)  # fmt: skip
+@click.option(
+    "--external", "externals", multiple=True, metavar="COMMAND",
+    help="Another program, as in 'program {input} {output}': DNG in, linear Rec. 709 out.",
+)  # fmt: skip
+@click.option("--full", is_flag=True, help="All ratios, noises, wrong levels, phases and CFA orders, and charts.")
+@click.option(
+    "--layout", type=click.Choice(list(_LAYOUTS)), default="rows", show_default=True,
+    help="Row or column pairs of two exposures, 2 x 2 blocks of four, or of two, or quad-Bayer with diagonals.",
+)  # fmt: skip
+@click.option("--ev", type=Number(0.1, 8), default=3.0, show_default=True, help="Exposure ratio.")
+@click.option("--full-well", type=Number(0, min_open=True), default=30_000.0, show_default=True, help="Electrons.")
+@click.option("--read-noise", type=Number(0), default=4.0, show_default=True, help="Electrons.")
+@click.option(
+    "--format", "style", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True,
+    help="Of the tables; json: one object a line for each score.",
+)  # fmt: skip
+@click.option("--pictures", type=FOLDER, help="Folder for crops of the worst regions of the last method.")
+@click.option("--timeout", type=Number(0, min_open=True), default=600.0, show_default=True, help="s, of --external.")
+@device_option
+@overwrite_option
+def evaluate(
+    scenes: Path,
+    models: tuple[str, ...],
+    externals: tuple[str, ...],
+    full: bool,
+    layout: str,
+    ev: float,
+    full_well: float,
+    read_noise: float,
+    style: str,
+    pictures: Path | None,
+    timeout: float,
+    device: str,
+    overwrite: bool,
+) -> None:
+    """Score reconstructions on HDR images.
+
+    The images of the folder SCENES, or where it has none its exposure stacks (folders of raws, as for dataset), are
+    simulated; validity-weighted linear interpolation comes first, and the gain of the others is over it.
+    """
+    from .devices import choose_device
+    from .evaluate import (
+        Result,
+        chart_scenes,
+        full_conditions,
+        measure,
+        merged_stacks,
+        photographs,
+        quick_conditions,
+        scene_files,
+    )
+    from .methods import external, method_named, program_name
+    from .models import AUTO, CLASSICAL
+    from .pictures import check_folder, write_pictures
+    from .scoretable import as_json_lines, as_markdown, as_text, condition_rows, scene_rows
+    from .simulate import Sensor
+    from .weights import sha256, weights_path
+
+    if full:
+        refuse_given(("layout", "ev", "full_well", "read_noise"), "is not for --full, which has its own")
+    usual = ("classical", "standard") if full else ("standard" if layout in _PAIRS else layout,)
+    names = list(dict.fromkeys(("linear", *(models or usual))))
+    methods = {name: method_named(name, str(choose_device(device))) for name in names}
+    for command in externals:
+        method = external(command, timeout)
+        methods[command if program_name(command) in methods else program_name(command)] = method
+    files = scene_files(scenes) if scenes.is_dir() else []
+    nothing = Sve2HdrError(f"{scenes}: no folder with HDR images (.exr, .hdr, .tif) or exposure stacks; name one")
+    if not files and not (scenes.is_dir() and any(scenes.iterdir())):
+        raise nothing
+    if pictures is not None:
+        check_folder(pictures, overwrite)
+    sensor = Sensor(full_well_e=full_well, read_noise_e=read_noise, preamp_noise_e=min(1.2, read_noise))
+    conditions = full_conditions() if full else quick_conditions(ev, sensor, layout)
+
+    def done(result: Result) -> None:
+        score = "" if result.psnr_mu is None else f": {result.psnr_mu:.2f} dB"
+        click.echo(f"{result.scene}, {result.condition}, {result.method}{score}", err=True)
+
+    def seen(scene: Scene, condition: Condition, images: Mapping[str, np.ndarray]) -> None:
+        if pictures is not None:
+            write_pictures(pictures, scene, condition, images, overwrite)
+
+    material = photographs(files) if files else merged_stacks(scenes, note)
+    results = measure(methods, material, conditions, done, seen)
+    if not results:
+        raise nothing
+    if full:
+        results += measure(methods, chart_scenes(), quick_conditions(), done, seen)
+    if style == "json":
+        click.echo(as_json_lines(results))
+        return
+    for name in names:
+        if name not in ("linear", AUTO, CLASSICAL):
+            click.echo(f"{weights_path(name)}, SHA-256 {sha256(weights_path(name))}")
+    table = as_markdown if style == "markdown" else as_text
+    if full:
+        click.echo("Row pairs, 14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2")
+        click.echo("")
+        click.echo(table(condition_rows(results)))
+    else:
+        click.echo(f"PSNR-mu, dB; {_LAYOUTS[layout]}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, 14 bit")
+        click.echo("")
+        click.echo(table(scene_rows(results)))

@@ -1,0 +1,36 @@
+"""A trained network made larger, or for another layout of exposures: where training goes on."""
+
+from __future__ import annotations
+
+from .network import NetworkConfig, SveNet
+
+
+def grown(network: SveNet, config: NetworkConfig) -> SveNet:
+    """Return a network of another configuration that does what a trained one does: to make it larger, and train on.
+
+    Further residual blocks start as the identity, and what further channels hold is not read at first (Chen, Goodfellow
+    and Shlens, "Net2Net", ICLR 2016). Where a level has fewer blocks, its last ones are left out. Colours and exposures
+    may lie otherwise in a cell of the same size: the network has still to learn that, and, for other colours, its base
+    image. Raises ValueError for a cell of another size, other strides or narrower levels.
+    """
+    old = network.config
+    if (config.cell, config.strides) != (old.cell, old.strides):
+        raise ValueError("a network grows in widths and blocks; the size of its cells and its strides stay")
+    if any(new < known for new, known in zip(config.widths, old.widths, strict=True)):
+        raise ValueError(
+            f"a network of widths {old.widths} cannot become one of {config.widths}, which has narrower ones"
+        )
+    larger = SveNet(config)
+    state, known = larger.state_dict(), network.state_dict()
+    for name, tensor in state.items():
+        if name == "base.log_weight" and config.cfa != old.cfa:
+            continue
+        if name in known:
+            there = tuple(map(slice, known[name].shape))
+            if tensor.ndim == 4:
+                tensor[: known[name].shape[0], known[name].shape[1] :] = 0
+            tensor[there] = known[name]
+        elif name.endswith(("second.weight", "second.bias")):
+            tensor.zero_()
+    larger.load_state_dict(state)
+    return larger

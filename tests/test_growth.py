@@ -1,0 +1,72 @@
+"""Networks that grow: nothing changes at first, and all that is new learns."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from sve2hdr.growth import grown
+from sve2hdr.network import BLOCKS, CHESSBOARD, QUAD, NetworkConfig, SveNet
+
+torch.set_num_threads(1)
+TINY = NetworkConfig(widths=(8, 8, 8))
+TINY_BLOCKS = replace(BLOCKS, widths=(8, 8))
+
+
+def frame() -> Tensor:
+    """Random radiance as `TINY` takes it, (1, 4, 32, 32): row pairs of 8 : 1, all usable."""
+    exposure = torch.tensor([1 / 8, 1 / 8, 1, 1]).repeat(8)[:, None].expand(32, 32)
+    return torch.stack([torch.rand(32, 32), exposure, torch.ones(32, 32), torch.full((32, 32), 1e-3)])[None]
+
+
+@pytest.mark.parametrize(
+    "larger", [{"blocks": (3, 2, 4)}, {"widths": (12, 8, 20)}, {"widths": (12, 12, 12), "blocks": (2, 3, 1)}]
+)
+def test_a_network_grows_without_a_change_that_is_seen_and_then_learns(larger: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    network, images = SveNet(TINY), frame()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.01 * torch.randn_like(parameter)
+    bigger = grown(network, replace(TINY, **larger))
+    assert bigger.config == replace(TINY, **larger)
+    assert_close(bigger(images), network(images))
+    optimizer = torch.optim.SGD(bigger.parameters(), lr=1e-6)
+    for _ in range(2):  # what further channels give is learned first, then what they hold
+        optimizer.zero_grad()
+        bigger(images).square().sum().backward()
+        optimizer.step()
+    learns = [(weight.grad != 0).flatten(1).any(1) for weight in bigger.inner_weights() if weight.grad is not None]
+    assert torch.cat(learns).float().mean() > 0.8  # but where all of a channel's outputs are negative
+
+
+def test_a_network_of_fewer_blocks_loses_its_last_ones() -> None:
+    torch.manual_seed(0)
+    network, images = SveNet(TINY), frame()
+    assert TINY.blocks == (2, 1, 1)
+    fewer = grown(network, replace(TINY, blocks=(1, 1, 1)))
+    with torch.no_grad():
+        assert not torch.allclose(fewer(images), network(images))
+    assert_close(fewer.encoder[0][0].first.weight, network.encoder[0][0].first.weight)
+
+
+@pytest.mark.parametrize(
+    "other", [TINY_BLOCKS, replace(TINY, widths=(8,), strides=(), blocks=(2,)), replace(TINY, widths=(8, 8, 4))]
+)
+def test_a_network_grows_in_widths_and_blocks_only(other: NetworkConfig) -> None:
+    with pytest.raises(ValueError, match=r"cells and its strides stay|narrower"):
+        grown(SveNet(TINY), other)
+
+
+def test_a_network_of_another_layout_keeps_all_but_the_base_image_of_other_colours() -> None:
+    for layout, kept in ((CHESSBOARD, True), (QUAD, False)):
+        config = replace(TINY_BLOCKS, cfa=layout.cfa, exposure_rank=layout.exposure_rank)
+        known, other = SveNet(TINY_BLOCKS), SveNet(config)
+        nn.init.constant_(known.base.log_weight, 0.7)
+        made = grown(known, config)
+        assert made.config == config
+        assert_close(made.head.weight, known.head.weight)
+        assert_close(made.base.log_weight, (known if kept else other).base.log_weight)
