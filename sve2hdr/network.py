@@ -74,7 +74,7 @@ class NetworkConfig(ArchitectureConfig):
 
 
 ROWS = NetworkConfig()  # row pairs of two exposures; column pairs are row pairs, transposed
-LARGE = replace(ROWS, widths=(128, 128, 128), blocks=(2, 2, 3))  # of four times the cost
+LARGE = replace(ROWS, widths=(128, 128, 128), blocks=(3, 2, 3))  # of six times the cost
 BLOCKS = NetworkConfig(  # Bayer cells of four exposures, in blocks of 2 x 2
     cfa=("RGRG", "GBGB", "RGRG", "GBGB"),
     exposure_rank=((0, 0, 1, 1), (0, 0, 1, 1), (2, 2, 3, 3), (2, 2, 3, 3)),
