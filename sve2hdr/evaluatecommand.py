@@ -128,12 +128,9 @@ def evaluate(
     for name in names:
         if name not in ("linear", AUTO, CLASSICAL):
             click.echo(f"{weights_path(name)}, SHA-256 {sha256(weights_path(name))}")
-    table = as_markdown if style == "markdown" else as_text
     if full:
-        click.echo("Row pairs, 14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2")
-        click.echo("")
-        click.echo(table(condition_rows(results)))
+        title = "Row pairs, 14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"
     else:
-        click.echo(f"PSNR-mu, dB; {_LAYOUTS[layout]}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, 14 bit")
-        click.echo("")
-        click.echo(table(scene_rows(results)))
+        title = f"PSNR-mu, dB; {_LAYOUTS[layout]}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, 14 bit"
+    table = as_markdown if style == "markdown" else as_text
+    click.echo(f"{title}\n\n{table((condition_rows if full else scene_rows)(results))}")

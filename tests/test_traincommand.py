@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors import safe_open
 
-from sve2hdr import cli
+from sve2hdr import cli, evaluate
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.hdrfile import read_hdr
 from sve2hdr.mosaic import Capture, ExposurePattern
@@ -204,6 +204,7 @@ def test_options_that_do_not_go_together_are_refused(tmp_path: Path, options: tu
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_layouts_that_are_offered_are_those_with_a_network() -> None:
-    option = next(option for option in cli.train.params if option.name == "layout")
-    assert tuple(option.type.choices) == tuple(LAYOUTS)  # type: ignore[attr-defined]  # a choice
+def test_the_layouts_that_are_offered_are_those_there_are() -> None:
+    for command, layouts in ((cli.train, LAYOUTS), (cli.evaluate, evaluate.LAYOUTS)):
+        option = next(option for option in command.params if option.name == "layout")
+        assert tuple(option.type.choices) == tuple(layouts)  # type: ignore[attr-defined]  # a choice
