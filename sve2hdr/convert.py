@@ -29,7 +29,7 @@ from .models import Model
 from .mosaic import ExposurePattern, Mosaic
 from .parameters import locked_levels
 from .pattern import detect_pattern
-from .preview import tone_map
+from .preview import tone_map, tone_map_with_gain
 from .radiance import clipped_share
 from .rawfile import read_raw
 from .reconstruct import TILE_PX, Precision, reconstruct
@@ -47,6 +47,7 @@ class ConvertOptions:
     exposure_ev: float = 0.0  # added to the scale at which 1.0 is saturation of the most exposed sites
     white_balance: WhiteBalance = field(default_factory=WhiteBalance)
     preview: Path | None = None
+    ultra_hdr: bool = False  # a JPEG preview with a gain map, for HDR screens
     levels: Levels = field(default_factory=Levels)
     lock_parameters: Path | None = None  # file of levels to use, or to write if there is none yet
     bad_pixels: bool = True  # repair hot, cold and stuck sites
@@ -219,8 +220,13 @@ def _write(
     with ExitStack() as pending:  # the preview takes its name once the image has its own
         if options.preview is not None:
             rec709 = linear_rgb(camera_rgb, mosaic, COLOR_SPACES["rec709"], clip_level)
-            encoded = encoded_preview(options.preview, tone_map(upright(rec709, orientation)), capture)
-            del rec709
+            image, gain = upright(rec709, orientation), None
+            if options.ultra_hdr:
+                tone_mapped, gain = tone_map_with_gain(image)
+            else:
+                tone_mapped = tone_map(image)
+            encoded = encoded_preview(options.preview, tone_mapped, capture, gain)
+            del rec709, image
             pending.enter_context(replacing(options.preview, options.overwrite)).write_bytes(encoded)
         for output in (path for path in outputs if path.suffix.lower() in DNG_EXTENSIONS):
             dng = LinearDngOptions(floating=not options.write.half, exposure_ev=options.exposure_ev)

@@ -22,7 +22,9 @@ from .color import ColorSpace
 from .errors import UnreadableImage, UnwritableOutput
 from .exif import EXIF_START, UNCALIBRATED, exif_block, exif_entries
 from .files import check_writable, replacing
+from .gainmap import ultra_hdr
 from .mosaic import Capture
+from .preview import HEADROOM_EV
 from .rgbe import read_rgbe, write_rgbe
 from .tiffwrite import EXIF_IFD, Ifd, ifd_bytes
 
@@ -106,22 +108,32 @@ def write_preview(
         partial.write_bytes(encoded)
 
 
-def encoded_preview(path: Path, image: np.ndarray, capture: Capture | None = None) -> bytes:
+def encoded_preview(
+    path: Path, image: np.ndarray, capture: Capture | None = None, gain: np.ndarray | None = None
+) -> bytes:
     """Return what `path` shall hold of an sRGB image, (H, W, 3) uint8: .png, or else JPEG (quality 92, 4:4:4).
 
     `capture` goes into the image's EXIF; its orientation does not, as the image is upright. None: no EXIF.
-    Raises UnwritableOutput where the image is too large for the format, and ValueError for another shape or dtype.
+    With `gain`, a gain map as `tone_map_with_gain` returns it, a JPEG is an Ultra HDR one.
+    Raises UnwritableOutput where the image is too large for the format, and ValueError for another shape or dtype, or a
+    PNG with `gain`.
     """
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.uint8:
         raise ValueError(f"the preview must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
     png = path.suffix.lower() == ".png"
+    if png and gain is not None:
+        raise ValueError("a PNG has no gain map")
     if not png and max(image.shape[:2]) > 65535:
         raise UnwritableOutput(f"{path}: JPEG holds at most 65535 px a side; use .png")
     settings: dict[str, Any] = {"compress_level": 3} if png else {"quality": 92, "subsampling": 0}
     if capture is not None:
         settings["exif"] = EXIF_START + exif_block(capture, image.shape[:2], SOFTWARE)
     extension = ".png" if png else ".jpg"
-    return bytes(imageio.imwrite("<bytes>", image, extension=extension, plugin="pillow", **settings))
+    encoded = bytes(imageio.imwrite("<bytes>", image, extension=extension, plugin="pillow", **settings))
+    if gain is None:
+        return encoded
+    gains = imageio.imwrite("<bytes>", gain, extension=".jpg", plugin="pillow", quality=85, subsampling=0)
+    return ultra_hdr(encoded, bytes(gains), HEADROOM_EV)
 
 
 def read_hdr(path: str | Path) -> np.ndarray:

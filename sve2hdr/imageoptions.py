@@ -45,6 +45,9 @@ image_options = options_of(
     click.option(
         "--compression", type=click.Choice(COMPRESSIONS), default="zip", show_default=True, help="Of the EXR."
     ),
+    click.option(
+        "--ultra-hdr", is_flag=True, help="The preview, a JPEG, with a gain map: brighter highlights on HDR screens."
+    ),
     click.option("--no-bad-pixels", is_flag=True, help="Leave hot, cold and stuck sites as they are."),
     click.option(
         "--tile", type=click.IntRange(32), help="Tile size in px: smaller needs less memory.  [default: 1024]"
@@ -68,6 +71,7 @@ def convert_options(
     exposure: float,
     single: bool,
     compression: str,
+    ultra_hdr: bool,
     no_bad_pixels: bool,
     tile: int | None,
     device: str,
@@ -90,6 +94,7 @@ def convert_options(
         white_balance=wb or WhiteBalance(),
         exposure_ev=exposure,
         preview=preview,
+        ultra_hdr=ultra_hdr,
         levels=levels_of(pattern, ev, black, white),
         bad_pixels=not no_bad_pixels,
         write=WriteOptions(half=not single, compression=compression),

@@ -1,8 +1,12 @@
-"""Scene-linear Rec. 709 -> display-referred 8-bit sRGB that looks right without tuning. Only this module clamps."""
+"""Scene-linear Rec. 709 -> display-referred 8-bit sRGB that looks right without tuning. Only this module clamps.
+
+For HDR screens it also tells by how much highlights are brighter there.
+"""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +21,7 @@ BASE_RANGE_EV = 6.0  # between the 1st and 99th percentile: what the curve holds
 LEAST_BASE_SLOPE = 0.55  # more compression than this looks painted
 EDGE_EV = 1.0  # steps above this are kept by the guided filter, so they leave no halos
 CONTRAST, WHITE_EV = 1.25, 5.5  # of the curve: slope at middle grey; what is reproduced as white, above middle grey
+HEADROOM_EV = 3.0  # above a screen's white: where the curve's white lies on HDR screens
 CROSSTALK = 0.05  # of luminance mixed into each channel: the very brightest lose colour, as on film
 
 
@@ -39,25 +44,47 @@ def tone_map(rec709_linear: np.ndarray) -> np.ndarray:
     >>> tone_map(np.full((2, 2, 3), 0.01, np.float32))[0, 0].tolist()
     [124, 124, 124]
     """
-    image = rec709_linear
+    preview = np.zeros(rec709_linear.shape, np.uint8)
+    for top, light in _exposed_strips(rec709_linear):
+        preview[top : top + len(light)] = _curve_table()[light]
+    return preview
+
+
+def tone_map_with_gain(rec709_linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the preview that `tone_map` returns, and its gain map: (H / 2, W / 2, 3) uint8, sizes rounded up.
+
+    A gain map's 0 to 255 are 0 to HEADROOM_EV by which a channel's light is brighter on an HDR screen: 0 up to middle
+    grey, so that the picture stays the same one, and more from there on, until highlights rise as the scene's do.
+    """
+    height, width = rec709_linear.shape[:2]
+    preview = np.zeros(rec709_linear.shape, np.uint8)
+    gain = np.zeros((-(-height // 2), -(-width // 2), 3), np.uint8)
+    for top, light in _exposed_strips(rec709_linear):
+        preview[top : top + len(light)] = _curve_table()[light]
+        ev = _gain_table()[np.pad(light, [(0, len(light) % 2), (0, width % 2), (0, 0)], "edge")]
+        mean = (ev[::2, ::2] + ev[1::2, ::2] + ev[::2, 1::2] + ev[1::2, 1::2]) / 4
+        gain[top // 2 : top // 2 + len(mean)] = np.rint(mean * (255 / HEADROOM_EV))
+    return preview, gain
+
+
+def _exposed_strips(image: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield first rows, all even, and what the curves are to render, as `_curve_table` is indexed; nothing if black."""
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.float32:
         raise ValueError(f"the image must be (H, W, 3) float32, not {image.shape} {image.dtype}")
-    preview = np.zeros(image.shape, np.uint8)
     cell = -(-max(image.shape[:2]) // GRID_SIDE)
     luminance = _cell_luminance(image, cell)
     if not luminance.max() > 0:
-        return preview
+        return
     floor_ev, grey_ev, base_slope = _exposure(luminance)
     base = _guided_base(_log2(luminance, floor_ev), cell)
-    rows = max(1, STRIP_SITES // image.shape[1])
+    rows = max(2, STRIP_SITES // image.shape[1] // 2 * 2)
     for top in range(0, image.shape[0], rows):
         strip = image[top : top + rows]
         ev = _log2(strip @ LUMINANCE_OF_RGB, floor_ev)
         base_ev = _upsampled(base.slope, base.cell, top, ev.shape) * ev
         base_ev += _upsampled(base.offset, base.cell, top, ev.shape)
         gain = np.exp2((base_slope - 1) * (base_ev - grey_ev) - grey_ev) * np.float32(MIDDLE_GREY)
-        preview[top : top + rows] = _rendered(strip, gain)
-    return preview
+        yield top, _exposed(strip, gain)
 
 
 def _cell_luminance(image: np.ndarray, cell: int) -> np.ndarray:
@@ -121,19 +148,28 @@ def _neighbours(positions: np.ndarray, cell: int, size: int) -> tuple[np.ndarray
     return low, np.minimum(low + 1, size - 1), (at - low).astype(np.float32)
 
 
-def _rendered(strip: np.ndarray, gain: np.ndarray) -> np.ndarray:
+def _exposed(strip: np.ndarray, gain: np.ndarray) -> np.ndarray:
     exposed = np.maximum(strip * gain[..., None], 0)
     exposed += CROSSTALK * ((exposed @ LUMINANCE_OF_RGB)[..., None] - exposed)
-    # A half's bits, read as a number, grow with its value, and finer than 8-bit sRGB does: they index the whole curve.
-    halves = np.minimum(exposed, np.float32(60_000)).astype(np.float16)
-    return np.asarray(_curve_table()[halves.view(np.uint16)])
+    # A half's bits, read as a number, grow with its value, and finer than 8-bit sRGB does: they index whole curves.
+    return np.asarray(np.minimum(exposed, np.float32(60_000)).astype(np.float16).view(np.uint16))
+
+
+def _halves() -> np.ndarray:
+    light = np.arange(1 << 15, dtype=np.uint16).view(np.float16).astype(np.float64)
+    light[~np.isfinite(light)] = 65504
+    return light
 
 
 @functools.cache
 def _curve_table() -> np.ndarray:
-    light = np.arange(1 << 15, dtype=np.uint16).view(np.float16).astype(np.float64)
-    light[~np.isfinite(light)] = 65504
-    return np.asarray(np.rint(255 * srgb_encoded(_filmic(light))), np.uint8)
+    return np.asarray(np.rint(255 * srgb_encoded(_filmic(_halves()))), np.uint8)
+
+
+@functools.cache
+def _gain_table() -> np.ndarray:
+    above_grey = np.log2(np.maximum(_halves() / MIDDLE_GREY, 1)) / WHITE_EV
+    return np.asarray(HEADROOM_EV * np.minimum(above_grey, 1) ** 2, np.float32)
 
 
 def _filmic(light: np.ndarray) -> np.ndarray:

@@ -353,6 +353,9 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
     assert "no/out.exr" in refused("convert", made / "raw.dng", "-o", "no/out.exr")
     assert ".exr" in refused("convert", made / "raw.dng", "-o", "out.png")
     assert ".jpg" in refused("convert", made / "raw.dng", "-o", "out.exr", "--preview", "preview.tif")
+    for preview in ((), ("--preview", "preview.png")):
+        asked = ("convert", made / "raw.dng", "-o", "out.exr", "--ultra-hdr", *preview)
+        assert "add --preview auto" in refused(*asked, code=2)
     assert "no folder" in refused("convert", made / "raw.dng", "-o", "out.exr", "--preview", "no/preview.jpg")
     assert ".dng" in refused("simulate", made / "truth.exr", "-o", "raw.exr")
     assert "no folder" in refused("simulate", made / "truth.exr", "-o", "raw.dng", "--truth", "no/truth.exr")

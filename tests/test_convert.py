@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import imagecodecs
 import imageio.v3 as imageio
 import numpy as np
 import OpenEXR
@@ -190,6 +191,27 @@ def test_a_preview_lies_beside(tmp_path: Path, raw: Path, network: SveNet, name:
     assert 60 < shown.mean() < 200
     greys = np.ptp(shown.astype(int), axis=2)[25:60, 25:75]  # of a grey scene, whatever the EXR's colours
     assert np.median(greys) < 30
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_an_ultra_hdr_preview_is_the_usual_one_with_brighter_highlights(
+    tmp_path: Path, frame: Mosaic, network: SveNet, orientation: int
+) -> None:
+    raw = tmp_path / "photo.dng"
+    write_cfa_dng(raw, replace(frame, capture=replace(CAPTURE, orientation=orientation)))
+    shown = {}
+    for hdr in (False, True):
+        path = tmp_path / f"{hdr}.jpg"
+        run(raw, tmp_path / f"{hdr}.exr", network, preview=path, ultra_hdr=hdr)
+        assert b"21496" in path.read_bytes() if hdr else b"21496" not in path.read_bytes()
+        shown[hdr] = imageio.imread(path)
+    assert_array_equal(shown[True], shown[False])
+    bright = imagecodecs.ultrahdr_decode((tmp_path / "True.jpg").read_bytes(), boost=8.0)[..., :3].astype(float)
+    usual = imagecodecs.ultrahdr_decode((tmp_path / "True.jpg").read_bytes(), boost=1.0)[..., :3].astype(float)
+    assert bright.shape == shown[True].shape
+    clipped = upright(np.isin(np.arange(66), range(8, 17))[:, None] & np.isin(np.arange(82), range(8, 17)), orientation)
+    assert np.median((bright / usual)[clipped]) > 1.3
+    assert np.median(bright / usual) < 1.1
 
 
 def test_a_preview_changes_nothing_in_the_image(tmp_path: Path, raw: Path, network: SveNet) -> None:

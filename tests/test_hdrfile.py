@@ -18,6 +18,7 @@ from sve2hdr.errors import UnreadableImage, UnwritableOutput
 from sve2hdr.hdrfile import (
     EXR_COMPRESSIONS,
     WriteOptions,
+    encoded_preview,
     read_hdr,
     write_hdr,
     write_preview,
@@ -295,3 +296,8 @@ def test_previews(tmp_path: Path, name: str, start: bytes) -> None:
     if not name.endswith("png"):
         frame = data[data.index(b"\xff\xc0") :]
         assert frame[11] == 0x11  # first component sampled 1 x 1: 4:4:4
+
+
+def test_a_png_has_no_gain_map() -> None:
+    with pytest.raises(ValueError, match="no gain map"):
+        encoded_preview(Path("a.png"), np.zeros((4, 4, 3), np.uint8), gain=np.zeros((2, 2, 3), np.uint8))

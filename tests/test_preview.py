@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sve2hdr import preview
-from sve2hdr.preview import srgb_encoded, tone_map
+from sve2hdr.preview import HEADROOM_EV, srgb_encoded, tone_map, tone_map_with_gain
 
 
 def scene(height: int = 120, width: int = 180, stops: float = 14.0, seed: int = 1) -> np.ndarray:
@@ -57,9 +57,44 @@ def test_an_edge_gets_no_halo() -> None:
 
 def test_strips_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     image = scene(301, 200)
-    whole = tone_map(image)
+    whole, gain = tone_map_with_gain(image)
+    assert_array_equal(tone_map(image), whole)
     monkeypatch.setattr(preview, "STRIP_SITES", 7 * 200)
     assert_array_equal(tone_map(image), whole)
+    for same, once in zip(tone_map_with_gain(image), (whole, gain), strict=True):
+        assert_array_equal(same, once)
+
+
+def test_hdr_screens_show_brighter_highlights_in_their_order_and_the_same_shadows() -> None:
+    ramp = np.exp2(np.linspace(-7, 9, 900, dtype=np.float32))
+    rgb, gain = tone_map_with_gain(np.repeat(np.tile(ramp, (80, 1))[..., None], 3, axis=2))
+    assert gain.shape == (40, 450, 3)
+    ev = gain[20, :, 1] * (HEADROOM_EV / 255)
+    shown = rgb[40, ::2, 1] / 255
+    assert (ev[shown < 0.48] == 0).all()  # sRGB of middle grey
+    assert (np.diff(ev) >= 0).all()
+    assert 1.5 < ev[-1] <= HEADROOM_EV
+    bright = shown > 0.8
+    light = np.log2(((shown + 0.055) / 1.055) ** 2.4) + ev
+    slope = np.polyfit(np.log2(ramp[::2][bright]), light[bright], 1)[0]
+    assert 0.5 < slope < 1.3  # about as the scene, whatever the base layer's compression is
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (5, 3), (4, 6)])
+def test_gain_maps_cover_images_of_odd_sizes(shape: tuple[int, int]) -> None:
+    image = np.full((*shape, 3), 0.01, np.float32)
+    image[-1, -1] = 10.0
+    gain = tone_map_with_gain(image)[1]
+    assert gain.shape == ((shape[0] + 1) // 2, (shape[1] + 1) // 2, 3)
+    assert gain.max() == 0 if shape == (1, 1) else gain[-1, -1].min() > 0
+    assert tone_map_with_gain(np.zeros((*shape, 3), np.float32))[1].max() == 0
+
+
+def test_gain_keeps_the_colour_of_highlights() -> None:
+    image = scene()
+    image[30:60, 60:90] *= np.float32([1.0, 0.6, 0.3])
+    gain = tone_map_with_gain(image)[1][17:28, 32:43].reshape(-1, 3).mean(0)
+    assert gain[0] > gain[1] > gain[2]
 
 
 def test_pixels_far_below_the_noise_do_not_set_the_exposure() -> None:
