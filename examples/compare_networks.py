@@ -142,6 +142,7 @@ VARIANTS: dict[str, tuple[ArchitectureConfig, Callable[[Any], None]]] = {  # eac
     "crops drawn evenly": (SMALL, as_it_is),
     "no slanted crops": (SMALL, as_it_is),
     "the paper's: 64, 16 blocks": (PaperConfig(), as_it_is),
+    "the paper's, with our loss": (PaperConfig(), as_it_is),
     "the paper's, narrow: 16, 16 blocks": (PaperConfig(width=16), as_it_is),
     "the paper's, narrow, with our loss": (PaperConfig(width=16), as_it_is),
 }
@@ -152,6 +153,7 @@ OWN_OPTIONS: dict[str, dict[str, Any]] = {  # where a variant trains in another 
     "crops drawn evenly": {"ranges": SimulationRanges(crops_by_detail=0)},
     "no slanted crops": {"ranges": SimulationRanges(slanted=0)},
     "the paper's: 64, 16 blocks": {"batch": 2, "patch_px": 64, "warmup_steps": 50},
+    "the paper's, with our loss": {"batch": 2, "patch_px": 64, "learning_rate": 6e-4, "loss": "rms"},
     "the paper's, narrow: 16, 16 blocks": NARROW,
     "the paper's, narrow, with our loss": {**NARROW, "loss": "rms"},
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
@@ -16,13 +16,15 @@ class ArchitectureConfig(ABC):
 
     The network knows one layout, its canonical one: `cfa` and `exposure_rank`, both (P, Q), give the colour and the
     place in the order of exposures (0 = least exposed) of each site of a cell. `layout.py` brings a mosaic into it.
-    Raises ValueError where the two are not of one cell.
+    With `any_exposures`, `exposure_rank` only tells which sites share an exposure: these may be in any order, and
+    several of them equal. Raises ValueError where `cfa` and `exposure_rank` are not of one cell.
     """
 
     architecture: ClassVar[str]  # the name in weights files
 
     cfa: tuple[str, ...] = ("RG", "GB", "RG", "GB")
     exposure_rank: tuple[tuple[int, ...], ...] = ((0, 0), (0, 0), (1, 1), (1, 1))
+    any_exposures: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         sites = [(len(row), len(ranks)) for row, ranks in zip(self.cfa, self.exposure_rank, strict=True)]

@@ -175,9 +175,13 @@ class SimulationRanges:
     row_noise: float = 0.6  # at most, standard deviation as a share of read noise
     shadows: float = 0.1  # share of patches of deep shadows: 3 to 8 EV darker than others, where noise is what is seen
     vivid: float = 0.15  # share of patches whose colours are made up to 2 times as saturated, until channels are black
+    recoloured: float = 0.15  # share of patches whose red, green and blue change places: scenes are few, colours many
+    contrasty: float = 0.25  # share of patches of another contrast
+    contrast: tuple[float, float] = (0.7, 1.4)  # log-uniform: power of the grey of a contrasty patch
+    reflections: float = 0.15  # share of patches with the light of another one on top, as panes of glass have it
     defective: float = 0.15  # share of patches with hot and cold sites
     defects: tuple[float, float] = (1e-4, 2e-3)  # log-uniform: share of their sites
-    slanted: float = 0.3  # share of patches turned by any angle: other edges, textures of other scales
+    slanted: float = 0.5  # share of patches turned by any angle: other edges, textures of other scales
     crops_by_detail: float = 0.5  # share of the other patches; plain parts train what the eye sees in the dark
 
 
@@ -213,24 +217,15 @@ def _batch(
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
 
     def column(values: np.ndarray) -> Tensor:  # one number, or one per group of sites, for each patch
-        return torch.from_numpy(np.float32(values)).to(device).reshape(n, -1, 1, 1)
+        return _columns(values, device)
 
-    picked = rng.choice(len(scenes.images), n, p=scenes.probability)
-    light = torch.stack([scenes.crop(int(i), patch_px, rng, ranges.crops_by_detail, ranges.slanted) for i in picked])
-    level = np.array([np.interp(rng.uniform(85, 99.95), PERCENTILES, scenes.levels[i]) for i in picked])
-    level *= np.exp2(np.where(rng.random(n) < 0.2, rng.uniform(0, 3, n), 0))  # some frames are underexposed
-    level *= np.exp2(np.where(rng.random(n) < ranges.shadows, rng.uniform(3, 8, n), 0))
-    saturation = np.where(rng.random(n) < ranges.vivid, rng.uniform(1, 2, n), 1.0)
-    grey = light.mean(1, keepdim=True)
-    light = (grey + column(saturation) * (light - grey)).clamp_min(0)
-    light = torch.einsum("nij,njhw->nihw", torch.from_numpy(_cameras(rng, n)).to(device), light) / column(level)
-
+    light = _light(scenes, ranges, patch_px, n, rng)
     rank = torch.tensor(config.exposure_rank, device=device)
     groups = int(rank.max()) + 1
     usual = rng.random(n) < 0.35
     ratio_ev = np.where(usual, ranges.usual_ratio_ev, rng.uniform(*ranges.ratio_ev, n))
-    steps = np.linspace(1, 0, groups) if groups > 1 else np.ones(1)
-    ev = -ratio_ev[:, None] * steps  # (N, groups), least exposed first
+    steps = _exposure_steps(rng, n, groups, config.any_exposures)
+    ev = -ratio_ev[:, None] * steps  # (N, groups)
     by_gain = rng.random(n)[:, None] < 0.5
     span = rng.choice(ranges.spans, n)[:, None]
     wells = [_log_uniform(rng, limits, n)[:, None] for limits in (ranges.full_well_e, ranges.usual_full_well_e)]
@@ -258,7 +253,9 @@ def _batch(
     broken, stuck_at = torch.rand((2, *counts.shape), generator=generator, device=device)
     counts = torch.where(broken < column(share), column(black) + stuck_at**2 * column(span), counts)
 
-    exposure = np.exp2(ev + np.where(steps > 0, rng.normal(0, ranges.ratio_error_ev, (n, groups)), 0))
+    ratio_error = rng.normal(0, ranges.ratio_error_ev, (n, groups))
+    fewer = (steps[:, :, None] < steps[:, None, :]).sum(2)  # groups that are exposed less: equal for equal exposures
+    exposure = np.exp2(ev + np.where(steps > 0, np.take_along_axis(ratio_error, fewer, 1), 0))
     wrong = np.exp2(rng.normal(0, ranges.noise_error_ev, (2, n, 1)))
     believed_black = black + rng.normal(0, ranges.black_error, (n, groups)) * span / 15_000
     radiance, usable, noise = site_planes(
@@ -266,6 +263,51 @@ def _batch(
         sites(gain * wrong[0]), sites(read * wrong[1]),
     )  # fmt: skip
     return torch.cat([radiance, sites(exposure), usable, noise], 1), light.clamp(0, 1)
+
+
+def _columns(values: np.ndarray, device: torch.device) -> Tensor:
+    """Return values of N patches, (N,) or (N, C), as (N, 1 or C, 1, 1) float32."""
+    return torch.from_numpy(np.float32(values)).to(device).reshape(len(values), -1, 1, 1)
+
+
+def _light(scenes: Scenes, ranges: SimulationRanges, patch_px: int, n: int, rng: np.random.Generator) -> Tensor:
+    """Return camera RGB of random parts of scenes, (N, 3, H, W) float32, 1.0 = saturation of the least exposed sites.
+
+    No two parts are ever the same: they are turned, recoloured, lit and mixed by chance, lest a network learns the
+    scenes by heart.
+    """
+    picked = rng.choice(len(scenes.images), n, p=scenes.probability)
+    light = torch.stack([scenes.crop(int(i), patch_px, rng, ranges.crops_by_detail, ranges.slanted) for i in picked])
+    device = light.device
+    levels = np.array([np.interp(rng.uniform(85, 99.95), PERCENTILES, scenes.levels[i]) for i in picked])
+    light /= _columns(levels, device)
+    channels = np.tile(np.arange(3), (n, 1))
+    channels = np.where(rng.random((n, 1)) < ranges.recoloured, rng.permuted(channels, axis=1), channels)
+    light = light[torch.arange(n)[:, None], torch.from_numpy(channels)]
+    power = np.where(rng.random(n) < ranges.contrasty, _log_uniform(rng, ranges.contrast, n), 1.0)
+    light *= light.mean(1, keepdim=True).clamp(1e-6, 1e3) ** _columns(power - 1, device)
+    reflected = np.where(rng.random(n) < ranges.reflections, _log_uniform(rng, (0.03, 1), n), 0)
+    light = light + _columns(reflected, device) * light.roll(1, 0)
+    saturation = np.where(rng.random(n) < ranges.vivid, rng.uniform(1, 2, n), 1.0)
+    grey = light.mean(1, keepdim=True)
+    light = (grey + _columns(saturation, device) * (light - grey)).clamp_min(0)
+    light = torch.einsum("nij,njhw->nihw", torch.from_numpy(_cameras(rng, n)).to(device), light)
+    darker_ev = np.where(rng.random(n) < 0.2, rng.uniform(0, 3, n), 0)  # some frames are underexposed
+    darker_ev += np.where(rng.random(n) < ranges.shadows, rng.uniform(3, 8, n), 0)
+    return light * _columns(np.exp2(-darker_ev), device)
+
+
+def _exposure_steps(rng: np.random.Generator, n: int, groups: int, any_exposures: bool) -> np.ndarray:
+    """Return where exposures lie between the most (0) and the least exposed group (1), in EV: (N, groups).
+
+    In even steps, least exposed first; with `any_exposures` also of two or three levels, uneven, and in any order.
+    """
+    even = np.tile(np.linspace(1, 0, groups) if groups > 1 else np.ones(1), (n, 1))
+    if not any_exposures:
+        return even
+    levels = rng.choice([2, 3, groups], (n, 1), p=[0.5, 0.2, 0.3])
+    uneven = (np.round(even * (levels - 1)) / (levels - 1)) ** _log_uniform(rng, (0.5, 2), n)[:, None]
+    return np.asarray(rng.permuted(uneven, axis=1))
 
 
 def _cameras(rng: np.random.Generator, n: int) -> np.ndarray:

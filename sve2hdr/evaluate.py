@@ -32,6 +32,8 @@ LAYOUTS = {  # one period of the share of the ratio, in EV, by which a site is e
     "blocks": np.kron(np.arange(4).reshape(2, 2) / 3, _CELL),  # 2 x 2 blocks, each a Bayer cell, of four exposures
     "chessboard": np.kron(_DIAGONALS, _CELL),  # the same of two exposures
     "quad": _DIAGONALS,  # of quad-Bayer
+    "quad3": np.array([[0.0, 0.5], [0.5, 1.0]]),  # the same with three exposures
+    "quad4": np.arange(4).reshape(2, 2) / 3,  # and with four
 }
 
 
@@ -98,7 +100,7 @@ class Result:
 
 def usual_cfa(layout: str) -> str:
     """Return the colour filters of a layout where nothing else is said."""
-    return QUAD_BAYER if layout == "quad" else "RGGB"
+    return QUAD_BAYER if layout.startswith("quad") else "RGGB"
 
 
 def quick_conditions(ratio_ev: float = 3.0, sensor: Sensor | None = None, layout: str = "rows") -> list[Condition]:

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
     from .evaluate import Condition, Scene
 
-_LAYOUTS = {
-    "rows": "row pairs",
-    "columns": "column pairs",
-    "blocks": "2 x 2 blocks of four exposures",
-    "chessboard": "2 x 2 blocks of two exposures",
-    "quad": "quad-Bayer with diagonals of two exposures",
+_LAYOUTS = {  # what each is, and the network that knows it
+    "rows": ("row pairs", "standard"),
+    "columns": ("column pairs", "standard"),
+    "blocks": ("2 x 2 blocks of four exposures", "blocks"),
+    "chessboard": ("2 x 2 blocks of two exposures", "blocks"),
+    "quad": ("quad-Bayer with diagonals of two exposures", "quad"),
+    "quad3": ("quad-Bayer with three exposures", "quad"),
+    "quad4": ("quad-Bayer with four exposures", "quad"),
 }
-_PAIRS = ("rows", "columns")  # which the same network knows
 
 
 @click.command()
@@ -40,7 +41,8 @@ _PAIRS = ("rows", "columns")  # which the same network knows
 @click.option("--full", is_flag=True, help="All ratios, noises, wrong levels, phases and CFA orders, and charts.")
 @click.option(
     "--layout", type=click.Choice(list(_LAYOUTS)), default="rows", show_default=True,
-    help="Row or column pairs of two exposures, 2 x 2 blocks of four, or of two, or quad-Bayer with diagonals.",
+    help="Row or column pairs of two exposures, 2 x 2 blocks of four, or of two, or quad-Bayer with two (on "
+    "diagonals), three or four.",
 )  # fmt: skip
 @click.option("--ev", type=Number(0.1, 8), default=3.0, show_default=True, help="Exposure ratio.")
 @click.option("--full-well", type=Number(0, min_open=True), default=30_000.0, show_default=True, help="Electrons.")
@@ -93,7 +95,8 @@ def evaluate(
 
     if full:
         refuse_given(("layout", "ev", "full_well", "read_noise"), "is not for --full, which has its own")
-    usual = ("classical", "standard") if full else ("standard" if layout in _PAIRS else layout,)
+    described, network = _LAYOUTS[layout]
+    usual = ("classical", "standard") if full else (network,)
     names = list(dict.fromkeys(("linear", *(models or usual))))
     methods = {name: method_named(name, str(choose_device(device))) for name in names}
     for command in externals:
@@ -131,6 +134,6 @@ def evaluate(
     if full:
         title = "Row pairs, 14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"
     else:
-        title = f"PSNR-mu, dB; {_LAYOUTS[layout]}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, 14 bit"
+        title = f"PSNR-mu, dB; {described}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, 14 bit"
     table = as_markdown if style == "markdown" else as_text
     click.echo(f"{title}\n\n{table((condition_rows if full else scene_rows)(results))}")

@@ -62,7 +62,12 @@ def place(mosaic: Mosaic, pattern: ExposurePattern, config: ArchitectureConfig) 
     levels = np.unique(pattern.exposure)
     wanted_cfa = repeated(np.array([list(row) for row in config.cfa]), shape)
     wanted_rank = repeated(np.array(config.exposure_rank), shape)
-    if len(levels) == wanted_rank.max() + 1:
+    _, first_site = np.unique(wanted_rank, return_index=True)
+
+    def known(rank: np.ndarray) -> bool:
+        return bool((rank == (rank.flat[first_site][wanted_rank] if config.any_exposures else wanted_rank)).all())
+
+    if len(levels) == first_site.size or (config.any_exposures and 1 < len(levels) < first_site.size):
         for transpose, flip_rows, flip_columns in product((False, True), repeat=3):
             turn = Placement(transpose, flip_rows, flip_columns, 0, 0)
             # a flip starts from the frame's far end, whose phase depends on the frame's size
@@ -72,9 +77,9 @@ def place(mosaic: Mosaic, pattern: ExposurePattern, config: ArchitectureConfig) 
                      for a in (letters, np.searchsorted(levels, exposure))]  # fmt: skip
             turned_cfa, turned_rank = (turn.turned(a) for a in frame)
             for top, left in product(range(config.cell[0]), range(config.cell[1])):
-                if (np.roll(turned_cfa, (top, left), (0, 1)) == wanted_cfa).all() and (
-                    np.roll(turned_rank, (top, left), (0, 1)) == wanted_rank
-                ).all():
+                if (np.roll(turned_cfa, (top, left), (0, 1)) == wanted_cfa).all() and known(
+                    np.roll(turned_rank, (top, left), (0, 1))
+                ):
                     return Placement(transpose, flip_rows, flip_columns, top, left)
     raise UnknownLayout(
         f"a {mosaic.cfa} mosaic with {len(levels)} exposures, period {pattern.exposure.shape[0]} x "

@@ -14,7 +14,7 @@ from .mosaic import ExposurePattern, Mosaic
 from .weights import load_weights, published, sha256, weights_path
 
 AUTO, CLASSICAL = "auto", "classical"
-AUTOMATIC = ("standard", "blocks", "chessboard", "quad")  # published networks in the order in which `auto` tries them
+AUTOMATIC = ("standard", "blocks", "quad")  # published networks in the order in which `auto` tries them
 
 
 @dataclass(frozen=True, eq=False)

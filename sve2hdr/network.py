@@ -75,20 +75,20 @@ class NetworkConfig(ArchitectureConfig):
 
 ROWS = NetworkConfig()  # row pairs of two exposures; column pairs are row pairs, transposed
 LARGE = replace(ROWS, widths=(128, 128, 128), blocks=(3, 2, 3))  # of six times the cost
-BLOCKS = NetworkConfig(  # Bayer cells of four exposures, in blocks of 2 x 2
+BLOCKS = NetworkConfig(  # Bayer cells of two to four exposures, in blocks of 2 x 2
     cfa=("RGRG", "GBGB", "RGRG", "GBGB"),
     exposure_rank=((0, 0, 1, 1), (0, 0, 1, 1), (2, 2, 3, 3), (2, 2, 3, 3)),
     widths=(112, 128),
     strides=((2, 2),),
     blocks=(1, 4),
+    any_exposures=True,
 )
-CHESSBOARD = replace(BLOCKS, exposure_rank=((0, 0, 1, 1), (0, 0, 1, 1), (1, 1, 0, 0), (1, 1, 0, 0)))  # of two exposures
-QUAD = replace(  # quad-Bayer, where one diagonal of every 2 x 2 sites of a colour is exposed more
+QUAD = replace(  # quad-Bayer: two to four exposures in every 2 x 2 sites of a colour
     BLOCKS,
     cfa=("RRGG", "RRGG", "GGBB", "GGBB"),
-    exposure_rank=((0, 1, 0, 1), (1, 0, 1, 0), (0, 1, 0, 1), (1, 0, 1, 0)),
+    exposure_rank=((0, 1, 0, 1), (2, 3, 2, 3), (0, 1, 0, 1), (2, 3, 2, 3)),
 )
-LAYOUTS = {"rows": ROWS, "blocks": BLOCKS, "chessboard": CHESSBOARD, "quad": QUAD}  # that networks are made for
+LAYOUTS = {"rows": ROWS, "blocks": BLOCKS, "quad": QUAD}  # that networks are made for
 
 
 class ResidualBlock(nn.Module):

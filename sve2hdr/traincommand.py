@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .architecture import ArchitectureConfig, Network
 
 
-_LAYOUTS = ("rows", "blocks", "chessboard", "quad")  # as in network.py, which takes long to import
+_LAYOUTS = ("rows", "blocks", "quad")  # as in network.py, which takes long to import
 
 
 def parse_blocks(text: str) -> tuple[int, ...]:
@@ -73,7 +73,7 @@ def parse_blocks(text: str) -> tuple[int, ...]:
 @click.option(
     "--layout",
     type=click.Choice(_LAYOUTS),
-    help="Row pairs of two exposures (columns too), 2 x 2 blocks of four, or of two, or quad-Bayer with diagonals.  "
+    help="Row pairs of two exposures (columns too), or 2 x 2 blocks or quad-Bayer, both of two to four.  "
     "[default: rows, or that of --start]",
 )
 @click.option(
@@ -164,7 +164,8 @@ def _configuration(
         if blocks is not None and len(blocks) > 1:
             raise ValueError("--blocks is one number for --architecture paper")
         depth = PaperConfig.blocks if blocks is None else blocks[0]
-        return PaperConfig(ours.cfa, ours.exposure_rank, width or PaperConfig.width, depth)
+        width = width or PaperConfig.width
+        return PaperConfig(ours.cfa, ours.exposure_rank, width, depth, any_exposures=ours.any_exposures)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
@@ -181,7 +182,10 @@ def _grown(network: Network, layout: str | None, large: bool, blocks: tuple[int,
     try:
         config = LARGE if large else network.config
         if layout is not None:
-            config = replace(config, cfa=LAYOUTS[layout].cfa, exposure_rank=LAYOUTS[layout].exposure_rank)
+            asked = LAYOUTS[layout]
+            config = replace(
+                config, cfa=asked.cfa, exposure_rank=asked.exposure_rank, any_exposures=asked.any_exposures
+            )
         torch.manual_seed(seed)
         return grown(network, config if blocks is None else replace(config, blocks=blocks))
     except ValueError as error:

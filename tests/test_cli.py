@@ -296,8 +296,8 @@ def test_evaluate_in_full_goes_through_conditions_and_charts(scene_exr: Path, wo
 def test_evaluate_takes_the_network_of_the_layout(scene_exr: Path, work: Path) -> None:
     (work / "scenes").mkdir()
     (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
-    for layout in ("columns", "blocks", "chessboard", "quad"):
-        model = "standard" if layout == "columns" else layout
+    models = {"columns": "standard", "blocks": "blocks", "chessboard": "blocks", "quad": "quad", "quad3": "quad"}
+    for layout, model in models.items():
         asked = ("evaluate", "scenes", "--layout", layout)
         lines = [json.loads(line) for line in done(*asked, "--format", "json").stdout.splitlines()]
         assert {line["method"] for line in lines} == {"linear", model}
@@ -309,9 +309,10 @@ def test_evaluate_takes_the_network_of_the_layout(scene_exr: Path, work: Path) -
     ("pattern", "cfa", "model"),
     [
         ("grid:1,1,1/2,1/2;1,1,1/2,1/2;1/4,1/4,1/8,1/8;1/4,1/4,1/8,1/8", "RGGB", "blocks"),
-        ("grid:1,1,1/8,1/8;1,1,1/8,1/8;1/8,1/8,1,1;1/8,1/8,1,1", "GBRG", "chessboard"),
+        ("grid:1,1,1/8,1/8;1,1,1/8,1/8;1/8,1/8,1,1;1/8,1/8,1,1", "GBRG", "blocks"),
         ("grid:1/8,1;1,1/8", "RRGGRRGGGGBBGGBB", "quad"),
-        ("grid:1/8,1/4;1/2,1", "RRGGRRGGGGBBGGBB", "classical"),
+        ("grid:1/8,1/4;1/2,1", "RRGGRRGGGGBBGGBB", "quad"),
+        ("rows:1/8,1", "RGGB", "classical"),
     ],
 )
 def test_other_patterns_are_converted_by_the_model_that_knows_them(

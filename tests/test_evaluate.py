@@ -120,7 +120,8 @@ def test_each_layout_has_its_exposures_and_a_way_to_be_reconstructed() -> None:
         (scores[layout],) = measure({"m": method}, [scene()], quick_conditions(layout=layout)[:1])
     assert [str(pattern) for pattern in seen[:2]] == ["rows:0.125,0.125,1,1", "columns:0.125,0.125,1,1"]
     assert sorted(np.log2(np.unique(seen[2].exposure)).tolist()) == pytest.approx([-3, -2, -1, 0], abs=1e-6)
-    assert seen[2].exposure.shape == (4, 4)
+    assert [pattern.exposure.shape for pattern in seen[2:]] == [(4, 4)] * 2 + [(2, 2)] * 3
+    assert [np.unique(pattern.exposure).size for pattern in seen] == [2, 2, 4, 2, 2, 3, 4]
     assert all(score.psnr_mu is not None and score.psnr_mu > 20 for score in scores.values())
     assert scores["columns"].condition == "exposure 3 EV, columns"
 
