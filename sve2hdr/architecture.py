@@ -83,15 +83,22 @@ class Network(nn.Module, ABC):
         return []
 
     @abstractmethod
-    def compressed(self, planes: Tensor) -> Tensor:
-        """Return `network.compress` of the reconstruction: (N, 4, H, W) as in `forward` -> (N, 3, H, W)."""
+    def compressed(self, planes: Tensor, margin: tuple[int, int] = (0, 0)) -> Tensor:
+        """Return `network.compress` of the reconstruction, as `forward` returns that."""
 
     @abstractmethod
-    def forward(self, planes: Tensor) -> Tensor:
+    def forward(self, planes: Tensor, margin: tuple[int, int] = (0, 0)) -> Tensor:
         """Reconstruct camera RGB.
 
         planes: (N, 4, H, W), in the network's canonical layout, H and W multiples of `alignment`: radiance (1.0 =
         saturation of the least exposed sites), relative exposure (1.0 = most exposed), usable (0 saturated to 1
         usable) and the standard deviation of the noise in the unit of radiance.
-        Returns (N, 3, H, W), camera RGB radiance in the unit of the input; nothing clamps highlights or negatives.
+        margin: rows and columns at every edge that are only looked at, multiples of `alignment`.
+        Returns (N, 3, H - 2 rows, W - 2 columns), camera RGB radiance in the unit of the input: the inner part of what
+        a margin of 0 gives, at less cost; nothing clamps highlights or negatives.
         """
+
+
+def inside(image: Tensor, rows: int, columns: int) -> Tensor:
+    """Return an image, (..., H, W), without so many rows and columns at every edge."""
+    return image[..., rows : image.shape[-2] - rows, columns : image.shape[-1] - columns]

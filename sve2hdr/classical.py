@@ -123,7 +123,7 @@ def classical(
         planes = (radiance, usable, exposure_here, read_here, photon_here, colour)
         with torch.inference_mode():
             image = _reconstruct(toe, *(torch.from_numpy(plane) for plane in planes))
-        return np.asarray(image.permute(1, 2, 0))
+        return np.asarray(image[:, HALO_PX:-HALO_PX, HALO_PX:-HALO_PX].permute(1, 2, 0))
 
     def keep(rows: tuple[int, int], columns: tuple[int, int], core: np.ndarray) -> None:
         part = result[rows[0] : rows[1], columns[0] : columns[1]]

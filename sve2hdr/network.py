@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .architecture import ArchitectureConfig, Network
+from .architecture import ArchitectureConfig, Network, inside
 
 MU = 5000.0  # of the compression the network works in, the usual value of the mu-law in HDR work
 INPUT_PLANES = 4  # radiance, exposure, usable, noise
@@ -216,8 +216,8 @@ class SveNet(Network):
         inner = (self.encoder, self.down, self.bottom, self.up, self.decoder)
         return [weight for part in inner for weight in part.parameters() if weight.ndim == 4]
 
-    def compressed(self, planes: Tensor) -> Tensor:
-        """Return `compress` of the reconstruction: (N, 4, H, W) as in `forward` -> (N, 3, H, W)."""
+    def compressed(self, planes: Tensor, margin: tuple[int, int] = (0, 0)) -> Tensor:
+        """Return `compress` of the reconstruction, as `forward` returns that."""
         radiance, exposure, usable, noise = (fold(plane, self.config.cell) for plane in planes.chunk(INPUT_PLANES, 1))
         value = compress(radiance)
         # noise as it stands in the compressed domain: times the derivative of `compress`
@@ -231,22 +231,35 @@ class SveNet(Network):
             skips.append(x)
             x = down(x)
         x = self.bottom(x)
-        for level in reversed(range(len(self.up))):
-            x = skips[level] + unfold(self.up[level](x), self.config.strides[level])
+        cut = [(0, 0)] * (len(skips) + 1)  # cells at every edge of each level that are not looked at any more
+        for level in reversed(range(len(skips))):
+            coarser, cut[level] = cut[level + 1], self._unseen(level, margin)
+            x = unfold(self.up[level](x), self.config.strides[level])
+            more = (here - n * c for here, n, c in zip(cut[level], self.config.strides[level], coarser, strict=True))
+            x = inside(skips[level], *cut[level]) + inside(x, *more)
             x = self.decoder[level](x.contiguous(memory_format=torch.channels_last))
         residual = 0.1 * self.head(x).float()  # about as large as corrections are, while features stay around 1
-        return unfold(base + residual, self.config.cell)
+        rows, columns = (m // n for m, n in zip(margin, self.config.cell, strict=True))
+        residual = inside(residual, rows - cut[0][0], columns - cut[0][1])
+        return unfold(inside(base, rows, columns) + residual, self.config.cell)
 
-    def forward(self, planes: Tensor) -> Tensor:
-        """Reconstruct camera RGB.
+    def _unseen(self, level: int, margin: tuple[int, int]) -> tuple[int, int]:
+        """Return rows and columns of a level's cells, in its decoder, that the image inside a margin does not see."""
+        unseen = []
+        for axis, px in enumerate(margin):
+            step, seen = self.config.cell[axis], 1  # cells: by the head
+            for finer in range(level + 1):
+                seen += 2 * self.config.blocks[finer]
+                if finer < level:
+                    step *= self.config.strides[finer][axis]
+                    seen = math.ceil(seen / self.config.strides[finer][axis])
+            unseen.append(max(0, px // step - seen))
+        return unseen[0], unseen[1]
 
-        planes: (N, 4, H, W), in the network's canonical layout, H and W multiples of `alignment`: radiance (1.0 =
-        saturation of the least exposed sites), relative exposure (1.0 = most exposed), usable (0 saturated to 1
-        usable) and the standard deviation of the noise in the unit of radiance.
-        Returns (N, 3, H, W), camera RGB radiance in the unit of the input; nothing clamps highlights or negatives.
-        """
+    def forward(self, planes: Tensor, margin: tuple[int, int] = (0, 0)) -> Tensor:
+        """Reconstruct camera RGB, as `Network.forward` tells; the decoder leaves out what is not seen of a margin."""
         # a frame unlike any photo must not overflow: 1.25 is 8 times the brightest light that any site records
-        return expand(self.compressed(planes).clamp(-1.25, 1.25))
+        return expand(self.compressed(planes, margin).clamp(-1.25, 1.25))
 
 
 def _offsets(period: int) -> Tensor:

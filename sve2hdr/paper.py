@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .architecture import ArchitectureConfig, Network
+from .architecture import ArchitectureConfig, Network, inside
 from .network import compress, unfold
 
 SLOPE = 0.1  # of the leaky ReLUs
@@ -114,8 +114,8 @@ class PaperNet(Network):
         """Rows and columns of the cell: every size fed to the network is a multiple of it."""
         return self.config.cell
 
-    def forward(self, planes: Tensor) -> Tensor:
-        """Reconstruct camera RGB: planes (N, 4, H, W) as `Network.forward` tells -> (N, 3, H, W) radiance."""
+    def forward(self, planes: Tensor, margin: tuple[int, int] = (0, 0)) -> Tensor:
+        """Reconstruct camera RGB, as `Network.forward` tells; a margin costs what other pixels do."""
         radiance, _, usable, noise = planes.chunk(4, 1)
         with torch.autocast(planes.device.type, enabled=False):  # the light itself is read in float32
             main = self.radiance_head(radiance)
@@ -124,11 +124,11 @@ class PaperNet(Network):
         for block in self.blocks:
             main, compensation = block(main, compensation)
         out: Tensor = self.tail(main)
-        return out.float()
+        return inside(out, *margin).float()
 
-    def compressed(self, planes: Tensor) -> Tensor:
-        """Return `compress` of the reconstruction: (N, 4, H, W) as in `forward` -> (N, 3, H, W)."""
-        return compress(self(planes))
+    def compressed(self, planes: Tensor, margin: tuple[int, int] = (0, 0)) -> Tensor:
+        """Return `compress` of the reconstruction, as `forward` returns that."""
+        return compress(self(planes, margin))
 
 
 def guidance_mask(radiance: Tensor, usable: Tensor, noise: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ def reconstruct(
         radiance, usable, sigma = site_planes(counts, black, white, exposure, np.float32(least), gain, read_noise, full)
         planes = torch.from_numpy(np.stack([radiance, exposure, usable, sigma])[None])
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=half):
-            image = network(planes.to(device))[0]
+            image = network(planes.to(device), network.halo)[0]
         return np.asarray(image.permute(1, 2, 0).float().cpu())
 
     def keep(rows: tuple[int, int], columns: tuple[int, int], core: np.ndarray) -> None:

@@ -30,7 +30,7 @@ def run_tiled(
     """Run a network over tiles of a frame and hand each tile's core to `keep`.
 
     network: takes the row and the column numbers of a tile, which reach `halo` beyond its core and so beyond the frame,
-    and returns that tile's image, (rows, columns, C). keep: takes the core's (first row, stop), (first column, stop)
+    and returns the core's image, (rows, columns, C). keep: takes the core's (first row, stop), (first column, stop)
     and its pixels; the last cores may reach beyond `shape` by less than `alignment`. progress: told the share of the
     frame that is done, 0 to 1. With the network's own halo and alignment, the result does not depend on core_px.
     """
@@ -41,5 +41,5 @@ def run_tiled(
         image = network(
             np.arange(rows[0] - halo[0], rows[1] + halo[0]), np.arange(columns[0] - halo[1], columns[1] + halo[1])
         )
-        keep(rows, columns, image[halo[0] : image.shape[0] - halo[0], halo[1] : image.shape[1] - halo[1]])
+        keep(rows, columns, image)
         progress(done / len(tiles))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from sve2hdr.architecture import inside
 from sve2hdr.network import (
     BLOCKS,
     LARGE,
@@ -91,6 +92,32 @@ def test_the_halo_is_as_far_as_an_output_pixel_sees(config: NetworkConfig) -> No
     halo = np.array([top, top, left, left])
     assert (reach <= halo).all(), (reach, halo)
     assert (reach.reshape(2, 2).max(1) >= np.array([top - rows, left - columns])).all(), (reach, halo)
+
+
+@pytest.mark.parametrize("config", [TINY, TINY_BLOCKS, FLAT, DEEP], ids=["rows", "blocks", "flat", "deep"])
+def test_a_margin_is_left_out_and_nothing_else_changes(config: NetworkConfig) -> None:
+    network = all_active(config)
+    (rows, columns), (top, left) = network.alignment, network.halo
+    planes = planes_of(config, torch.rand(1, 1, 2 * top + 3 * rows, 2 * left + 2 * columns).double())
+    with torch.no_grad():
+        whole = network.compressed(planes)
+        for m, n in ((0, 0), (rows, 0), (0, columns), (rows, 2 * columns), (top - rows, left), (top, left)):
+            assert_close(network.compressed(planes, (m, n)), inside(whole, m, n), rtol=1e-9, atol=0)
+
+
+def test_a_margin_saves_time_in_the_decoder() -> None:
+    network, worked = all_active(TINY), 0
+
+    def count(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal worked
+        worked += output.numel()
+
+    network.decoder[0].register_forward_hook(count)
+    (top, left), (rows, columns) = network.halo, network.alignment
+    with torch.no_grad():
+        network(planes_of(TINY, torch.rand(1, 1, 2 * top + 4 * rows, 2 * left + 4 * columns).double()), network.halo)
+    seen = 2 * TINY.blocks[0] + 1
+    assert worked == 8 * (4 * rows // 4 + 2 * seen) * (4 * columns // 2 + 2 * seen)
 
 
 @pytest.mark.parametrize("level", [-0.02, 0.0, 1e-4, 0.5, 1.0, 3.0, 8.0])
