@@ -175,13 +175,9 @@ class SimulationRanges:
     row_noise: float = 0.6  # at most, standard deviation as a share of read noise
     shadows: float = 0.1  # share of patches of deep shadows: 3 to 8 EV darker than others, where noise is what is seen
     vivid: float = 0.15  # share of patches whose colours are made up to 2 times as saturated, until channels are black
-    recoloured: float = 0.15  # share of patches whose red, green and blue change places: scenes are few, colours many
-    contrasty: float = 0.25  # share of patches of another contrast
-    contrast: tuple[float, float] = (0.7, 1.4)  # log-uniform: power of the grey of a contrasty patch
-    reflections: float = 0.15  # share of patches with the light of another one on top, as panes of glass have it
     defective: float = 0.15  # share of patches with hot and cold sites
     defects: tuple[float, float] = (1e-4, 2e-3)  # log-uniform: share of their sites
-    slanted: float = 0.5  # share of patches turned by any angle: other edges, textures of other scales
+    slanted: float = 0.3  # share of patches turned by any angle: other edges, textures of other scales
     crops_by_detail: float = 0.5  # share of the other patches; plain parts train what the eye sees in the dark
 
 
@@ -271,23 +267,12 @@ def _columns(values: np.ndarray, device: torch.device) -> Tensor:
 
 
 def _light(scenes: Scenes, ranges: SimulationRanges, patch_px: int, n: int, rng: np.random.Generator) -> Tensor:
-    """Return camera RGB of random parts of scenes, (N, 3, H, W) float32, 1.0 = saturation of the least exposed sites.
-
-    No two parts are ever the same: they are turned, recoloured, lit and mixed by chance, lest a network learns the
-    scenes by heart.
-    """
+    """Return camera RGB of random parts of scenes, (N, 3, H, W) float32, 1.0 = where the least exposed sites clip."""
     picked = rng.choice(len(scenes.images), n, p=scenes.probability)
     light = torch.stack([scenes.crop(int(i), patch_px, rng, ranges.crops_by_detail, ranges.slanted) for i in picked])
     device = light.device
     levels = np.array([np.interp(rng.uniform(85, 99.95), PERCENTILES, scenes.levels[i]) for i in picked])
     light /= _columns(levels, device)
-    channels = np.tile(np.arange(3), (n, 1))
-    channels = np.where(rng.random((n, 1)) < ranges.recoloured, rng.permuted(channels, axis=1), channels)
-    light = light[torch.arange(n)[:, None], torch.from_numpy(channels)]
-    power = np.where(rng.random(n) < ranges.contrasty, _log_uniform(rng, ranges.contrast, n), 1.0)
-    light *= light.mean(1, keepdim=True).clamp(1e-6, 1e3) ** _columns(power - 1, device)
-    reflected = np.where(rng.random(n) < ranges.reflections, _log_uniform(rng, (0.03, 1), n), 0)
-    light = light + _columns(reflected, device) * light.roll(1, 0)
     saturation = np.where(rng.random(n) < ranges.vivid, rng.uniform(1, 2, n), 1.0)
     grey = light.mean(1, keepdim=True)
     light = (grey + _columns(saturation, device) * (light - grey)).clamp_min(0)

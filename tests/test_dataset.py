@@ -12,7 +12,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from sve2hdr import dataset
 from sve2hdr.dataset import PERCENTILES, SLANTED_SCALE, Scenes, SimulationRanges, batches, pack_scenes
 from sve2hdr.errors import UnreadableWeights, UnwritableOutput
 from sve2hdr.network import BLOCKS, LAYOUTS, ROWS, NetworkConfig
@@ -250,7 +249,9 @@ def test_planes_are_what_the_network_reads(scenes: Scenes, config: NetworkConfig
 def test_a_network_for_any_exposures_is_shown_two_to_four_in_every_order(scenes: Scenes) -> None:
     rank = torch.tensor(BLOCKS.exposure_rank)
     first = [divmod(int((rank == group).flatten().nonzero()[0]), 4) for group in range(4)]
-    seen = [tuple(float(patch[at]) for at in first) for planes, _ in some(scenes, 60, BLOCKS) for patch in planes[:, 1]]
+    seen = [
+        tuple(float(patch[at]) for at in first) for planes, _ in some(scenes, 150, BLOCKS) for patch in planes[:, 1]
+    ]
     assert {len(set(exposures)) for exposures in seen} == {2, 3, 4}
     orders = {tuple(np.argsort(exposures)) for exposures in seen if len(set(exposures)) == 4}
     assert len(orders) > 20  # of 24
@@ -295,54 +296,6 @@ def test_vivid_patches_have_black_channels_and_the_light_of_the_others(scenes: S
     spread = [image.std(1, keepdim=True)[inside].mean() for image in (vivid, muted)]
     assert vivid.min() == 0
     assert spread[0] > 1.1 * spread[1]
-
-
-def changed_and_usual(scenes: Scenes, monkeypatch: pytest.MonkeyPatch, **share: float) -> tuple[Tensor, Tensor]:
-    """Return the light, (N, 3, H, W), of patches that are all changed in one way, and of the same ones unchanged."""
-    monkeypatch.setattr(dataset, "_cameras", lambda rng, n: np.tile(np.eye(3, dtype=np.float32), (n, 1, 1)))
-    plain = replace(EXACT, vivid=0, recoloured=0, contrasty=0, reflections=0)
-    changed, usual = (
-        torch.cat([truth for _, truth in some(scenes, 8, ROWS, ranges)]) for ranges in (replace(plain, **share), plain)
-    )
-    return changed, usual
-
-
-def test_recoloured_patches_are_the_others_with_their_channels_in_other_places(
-    scenes: Scenes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    changed, usual = changed_and_usual(scenes, monkeypatch, recoloured=1)
-    orders = list(itertools.permutations(range(3)))
-    seen = [
-        [torch.allclose(a, b[list(order)], atol=1e-5) for order in orders] for a, b in zip(changed, usual, strict=True)
-    ]
-    assert np.sum(seen, 1).tolist() == [1] * len(usual)
-    assert np.sum(seen, 0).min() > 0  # each order
-
-
-def test_contrasty_patches_have_a_power_of_the_grey_of_the_others(
-    scenes: Scenes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    changed, usual = changed_and_usual(scenes, monkeypatch, contrasty=1, contrast=(1.3, 1.3001))
-    for a, b in zip(changed, usual, strict=True):
-        inside = ((a > 1e-4) & (a < 1) & (b > 1e-4) & (b < 1)).all(0)
-        offset = a.mean(0)[inside].log() - 1.3 * b.mean(0)[inside].log()
-        assert_allclose(offset, offset.mean(), atol=2e-3)
-        assert_allclose((a / a.sum(0))[:, inside], (b / b.sum(0))[:, inside], rtol=1e-3)  # of the same colour
-
-
-def test_reflections_add_the_light_of_another_patch(scenes: Scenes, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed, usual = changed_and_usual(scenes, monkeypatch, reflections=1)
-    assert (changed >= usual).all()
-    shares = []
-    for batch, whole in zip(changed.split(4), usual.split(4), strict=True):
-        inside = (batch < 1) & (whole < 1) & (whole.roll(1, 0) < 1)
-        for n in range(4):
-            share = ((batch - whole)[n] / whole.roll(1, 0)[n])[inside[n]]
-            if share.numel() > 50:
-                assert_allclose(share, share.mean(), rtol=0.02, atol=1e-3)
-                shares.append(float(share.mean()))
-    assert len(shares) > 8
-    assert max(shares) > 5 * min(shares)
 
 
 def test_noise_is_as_strong_as_its_plane_says(scenes: Scenes) -> None:
