@@ -220,11 +220,8 @@ def _write(
     with ExitStack() as pending:  # the preview takes its name once the image has its own
         if options.preview is not None:
             rec709 = linear_rgb(camera_rgb, mosaic, COLOR_SPACES["rec709"], clip_level)
-            image, gain = upright(rec709, orientation), None
-            if options.ultra_hdr:
-                tone_mapped, gain = tone_map_with_gain(image)
-            else:
-                tone_mapped = tone_map(image)
+            image = upright(rec709, orientation)
+            tone_mapped, gain = tone_map_with_gain(image) if options.ultra_hdr else (tone_map(image), None)
             encoded = encoded_preview(options.preview, tone_mapped, capture, gain)
             del rec709, image
             pending.enter_context(replacing(options.preview, options.overwrite)).write_bytes(encoded)

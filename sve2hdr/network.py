@@ -231,17 +231,13 @@ class SveNet(Network):
             skips.append(x)
             x = down(x)
         x = self.bottom(x)
-        cut = [(0, 0)] * (len(skips) + 1)  # cells at every edge of each level that are not looked at any more
         for level in reversed(range(len(skips))):
-            coarser, cut[level] = cut[level + 1], self._unseen(level, margin)
-            x = unfold(self.up[level](x), self.config.strides[level])
-            more = (here - n * c for here, n, c in zip(cut[level], self.config.strides[level], coarser, strict=True))
-            x = inside(skips[level], *cut[level]) + inside(x, *more)
+            skip = inside(skips[level], *self._unseen(level, margin))
+            x = skip + _middle(unfold(self.up[level](x), self.config.strides[level]), skip)
             x = self.decoder[level](x.contiguous(memory_format=torch.channels_last))
+        base = inside(base, *(m // n for m, n in zip(margin, self.config.cell, strict=True)))
         residual = 0.1 * self.head(x).float()  # about as large as corrections are, while features stay around 1
-        rows, columns = (m // n for m, n in zip(margin, self.config.cell, strict=True))
-        residual = inside(residual, rows - cut[0][0], columns - cut[0][1])
-        return unfold(inside(base, rows, columns) + residual, self.config.cell)
+        return unfold(base + _middle(residual, base), self.config.cell)
 
     def _unseen(self, level: int, margin: tuple[int, int]) -> tuple[int, int]:
         """Return rows and columns of a level's cells, in its decoder, that the image inside a margin does not see."""
@@ -266,6 +262,12 @@ def _offsets(period: int) -> Tensor:
     """Return how far sites (axis 1) of the cell before, the same and the next one (axis 2) lie from pixels (axis 0)."""
     place = torch.arange(period)
     return place[None, :, None] - place[:, None, None] + period * torch.arange(-1, 2)
+
+
+def _middle(image: Tensor, like: Tensor) -> Tensor:
+    """Return the middle of an image, (..., H, W), as large as another one."""
+    rows, columns = ((have - wanted) // 2 for have, wanted in zip(image.shape[-2:], like.shape[-2:], strict=True))
+    return inside(image, rows, columns)
 
 
 def _stack(width: int, blocks: int) -> nn.Sequential:
