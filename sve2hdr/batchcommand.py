@@ -158,6 +158,8 @@ def batch(
         raise click.UsageError("nothing to convert; name folders, files or patterns, or a --list of them")
     if idle is not None and not watch:
         raise click.UsageError("--idle is for --watch")
+    if chosen["ensemble"] and model == "classical":
+        raise click.UsageError("--ensemble is of networks; leave it out, or --model classical")
     if chosen["ultra_hdr"] and not preview:
         raise click.UsageError("--ultra-hdr is of previews; add --preview")
     if watch and dry_run:

@@ -75,6 +75,8 @@ def convert(
     from .models import model_named
 
     beside = output.with_suffix(".preview.jpg") if preview == "auto" else Path(preview) if preview else None
+    if chosen["ensemble"] and model == "classical":
+        raise click.UsageError("--ensemble is of networks; leave it out, or --model classical")
     if chosen["ultra_hdr"] and (beside is None or beside.suffix.lower() not in (".jpg", ".jpeg")):
         raise click.UsageError("--ultra-hdr is of a JPEG preview; add --preview auto, or name a .jpg")
     options = replace(convert_options(preview=beside, **chosen), lock_parameters=lock_params, if_not_sve=if_not_sve)

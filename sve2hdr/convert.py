@@ -56,6 +56,7 @@ class ConvertOptions:
     tile_px: int = TILE_PX
     device: str = "auto"  # auto, cpu, cuda or mps
     precision: Precision = "auto"  # of the network's convolutions: auto, float32 or bfloat16
+    ensemble: bool = False  # the mean over all ways to turn the frame: better, and as many times as slow
     overwrite: bool = False
 
 
@@ -135,9 +136,9 @@ def convert_file(
     else:
         with turn():
             if network is None or plain:
-                camera_rgb = develop(mosaic, noise, network, options.tile_px, device, progress)
+                camera_rgb = develop(mosaic, noise, network, options.tile_px, device, options.ensemble, progress)
             else:
-                how = (options.tile_px, device, options.precision, progress)
+                how = (options.tile_px, device, options.precision, options.ensemble, progress)
                 camera_rgb = reconstruct(mosaic, pattern, noise, network, *how)
     if not (math.isfinite(camera_rgb.min()) and math.isfinite(camera_rgb.max())):
         raise UnreadableWeights(
@@ -150,6 +151,7 @@ def convert_file(
     attributes = {
         "sve2hdr:version": __version__,
         "sve2hdr:model": name,
+        **({"sve2hdr:ensemble": "yes"} if options.ensemble and network is not None else {}),
         **_about_levels(estimate),
         "sve2hdr:bad_pixels": f"{repaired} repaired" if options.bad_pixels else "left",
         "sve2hdr:row_gain": f"{row_gain:.4f}",

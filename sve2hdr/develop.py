@@ -28,6 +28,7 @@ def develop(
     network: Network | None,
     tile_px: int = TILE_PX,
     device: torch.device | str = "cpu",
+    ensemble: bool = False,
     progress: Callable[[float], None] = lambda share: None,
 ) -> np.ndarray:
     """Return camera RGB, (H, W, 3) float32, 1.0 = saturation, not clamped, of a raw of one exposure.
@@ -40,7 +41,7 @@ def develop(
     pattern = None if network is None else feigned_pattern(mosaic.cfa, network.config)
     if network is not None and pattern is not None:
         shown, shown_noise = _as_sve(mosaic, pattern, noise)
-        return reconstruct(shown, pattern, shown_noise, network, tile_px, device, progress=progress)
+        return reconstruct(shown, pattern, shown_noise, network, tile_px, device, ensemble=ensemble, progress=progress)
     if mosaic.cfa not in BAYER_ORDERS:
         return classical(mosaic, ONE_EXPOSURE, noise, progress=progress)
     black, white = (repeated(period, mosaic.shape) for period in (mosaic.black_level, mosaic.white_by_site))

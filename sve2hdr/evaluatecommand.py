@@ -38,6 +38,7 @@ _LAYOUTS = {  # what each is, and the network that knows it
     "--external", "externals", multiple=True, metavar="COMMAND",
     help="Another program, as in 'program {input} {output}': DNG in, linear Rec. 709 out.",
 )  # fmt: skip
+@click.option("--ensemble", is_flag=True, help="Every network also as the mean over every way to turn the frame.")
 @click.option("--full", is_flag=True, help="All ratios, noises, wrong levels, phases and CFA orders, and charts.")
 @click.option(
     "--layout", type=click.Choice(list(_LAYOUTS)), default="rows", show_default=True,
@@ -59,6 +60,7 @@ def evaluate(
     scenes: Path,
     models: tuple[str, ...],
     externals: tuple[str, ...],
+    ensemble: bool,
     full: bool,
     layout: str,
     ev: float,
@@ -98,7 +100,11 @@ def evaluate(
     described, network = _LAYOUTS[layout]
     usual = ("classical", "standard") if full else (network,)
     names = list(dict.fromkeys(("linear", *(models or usual))))
-    methods = {name: method_named(name, str(choose_device(device))) for name in names}
+    methods = {}
+    for name in names:
+        methods[name] = method_named(name, str(choose_device(device)))
+        if ensemble and name not in ("linear", CLASSICAL):
+            methods[f"{name} ensemble"] = method_named(name, str(choose_device(device)), ensemble=True)
     for command in externals:
         method = external(command, timeout)
         methods[command if program_name(command) in methods else program_name(command)] = method

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
+from itertools import islice, product
 
 import numpy as np
 
@@ -46,11 +46,12 @@ class Placement:
         return (x[None, :], y[:, None]) if self.transpose else (y[:, None], x[None, :])
 
 
-def place(mosaic: Mosaic, pattern: ExposurePattern, config: ArchitectureConfig) -> Placement:
-    """Return the placement that brings a frame into the layout of `config`.
+def placements(mosaic: Mosaic, pattern: ExposurePattern, config: ArchitectureConfig) -> list[Placement]:
+    """Return the placements that bring a frame into the layout of `config`: one for each turn that some shift fits.
 
-    Raises UnknownLayout when no shift, flip or transposition does: the network knows another kind of pattern; and
-    PatternNotFound when the frame is smaller than one cell.
+    Row and column pairs have two, and so have blocks; quad-Bayer, which is its own mirror image, has eight.
+    Raises UnknownLayout when there is none: the network knows another kind of pattern; and PatternNotFound when the
+    frame is smaller than one cell.
     """
     if min(mosaic.shape) < max(config.cell):
         raise PatternNotFound(
@@ -67,6 +68,7 @@ def place(mosaic: Mosaic, pattern: ExposurePattern, config: ArchitectureConfig) 
     def known(rank: np.ndarray) -> bool:
         return bool((rank == (rank.flat[first_site][wanted_rank] if config.any_exposures else wanted_rank)).all())
 
+    found = []
     if len(levels) == first_site.size or (config.any_exposures and 1 < len(levels) < first_site.size):
         for transpose, flip_rows, flip_columns in product((False, True), repeat=3):
             turn = Placement(transpose, flip_rows, flip_columns, 0, 0)
@@ -76,15 +78,19 @@ def place(mosaic: Mosaic, pattern: ExposurePattern, config: ArchitectureConfig) 
                                  ends[1] * (flip_rows if transpose else flip_columns)), (0, 1))
                      for a in (letters, np.searchsorted(levels, exposure))]  # fmt: skip
             turned_cfa, turned_rank = (turn.turned(a) for a in frame)
-            for top, left in product(range(config.cell[0]), range(config.cell[1])):
-                if (np.roll(turned_cfa, (top, left), (0, 1)) == wanted_cfa).all() and known(
-                    np.roll(turned_rank, (top, left), (0, 1))
-                ):
-                    return Placement(transpose, flip_rows, flip_columns, top, left)
-    raise UnknownLayout(
-        f"a {mosaic.cfa} mosaic with {len(levels)} exposures, period {pattern.exposure.shape[0]} x "
-        f"{pattern.exposure.shape[1]}, is no layout this network knows"
-    )
+            fitting = (
+                replace(turn, top=top, left=left)
+                for top, left in product(range(config.cell[0]), range(config.cell[1]))
+                if (np.roll(turned_cfa, (top, left), (0, 1)) == wanted_cfa).all()
+                and known(np.roll(turned_rank, (top, left), (0, 1)))
+            )
+            found += list(islice(fitting, 1))
+    if not found:
+        raise UnknownLayout(
+            f"a {mosaic.cfa} mosaic with {len(levels)} exposures, period {pattern.exposure.shape[0]} x "
+            f"{pattern.exposure.shape[1]}, is no layout this network knows"
+        )
+    return found
 
 
 def source_index(canonical: np.ndarray, first: int, length: int, period: int) -> np.ndarray:

@@ -30,7 +30,7 @@ Method = Callable[[Mosaic, ExposurePattern], np.ndarray]
 TIMEOUT_S = 600.0
 
 
-def method_named(name: str, device: str = "cpu") -> Method:
+def method_named(name: str, device: str = "cpu", ensemble: bool = False) -> Method:
     """Return the method of a name: linear, or what `convert --model` takes.
 
     Those that ask for noise estimate it from the mosaic, as `convert` does. Raises UnreadableWeights for other names;
@@ -44,14 +44,16 @@ def method_named(name: str, device: str = "cpu") -> Method:
         _, network = model.for_pattern(name, mosaic, pattern)
         if network is None:
             return classical(mosaic, pattern, estimate_noise(mosaic, pattern))
-        return of_network(network, device)(mosaic, pattern)
+        return of_network(network, device, ensemble)(mosaic, pattern)
 
     return run
 
 
-def of_network(network: Network, device: str = "cpu") -> Method:
+def of_network(network: Network, device: str = "cpu", ensemble: bool = False) -> Method:
     """Return the method that a network is."""
-    return lambda mosaic, pattern: reconstruct(mosaic, pattern, estimate_noise(mosaic, pattern), network, device=device)
+    return lambda mosaic, pattern: reconstruct(
+        mosaic, pattern, estimate_noise(mosaic, pattern), network, device=device, ensemble=ensemble
+    )
 
 
 def external(command: str, timeout_s: float = TIMEOUT_S) -> Method:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .architecture import Network
 from .errors import PatternNotFound, UnknownLayout
-from .layout import place
+from .layout import placements
 from .mosaic import ExposurePattern, Mosaic
 from .weights import load_weights, published, sha256, weights_path
 
@@ -38,7 +38,7 @@ class Model:
         for name, network in self.candidates.items():
             try:
                 if network is not None:
-                    place(mosaic, pattern, network.config)
+                    placements(mosaic, pattern, network.config)
             except UnknownLayout as error:
                 refusals.append(error)
             except PatternNotFound as error:

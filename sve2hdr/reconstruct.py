@@ -10,7 +10,7 @@ import torch
 
 from .architecture import Network
 from .devices import has_bfloat16
-from .layout import place
+from .layout import Placement, placements
 from .mosaic import ExposurePattern, Mosaic
 from .radiance import NoiseModel, full_scale, site_planes
 from .tiles import run_tiled
@@ -27,45 +27,55 @@ def reconstruct(
     tile_px: int = TILE_PX,
     device: torch.device | str = "cpu",
     precision: Precision = "auto",
+    ensemble: bool = False,
     progress: Callable[[float], None] = lambda share: None,
 ) -> np.ndarray:
     """Return camera RGB, (H, W, 3) float32: radiance, 1.0 = saturation of the most exposed sites, not clamped.
 
     Memory beyond the result is that of one tile of tile_px x tile_px and its halo. `precision` is that of convolutions;
-    auto takes bfloat16 where the network loses nothing by it and the device is faster at it. Raises PatternNotFound if
-    the network was trained for another kind of pattern.
+    auto takes bfloat16 where the network loses nothing by it and the device is faster at it. `ensemble`: the mean of
+    what the network makes of the frame turned in every way that it knows, at so many times the cost (the geometric
+    self-ensemble of Lim et al., "Enhanced deep residual networks for single image super-resolution", 2017). Raises
+    PatternNotFound if the network was trained for another kind of pattern.
     """
-    placement = place(mosaic, pattern, network.config)
+    ways = placements(mosaic, pattern, network.config)[: None if ensemble else 1]
     least, full = float(pattern.exposure.min()), np.float32(full_scale(mosaic, pattern))
-    result = np.empty((*mosaic.shape, 3), np.float32)
-    turned_result = placement.turned(result)
-    height, width = turned_result.shape[:2]
+    scale = np.float32(least * len(ways))
+    result = np.zeros((*mosaic.shape, 3), np.float32)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
     half = precision == "bfloat16" or (precision == "auto" and network.takes_bfloat16 and has_bfloat16(device))
     kind = torch.device(device).type
 
-    def tile(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        y, x = placement.sites(rows, columns, mosaic.shape, network.config.cell)
-        black, white, exposure, gain, read_noise = (
-            period.astype(np.float32)[y % period.shape[0], x % period.shape[1]]
-            for period in (mosaic.black_level, mosaic.white_by_site, pattern.exposure, noise.gain, noise.read_noise)
-        )
-        counts = mosaic.counts[y, x].astype(np.float32)
-        radiance, usable, sigma = site_planes(counts, black, white, exposure, np.float32(least), gain, read_noise, full)
-        planes = torch.from_numpy(np.stack([radiance, exposure, usable, sigma])[None])
-        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=half):
-            image = network(planes.to(device), network.halo)[0]
-        return np.asarray(image.permute(1, 2, 0).float().cpu())
+    def add(placement: Placement, progress: Callable[[float], None]) -> None:
+        turned_result = placement.turned(result)
+        height, width = turned_result.shape[:2]
 
-    def keep(rows: tuple[int, int], columns: tuple[int, int], core: np.ndarray) -> None:
-        top, bottom = max(rows[0], placement.top), min(rows[1], placement.top + height)
-        left, right = max(columns[0], placement.left), min(columns[1], placement.left + width)
-        inside = core[top - rows[0] : bottom - rows[0], left - columns[0] : right - columns[0]]
-        turned_result[top - placement.top : bottom - placement.top, left - placement.left : right - placement.left] = (
-            inside / np.float32(least)
-        )
+        def tile(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+            y, x = placement.sites(rows, columns, mosaic.shape, network.config.cell)
+            black, white, exposure, gain, read_noise = (
+                period.astype(np.float32)[y % period.shape[0], x % period.shape[1]]
+                for period in (mosaic.black_level, mosaic.white_by_site, pattern.exposure, noise.gain, noise.read_noise)
+            )
+            counts = mosaic.counts[y, x].astype(np.float32)
+            radiance, usable, sigma = site_planes(
+                counts, black, white, exposure, np.float32(least), gain, read_noise, full
+            )
+            planes = torch.from_numpy(np.stack([radiance, exposure, usable, sigma])[None])
+            with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=half):
+                image = network(planes.to(device), network.halo)[0]
+            return np.asarray(image.permute(1, 2, 0).float().cpu())
 
-    canonical_shape = (placement.top + height, placement.left + width)
-    run_tiled(tile, keep, canonical_shape, tile_px, network.halo, network.alignment, progress)
+        def keep(rows: tuple[int, int], columns: tuple[int, int], core: np.ndarray) -> None:
+            first_y, first_x = rows[0] - placement.top, columns[0] - placement.left  # of the core, in the turned frame
+            top, bottom = max(first_y, 0), min(rows[1] - placement.top, height)
+            left, right = max(first_x, 0), min(columns[1] - placement.left, width)
+            inside = core[top - first_y : bottom - first_y, left - first_x : right - first_x]
+            turned_result[top:bottom, left:right] += inside / scale
+
+        canonical_shape = (placement.top + height, placement.left + width)
+        run_tiled(tile, keep, canonical_shape, tile_px, network.halo, network.alignment, progress)
+
+    for done, placement in enumerate(ways):
+        add(placement, lambda share, done=done: progress((done + share) / len(ways)))  # type: ignore[misc]
     return result

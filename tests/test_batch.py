@@ -367,6 +367,7 @@ def test_watching_a_url_that_is_empty_away_and_emptied(
         ("in", "-o", "out", "--memory", "much"),
         ("in", "-o", "out", "--idle", "5"),
         ("in", "-o", "out", "--ultra-hdr"),
+        ("in", "-o", "out", "--ensemble", "--model", "classical"),
         ("in", "-o", "out", "--watch", "--dry-run"),
         ("in", "-o", "out", "--dask", "tcp://127.0.0.1:1", "--workers", "2"),
         ("in", "-o", "out", "--format", "png"),

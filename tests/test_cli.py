@@ -284,6 +284,17 @@ def test_evaluate_compares_methods_in_the_asked_form(scene_exr: Path, work: Path
     assert "--ev is not for --full" in refused("evaluate", "scenes", "--full", "--ev", 2, code=2)
 
 
+def test_evaluate_shows_each_network_and_its_ensemble(scene_exr: Path, work: Path) -> None:
+    (work / "scenes").mkdir()
+    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+    asked = ("evaluate", "scenes", "--model", "classical", "--model", "standard", "--ensemble", "--format", "json")
+    scores = {
+        (line["method"], line["mode"]): line["psnr_mu"] for line in map(json.loads, done(*asked).stdout.splitlines())
+    }
+    assert {method for method, _ in scores} == {"linear", "classical", "standard", "standard ensemble"}
+    assert all(scores["standard ensemble", mode] > scores["standard", mode] for mode in ("exposure", "gain"))
+
+
 def test_evaluate_in_full_goes_through_conditions_and_charts(scene_exr: Path, work: Path) -> None:
     (work / "scenes").mkdir()
     (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
@@ -357,6 +368,8 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
     for preview in ((), ("--preview", "preview.png")):
         asked = ("convert", made / "raw.dng", "-o", "out.exr", "--ultra-hdr", *preview)
         assert "add --preview auto" in refused(*asked, code=2)
+    by_mean = ("convert", made / "raw.dng", "-o", "out.exr", "--ensemble", "--model", "classical")
+    assert "--ensemble is of networks" in refused(*by_mean, code=2)
     assert "no folder" in refused("convert", made / "raw.dng", "-o", "out.exr", "--preview", "no/preview.jpg")
     assert ".dng" in refused("simulate", made / "truth.exr", "-o", "raw.exr")
     assert "no folder" in refused("simulate", made / "truth.exr", "-o", "raw.dng", "--truth", "no/truth.exr")

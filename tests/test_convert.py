@@ -220,6 +220,17 @@ def test_a_preview_changes_nothing_in_the_image(tmp_path: Path, raw: Path, netwo
     assert (tmp_path / "a.exr").read_bytes() == (tmp_path / "b.exr").read_bytes()
 
 
+def test_an_ensemble_is_another_image_and_says_so(tmp_path: Path, raw: Path, network: SveNet) -> None:
+    run(raw, tmp_path / "a.exr", network)
+    run(raw, tmp_path / "b.exr", network, ensemble=True)
+    image, mean = (read_hdr(tmp_path / name) for name in ("a.exr", "b.exr"))
+    header, told = (OpenEXR.File(str(tmp_path / name)).header() for name in ("a.exr", "b.exr"))
+    assert not np.array_equal(image, mean)
+    assert np.median(np.abs(mean - image)) < 0.05 * np.median(image)
+    assert told["sve2hdr:ensemble"] == "yes"
+    assert "sve2hdr:ensemble" not in header
+
+
 # Refusals
 
 

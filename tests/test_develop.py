@@ -14,7 +14,7 @@ from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import PatternNotFound
 from sve2hdr.hdrfile import read_hdr
 from sve2hdr.interpolate import interpolate
-from sve2hdr.layout import place
+from sve2hdr.layout import placements
 from sve2hdr.models import Model
 from sve2hdr.mosaic import BAYER_ORDERS, Mosaic, repeated
 from sve2hdr.network import BLOCKS, NetworkConfig, SveNet
@@ -46,7 +46,7 @@ def test_the_feigned_pattern_is_one_that_the_network_knows(cfa: str, config: Net
     pattern = feigned_pattern(cfa, config)
     assert pattern is not None
     frame = Mosaic(np.full((65, 66), 9, np.uint16), cfa, np.zeros((1, 1), np.float32), 16.0, np.eye(3))
-    place(frame, pattern, config)  # raises where it does not
+    placements(frame, pattern, config)  # raises where it does not
 
 
 def test_a_cfa_that_the_network_does_not_know_has_none() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from sve2hdr.errors import PatternNotFound
-from sve2hdr.layout import place, source_index
+from sve2hdr.layout import Placement, placements, source_index
 from sve2hdr.mosaic import BAYER_ORDERS, QUAD_BAYER, ExposurePattern, Mosaic, cfa_period, repeated
 from sve2hdr.network import BLOCKS, QUAD, ROWS, NetworkConfig
 
@@ -32,7 +32,13 @@ def row_pairs(phase: int, columns: bool) -> ExposurePattern:
 
 
 def assert_lies_in_layout(mosaic: Mosaic, pattern: ExposurePattern, config: NetworkConfig) -> None:
-    placement = place(mosaic, pattern, config)
+    for placement in placements(mosaic, pattern, config):
+        assert_brings_into_layout(placement, mosaic, pattern, config)
+
+
+def assert_brings_into_layout(
+    placement: Placement, mosaic: Mosaic, pattern: ExposurePattern, config: NetworkConfig
+) -> None:
     height, width = placement.turned(mosaic.counts).shape
     rows, columns = np.arange(-9, placement.top + height + 9), np.arange(-9, placement.left + width + 9)
     y, x = placement.sites(rows, columns, mosaic.shape, config.cell)
@@ -76,8 +82,15 @@ def test_quad_bayer_of_every_kind_and_size(phase: tuple[int, int]) -> None:
             assert_lies_in_layout(frame(shape, cfa), ExposurePattern(exposures), QUAD)
 
 
+def test_every_turn_that_fits_is_found() -> None:
+    of_four = ExposurePattern(np.kron(OF_FOUR_GROUPS[0], np.ones((2, 2), np.float32)))
+    assert len(placements(frame((18, 16), "GRBG"), row_pairs(1, False), ROWS)) == 2  # as it is, and mirrored
+    assert len(placements(frame((18, 16), "RGGB"), of_four, BLOCKS)) == 2  # as it is, and transposed
+    assert len(placements(frame((18, 16), QUAD_BAYER), ExposurePattern(OF_FOUR_GROUPS[0]), QUAD)) == 8
+
+
 def test_the_canonical_frame_stays_as_it_is() -> None:
-    placement = place(frame((16, 16), "RGGB"), row_pairs(0, False), ROWS)
+    placement = placements(frame((16, 16), "RGGB"), row_pairs(0, False), ROWS)[0]
     assert (placement.transpose, placement.flip_rows, placement.flip_columns) == (False, False, False)
     assert (placement.top, placement.left) == (0, 0)
 
@@ -95,24 +108,25 @@ def test_the_canonical_frame_stays_as_it_is() -> None:
 )
 def test_a_pattern_the_network_does_not_know_is_refused(exposure: list[list[float]]) -> None:
     with pytest.raises(PatternNotFound, match="no layout this network knows") as refusal:
-        place(frame((16, 16), "RGGB"), ExposurePattern(np.array(exposure, np.float32)), ROWS)
+        placements(frame((16, 16), "RGGB"), ExposurePattern(np.array(exposure, np.float32)), ROWS)
     assert "\n" not in str(refusal.value)
 
 
 def test_a_quad_bayer_mosaic_is_refused_by_a_network_for_bayer() -> None:
     with pytest.raises(PatternNotFound, match=QUAD_BAYER):
-        place(frame((16, 16), QUAD_BAYER), row_pairs(0, False), ROWS)
+        placements(frame((16, 16), QUAD_BAYER), row_pairs(0, False), ROWS)
 
 
 @pytest.mark.parametrize("shape", [(3, 16), (16, 3), (1, 1)])
 def test_a_frame_smaller_than_a_cell_is_refused(shape: tuple[int, int]) -> None:
     with pytest.raises(PatternNotFound, match="larger frame"):
-        place(frame(shape, "RGGB"), row_pairs(0, False), ROWS)
+        placements(frame(shape, "RGGB"), row_pairs(0, False), ROWS)
 
 
 def test_a_pattern_given_with_a_longer_period_is_the_same() -> None:
     twice = ExposurePattern(np.tile(row_pairs(1, False).exposure, (2, 2)))
-    assert place(frame((16, 16), "RGGB"), twice, ROWS) == place(frame((16, 16), "RGGB"), row_pairs(1, False), ROWS)
+    usual = placements(frame((16, 16), "RGGB"), row_pairs(1, False), ROWS)
+    assert placements(frame((16, 16), "RGGB"), twice, ROWS) == usual
 
 
 @given(st.sampled_from([1, 2, 4]), st.integers(0, 40), st.integers(0, 3))
@@ -139,6 +153,6 @@ def test_source_index_refuses_a_length_below_the_period() -> None:
 
 def test_turned_is_a_view() -> None:
     mosaic = frame((8, 12), "GBRG")
-    placement = place(mosaic, row_pairs(1, True), ROWS)
+    placement = placements(mosaic, row_pairs(1, True), ROWS)[0]
     assert np.shares_memory(placement.turned(mosaic.counts), mosaic.counts)
     assert replace(placement, transpose=False).turned(mosaic.counts).shape == (8, 12)

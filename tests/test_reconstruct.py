@@ -1,5 +1,7 @@
 """The middle on one page: one scene, one image, whatever the phase, the colours' order and the direction."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import nn
 
 import sve2hdr.reconstruct as module
 from sve2hdr.errors import PatternNotFound
-from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic
+from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.paper import PaperConfig
 from sve2hdr.radiance import NoiseModel
@@ -94,6 +96,29 @@ def test_a_flipped_frame_gives_the_flipped_image(base_network: SveNet, rows: boo
     image = reconstruct(mosaic, ExposurePattern(PAIRS), NOISE, base_network)
     again = reconstruct(turned, ExposurePattern(PAIRS[turn[:1]].copy()), NOISE, base_network)
     assert_allclose(again[8:-8, 8:-8], image[turn][8:-8, 8:-8], rtol=1e-3)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((56, 40), 1), ((56, 43), 1), ((40, 56), 0), ((43, 56), 0)])
+def test_an_ensemble_is_the_mean_of_the_frame_and_its_mirror_image(
+    random_network: SveNet, shape: tuple[int, int], axis: int
+) -> None:
+    frame, pattern = noise_frame(shape), ExposurePattern(PAIRS if axis == 1 else PAIRS.T.copy())
+    cfa = "".join(np.flip(repeated(cfa_period(frame.cfa), shape), axis)[:2, :2].ravel())
+    mirrored = replace(frame, counts=np.flip(frame.counts, axis).copy(), cfa=cfa)
+    image = reconstruct(frame, pattern, NOISE, random_network)
+    other = np.flip(reconstruct(mirrored, pattern, NOISE, random_network), axis)
+    assert not np.allclose(image, other, rtol=1e-2)
+    ensemble = reconstruct(frame, pattern, NOISE, random_network, ensemble=True)
+    assert_allclose(ensemble, (image + other) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_progress_of_an_ensemble_rises_to_the_end(random_network: SveNet) -> None:
+    shares: list[float] = []
+    reconstruct(
+        noise_frame((80, 80)), ExposurePattern(PAIRS), NOISE, random_network, 64, ensemble=True, progress=shares.append
+    )
+    assert shares == sorted(shares)
+    assert (len(shares), shares[-1]) == (8, 1)
 
 
 def test_levels_follow_their_sites(base_network: SveNet) -> None:
