@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import Sve2HdrError
-from .imageoptions import convert_options, image_options
+from .imageoptions import check_ensemble, convert_options, image_options
 from .memory import Load, available_bytes, megapixels_of, parse_size, usable_cores
 from .options import FILE, FOLDER, Number, Parsed, overwrite_option
 from .places import is_url, place, without_file_url
@@ -158,8 +158,7 @@ def batch(
         raise click.UsageError("nothing to convert; name folders, files or patterns, or a --list of them")
     if idle is not None and not watch:
         raise click.UsageError("--idle is for --watch")
-    if chosen["ensemble"] and model == "classical":
-        raise click.UsageError("--ensemble is of networks; leave it out, or --model classical")
+    check_ensemble(chosen["ensemble"], model)
     if chosen["ultra_hdr"] and not preview:
         raise click.UsageError("--ultra-hdr is of previews; add --preview")
     if watch and dry_run:

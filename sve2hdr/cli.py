@@ -12,7 +12,7 @@ from . import __version__
 from .batchcommand import batch
 from .errors import Sve2HdrError, one_line
 from .evaluatecommand import evaluate
-from .imageoptions import convert_options, image_options
+from .imageoptions import check_ensemble, convert_options, image_options
 from .labcommands import dataset, simulate
 from .memory import keep_freed_memory
 from .options import (
@@ -75,8 +75,7 @@ def convert(
     from .models import model_named
 
     beside = output.with_suffix(".preview.jpg") if preview == "auto" else Path(preview) if preview else None
-    if chosen["ensemble"] and model == "classical":
-        raise click.UsageError("--ensemble is of networks; leave it out, or --model classical")
+    check_ensemble(chosen["ensemble"], model)
     if chosen["ultra_hdr"] and (beside is None or beside.suffix.lower() not in (".jpg", ".jpeg")):
         raise click.UsageError("--ultra-hdr is of a JPEG preview; add --preview auto, or name a .jpg")
     options = replace(convert_options(preview=beside, **chosen), lock_parameters=lock_params, if_not_sve=if_not_sve)

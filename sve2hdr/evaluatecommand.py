@@ -88,7 +88,7 @@ def evaluate(
         quick_conditions,
         scene_files,
     )
-    from .methods import external, method_named, program_name
+    from .methods import LINEAR, external, methods_named, program_name
     from .models import AUTO, CLASSICAL
     from .pictures import check_folder, write_pictures
     from .scoretable import as_json_lines, as_markdown, as_text, condition_rows, scene_rows
@@ -99,12 +99,8 @@ def evaluate(
         refuse_given(("layout", "ev", "full_well", "read_noise"), "is not for --full, which has its own")
     described, network = _LAYOUTS[layout]
     usual = ("classical", "standard") if full else (network,)
-    names = list(dict.fromkeys(("linear", *(models or usual))))
-    methods = {}
-    for name in names:
-        methods[name] = method_named(name, str(choose_device(device)))
-        if ensemble and name not in ("linear", CLASSICAL):
-            methods[f"{name} ensemble"] = method_named(name, str(choose_device(device)), ensemble=True)
+    names = list(dict.fromkeys((LINEAR, *(models or usual))))
+    methods = methods_named(names, str(choose_device(device)), ensemble)
     for command in externals:
         method = external(command, timeout)
         methods[command if program_name(command) in methods else program_name(command)] = method
@@ -135,7 +131,7 @@ def evaluate(
         click.echo(as_json_lines(results))
         return
     for name in names:
-        if name not in ("linear", AUTO, CLASSICAL):
+        if name not in (LINEAR, AUTO, CLASSICAL):
             click.echo(f"{weights_path(name)}, SHA-256 {sha256(weights_path(name))}")
     if full:
         title = "Row pairs, 14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"

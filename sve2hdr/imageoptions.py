@@ -70,6 +70,12 @@ image_options = options_of(
 )
 
 
+def check_ensemble(ensemble: bool, model: str) -> None:
+    """Raise UsageError for `--ensemble` of the classical method, which is the same however a frame is turned."""
+    if ensemble and model == "classical":
+        raise click.UsageError("--ensemble is of networks; leave it out, or --model classical")
+
+
 def convert_options(
     color_space: str,
     wb: WhiteBalance | None,

@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from .dngfile import write_cfa_dng
 from .errors import Sve2HdrError
 from .hdrfile import READABLE_EXTENSIONS, read_hdr
 from .interpolate import interpolate
-from .models import model_named
+from .models import CLASSICAL, model_named
 from .mosaic import ExposurePattern, Mosaic
 from .noise import estimate_noise
 from .reconstruct import reconstruct
@@ -27,7 +27,18 @@ from .reconstruct import reconstruct
 # What a method gives is camera RGB, (H, W, 3) float32, 1.0 = saturation of the most exposed sites.
 Method = Callable[[Mosaic, ExposurePattern], np.ndarray]
 
+LINEAR = "linear"  # the name of validity-weighted linear interpolation
 TIMEOUT_S = 600.0
+
+
+def methods_named(names: Iterable[str], device: str = "cpu", ensemble: bool = False) -> dict[str, Method]:
+    """Return the methods of names, as `method_named` does; with `ensemble`, each network's ensemble after it."""
+    methods = {}
+    for name in names:
+        methods[name] = method_named(name, device)
+        if ensemble and name not in (LINEAR, CLASSICAL):
+            methods[f"{name} ensemble"] = method_named(name, device, ensemble=True)
+    return methods
 
 
 def method_named(name: str, device: str = "cpu", ensemble: bool = False) -> Method:
@@ -36,7 +47,7 @@ def method_named(name: str, device: str = "cpu", ensemble: bool = False) -> Meth
     Those that ask for noise estimate it from the mosaic, as `convert` does. Raises UnreadableWeights for other names;
     the method raises UnknownLayout for a pattern that its network does not know.
     """
-    if name == "linear":
+    if name == LINEAR:
         return interpolate
     model = model_named(name)
 
