@@ -93,7 +93,8 @@ def write_pictures(
 def _displayed(crop: np.ndarray, truth: np.ndarray) -> np.ndarray:
     neutral = np.float32(NEUTRAL)
     white = WHITE_OVER_MEDIAN * max(float(np.median(truth / neutral)), 1e-6)
-    return np.asarray(srgb_encoded(np.clip(crop / neutral / white, 0, 1)))
+    saturated = 1 / neutral.max()  # of all channels; what is lost above it would be pink
+    return np.asarray(srgb_encoded(np.clip(np.minimum(crop / neutral, saturated) / white, 0, 1)))
 
 
 def _code(plane: np.ndarray) -> np.ndarray:

@@ -56,6 +56,14 @@ def test_a_comparison_shows_truth_results_and_errors() -> None:
     assert bad_error[: 20 * ENLARGED].max() == 0
 
 
+def test_what_is_saturated_is_shown_white_in_truth_and_result() -> None:
+    bright = TRUTH * np.float32(30)
+    shown = comparison({"clipped": np.minimum(bright, 1)}, bright, WHOLE)[: CROP_PX * ENLARGED]
+    truth, clipped = shown[:, : CROP_PX * ENLARGED], shown[:, CROP_PX * ENLARGED + GAP_PX :]
+    assert len(set(truth.ravel())) == 1
+    assert (clipped == truth).all()
+
+
 def test_pictures_are_files_with_safe_names(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "pictures"
     check_folder(folder)
