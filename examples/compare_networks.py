@@ -27,7 +27,7 @@ from sve2hdr.cost import macs_per_pixel
 from sve2hdr.dataset import Scenes, SimulationRanges, batches
 from sve2hdr.evaluate import measure, photographs, quick_conditions, scene_files
 from sve2hdr.methods import method_named, of_network
-from sve2hdr.network import ROWS, GuidedStem, MergingInterpolation, SveNet, compress
+from sve2hdr.network import ROWS, NetworkConfig, SveNet
 from sve2hdr.optimizer import optimizers_of
 from sve2hdr.paper import PaperConfig
 from sve2hdr.train import DEFAULT_OPTIONS, TrainingOptions, train
@@ -40,7 +40,7 @@ class PlainStem(nn.Module):
         super().__init__()
         self.features = nn.Conv2d(4 * sites, width, 3, padding=1)
 
-    def forward(self, value: Tensor, usable: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, value: Tensor, usable: Tensor, noise: Tensor, base: Tensor) -> Tensor:
         """Return features, (N, width, H, W)."""
         features: Tensor = self.features(torch.cat([value, value * usable, usable, noise], 1))
         return features
@@ -53,47 +53,10 @@ class Blind(nn.Module):
         super().__init__()
         self.stem = stem
 
-    def forward(self, value: Tensor, usable: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, value: Tensor, usable: Tensor, noise: Tensor, base: Tensor) -> Tensor:
         """Return features, (N, width, H, W)."""
-        features: Tensor = self.stem(value, usable, torch.zeros_like(noise))
+        features: Tensor = self.stem(value, usable, torch.zeros_like(noise), base)
         return features
-
-
-class Remembered(nn.Module):
-    """A base interpolation that keeps what it gave last."""
-
-    def __init__(self, base: MergingInterpolation) -> None:
-        super().__init__()
-        self.base = base
-
-    def forward(self, radiance: Tensor, exposure: Tensor, usable: Tensor) -> Tensor:
-        """Return the base image's radiance, folded."""
-        self.last: Tensor = self.base(radiance, exposure, usable)
-        return self.last
-
-
-class Shown(nn.Module):
-    """A stem that also reads the base interpolation."""
-
-    def __init__(self, stem: GuidedStem, base: Remembered, sites: int, width: int) -> None:
-        super().__init__()
-        self.stem, self.source = stem, [base]  # in a list, as it is the network's own module
-        self.merge = nn.Conv2d(3 * sites, width, 3, padding=1, bias=False)
-
-    def forward(self, value: Tensor, usable: Tensor, noise: Tensor) -> Tensor:
-        """Return features, (N, width, H, W)."""
-        guidance = torch.cat([usable, noise], 1)
-        features = self.stem.features(torch.cat([value, value * usable, guidance], 1))
-        features = features + self.merge(compress(self.source[0].last))
-        return features * torch.sigmoid(self.stem.gate(guidance))
-
-
-def shown(network: SveNet) -> None:
-    """Make the base interpolation an input of the first layer."""
-    sites = network.config.cell[0] * network.config.cell[1]
-    remembered = Remembered(network.base)
-    network.stem = Shown(network.stem, remembered, sites, network.config.widths[0])  # type: ignore[assignment]
-    network.base = remembered  # type: ignore[assignment]
 
 
 def ungated(network: SveNet) -> None:
@@ -116,24 +79,25 @@ def as_it_is(network: Network) -> None:
     """Change nothing."""
 
 
-WIDE_CELL = replace(
-    ROWS,
+WIDE_CELL = NetworkConfig(
     cfa=("RGRG", "GBGB", "RGRG", "GBGB"),
     exposure_rank=((0, 0, 0, 0), (0, 0, 0, 0), (1, 1, 1, 1), (1, 1, 1, 1)),
     widths=(96, 112),
     strides=((2, 2),),
     blocks=(1, 3),
 )
-SMALL = replace(ROWS, blocks=(1, 1, 2))
+SMALL = NetworkConfig(blocks=(1, 1, 2))
 VARIANTS: dict[str, tuple[ArchitectureConfig, Callable[[Any], None]]] = {  # each but the first differs in one thing
     "64/64/96, blocks 1/1/2": (SMALL, as_it_is),
-    "blocks 2/1/1, as published": (ROWS, as_it_is),
-    "blocks 2/1/2": (replace(ROWS, blocks=(2, 1, 2)), as_it_is),
-    "two levels: 64/96, blocks 2/2": (replace(ROWS, widths=(64, 96), strides=((2, 2),), blocks=(2, 2)), as_it_is),
-    "one level: 64, 5 blocks": (replace(ROWS, widths=(64,), strides=(), blocks=(5,)), as_it_is),
+    "blocks 2/1/1": (NetworkConfig(), as_it_is),
+    "blocks 2/1/2": (NetworkConfig(blocks=(2, 1, 2)), as_it_is),
+    "two levels: 64/96, blocks 2/2": (NetworkConfig(widths=(64, 96), strides=((2, 2),), blocks=(2, 2)), as_it_is),
+    "one level: 64, 5 blocks": (NetworkConfig(widths=(64,), strides=(), blocks=(5,)), as_it_is),
     "width: 80/80/96": (replace(SMALL, widths=(80, 80, 96)), as_it_is),
     "cells of 4 x 4: 96/112, blocks 1/3": (WIDE_CELL, as_it_is),
-    "base an input too": (SMALL, shown),
+    "base an input too": (replace(SMALL, base_input=True), as_it_is),
+    "partial blocks: 96, 2/1/4": (replace(ROWS, base_input=False), as_it_is),
+    "as published: these, base an input too": (ROWS, as_it_is),
     "base not learned": (SMALL, fixed_base),
     "no gates": (SMALL, ungated),
     "no noise input": (SMALL, blind),

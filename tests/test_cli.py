@@ -265,7 +265,7 @@ def test_dataset_train_evaluate_convert(scene_exr: Path, made: Path, work: Path)
     assert {"weights.safetensors", "log.jsonl", "curve.png"} <= names(work / "mine")
     refine = ("train", "shards", "-o", "refined", "--steps", 1, "--batch", 1, "--patch", 32, "--device", "cpu")
     done(*refine, "--start", "mine/weights.safetensors")
-    assert "its cells and its strides stay" in refused(*refine, "--start", "standard", "--layout", "quad", code=2)
+    assert "the kind of its blocks stay" in refused(*refine, "--start", "standard", "--layout", "quad", code=2)
     (work / "scenes" / "broken.exr").unlink()
     table = done("evaluate", "scenes", "--model", "mine/weights.safetensors")
     assert [line.split()[:2] for line in table.stdout.splitlines()[-2:]] == [["mean", "exposure"], ["mean", "gain"]]

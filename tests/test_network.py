@@ -27,7 +27,9 @@ torch.set_num_threads(1)
 TINY = NetworkConfig(widths=(8, 8, 8))
 TINY_BLOCKS = replace(BLOCKS, widths=(8, 8))
 FLAT = NetworkConfig(widths=(8,), strides=(), blocks=(2,))
+PARTIAL = replace(ROWS, widths=(8, 8, 8), blocks=(2, 1, 3))
 DEEP = NetworkConfig(widths=(4, 4, 4, 4), strides=((2, 2), (1, 2), (2, 1)), blocks=(1, 2, 1, 1))
+SHAPES = [TINY, TINY_BLOCKS, FLAT, DEEP, PARTIAL]
 
 
 def planes_of(config: NetworkConfig, radiance: Tensor) -> Tensor:
@@ -69,7 +71,7 @@ def all_active(config: NetworkConfig) -> SveNet:
     return network
 
 
-@pytest.mark.parametrize("config", [TINY, TINY_BLOCKS, FLAT, DEEP], ids=["rows", "blocks", "flat", "deep"])
+@pytest.mark.parametrize("config", SHAPES, ids=["rows", "blocks", "flat", "deep", "partial"])
 def test_the_halo_is_as_far_as_an_output_pixel_sees(config: NetworkConfig) -> None:
     network = all_active(config)
     (top, left), (rows, columns) = network.halo, network.alignment
@@ -94,7 +96,7 @@ def test_the_halo_is_as_far_as_an_output_pixel_sees(config: NetworkConfig) -> No
     assert (reach.reshape(2, 2).max(1) >= np.array([top - rows, left - columns])).all(), (reach, halo)
 
 
-@pytest.mark.parametrize("config", [TINY, TINY_BLOCKS, FLAT, DEEP], ids=["rows", "blocks", "flat", "deep"])
+@pytest.mark.parametrize("config", SHAPES, ids=["rows", "blocks", "flat", "deep", "partial"])
 def test_a_margin_is_left_out_and_nothing_else_changes(config: NetworkConfig) -> None:
     network = all_active(config)
     (rows, columns), (top, left) = network.alignment, network.halo
@@ -186,6 +188,8 @@ def test_a_configuration_is_rebuilt_from_its_json(config: NetworkConfig) -> None
         '{"widths": [8, 8]}',
         '{"widths": [0, 8, 8]}',
         '{"blocks": [1, 1]}',
+        '{"block": "dense"}',
+        '{"block": "partial", "widths": [8, 1, 8]}',
         '{"strides": [[2, 2]]}',
         '{"strides": [[2, 2], [0, 2]]}',
         '{"cfa": ["RG", "GB", "RG", "G"]}',
