@@ -81,8 +81,8 @@ class PartialBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (N, width, H, W) -> the same
         """Return x plus what the three convolutions make of it."""
         seen, passed = torch.split(x, [self.seen, x.shape[1] - self.seen], 1)
-        mixed = torch.cat([self.spatial(seen), passed], 1)
-        out: Tensor = self.second(F.relu_(self.first(mixed)))
+        # in one expression, so that what was mixed is freed before the last layer
+        out: Tensor = self.second(F.relu_(self.first(torch.cat([self.spatial(seen), passed], 1))))
         return out.add_(x)
 
 
