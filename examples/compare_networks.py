@@ -87,7 +87,7 @@ WIDE_CELL = NetworkConfig(
     blocks=(1, 3),
 )
 SMALL = NetworkConfig(blocks=(1, 1, 2))
-VARIANTS: dict[str, tuple[ArchitectureConfig, Callable[[Any], None]]] = {  # each but the first differs in one thing
+VARIANTS: dict[str, tuple[ArchitectureConfig, Callable[[Any], None]]] = {  # most differ from the first in one thing
     "64/64/96, blocks 1/1/2": (SMALL, as_it_is),
     "blocks 2/1/1": (NetworkConfig(), as_it_is),
     "blocks 2/1/2": (NetworkConfig(blocks=(2, 1, 2)), as_it_is),
@@ -97,7 +97,7 @@ VARIANTS: dict[str, tuple[ArchitectureConfig, Callable[[Any], None]]] = {  # eac
     "cells of 4 x 4: 96/112, blocks 1/3": (WIDE_CELL, as_it_is),
     "base an input too": (replace(SMALL, base_input=True), as_it_is),
     "partial blocks: 96, 2/1/4": (replace(ROWS, base_input=False), as_it_is),
-    "as published: these, base an input too": (ROWS, as_it_is),
+    "partial blocks and base: 96, 2/1/4": (ROWS, as_it_is),
     "base not learned": (SMALL, fixed_base),
     "no gates": (SMALL, ungated),
     "no noise input": (SMALL, blind),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from .network import NetworkConfig, SveNet
 
 
@@ -35,10 +37,11 @@ def grown(network: SveNet, config: NetworkConfig) -> SveNet:
             if tensor.ndim == 4:
                 tensor[: known[name].shape[0], known[name].shape[1] :] = 0
             tensor[there] = known[name]
-            if name.endswith("spatial.weight"):  # of a partial block: what it passed on as it was
-                for channel in range(known[name].shape[0], min(tensor.shape[0], 2 * known[name].shape[0])):
-                    tensor[channel] = 0
-                    tensor[channel, channel, 1, 1] = 1
+            if name.endswith("spatial.weight"):  # of a partial block: it goes on to pass on what it passed on before
+                width = known[name.replace("spatial", "first")].shape[1]
+                passed = torch.arange(known[name].shape[0], min(tensor.shape[0], width))
+                tensor[passed] = 0
+                tensor[passed, passed, 1, 1] = 1
             elif name.endswith("spatial.bias"):
                 tensor[known[name].shape[0] :] = 0
         elif name.endswith(("second.weight", "second.bias")):

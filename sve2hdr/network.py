@@ -111,7 +111,7 @@ class NetworkConfig(ArchitectureConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.block not in BLOCK_KINDS:
-            raise ValueError(f"blocks are one of {', '.join(BLOCK_KINDS)}, not {self.block}")
+            raise ValueError(f"block is one of {', '.join(BLOCK_KINDS)}, not {self.block}")
         if self.block == "partial" and min(self.widths) < 2:
             raise ValueError("a partial block needs two channels")
         if not len(self.widths) == len(self.blocks) == len(self.strides) + 1:
@@ -120,13 +120,18 @@ class NetworkConfig(ArchitectureConfig):
             raise ValueError("widths, blocks and strides must be 1 or more")
 
     @property
+    def block_kind(self) -> type[ResidualBlock | PartialBlock]:
+        """What its blocks are."""
+        return BLOCK_KINDS[self.block]
+
+    @property
     def features_per_px(self) -> float:
-        """Values that the widest level holds for each pixel, times a third of what a block holds at once."""
+        """Values that the widest level holds for each pixel, times what a block holds against a residual one."""
         sites, widest = math.prod(self.cell), 0.0
         for width, stride in zip(self.widths, (*self.strides, (1, 1)), strict=True):
             widest = max(widest, width / sites)
             sites *= math.prod(stride)
-        return widest * BLOCK_KINDS[self.block].held / 3
+        return widest * self.block_kind.held / ResidualBlock.held
 
     def build(self) -> SveNet:
         """Return the network, with random weights from torch's global generator."""
@@ -235,17 +240,17 @@ class SveNet(Network):
 
     def _stack(self, level: int) -> nn.Sequential:
         width, blocks = self.config.widths[level], self.config.blocks[level]
-        return nn.Sequential(*(BLOCK_KINDS[self.config.block](width) for _ in range(blocks)))
+        return nn.Sequential(*(self.config.block_kind(width) for _ in range(blocks)))
 
     @property
     def halo(self) -> tuple[int, int]:
         """Rows and columns that an output pixel sees each way, rounded up to whole multiples of `alignment`."""
-        halo, block_reach = [], BLOCK_KINDS[self.config.block].reach
+        halo = []
         for axis in range(2):
             step, reach = self.config.cell[axis], 0
             for level, blocks in enumerate(self.config.blocks):
                 both_ways = 1 if level == len(self.config.blocks) - 1 else 2
-                reach += block_reach * blocks * both_ways * step
+                reach += self.config.block_kind.reach * blocks * both_ways * step
                 if level == 0:
                     reach += (3 if self.config.base_input else 2) * step  # the base image that it reads, stem and head
                 if both_ways == 2:
@@ -297,7 +302,7 @@ class SveNet(Network):
         for axis, px in enumerate(margin):
             step, seen = self.config.cell[axis], 1  # cells: by the head
             for finer in range(level + 1):
-                seen += BLOCK_KINDS[self.config.block].reach * self.config.blocks[finer]
+                seen += self.config.block_kind.reach * self.config.blocks[finer]
                 if finer < level:
                     step *= self.config.strides[finer][axis]
                     seen = math.ceil(seen / self.config.strides[finer][axis])

@@ -53,6 +53,15 @@ def test_a_network_grows_without_a_change_that_is_seen_and_then_learns(
     assert torch.cat(learns).float().mean() > 0.8  # but where all of a channel's outputs are negative
 
 
+@pytest.mark.parametrize("wider", [8, 15, 16])
+def test_partial_blocks_of_odd_widths_grow_without_a_change_that_is_seen(wider: int) -> None:
+    torch.manual_seed(0)
+    network, images = SveNet(replace(PARTIAL, widths=(7, 7, 7))), frame()
+    bigger = grown(network, replace(PARTIAL, widths=(wider, wider, wider)))
+    with torch.no_grad():
+        assert_close(bigger(images), network(images))
+
+
 def test_a_network_of_fewer_blocks_loses_its_last_ones() -> None:
     torch.manual_seed(0)
     network, images = SveNet(TINY), frame()
