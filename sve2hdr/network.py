@@ -140,7 +140,7 @@ class NetworkConfig(ArchitectureConfig):
 
 # row pairs of two exposures; column pairs are row pairs, transposed
 ROWS = NetworkConfig(widths=(96, 96, 96), blocks=(2, 1, 4), block="partial", base_input=True)
-LARGE = replace(ROWS, widths=(192, 192, 192), blocks=(4, 2, 4))  # of six times the cost
+LARGE = replace(ROWS, widths=(160, 160, 160), blocks=(3, 2, 4))  # of four times the cost
 BLOCKS = NetworkConfig(  # Bayer cells of two to four exposures, in blocks of 2 x 2
     cfa=("RGRG", "GBGB", "RGRG", "GBGB"),
     exposure_rank=((0, 0, 1, 1), (0, 0, 1, 1), (2, 2, 3, 3), (2, 2, 3, 3)),

@@ -77,7 +77,7 @@ def parse_blocks(text: str) -> tuple[int, ...]:
     "[default: rows, or that of --start]",
 )
 @click.option(
-    "--large", is_flag=True, help="A network for row pairs of six times the cost; with --start, grown from that one."
+    "--large", is_flag=True, help="A network for row pairs of four times the cost; with --start, grown from that one."
 )
 @device_option
 def train(
