@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.plot import MARGIN, SIZE, plot_log
+from sve2hdr.plot import MARGIN, SIZE, join_logs, plot_log
 
 
 def write_log(folder: Path, losses: list[float]) -> Path:
@@ -47,3 +47,29 @@ def test_a_falling_loss_falls(tmp_path: Path) -> None:
 def test_an_empty_log_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Sve2HdrError, match=r"log\.jsonl: holds no record"):
         plot_log(write_log(tmp_path, []))
+
+
+def test_stages_are_joined_and_told_apart(tmp_path: Path) -> None:
+    logs = []
+    for name, losses in (("first", [0.04, 0.03]), ("second", [0.035, 0.02, 0.018])):
+        (tmp_path / name).mkdir()
+        logs.append(write_log(tmp_path / name, losses))
+    joined = tmp_path / "mine.log.jsonl"
+    joined.write_text(join_logs(logs))
+    records = [json.loads(line) for line in joined.read_text().splitlines()]
+    assert [(r["stage"], r["step"], r["seconds"]) for r in records] == [
+        (1, 200, 0.0), (1, 400, 60.0), (2, 600, 60.0), (2, 800, 120.0), (2, 1000, 180.0),
+    ]  # fmt: skip
+    assert [r["loss"] for r in records] == [0.04, 0.03, 0.035, 0.02, 0.018]
+    joined.write_text(join_logs([joined, logs[0]]))
+    assert [json.loads(line)["stage"] for line in joined.read_text().splitlines()] == [1, 1, 2, 2, 2, 3, 3]
+    curve = plot_log(joined)
+    assert curve == tmp_path / "mine.curve.png"
+    with Image.open(curve) as image:
+        grey = (np.asarray(image) == 0x80).all(2)[MARGIN[1] + 20 : SIZE[1] - MARGIN[3] - 20]
+    assert (grey.mean(0) > 0.9).sum() == 2  # a line across for each further stage
+
+
+def test_an_empty_log_is_not_joined(tmp_path: Path) -> None:
+    with pytest.raises(Sve2HdrError, match=r"log\.jsonl: holds no record"):
+        join_logs([write_log(tmp_path, [])])
