@@ -16,12 +16,15 @@ SIZE, MARGIN = (900, 480), (70, 30, 20, 45)  # px; left, top, right, bottom
 def plot_log(log: Path) -> Path:
     """Draw loss, logarithmic, over steps of a *log.jsonl, as *curve.png beside it; return its path.
 
-    Where `stage` changes, as in what join_logs makes, a line is drawn across. Raises Sve2HdrError where the log holds
-    no record.
+    Where `stage` changes, as in what join_logs makes, a line is drawn across. A loss that is the mean of a few steps
+    only, as training was stopped there, is left out. Raises Sve2HdrError where the log holds no record.
     """
     records = [json.loads(line) for line in log.read_text().splitlines() if line]
     if not records:
         raise Sve2HdrError(f"{log}: holds no record yet; train for more steps")
+    steps = [record["step"] for record in records]
+    of_steps = [step - before for step, before in zip(steps, [0, *steps], strict=False)]  # that a loss is the mean of
+    records = [record for record, n in zip(records, of_steps, strict=True) if n >= max(of_steps) / 4]
     points = [(record["step"], math.log10(record["loss"])) for record in records]
     image = Image.new("RGB", SIZE, "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=13)

@@ -44,6 +44,15 @@ def test_a_falling_loss_falls(tmp_path: Path) -> None:
     assert last > first + 200  # rows count downwards
 
 
+def test_a_stop_is_no_dip(tmp_path: Path) -> None:
+    log = write_log(tmp_path, [0.04, 0.035, 0.03])
+    smooth = blue(plot_log(log))
+    first, *others = log.read_text().splitlines()
+    stopped = json.dumps({"step": 201, "loss": 0.001, "seconds": 1.0})
+    log.write_text("\n".join([first, stopped, *others]) + "\n")
+    assert (blue(plot_log(log)) == smooth).all()
+
+
 def test_an_empty_log_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Sve2HdrError, match=r"log\.jsonl: holds no record"):
         plot_log(write_log(tmp_path, []))
