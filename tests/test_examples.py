@@ -31,6 +31,7 @@ TESTED_ELSEWHERE = {
 SHOWN = {
     "average_weights.py",
     "halve_weights.py",
+    "join_logs.py",
     "machine.py",
     "make_example.py",
     "make_picture.py",
@@ -57,6 +58,16 @@ def test_example_raw_is_what_the_readme_says(example_raw: Path) -> None:
     assert detection.pattern.exposure.shape == (4, 1)
     assert detection.ratio_ev == pytest.approx(3, abs=0.01)
     assert detection.confidence > 0.95
+
+
+def test_join_logs(repository: Path, tmp_path: Path) -> None:
+    logs = [repository / "weights" / f"{name}.log.jsonl" for name in ("paper", "standard")]
+    printed = run(repository / "examples" / "join_logs.py", *logs, "-o", tmp_path / "both.log.jsonl", folder=tmp_path)
+    assert printed.strip() == str(tmp_path / "both.curve.png")
+    lines = sum(len(log.read_text().splitlines()) for log in logs)
+    assert len((tmp_path / "both.log.jsonl").read_text().splitlines()) == lines
+    with Image.open(tmp_path / "both.curve.png") as curve:
+        assert curve.format == "PNG"
 
 
 def test_use_from_python(repository: Path, tmp_path: Path) -> None:
