@@ -1,9 +1,13 @@
 """Make one log, and its curve, of a network that was trained in stages, each from the weights of the one before.
 
 python examples/join_logs.py weights/standard.log.jsonl runs/next/log.jsonl -o weights/standard.log.jsonl
+
+Prints what each stage took, and its loss as means of the first and of the last quarter of its lines.
 """
 
 import argparse
+import itertools
+import json
 from pathlib import Path
 
 from sve2hdr.plot import join_logs, plot_log
@@ -12,5 +16,16 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("logs", type=Path, nargs="+", metavar="LOG", help="in order; one that was joined may be the first")
 parser.add_argument("-o", "--output", type=Path, required=True, help="*log.jsonl; its *curve.png will lie beside it")
 arguments = parser.parse_args()
-arguments.output.write_text(join_logs(arguments.logs))
+joined = join_logs(arguments.logs)
+arguments.output.write_text(joined)
+
+done = {"step": 0, "megapixels": 0.0, "seconds": 0.0}
+for stage, of_stage in itertools.groupby(map(json.loads, joined.splitlines()), lambda record: record["stage"]):
+    records = list(of_stage)
+    losses, quarter = [record["loss"] for record in records], max(1, len(records) // 4)
+    first, last = (sum(some) / quarter for some in (losses[:quarter], losses[-quarter:]))
+    steps, megapixels, seconds = (records[-1][name] - before for name, before in done.items())
+    took = f"{steps:,} steps, {megapixels:,.0f} MP, {seconds / 3600:.2f} h"
+    print(f"stage {stage}: {took}, loss {first:.4f} to {last:.4f}")
+    done = {name: records[-1][name] for name in done}
 print(plot_log(arguments.output))

@@ -1,7 +1,8 @@
-"""A training log as a curve."""
+"""Training logs: as a curve, and those of several stages as one."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -29,24 +30,24 @@ def plot_log(log: Path) -> Path:
     image = Image.new("RGB", SIZE, "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=13)
     left, top, right, bottom = MARGIN[0], MARGIN[1], SIZE[0] - MARGIN[2], SIZE[1] - MARGIN[3]
-    x0, x1, (y0, y1) = 0, points[-1][0], _range([loss for _, loss in points])
+    last, (low, high) = points[-1][0], _range([loss for _, loss in points])
 
     def place(x: float, y: float) -> tuple[float, float]:
-        return left + (x - x0) / (x1 - x0) * (right - left), bottom - (y - y0) / (y1 - y0) * (bottom - top)
+        return left + x / last * (right - left), bottom - (y - low) / (high - low) * (bottom - top)
 
     for i in range(5):
-        x, y = x0 + (x1 - x0) * i / 4, y0 + (y1 - y0) * i / 4
-        draw.line([place(x, y0), place(x, y1)], fill="#e0e0e0")
-        draw.line([place(x0, y), place(x1, y)], fill="#e0e0e0")
-        draw.text((place(x, y0)[0], bottom + 8), f"{x:,.0f}", fill="black", font=font, anchor="ma" if i < 4 else "ra")
-        draw.text((left - 6, place(x0, y)[1]), f"{10**y:.4f}", fill="black", font=font, anchor="rm")
-    stages = [record.get("stage", 1) for record in records]
-    for i in range(1, len(stages)):
-        if stages[i] != stages[i - 1]:
-            draw.line([place(points[i - 1][0], y0), place(points[i - 1][0], y1)], fill="#808080")
-    draw.line([place(x, y) for x, y in points], fill="#1f5fbf", width=2)
+        x, y = last * i / 4, low + (high - low) * i / 4
+        draw.line([place(x, low), place(x, high)], fill="#e0e0e0")
+        draw.line([place(0, y), place(last, y)], fill="#e0e0e0")
+        draw.text((place(x, low)[0], bottom + 8), f"{x:,.0f}", fill="black", font=font, anchor="ma" if i < 4 else "ra")
+        draw.text((left - 6, place(0, y)[1]), f"{10**y:.4f}", fill="black", font=font, anchor="rm")
     title = f"training loss over steps, {records[-1]['seconds'] / 3600:.2f} h"
-    title += f", {len(set(stages))} stages" if len(set(stages)) > 1 else ""
+    if (stages := records[-1].get("stage", 1)) > 1:
+        title += f", {stages} stages"
+        for before, record in itertools.pairwise(records):
+            if record["stage"] != before["stage"]:
+                draw.line([place(before["step"], low), place(before["step"], high)], fill="#808080")
+    draw.line([place(x, y) for x, y in points], fill="#1f5fbf", width=2)
     draw.text((left, 8), title, fill="black", font=font)
     path = log.with_name(log.name.removesuffix("log.jsonl") + "curve.png")
     image.save(path)

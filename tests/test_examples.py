@@ -63,7 +63,10 @@ def test_example_raw_is_what_the_readme_says(example_raw: Path) -> None:
 def test_join_logs(repository: Path, tmp_path: Path) -> None:
     logs = [repository / "weights" / f"{name}.log.jsonl" for name in ("paper", "standard")]
     printed = run(repository / "examples" / "join_logs.py", *logs, "-o", tmp_path / "both.log.jsonl", folder=tmp_path)
-    assert printed.strip() == str(tmp_path / "both.curve.png")
+    first, *stages, curve_line = printed.splitlines()
+    assert first.startswith("stage 1: 5,872 steps, 48 MP, 1.04 h, loss 0.0")
+    assert [line.split(" steps")[0] for line in stages] == ["stage 2: 18,000", "stage 3: 26,000", "stage 4: 27,000"]
+    assert curve_line == str(tmp_path / "both.curve.png")
     lines = sum(len(log.read_text().splitlines()) for log in logs)
     assert len((tmp_path / "both.log.jsonl").read_text().splitlines()) == lines
     with Image.open(tmp_path / "both.curve.png") as curve:
