@@ -17,6 +17,7 @@ from .batch import Events, Outcome
 from .errors import Sve2HdrError
 from .filejob import FileResult
 from .joblist import Job
+from .pattern import certainty
 
 OUTCOMES = {  # in the order of the table
     "converted": "converted",
@@ -209,7 +210,7 @@ def _line(result: FileResult) -> str:
     found = result.found
     if result.outcome == "skipped":
         return f"{result.input}: skipped, {found.get('reason', 'one exposure')}"
-    what = f"{found['ratio_ev']:.2f} EV, confidence {found['confidence']:.2f}, " if found.get("pattern") else ""
+    what = f"{certainty(found['ratio_ev'], found['confidence'])}, " if found.get("pattern") else ""
     return f"{result.input} -> {', '.join(result.outputs)} ({what}{result.seconds:.1f} s)"
 
 

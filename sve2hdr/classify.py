@@ -21,17 +21,17 @@ def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, A
     """
     mosaic = options.levels.applied(read_raw(raw), raw)
     size = {"megapixels": round(mosaic.shape[0] * mosaic.shape[1] / 1e6, 3)}
-    pattern, confidence = options.levels.pattern, 1.0
+    pattern, confidence = options.levels.pattern, None
     if pattern is None:
         detection = detect_pattern(mosaic)
-        pattern, confidence = detection.pattern, detection.confidence
+        pattern, confidence = detection.pattern, round(detection.confidence, 3)
         if pattern is None:
-            return {"sve": False, "reason": detection.reason, "confidence": round(confidence, 3), **size}
+            return {"sve": False, "reason": detection.reason, "confidence": confidence, **size}
     if options.levels.ratio_ev is not None:
         pattern = with_ratio(pattern, options.levels.ratio_ev)
     if model is not None:
         model.for_pattern(raw, mosaic, pattern)
-    found = {"pattern": str(pattern), "ratio_ev": round(pattern.ratio_ev, 4), "confidence": round(confidence, 3)}
+    found = {"pattern": str(pattern), "ratio_ev": round(pattern.ratio_ev, 4), "confidence": confidence}
     return {"sve": True, "reason": "", **found, **size}
 
 

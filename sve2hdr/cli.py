@@ -21,6 +21,7 @@ from .options import (
     Counts,
     level_options,
     levels_of,
+    note,
     overwrite_option,
     progress_bar,
 )
@@ -82,8 +83,8 @@ def convert(
     keep_freed_memory()
     with progress_bar(raw.name) as progress:
         converted = convert_file(raw, output, model_named(model), options, progress)
-    for note in converted.notes:
-        click.echo(f"sve2hdr: {note}", err=True)
+    for said in converted.notes:
+        note(said)
     click.echo(converted.summary())
 
 
@@ -105,6 +106,7 @@ def detect(
 
     It is found from the pixels alone. Exits with 1 if a file has none, or cannot be read.
     """
+    from .pattern import certainty
     from .rawfile import read_raw
 
     levels, failed = levels_of(pattern, ev, black, white), False
@@ -120,10 +122,12 @@ def detect(
         if as_json:
             click.echo(json.dumps(record))
         elif record["sve"]:
-            certainty = f"{record['ratio_ev']:.2f} EV, confidence {record['confidence']:.2f}"
-            click.echo(f"{path}: {record['pattern']}, {certainty}: {record['reason']}")
+            sure = certainty(record["ratio_ev"], record["confidence"])
+            click.echo(f"{path}: {record['pattern']}, {sure}: {record['reason']}")
         else:
             click.echo(f"sve2hdr: {path}: {finding}", err=True)
+        if "note" in record and not as_json:
+            note(f"{path}: {record['note']}")
         for line in lines if verbose and not as_json else []:
             click.echo(f"  {line}")
     if failed:
@@ -132,7 +136,7 @@ def detect(
 
 def _detected(mosaic: Mosaic, levels: Levels, path: Path) -> tuple[dict[str, Any], list[str]]:
     """Return the JSON record of one file as read, and the lines of its evidence."""
-    from .levels import estimate_levels, levels_of_detection
+    from .levels import estimate_levels
     from .pattern import detect_pattern
 
     lines = [f"cfa {mosaic.cfa}, {mosaic.shape[1]} x {mosaic.shape[0]}"]
@@ -146,12 +150,12 @@ def _detected(mosaic: Mosaic, levels: Levels, path: Path) -> tuple[dict[str, Any
         ]
         if found.pattern is None:
             return record, lines
-        estimate = levels_of_detection(mosaic, path, levels, found)
+        estimate = estimate_levels(mosaic, path, levels, found)
     else:
         estimate = estimate_levels(mosaic, path, levels)
-        record = {"file": str(path), "sve": True, "confidence": 1.0, "cfa": mosaic.cfa, "reason": "given by --pattern"}
-    levels_found = estimate.as_json()
-    record |= {"exposure": estimate.pattern.exposure.tolist(), "pattern": str(estimate.pattern)} | levels_found
+        record = {"file": str(path), "sve": True, "confidence": None, "cfa": mosaic.cfa, "reason": "given by --pattern"}
+    record |= {"exposure": estimate.pattern.exposure.tolist(), "pattern": str(estimate.pattern)} | estimate.as_json()
+    record |= {"note": estimate.note} if estimate.note else {}
     lines.append(f"ratio {estimate.pattern.ratio_ev:.3f} +- {estimate.ratio_ev_error:.3f} EV")
     for name in ("black", "white", "read_noise", "gain"):
         period = getattr(estimate.noise if name in ("read_noise", "gain") else estimate, name)

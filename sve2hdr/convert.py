@@ -28,7 +28,7 @@ from .lineardng import DNG_EXTENSIONS, LinearDngOptions, write_linear_dng
 from .models import Model
 from .mosaic import ExposurePattern, Mosaic
 from .parameters import locked_levels
-from .pattern import detect_pattern
+from .pattern import certainty, detect_pattern
 from .preview import tone_map, tone_map_with_gain
 from .radiance import clipped_share
 from .rawfile import read_raw
@@ -67,7 +67,7 @@ class Converted:
     raw: Path
     outputs: tuple[Path, ...]
     pattern: ExposurePattern
-    confidence: float
+    confidence: float | None  # in the pattern; None: it was given
     clipped: float  # share of the least exposed sites that are saturated
     shape: tuple[int, int]
     device: str
@@ -78,7 +78,7 @@ class Converted:
     def summary(self) -> str:
         """Return two lines for the user."""
         rate = self.shape[0] * self.shape[1] / 1e6 / self.seconds
-        found = f"{self.pattern}, {self.pattern.ratio_ev:.2f} EV, confidence {self.confidence:.2f}"
+        found = f"{self.pattern}, {certainty(self.pattern.ratio_ev, self.confidence)}"
         if self.pattern.ratio == 1:
             found = "one exposure"
         return (
@@ -161,6 +161,7 @@ def convert_file(
     }
     notes = (
         plain,
+        f"{raw}: {estimate.note}" if estimate.note else "",
         f"{raw}: no published network knows this pattern; the classical method was taken" if fallback else "",
         f"{raw}: {note}" if note else "",
         *_write(outputs, camera_rgb, mosaic, pattern.ratio, options, attributes),

@@ -353,7 +353,7 @@ def found_in(converted: Converted) -> dict[str, Any]:
         "pattern": str(converted.pattern),
         "exposure": converted.pattern.exposure.tolist(),
         "ratio_ev": round(converted.pattern.ratio_ev, 4),
-        "confidence": round(converted.confidence, 3),
+        "confidence": None if converted.confidence is None else round(converted.confidence, 3),
         "clipped": round(converted.clipped, 5),
         "megapixels": round(converted.shape[0] * converted.shape[1] / 1e6, 3),
         "neutral": list(converted.neutral),

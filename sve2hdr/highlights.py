@@ -21,8 +21,9 @@ def hold_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePatter
     """Hold camera RGB, (H, W, 3) float32, in place where the least exposed sites clip; return where green does, nearby.
 
     1.0 is saturation of the most exposed sites. No channel stays above the level at which the least exposed sites clip,
-    `pattern.ratio`, for no site has seen more. Where all of the least exposed sites of its colour around a pixel clip,
-    a channel is at that level. Returned is (H, W) bool, for `without_magenta`.
+    `pattern.ratio`, for no site has seen more. Where all of the least exposed sites around a pixel clip, of all three
+    colours, it is at that level; one channel alone is not drawn there, or thin dark things before lamps would glow in
+    its colour. Returned is (H, W) bool, for `without_magenta`.
     """
     near = np.zeros(mosaic.shape, bool)
     np.minimum(camera_rgb, np.float32(pattern.ratio), out=camera_rgb)
@@ -43,22 +44,21 @@ def hold_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePatter
         clipped = mosaic.counts[first:last] >= limit[there]
         if not clipped.any():
             continue
-        for channel, letter in enumerate("RGB"):
+        held = np.ones((bottom - top, width), np.float32)
+        for letter in "RGB":
             sites = repeated(least & (repeated(letters, period) == letter), (period[0] + last - first, width))
             sites = sites[first % period[0] :][: last - first]
             lost, inner = clipped & sites, slice(top - first, bottom - first)
-            if not lost.any():
-                continue
             if letter == "G":
                 near[top:bottom] = (_spread_out(lost, (2 * reach[0], 2 * reach[1])) > 0)[inner]
             kind = first % period[0], last - first, letter
             if kind not in counted:
                 counted[kind] = np.maximum(_spread_out(sites, reach), np.float32(1e-6))
             share = _spread_out(lost, reach)[inner] / counted[kind][inner]
-            held = np.clip((share - SURROUNDED) / (1 - SURROUNDED), 0, 1)
-            here = camera_rgb[top:bottom, :, channel]
-            here *= 1 - held
-            here += held * np.float32(pattern.ratio)  # a sum of products: exactly the level where held is 1
+            np.minimum(held, np.clip((share - SURROUNDED) / (1 - SURROUNDED), 0, 1), out=held)
+        here, held = camera_rgb[top:bottom], held[..., None]
+        here *= 1 - held
+        here += held * np.float32(pattern.ratio)  # a sum of products: exactly the level where held is 1
     return near
 
 

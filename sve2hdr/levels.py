@@ -15,6 +15,8 @@ from .pattern import Detection, detect_pattern, with_ratio
 from .radiance import NoiseModel
 from .saturation import white_levels
 
+DIFFERENT_EV = 0.3  # by which an exposure that is given differs from what the pixels show before it is worth a note
+
 
 @dataclass(frozen=True, eq=False)
 class Levels:
@@ -38,9 +40,10 @@ class Levels:
         if self.black is not None:
             black = np.atleast_2d(np.asarray(self.black, np.float32))
         white = mosaic.white_level if self.white is None else float(np.max(self.white))
-        if not min(white, np.min(white if self.white is None else self.white)) > float(black.max()):
+        lowest = white if self.white is None else float(np.min(self.white))
+        if not lowest > float(black.max()):
             raise Sve2HdrError(
-                f"{path}: white level {white:g} is not above black level {black.max():g}; change --white or --black"
+                f"{path}: white level {lowest:g} is not above black level {black.max():g}; change --white or --black"
             )
         return replace(mosaic, black_level=black, white_level=white, saturation=None)
 
@@ -50,12 +53,13 @@ class Estimate:
     """All that a conversion needs to know of a frame. Periods start at site (0, 0)."""
 
     pattern: ExposurePattern
-    confidence: float  # in the pattern, 0 to 1
+    confidence: float | None  # in the pattern, 0 to 1; None: it was given
     ratio_ev_error: float  # one standard deviation; 0 where the ratio is given, inf where it is unknown
     black: np.ndarray  # (P, Q) float32, counts, of the cell that CFA and exposures form together, or a multiple of it
     white: np.ndarray  # (P, Q) float32, counts, of the same period
     noise: NoiseModel  # of the same period
     sources: dict[str, str]  # how each was obtained, by name: pattern, ratio_ev, black, white, read_noise, gain
+    note: str = ""  # what speaks against the levels given, or those of the file
 
     def applied(self, mosaic: Mosaic) -> Mosaic:
         """Return the mosaic with these levels."""
@@ -80,54 +84,54 @@ def _rounded(period: np.ndarray) -> list[list[float]]:
     return [[float(f"{value:.6g}") for value in row] for row in period.tolist()]
 
 
-def estimate_levels(mosaic: Mosaic, path: Path, levels: Levels | None = None) -> Estimate:
+def estimate_levels(
+    mosaic: Mosaic, path: Path, levels: Levels | None = None, detection: Detection | None = None
+) -> Estimate:
     """Estimate pattern, ratio, black, white and noise of a frame as read; what `levels` gives is taken as it is.
 
     Black is measured on the masked margins where the file has some; else it is what the file states for each phase;
     else what it states for all, corrected by the fit between the exposures. White is where the counts pile up, never
-    above the file's. Raises PatternNotFound, and Sve2HdrError where the levels given do not fit the frame.
+    above the file's. `detection`: of `levels.applied(mosaic)`, if it was made already. Raises PatternNotFound, and
+    Sve2HdrError where the levels given do not fit the frame.
     """
     levels = levels or Levels()
     mosaic = levels.applied(mosaic, path)
-    pattern, detection, confidence, sources = levels.pattern, None, 1.0, {"pattern": "given"}
-    if pattern is None:
+    given = levels.pattern is not None
+    if detection is None and not (levels.pattern is not None and levels.pattern.ratio == 1):
         detection = detect_pattern(mosaic)
+    pattern = levels.pattern
+    if pattern is None:
+        assert detection is not None
         if detection.pattern is None:
             raise detection.not_found(path)
-        pattern, confidence, sources = detection.pattern, detection.confidence, {"pattern": "pixels"}
-    return _estimate(mosaic, path, levels, pattern, detection, confidence, sources)
-
-
-def levels_of_detection(mosaic: Mosaic, path: Path, levels: Levels, detection: Detection) -> Estimate:
-    """Return what `estimate_levels` does, from what was detected on `levels.applied(mosaic)` already."""
-    if detection.pattern is None:
-        raise detection.not_found(path)
-    mosaic, sources = levels.applied(mosaic, path), {"pattern": "pixels"}
-    return _estimate(mosaic, path, levels, detection.pattern, detection, detection.confidence, sources)
-
-
-def _estimate(
-    mosaic: Mosaic,
-    path: Path,
-    levels: Levels,
-    pattern: ExposurePattern,
-    detection: Detection | None,
-    confidence: float,
-    sources: dict[str, str],
-) -> Estimate:
+        pattern = detection.pattern
     ratio_given = levels.pattern is not None or levels.ratio_ev is not None
     if levels.ratio_ev is not None:
         pattern = with_ratio(pattern, levels.ratio_ev)
-    sources = sources | {"ratio_ev": "given" if ratio_given else "fit"}
+    sources = {"pattern": "given" if given else "pixels", "ratio_ev": "given" if ratio_given else "fit"}
+    notes = [_contradiction(detection, pattern)] if ratio_given and detection is not None else []
     black_source = _black_source(mosaic, levels)
     known, match = black_source not in ("file", "file + fit"), None
     if not (known and ratio_given):
-        match = match_exposures(mosaic, pattern, detection, ratio_given=ratio_given, black_known=known)
+        measured = None if given else detection  # what was detected may be of another pattern than the one given
+        match = match_exposures(mosaic, pattern, measured, ratio_given=ratio_given, black_known=known)
     error, black = 0.0 if ratio_given else np.inf, mosaic.black_level
     if match is not None and not ratio_given:
         pattern, error = match.pattern, match.ratio_ev_error
+    cell = common_period(cfa_period(mosaic.cfa), pattern.exposure)
+    if levels.black is not None and any(n % m and m % n for n, m in zip(black.shape, cell, strict=True)):
+        raise Sve2HdrError(
+            f"{path}: --black has a period of {black.shape[0]} x {black.shape[1]} sites, which does not fit the "
+            f"{cell[0]} x {cell[1]} of colours and exposures; give one number, or a period of these"
+        )
     if match is not None and match.fitted and black_source == "file + fit":
-        black = _folded(match.black, common_period(cfa_period(mosaic.cfa), pattern.exposure)).astype(np.float32)
+        black = _folded(match.black, cell).astype(np.float32)
+        if match.moved:
+            black_source = "fit"
+            notes.append(
+                f"the file's black level, {float(mosaic.black_level.mean()):g}, contradicts its exposures: "
+                f"{float(black.mean()):.0f} was taken, by which they agree; --black takes another"
+            )
     elif black_source == "file + fit":
         black_source = "file"
     sources["black"] = black_source
@@ -146,7 +150,19 @@ def _estimate(
         read_noise = _folded(read_noise**2, period) ** 0.5
     noise = estimate_noise(mosaic, pattern, read_noise)
     sources |= {"read_noise": "photon transfer" if read_noise is None else "margins", "gain": "photon transfer"}
-    return Estimate(pattern, confidence, error, black, white, noise, sources)
+    confidence = None if given or detection is None else detection.confidence
+    return Estimate(pattern, confidence, error, black, white, noise, sources, "; ".join(filter(None, notes)))
+
+
+def _contradiction(detection: Detection, given: ExposurePattern) -> str:
+    """Return what is to be said where the pixels are sure of other exposures than those given."""
+    if detection.pattern is None:
+        return ""
+    period = common_period(detection.pattern.exposure, given.exposure)
+    off_ev = np.abs(np.log2(detection.pattern.over(period) / given.over(period))).max()
+    if off_ev <= max(DIFFERENT_EV, 5 * detection.ratio_ev_error):
+        return ""
+    return f"the pixels show {detection.pattern}, {detection.ratio_ev:.2f} EV; {given} was taken, as given"
 
 
 def _folded(values: np.ndarray, period: tuple[int, int]) -> np.ndarray:

@@ -29,6 +29,7 @@ FIT_SIGMA = 0.3  # counts of 14 bits, that texture may add to what a fit says of
 RANGE_14_BIT = 15_000.0
 FAR, SAME_EV = 2.0, 0.3  # of the sum of sigmas; EV between a ratio that is given and the measured one
 ENOUGH_WINDOWS, MIN_PAIRS, PAIR_CHOICE_ERROR = 8000, 3000, 0.02
+AGREED = 4.0  # counts of 14 bits, within which all colours agree on one black level, however far from the file's
 GREEN_SIGMA = 0.003  # how differently the two greens see
 
 
@@ -42,6 +43,7 @@ class Match:
     black: np.ndarray  # (4, 4) float64, counts, by site of the 4 x 4 cell
     black_error: np.ndarray  # (4, 4) float64, counts, one standard deviation
     fitted: bool  # whether lines told the black levels; else they are the mosaic's
+    moved: bool = False  # whether the file's black level was dropped, as the exposures agree on one far from it
 
 
 def match_exposures(
@@ -85,10 +87,15 @@ def match_exposures(
     lines = _lines_of_steps(mosaic, steps, slopes)
     fitted = bool(lines)  # the greens alone tell nothing of the exposures
     black, black_error = _blacks(mosaic, exposure, [*lines, *_lines_of_greens(windows, mosaic, groups)])
+    moved = False
     if np.abs(black - cell_black(mosaic)).max() > FAR * (EXPOSURE_SIGMA + ROW_SIGMA) * _count_of_14_bits(mosaic):
-        fitted = False  # no black strays that far: the pattern that was given is not the frame's
+        # no black strays that far: the pattern that was given is not the frame's, or the file's level is wrong
+        shift = None if ratio_given else _common_shift(mosaic, lines)
+        fitted = moved = shift is not None
+        if shift is not None:
+            black, black_error = cell_black(mosaic) + shift[0], np.full((CELL, CELL), shift[1])
     measured, error = sum(step.ev for step in steps), math.hypot(*(step.error for step in steps))
-    return Match(found, measured, error, black, black_error, fitted)
+    return Match(found, measured, error, black, black_error, fitted, moved)
 
 
 def _count_of_14_bits(mosaic: Mosaic) -> float:
@@ -165,6 +172,25 @@ def _lines_of_greens(windows: Windows, mosaic: Mosaic, groups: Sequence[Sequence
                 offset, error = float(fit.offsets[0]), float(fit.offset_errors[0])
                 lines.append(_Line(_weights(second) - fit.slope * _weights(first), offset, error))
     return lines
+
+
+def _common_shift(mosaic: Mosaic, lines: Sequence[_Line]) -> tuple[float, float] | None:
+    """Return by how many counts one black level for all sites differs from the believed one, and the error of that.
+
+    None where the lines do not agree on one: by AGREED counts of 14 bits, or by their errors.
+    """
+    sums = np.array([line.coefficients.sum() for line in lines])
+    shifts = np.array([line.offset for line in lines]) / sums
+    errors = np.hypot([line.error for line in lines], FIT_SIGMA * _count_of_14_bits(mosaic)) / sums
+    if not len(lines) or not (np.isfinite(errors) & (errors > 0)).all():
+        return None
+    weights = errors**-2.0
+    shift, error = float((weights * shifts).sum() / weights.sum()), float(weights.sum() ** -0.5)
+    agreed = AGREED * _count_of_14_bits(mosaic)
+    far = np.abs(shifts - shift) > np.maximum(agreed, 3 * errors)
+    if far.any() or error > agreed or not 0 <= cell_black(mosaic).min() + shift < mosaic.white_level / 2:
+        return None
+    return shift, error
 
 
 def _blacks(mosaic: Mosaic, exposure: np.ndarray, lines: Sequence[_Line]) -> tuple[np.ndarray, np.ndarray]:

@@ -82,7 +82,7 @@ def load_parameters(path: Path) -> LockedParameters:
         error = record["ratio_ev_error"]
         estimate = Estimate(
             ExposurePattern(exposure),
-            float(record["confidence"]),
+            _confidence(record["confidence"]),
             np.inf if error is None else float(error),
             black,
             white,
@@ -94,7 +94,14 @@ def load_parameters(path: Path) -> LockedParameters:
     except OSError as error:
         raise Sve2HdrError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Sve2HdrError(f"{path}: no parameters of --lock-params; name another file, or delete this one") from error
+        finding = f"no parameters of --lock-params ({type(error).__name__}: {error})"
+        raise Sve2HdrError(f"{path}: {finding}; name another file, or delete this one") from error
+
+
+def _confidence(value: float | None) -> float | None:
+    if value is not None and not 0 <= value <= 1:
+        raise ValueError(f"confidence {value}")
+    return value
 
 
 def locked_levels(path: Path, mosaic: Mosaic, raw: Path, levels: Levels | None = None) -> Estimate:

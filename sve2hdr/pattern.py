@@ -177,6 +177,15 @@ def _exposure(value: str, text: str) -> float:
     return number
 
 
+def certainty(ratio_ev: float, confidence: float | None) -> str:
+    """Return how far exposures differ and how sure that is, for the user; no confidence: they were given.
+
+    >>> certainty(3, 0.984), certainty(3, None)
+    ('3.00 EV, confidence 0.98', '3.00 EV, as given')
+    """
+    return f"{ratio_ev:.2f} EV, " + ("as given" if confidence is None else f"confidence {confidence:.2f}")
+
+
 def with_ratio(pattern: ExposurePattern, ratio_ev: float) -> ExposurePattern:
     """Return the same layout with another ratio; exposures between the extremes keep their place on the EV scale.
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .mosaic import Mosaic
+from .mosaic import CELL, Mosaic, cfa_period, repeated
 from .patternfit import CHUNKS, Fit, Sample, colour_classes, fit_line, fit_pairs, sample_groups, spread
 from .patternlayout import MIN_WINDOWS, Layout
 from .patternwindows import Windows
@@ -106,12 +106,14 @@ def judge(
         # Of several steps the darker ones are seen through ever more noise: the clearest speaks for all.
         clearest = max(views, key=lambda view: view.windows)
         covered, unsteady = clearest.covered, clearest.unsteady_ev / max(clearest.step_ev, 1.0)
+    greens = max(_greens_ev(windows, cfa, group) for step in steps for group in step.groups)
     # Single sites are asked where most are saturated: then the layout is plain and only the ratio hard to measure.
     bounds = (1.0, 0.1) if any(s.from_pairs for s in steps) else (0.4, 0.05)
     scores = {
         "contrast": _ramp(ev, 0.5, 0.9),
         "certainty": min(_ramp(error, *bounds), _ramp(ev / max(error, 1e-6), 4, 12)),
         "layout": min(_ramp(layout.misfit_ev / max(ev, 0.1), 0.1, 0.03), _ramp(layout.margin, 5, 25)),
+        "greens": _ramp(greens, 0.5, 0.25),
         "coverage": _ramp(covered, 0.92, 0.99),
         "steadiness": _ramp(unsteady, 0.5, 0.15),
         "variety": _ramp(variety, 1.0, 2.0),
@@ -120,6 +122,8 @@ def judge(
         "contrast": f"{name} differ by {ev:.2f} EV only",
         "certainty": f"{name} differ by {ev:.1f} EV, give or take {error:.1f}: too uncertain",
         "layout": f"the sites differ by some {ev:.1f} EV, but in no layout that is known",
+        "greens": f"{name} differ by {ev:.2f} EV, but the two greens within one of them by {greens:.2f} EV: in no "
+        "layout that is known",
         "coverage": f"{name} differ by {ev:.2f} EV in {covered:.0%} of the frame only, so this is the scene",
         "steadiness": f"the {ev:.2f} EV between {name} change with place, level or colour, so this is the scene",
         "variety": f"{name} differ by {ev:.2f} EV, but with levels and colours only {variety:.1f} EV wide they may be "
@@ -179,6 +183,24 @@ def _variety_ev(windows: Windows, cfa: str, group: list[int]) -> float:
             levels.append(np.log2(np.where(unsaturated & (value > 4 * sigma), value, np.nan)))
     tints = [levels[i] - levels[j] for i in range(len(levels)) for j in range(i)]
     return max(map(_range_ev, levels), default=0.0) + max(map(_range_ev, tints), default=0.0)
+
+
+def _greens_ev(windows: Windows, cfa: str, group: list[int]) -> float:
+    """Return how far apart the two greens of a Bayer CFA see the same light in one group of phases.
+
+    Every other layout tells sites of a colour by their rows and columns alone, to which four exposures row by row are
+    pairs of two.
+    """
+    letters = repeated(cfa_period(cfa), (CELL, CELL)).ravel()
+    greens = [phases for phases in colour_classes(cfa) if letters[phases[0]] == "G" and len(cfa) == 4]
+    seen = [[p for p in phases.tolist() if p in group] for phases in greens]
+    if len(seen) != 2 or not all(seen):
+        return 0.0
+    sample = sample_groups(windows, seen[0], seen[1])
+    first, second = sample.brighter.mean(axis=0), sample.darker.mean(axis=0)
+    sigma = spread(np.diff(sample.brighter, axis=0)[0] / 2, first, np.full(first.shape, 0.05))
+    clear = (first > 4 * sigma) & (second > 4 * sigma)
+    return abs(float(np.median(np.log2(second[clear] / first[clear])))) if clear.sum() >= MIN_WINDOWS else 0.0
 
 
 def _range_ev(values: np.ndarray) -> float:

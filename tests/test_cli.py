@@ -190,7 +190,13 @@ def test_detect_tells_levels_and_ratio_given_to_it(made: Path) -> None:
     given = json.loads(done("detect", "--json", "--pattern", "columns:1,1,1/4,1/4", made / "plain.dng").stdout)
     assert given["exposure"] == [[1, 1, 0.25, 0.25]]
     assert given["ratio_ev"] == 2
-    assert json.loads(done("detect", "--json", "--ev", 2, made / "raw.dng").stdout)["ratio_ev"] == 2
+    assert given["confidence"] is None
+    other = json.loads(done("detect", "--json", "--ev", 2, made / "raw.dng").stdout)
+    assert other["ratio_ev"] == 2
+    assert "the pixels show rows:" in other["note"]
+    told = done("detect", "--pattern", "rows:1,1,1/8,1/8", made / "raw.dng")
+    assert "the pixels show rows:" in told.stderr
+    assert "as given" in told.stdout
     assert "white level" in refused("detect", "--black", 20000, made / "raw.dng")
 
 

@@ -49,6 +49,21 @@ def test_what_is_guessed_where_all_is_lost_becomes_one_level(pattern: str) -> No
     assert not near[far].any()
 
 
+@pytest.mark.parametrize("column", [0, 1])
+def test_what_is_dark_between_lamps_keeps_its_colour(column: int) -> None:
+    """Columns of lamps, a pixel wide, on all red sites, or on all blue ones: those tell nothing of the dark between."""
+    light = np.full((HEIGHT, WIDTH, 3), 0.1, np.float32) * np.float32(NEUTRAL)
+    light[:, column::2] = 30
+    found = parse_pattern("rows:1/8,1/8,1,1")
+    mosaic = simulate(light, "RGGB", found, Sensor(full_well_e=1e7, read_noise_e=0.1), seed=1)
+    guessed = light * np.float32(found.ratio)
+    near = hold_clipped(guessed, mosaic, found)
+    without_magenta(guessed, near, NEUTRAL)
+    dark, border = slice(1 - column, None, 2), 8
+    np.testing.assert_allclose(guessed[:-border, dark], light[:-border, dark] * found.ratio, rtol=1e-6)
+    assert (guessed[:, column::2] == found.ratio).any()
+
+
 def test_a_site_that_clips_alone_changes_little() -> None:
     """One clipped site among others is a hot one, or a spark: it says nothing of the pixels around."""
     mosaic, _ = lamp("rows:1/8,1/8,1,1")

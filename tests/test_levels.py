@@ -137,6 +137,32 @@ def test_what_is_given_is_taken(frame: Mosaic) -> None:
     assert found.white[:, 0].tolist() == [12_000, 11_000, 11_000, 12_000]
     assert {found.sources[name] for name in ("pattern", "ratio_ev", "black", "white")} == {"given"}
     assert found.ratio_ev_error == 0
+    assert found.confidence is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [Levels(parse_pattern("rows:1,1/8,1/8,1")), Levels(parse_pattern("columns:1/8,1/8,1,1")), Levels(ratio_ev=2.5)],
+)
+def test_what_the_pixels_say_otherwise_is_noted(frame: Mosaic, given: Levels) -> None:
+    found = estimate_levels(frame, RAW, given)
+    assert "the pixels show rows:0.12" in found.note
+    assert str(found.pattern) in found.note
+
+
+def test_what_is_given_and_right_goes_without_a_word(frame: Mosaic) -> None:
+    for given in (Levels(PAIRS), Levels(ratio_ev=3.1), Levels(PAIRS, 2.8)):
+        assert estimate_levels(frame, RAW, given).note == ""
+
+
+@pytest.mark.parametrize("off", [-400, 120, 500])
+def test_a_black_level_far_off_gives_way_to_the_one_by_which_exposures_agree(off: float) -> None:
+    frame = shot(PAIRS, "GRBG", np.full((4, 1), STATED), WHITES, scene())
+    found = estimate_levels(replace(frame, black_level=frame.black_level + np.float32(off)), RAW)
+    np.testing.assert_allclose(found.black, STATED, atol=6)
+    assert found.pattern.ratio_ev == pytest.approx(3, abs=0.02)
+    assert found.sources["black"] == "fit"
+    assert f"black level, {STATED + off:g}," in found.note
 
 
 def test_a_given_ratio_leaves_black_to_the_fit(frame: Mosaic) -> None:
@@ -154,8 +180,10 @@ def test_a_pattern_that_is_not_the_frame_s_moves_no_black(frame: Mosaic) -> None
 def test_levels_that_do_not_fit_are_refused(frame: Mosaic) -> None:
     with pytest.raises(Sve2HdrError, match="--white or --black"):
         estimate_levels(frame, RAW, Levels(black=20_000))
-    with pytest.raises(Sve2HdrError, match="--white or --black"):
+    with pytest.raises(Sve2HdrError, match=r"white level 900 .*--white or --black"):
         estimate_levels(frame, RAW, Levels(white=(900, 12_000)))
+    with pytest.raises(Sve2HdrError, match="period of 3 x 1 sites, which does not fit the 4 x 2"):
+        estimate_levels(frame, RAW, Levels(black=np.float32([[1000], [1001], [1002]])))
     with pytest.raises(Sve2HdrError, match="3 white levels for 2 exposures"):
         estimate_levels(frame, RAW, Levels(white=(12_000, 12_000, 12_000)))
     flat = replace(frame, counts=np.full((128, 128), 1024, np.uint16))

@@ -94,6 +94,16 @@ def test_blocks_of_two_and_four_exposures(quads: list[list[float]], down: int, r
     assert_found(detect_pattern(taken(SCENE / 4, pattern, "BGGR")), pattern)
 
 
+@pytest.mark.parametrize("order", [[1 / 8, 1 / 4, 1 / 2, 1], [1 / 2, 1 / 8, 1, 1 / 4]])
+@pytest.mark.parametrize("columns", [False, True])
+def test_four_exposures_line_by_line_are_no_pairs(order: list[float], columns: bool) -> None:
+    """Sites of a colour see two of the four, as with pairs; only that greens lie in all lines tells them apart."""
+    exposure = np.float32([order])
+    found = detect_pattern(taken(SCENE / 4, ExposurePattern(exposure if columns else exposure.T), gain=True))
+    assert not found.sve
+    assert "greens" in found.reason
+
+
 @pytest.mark.parametrize("site", [[[1, 1 / 16], [1 / 16, 1]], [[1 / 16, 1 / 4], [1 / 4, 1]]])
 def test_quad_bayer(site: list[list[float]]) -> None:
     pattern = ExposurePattern(np.tile(np.float32(site), (2, 2)))
