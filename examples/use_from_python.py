@@ -1,4 +1,8 @@
-"""Convert a raw photo from Python: what `sve2hdr convert` does, step by step."""
+"""Reconstruct a mosaic from Python step by step: pattern, noise, network.
+
+What `sve2hdr convert` corrects besides (levels, defects, banding, what is clipped) is not done here: the whole of it is
+one call, `sve2hdr.convert.reconstruct_file`.
+"""
 
 import sys
 from pathlib import Path

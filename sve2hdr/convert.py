@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -72,6 +72,7 @@ class Converted:
     shape: tuple[int, int]
     device: str
     seconds: float
+    repaired: int = 0  # hot, cold and stuck sites that were replaced
     notes: tuple[str, ...] = ()
     neutral: tuple[float, ...] = ()  # camera RGB of a neutral, green 1.0, as the white balance has found it
 
@@ -81,9 +82,10 @@ class Converted:
         found = f"{self.pattern}, {certainty(self.pattern.ratio_ev, self.confidence)}"
         if self.pattern.ratio == 1:
             found = "one exposure"
+        bad = f"; {self.repaired} bad sites replaced" if self.repaired else ""
         return (
             f"{self.raw} -> {', '.join(map(str, self.outputs))}\n"
-            f"{found}; clipped in all exposures: {self.clipped:.2%}; "
+            f"{found}; clipped in all exposures: {self.clipped:.2%}{bad}; "
             f"{self.shape[1]} x {self.shape[0]} on {self.device} in {self.seconds:.1f} s, {rate:.2f} MP/s"
         )
 
@@ -101,25 +103,52 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
     return image[::rows, ::columns]
 
 
-def convert_file(
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """A raw file as an image, and all that was found on the way."""
+
+    camera_rgb: np.ndarray  # (H, W, 3) float32, radiance: 1.0 = saturation of the most exposed sites
+    mosaic: Mosaic  # as it was reconstructed: levels measured, defects repaired, as_shot_neutral as the balance has it
+    neutral: np.ndarray  # (3,) camera RGB of a neutral, green 1.0, as the white balance has found it
+    estimate: Estimate
+    model: str
+    device: str
+    attributes: dict[str, str]  # what files tell of it
+    repaired: int  # hot, cold and stuck sites that were replaced
+    notes: tuple[str, ...]
+
+    @property
+    def clip_level(self) -> float:
+        """What is lost at all exposures is at this level."""
+        return self.estimate.pattern.ratio
+
+    def linear_rgb(self, color_space: str = "rec709", out: np.ndarray | None = None) -> np.ndarray:
+        """Return the image, white-balanced, (H, W, 3) float32, in a space of `color.COLOR_SPACES`.
+
+        `out` may be `camera_rgb`, which is then used up.
+        """
+        return linear_rgb(self.camera_rgb, self.mosaic, COLOR_SPACES[color_space], self.clip_level, out=out)
+
+
+def reconstruct_file(
     raw: Path,
-    output: Path | Sequence[Path],
     model: Model,
     options: ConvertOptions | None = None,
     progress: Callable[[float], None] = lambda share: None,
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> Converted:
-    """Reconstruct one raw file and write it as an HDR image, or as several, and a preview if asked for.
+) -> Reconstruction:
+    """Return what `convert` makes of a raw file, before it is written: the whole way, with all corrections.
 
     The pattern decides which of the model's networks is taken. progress is told the share that is done, 0 to 1; the
-    device is used inside a `turn()`. All refusals that need no long work come before it. They and failures to write
-    are Sve2HdrErrors and leave no file behind.
+    device is used inside a `turn()`. Raises Sve2HdrErrors. Of `options`, those of files and colour space are not asked.
+
+    >>> from sve2hdr.models import model_named
+    >>> reconstruct_file(Path("missing.cr2"), model_named("classical"))
+    Traceback (most recent call last):
+    ...
+    sve2hdr.errors.UnreadableRaw: missing.cr2: no such file; check the path
     """
     options = options or ConvertOptions()
-    started = time.perf_counter()
-    outputs = (output,) if isinstance(output, Path) else tuple(output)
-    written = outputs if options.preview is None else (*outputs, options.preview)
-    _check_outputs(raw, written, options)
     device = choose_device(options.device)
     mosaic = read_raw(raw)
     estimate, plain = _estimated(mosaic, raw, options)
@@ -147,7 +176,6 @@ def convert_file(
     near_clipped = hold_clipped(camera_rgb, mosaic, pattern)
     neutral, note = neutral_of(options.white_balance, mosaic, camera_rgb, pattern.ratio)
     without_magenta(camera_rgb, near_clipped, neutral)
-    mosaic = replace(mosaic, as_shot_neutral=neutral)
     attributes = {
         "sve2hdr:version": __version__,
         "sve2hdr:model": name,
@@ -157,26 +185,59 @@ def convert_file(
         "sve2hdr:row_gain": f"{row_gain:.4f}",
         "sve2hdr:banding": f"{banding:.2f}",
         "sve2hdr:neutral": " ".join(f"{channel:.4f}" for channel in neutral),
-        "sve2hdr:exposure_ev": f"{options.exposure_ev:g}",
     }
     notes = (
         plain,
         f"{raw}: {estimate.note}" if estimate.note else "",
         f"{raw}: no published network knows this pattern; the classical method was taken" if fallback else "",
         f"{raw}: {note}" if note else "",
-        *_write(outputs, camera_rgb, mosaic, pattern.ratio, options, attributes),
     )
+    return Reconstruction(
+        camera_rgb,
+        replace(mosaic, as_shot_neutral=neutral),
+        neutral,
+        estimate,
+        name,
+        device.type,
+        attributes,
+        repaired,
+        tuple(said for said in notes if said),
+    )
+
+
+def convert_file(
+    raw: Path,
+    output: Path | Sequence[Path],
+    model: Model,
+    options: ConvertOptions | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Converted:
+    """Reconstruct one raw file and write it as an HDR image, or as several, and a preview if asked for.
+
+    As `reconstruct_file` does it. All refusals that need no long work come before it. They and failures to write are
+    Sve2HdrErrors and leave no file behind.
+    """
+    options = options or ConvertOptions()
+    started = time.perf_counter()
+    outputs = (output,) if isinstance(output, Path) else tuple(output)
+    written = outputs if options.preview is None else (*outputs, options.preview)
+    _check_outputs(raw, written, options)
+    made = reconstruct_file(raw, model, options, progress, turn)
+    mosaic, pattern = made.mosaic, made.estimate.pattern
+    notes = (*made.notes, *_write(outputs, made, options))
     return Converted(
         raw=raw,
         outputs=written,
         pattern=pattern,
-        confidence=estimate.confidence,
+        confidence=made.estimate.confidence,
         clipped=clipped_share(mosaic, pattern),
         shape=mosaic.shape,
-        device=device.type,
+        device=made.device,
         seconds=time.perf_counter() - started,
+        repaired=made.repaired,
         notes=tuple(note for note in notes if note),
-        neutral=tuple(float(channel) for channel in neutral),
+        neutral=tuple(float(channel) for channel in made.neutral),
     )
 
 
@@ -210,41 +271,33 @@ def _estimated(mosaic: Mosaic, raw: Path, options: ConvertOptions) -> tuple[Esti
         return estimate_levels(mosaic, raw, replace(options.levels, pattern=ONE_EXPOSURE, ratio_ev=None)), plain
 
 
-def _write(
-    outputs: Sequence[Path],
-    camera_rgb: np.ndarray,
-    mosaic: Mosaic,
-    clip_level: float,
-    options: ConvertOptions,
-    attributes: Mapping[str, str],
-) -> list[str]:
-    """Write the images, and the preview if asked for, upright. Uses up `camera_rgb`; returns notes."""
-    orientation, capture = mosaic.capture.orientation, mosaic.capture
+def _write(outputs: Sequence[Path], made: Reconstruction, options: ConvertOptions) -> list[str]:
+    """Write the images, and the preview if asked for, upright. Uses up the image; returns notes."""
+    capture = made.mosaic.capture
+    attributes = made.attributes | {"sve2hdr:exposure_ev": f"{options.exposure_ev:g}"}
     with ExitStack() as pending:  # the preview takes its name once the image has its own
         if options.preview is not None:
-            rec709 = linear_rgb(camera_rgb, mosaic, COLOR_SPACES["rec709"], clip_level)
-            image = upright(rec709, orientation)
+            image = upright(made.linear_rgb(), capture.orientation)
             tone_mapped, gain = tone_map_with_gain(image) if options.ultra_hdr else (tone_map(image), None)
             encoded = encoded_preview(options.preview, tone_mapped, capture, gain)
-            del rec709, image
+            del image
             pending.enter_context(replacing(options.preview, options.overwrite)).write_bytes(encoded)
         for output in (path for path in outputs if path.suffix.lower() in DNG_EXTENSIONS):
             dng = LinearDngOptions(floating=not options.write.half, exposure_ev=options.exposure_ev)
             write_linear_dng(
-                output, upright(camera_rgb, orientation), mosaic, clip_level, options=dng, attributes=attributes,
-                overwrite=options.overwrite,
+                output, upright(made.camera_rgb, capture.orientation), made.mosaic, made.clip_level, options=dng,
+                attributes=attributes, overwrite=options.overwrite,
             )  # fmt: skip
         others = [path for path in outputs if path.suffix.lower() not in DNG_EXTENSIONS]
         if not others:
             return []
-        space = COLOR_SPACES[options.color_space]
-        image = linear_rgb(camera_rgb, mosaic, space, clip_level, out=camera_rgb)
+        image = made.linear_rgb(options.color_space, out=made.camera_rgb)
         if options.exposure_ev:
             image *= np.float32(2**options.exposure_ev)
         return [
             write_hdr(
-                output, upright(image, orientation), color_space=space, capture=capture, options=options.write,
-                attributes=attributes, overwrite=options.overwrite,
+                output, upright(image, capture.orientation), color_space=COLOR_SPACES[options.color_space],
+                capture=capture, options=options.write, attributes=attributes, overwrite=options.overwrite,
             )
             for output in others
         ]  # fmt: skip

@@ -11,15 +11,26 @@ from typing import Any
 import numpy as np
 
 from .charts import fine_lines, flat_grey, quarter_slices, zone_plate
-from .errors import UnreadableImage
+from .errors import Sve2HdrError, UnknownLayout, UnreadableImage
 from .hdrfile import READABLE_EXTENSIONS, read_hdr
 from .methods import Method
-from .metrics import aliasing, angular_error, chroma_error, psnr_linear, psnr_log, psnr_mu, pu21_psnr, pu21_ssim
+from .metrics import (
+    SSIM_REACH,
+    aliasing,
+    angular_error,
+    chroma_error,
+    psnr_linear,
+    psnr_log,
+    psnr_mu,
+    pu21_psnr,
+    pu21_ssim,
+)
 from .mosaic import BAYER_ORDERS, QUAD_BAYER, ExposurePattern
 from .scenes import collect_scenes
 from .simulate import NEUTRAL, Mode, Sensor, camera_scene, simulate
 
 BORDER_PX = 8  # left out of the scores
+LEAST_PX = 2 * BORDER_PX + 2 * SSIM_REACH + 1  # a side, of a scene
 PERCENTILE = 98.0  # of a scene's green, which saturates the least exposed sites
 CLEAN = Sensor(full_well_e=1e7, read_noise_e=0.5, preamp_noise_e=0.2)
 ISO_6400 = Sensor(full_well_e=470.0, read_noise_e=2.5, preamp_noise_e=1.2)  # 6 EV less light; read noise falls by gain
@@ -130,16 +141,22 @@ def scene_files(folder: Path) -> list[Path]:
     return sorted(path for path in files if path.suffix.lower() in READABLE_EXTENSIONS)
 
 
-def photographs(paths: Iterable[Path]) -> Iterator[Scene]:
+def photographs(paths: Iterable[Path], note: Callable[[str], None]) -> Iterator[Scene]:
     """Yield the scenes of HDR images (linear Rec. 709); the 98th percentile of green saturates the least exposed sites.
 
-    Raises UnreadableImage for one that cannot be read, or holds no light.
+    What cannot be read, holds no light or is too small to be scored is noted instead.
     """
     for path in paths:
         try:
-            yield Scene(path.stem, camera_scene(read_hdr(path), PERCENTILE))
+            scene = camera_scene(read_hdr(path), PERCENTILE)
+            if min(scene.shape[:2]) < LEAST_PX:
+                raise ValueError(f"{scene.shape[1]} x {scene.shape[0]} px, and scores need {LEAST_PX} a side")
+        except UnreadableImage as error:
+            note(f"left out: {error}")
         except ValueError as error:
-            raise UnreadableImage(f"{path}: {error}; leave this scene out") from error
+            note(f"left out: {path}: {error}; take another scene")
+        else:
+            yield Scene(path.stem, scene)
 
 
 def merged_stacks(folder: Path, note: Callable[[str], None]) -> Iterator[Scene]:
@@ -168,13 +185,15 @@ def measure(
     conditions: Sequence[Condition],
     done: Callable[[Result], None] = lambda result: None,
     seen: Callable[[Scene, Condition, Mapping[str, np.ndarray]], None] = lambda scene, condition, images: None,
+    note: Callable[[str], None] | None = None,
 ) -> list[Result]:
     """Return the scores of every method on every scene in every condition, scene by scene.
 
     All methods are given the same counts. `done` is told each result; `seen` the images of all methods, at the truth's
-    scale, once a scene and condition are through.
+    scale, once a scene and condition are through. Where a method fails on a scene in a condition, that is told to
+    `note`, if there is one, and no method has a score there, so that means stay comparable; else its error is raised.
     """
-    results = []
+    results: list[Result] = []
     for seed, scene in enumerate(scenes):
         for condition in conditions:
             least = np.float32(2**-condition.ratio_ev)
@@ -182,14 +201,21 @@ def measure(
             mosaic = simulate(scene.truth, condition.cfa, _pattern(condition), sensor, seed)
             mosaic = replace(mosaic, black_level=mosaic.black_level + np.float32(condition.black_error))
             believed = _pattern(replace(condition, ratio_ev=condition.ratio_ev + condition.ratio_error_ev))
-            images = {}
-            for name, method in methods.items():
-                started = time.perf_counter()
-                images[name] = method(mosaic, believed) * least
-                seconds = time.perf_counter() - started
-                result = Result(name, scene.name, str(condition), condition.mode, seconds)
-                results.append(replace(result, **_scores(images[name], scene)))
-                done(results[-1])
+            images, of_methods = {}, []
+            try:
+                for name, method in methods.items():
+                    started = time.perf_counter()
+                    images[name] = method(mosaic, believed) * least
+                    seconds = time.perf_counter() - started
+                    result = Result(name, scene.name, str(condition), condition.mode, seconds)
+                    of_methods.append(replace(result, **_scores(images[name], scene)))
+                    done(of_methods[-1])
+            except Sve2HdrError as error:
+                if note is None or isinstance(error, UnknownLayout):
+                    raise
+                note(f"left out: {scene.name}, {condition}: {error}")
+                continue
+            results += of_methods
             seen(scene, condition, images)
     return results
 

@@ -75,7 +75,8 @@ def evaluate(
     """Score reconstructions on HDR images.
 
     The images of the folder SCENES, or where it has none its exposure stacks (folders of raws, as for dataset), are
-    simulated; validity-weighted linear interpolation comes first, and the gain of the others is over it.
+    simulated; validity-weighted linear interpolation comes first, and the gain of the others is over it. An image that
+    cannot be used, or that a method fails on, is left out with a note; the exit code is 1 then.
     """
     from .devices import choose_device
     from .evaluate import (
@@ -121,21 +122,29 @@ def evaluate(
         if pictures is not None:
             write_pictures(pictures, scene, condition, images, overwrite)
 
-    material = photographs(files) if files else merged_stacks(scenes, note)
-    results = measure(methods, material, conditions, done, seen)
+    left_out: list[str] = []
+
+    def leave_out(what: str) -> None:
+        left_out.append(what)
+        note(what)
+
+    material = photographs(files, leave_out) if files else merged_stacks(scenes, note)
+    results = measure(methods, material, conditions, done, seen, leave_out)
     if not results:
-        raise nothing
+        raise Sve2HdrError(f"{scenes}: no scene is left to be scored; see above") if left_out else nothing
     if full:
-        results += measure(methods, chart_scenes(), quick_conditions(), done, seen)
-    if style == "json":
-        click.echo(as_json_lines(results))
-        return
-    for name in names:
-        if name not in (LINEAR, AUTO, CLASSICAL):
-            click.echo(f"{weights_path(name)}, SHA-256 {sha256(weights_path(name))}")
+        results += measure(methods, chart_scenes(), quick_conditions(), done, seen, leave_out)
     if full:
         title = "Row pairs, 14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"
     else:
         title = f"PSNR-mu, dB; {described}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, 14 bit"
-    table = as_markdown if style == "markdown" else as_text
-    click.echo(f"{title}\n\n{table((condition_rows if full else scene_rows)(results))}")
+    if style == "json":
+        click.echo(as_json_lines(results))
+    else:
+        for name in names:
+            if name not in (LINEAR, AUTO, CLASSICAL):
+                click.echo(f"{weights_path(name)}, SHA-256 {sha256(weights_path(name))}")
+        table = as_markdown if style == "markdown" else as_text
+        click.echo(f"{title}\n\n{table((condition_rows if full else scene_rows)(results))}")
+    if left_out:
+        raise click.exceptions.Exit(1)

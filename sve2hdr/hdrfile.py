@@ -21,7 +21,7 @@ import tifffile
 from .color import ColorSpace
 from .errors import UnreadableImage, UnwritableOutput
 from .exif import EXIF_START, UNCALIBRATED, exif_block, exif_entries
-from .files import check_writable, replacing
+from .files import check_writable, quiet_libraries, replacing
 from .gainmap import ultra_hdr
 from .mosaic import Capture
 from .preview import HEADROOM_EV
@@ -33,6 +33,7 @@ PREVIEW_EXTENSIONS = (".jpg", ".jpeg", ".png")
 READABLE_EXTENSIONS = (".exr", ".hdr", ".pic", ".tif", ".tiff")
 EXR_COMPRESSIONS = ("none", "rle", "zips", "zip", "piz", "pxr24", "b44", "b44a", "dwaa", "dwab")
 
+HALF_MIN = 2.0**-14  # where halves begin to lose bits
 HALF_MAX = 65504.0  # OpenEXR's and IEEE 754's largest half
 TIFF_STRIP_PX = 1 << 18  # at most so many pixels are encoded at a time
 EXIF_STAND_IN = EXIF_IFD + 1  # of no meaning, and in the same place of an IFD, which is sorted
@@ -66,8 +67,8 @@ def write_hdr(
 
     `attributes` are texts of our own ("sve2hdr:pattern"), kept in EXR attributes, HDR header lines or the TIFF's
     description, beside the capture and the colour space. What a format cannot hold is never changed silently: an EXR
-    with values beyond +-65504 becomes 32-bit, and RGBE, which has no negatives, shows them as 0; the note returned
-    says so in a sentence for the user, and is "" otherwise.
+    with values beyond +-65504, or below 2**-14 only, becomes 32-bit, and RGBE, which has no negatives, shows them as 0;
+    the note returned says so in a sentence for the user, and is "" otherwise.
 
     Raises UnwritableOutput (see `replacing`), and ValueError for another shape or dtype or values that are not finite.
     """
@@ -81,9 +82,11 @@ def write_hdr(
     options, attributes, note = options or WriteOptions(), attributes or {}, ""
     with replacing(path, overwrite) as partial, partial.open("wb+") as stream:
         if path.suffix.lower() == ".exr":
-            half = options.half and max(-least, greatest) <= HALF_MAX
+            peak = max(-least, greatest)
+            half = options.half and (HALF_MIN <= peak <= HALF_MAX or peak == 0)
             if options.half and not half:
-                note = f"{path}: holds values beyond {HALF_MAX:.0f}, so it was written as 32-bit float"
+                finding = f"beyond {HALF_MAX:.0f}" if peak > HALF_MAX else f"below {HALF_MIN:.5f} only"
+                note = f"{path}: holds values {finding}, so it was written as 32-bit float"
             header = _exr_header(color_space, capture, attributes)
             header["compression"] = _exr_compression(options.compression)
             pixels = np.ascontiguousarray(image, np.float16 if half else np.float32)  # OpenEXR ignores strides
@@ -193,7 +196,7 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
 def _read_exr(path: Path, stream: BinaryIO) -> np.ndarray:
     try:
         # The binding prints a warning for damaged pixels and goes on; asking for the channels then fails.
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), quiet_libraries():
             channels = OpenEXR.File(stream).channels()
     except (RuntimeError, ValueError) as error:
         raise UnreadableImage(f"{path}: not an OpenEXR image, or damaged; check the file") from error

@@ -10,7 +10,7 @@ import click
 
 from .errors import Sve2HdrError
 from .mosaic import BAYER_ORDERS, QUAD_BAYER
-from .options import FILE, FOLDER, PATTERN, Number, note, overwrite_option, refuse_given
+from .options import FILE, FOLDER, PATTERN, SEED, Number, note, overwrite_option, refuse_given
 from .pattern import parse_pattern
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "--read-noise", type=Number(0), default=4.0, show_default=True, help="Electrons, of the least exposed sites."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--compress", is_flag=True, help="Store the mosaic as lossless JPEG.")
 @overwrite_option
 def simulate(
@@ -123,7 +123,7 @@ def _numbers(text: str | None) -> list[float] | None:
 @click.option("-o", "--output", type=FOLDER, required=True, help="Folder for the shards.")
 @click.option("--synthetic", type=click.IntRange(0), default=0, show_default=True, help="Synthetic scenes to add.")
 @click.option("--shard-mb", type=Number(1), default=60.0, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first synthetic scene.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the first synthetic scene.")
 def dataset(sources: tuple[Path, ...], output: Path, synthetic: int, shard_mb: float, seed: int) -> None:
     """Pack scenes into shards for training.
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+SEED = click.IntRange(0, 2**63 - 1)
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # older releases of click have no argument here
@@ -65,7 +66,9 @@ class LevelType(click.ParamType):  # type: ignore[type-arg]
 
 
 class Number(click.FloatRange):
-    """A range of floats; NaN, which is neither below nor above any limit, and infinities are not in it."""
+    """A range of numbers; NaN, which is neither below nor above any limit, and infinities are not in it."""
+
+    name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number, or fail as a usage error."""

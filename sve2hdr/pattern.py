@@ -20,6 +20,7 @@ from .patternproof import SAME_EXPOSURE_EV, Step, judge, measure_steps, words
 from .patternwindows import Windows, measure_windows
 
 BLACK_ERROR = 0.0025  # of the range from black to white: how wrong the black level of a phase may well be
+MAX_EV = 20  # of the ratios that are taken
 SURE = 0.5  # confidence from which a frame counts as SVE
 
 
@@ -159,9 +160,10 @@ def parse_pattern(text: str) -> ExposurePattern:
     if len({len(row) for row in rows}) != 1:
         raise ValueError(f"pattern {text!r} has rows of different lengths")
     exact = np.array(rows, np.float64)
+    span_ev = math.log2(exact.max()) - math.log2(exact.min())
+    if span_ev > MAX_EV:
+        raise ValueError(f"pattern {text!r} spans {span_ev:.1f} EV; at most {MAX_EV} are taken")
     exposure = (exact / exact.max()).astype(np.float32)
-    if exposure.min() <= 0:
-        raise ValueError(f"pattern {text!r} spans more than float32 can hold")
     return ExposurePattern(exposure.T.copy() if kind == "rows" else exposure)
 
 
@@ -194,8 +196,8 @@ def with_ratio(pattern: ExposurePattern, ratio_ev: float) -> ExposurePattern:
     >>> with_ratio(parse_pattern("rows:1/16,1/4,1,1"), 2).exposure.ravel().tolist()
     [0.25, 0.5, 1.0, 1.0]
     """
-    if not 0 < ratio_ev <= 20:
-        raise ValueError(f"a ratio must be above 0 and at most 20 EV, not {ratio_ev}")
+    if not 0 < ratio_ev <= MAX_EV:
+        raise ValueError(f"a ratio must be above 0 and at most {MAX_EV} EV, not {ratio_ev}")
     if pattern.ratio == 1:
         raise ValueError("a pattern of one exposure has no ratio to change")
     scale = ratio_ev / pattern.ratio_ev

@@ -197,6 +197,8 @@ def _greens_ev(windows: Windows, cfa: str, group: list[int]) -> float:
     if len(seen) != 2 or not all(seen):
         return 0.0
     sample = sample_groups(windows, seen[0], seen[1])
+    if sample.window.size < MIN_WINDOWS:
+        return 0.0
     first, second = sample.brighter.mean(axis=0), sample.darker.mean(axis=0)
     sigma = spread(np.diff(sample.brighter, axis=0)[0] / 2, first, np.full(first.shape, 0.05))
     clear = (first > 4 * sigma) & (second > 4 * sigma)

@@ -14,12 +14,11 @@ from . import tifftags
 from .banding import masked_row_offsets
 from .capture import read_capture
 from .errors import UnreadableRaw
+from .files import quiet_libraries
 from .margins import black_of_margins, measure_margins
-from .mosaic import Capture, Mosaic
+from .mosaic import MIN_SIDE_PX, Capture, Mosaic
 from .rawcheck import dng_tags, is_raw_image, refuse_by_tags
 from .tifftags import Ifd, number, numbers
-
-MIN_SIDE_PX = 64
 
 # XYZ (D65, Y 1) to linear Rec. 709 (IEC 61966-2-1): stands in for the camera's matrix where neither the file nor LibRaw
 # has one, so colours come out as if the camera saw like a display.
@@ -51,7 +50,7 @@ def read_raw(path: Path) -> Mosaic:
     ifds = tifftags.read_ifds(path)
     refuse_by_tags(path, ifds)
     try:
-        with path.open("rb") as file, rawpy.imread(file) as raw:
+        with quiet_libraries(), path.open("rb") as file, rawpy.imread(file) as raw:
             raw.unpack()
             return _mosaic(path, raw, ifds)
     except FileNotFoundError as error:

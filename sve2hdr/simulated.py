@@ -15,7 +15,7 @@ from .dngfile import write_cfa_dng
 from .errors import UnreadableImage, UnwritableOutput
 from .files import check_writable
 from .hdrfile import HDR_EXTENSIONS, READABLE_EXTENSIONS, WriteOptions, read_hdr, write_hdr
-from .mosaic import ExposurePattern, Mosaic
+from .mosaic import MIN_SIDE_PX, ExposurePattern, Mosaic
 from .pattern import with_ratio
 from .simulate import Sensor, camera_scene, simulate
 from .stack import read_stack, sve_pair
@@ -84,6 +84,9 @@ def from_image(
     target.check([source])
     pattern = pattern if ratio_ev is None else with_ratio(pattern, ratio_ev)
     scene = read_hdr(source)
+    if min(scene.shape[:2]) < MIN_SIDE_PX:
+        size = f"{scene.shape[1]} x {scene.shape[0]} px"
+        raise UnreadableImage(f"{source}: {size}; a raw has {MIN_SIDE_PX} a side or more, take a larger scene")
     try:
         scene = camera_scene(scene, percentile)
     except ValueError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .errors import Sve2HdrError
-from .options import FOLDER, Number, Parsed, device_option, refuse_given
+from .options import FOLDER, SEED, Number, Parsed, device_option, note, refuse_given
 
 if TYPE_CHECKING:
     from .architecture import ArchitectureConfig, Network
@@ -46,7 +46,7 @@ def parse_blocks(text: str) -> tuple[int, ...]:
     show_default=True,
     help="Of the steps, at the end: the rate falls to 0.",
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option("--seed", type=SEED, default=1, show_default=True)
 @click.option("--bfloat16", is_flag=True, help="Convolve in 16 bits: faster on GPUs and CPUs made for it.")
 @click.option(
     "--checkpoint-minutes", type=Number(0, min_open=True), default=10.0, show_default=True, help="Write one so often."
@@ -135,13 +135,18 @@ def train(
         checkpoint_minutes=checkpoint_minutes,
     )
 
+    told = []
+
     def report(record: dict[str, float]) -> None:
+        told.append(record)
         click.echo(f"step {record['step']} of {steps}: loss {record['loss']:.5f}, {record['seconds']:.0f} s", err=True)
 
     try:
         weights = run(shards, output, network, options, choose_device(device), report)
     except ArithmeticError as error:
         raise Sve2HdrError(f"{output}: {error}, and name another folder") from error
+    if not told:
+        note(f"{output}: was trained to the end before; more --steps go on with it")
     curve = plot_log(output / "log.jsonl")
     click.echo(f"{weights}, {curve}")
 

@@ -66,8 +66,8 @@ def neutral_of(
 ) -> tuple[np.ndarray, str]:
     """Return the camera RGB of a neutral, (3,) float64 with green 1.0, and a note for the user, or "".
 
-    usual (no `--wb`): as shot; where that is not believable (`looks_wrong`), as Dual ISO misleads cameras, auto; where
-    the file has none, daylight. as-shot: the file's, believable or not; where it has none, daylight.
+    usual (no `--wb`): as shot; where that is not believable (`looks_wrong`), as Dual ISO misleads cameras, or the file
+    has none, auto. as-shot: the file's, believable or not; where it has none, daylight.
     auto: `auto_neutral` of the reconstructed image, (H, W, 3) float32 camera RGB, with its clip level.
     daylight: the camera's response to D65. kelvin: that to a light of this temperature, see `xy_of_kelvin`.
 
@@ -82,8 +82,10 @@ def neutral_of(
     if choice.rule == "daylight":
         return neutral_of_light(D65, mosaic), ""
     if mosaic.as_shot_neutral is None:
-        note = "the file has no as-shot white balance, daylight is used; choose one with --wb"
-        return neutral_of_light(D65, mosaic), note if choice.rule == "as-shot" else ""
+        doubt = "the file has no as-shot white balance"
+        if choice.rule == "as-shot":
+            return neutral_of_light(D65, mosaic), f"{doubt}, daylight is used; choose one with --wb"
+        return auto_neutral(camera_rgb, mosaic, clip_level), f"{doubt}; --wb auto is used"
     neutral = mosaic.as_shot_neutral / mosaic.as_shot_neutral[1]
     doubt = looks_wrong(neutral, mosaic)
     if choice.rule == "as-shot" or not doubt:

@@ -20,8 +20,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from sve2hdr import Sve2HdrError, cli, convert, hdrfile, imageoptions, options
-from sve2hdr.hdrfile import read_hdr
+from sve2hdr.color import COLOR_SPACES
+from sve2hdr.hdrfile import read_hdr, write_hdr
 from sve2hdr.metrics import psnr_mu
+from sve2hdr.mosaic import Capture
 from sve2hdr.rawfile import read_raw
 
 COMMANDS = ("batch", "convert", "dataset", "detect", "evaluate", "simulate", "train")
@@ -267,7 +269,9 @@ def test_dataset_train_evaluate_convert(scene_exr: Path, made: Path, work: Path)
     assert "2 scenes" in packed.stdout
     assert "broken.exr" in packed.stderr
     assert "holds shards already" in refused("dataset", "scenes", "-o", "shards")
-    done("train", "shards", "-o", "mine", "--steps", 1, "--batch", 1, "--patch", 32, "--device", "cpu")
+    for again in (False, True):
+        ended = done("train", "shards", "-o", "mine", "--steps", 1, "--batch", 1, "--patch", 32, "--device", "cpu")
+        assert ("trained to the end before" in ended.stderr) is again
     assert {"weights.safetensors", "log.jsonl", "curve.png"} <= names(work / "mine")
     refine = ("train", "shards", "-o", "refined", "--steps", 1, "--batch", 1, "--patch", 32, "--device", "cpu")
     done(*refine, "--start", "mine/weights.safetensors")
@@ -446,11 +450,29 @@ def test_usage_errors_exit_with_2(work: Path, arguments: list[str]) -> None:
 
 def test_folders_without_what_is_needed_are_refused(work: Path) -> None:
     (work / "empty").mkdir()
+    write_hdr(
+        work / "tiny.exr", np.ones((63, 80, 3), np.float32), color_space=COLOR_SPACES["rec709"], capture=Capture()
+    )
+    assert "64 a side" in refused("simulate", "tiny.exr", "-o", "tiny.dng")
     assert "sve2hdr dataset" in refused("train", "empty", "-o", "run")
     assert run("dataset", "empty", "-o", "shards").exit_code == 1
     assert "no such file" in refused("dataset", "missing", "-o", "shards")
     assert "HDR images" in refused("evaluate", "empty")
     assert "HDR images" in refused("evaluate", "missing")
+
+
+def test_evaluate_goes_on_past_what_it_cannot_use(scene_exr: Path, work: Path) -> None:
+    scenes = work / "mixed"
+    scenes.mkdir()
+    (scenes / "broken.exr").write_text("no image")
+    nothing = run("evaluate", "mixed")
+    assert nothing.exit_code == 1
+    assert "no scene is left" in nothing.stderr.splitlines()[-1]
+    (scenes / "scene.exr").write_bytes(scene_exr.read_bytes())
+    result = run("evaluate", "mixed", "--model", "linear", "--format", "json")
+    assert result.exit_code == 1
+    assert "left out: mixed/broken.exr" in result.stderr
+    assert {json.loads(line)["scene"] for line in result.stdout.splitlines()} == {"scene"}
 
 
 def raising(error: BaseException) -> Callable[..., object]:
@@ -491,6 +513,20 @@ def test_an_interruption_leaves_nothing_and_exits_with_130(
     result = run("convert", made / "raw.dng", "-o", "out.exr", "--preview", "auto")
     assert (result.exit_code, result.stderr) == (130, "sve2hdr: interrupted\n")
     assert names(work) == set()
+
+
+def test_an_interruption_while_modules_are_read_is_one_line_too(work: Path) -> None:
+    script = (
+        "import sys, importlib.abc\n"
+        "class Interrupted(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'numpy': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from sve2hdr.__main__ import main\n"
+        "main()"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "sve2hdr: interrupted\n")
 
 
 def test_a_fault_of_ours_shows_its_traceback_on_request(

@@ -137,7 +137,8 @@ def test_bad_pixels_are_repaired_unless_told_otherwise(tmp_path: Path, plain: Pa
     seen = []
     for bad_pixels in (True, False):
         output = tmp_path / f"{bad_pixels}.exr"
-        convert_file(plain, output, Model({"standard": network}), replace(options, bad_pixels=bad_pixels))
+        made = convert_file(plain, output, Model({"standard": network}), replace(options, bad_pixels=bad_pixels))
+        assert ("bad sites replaced" in made.summary()) is bad_pixels
         around = np.s_[36:45, 6:15]
         seen.append(np.abs(read_hdr(output)[around] - scene()[around]).max())
     assert seen[0] < 0.9 * seen[1]  # the network takes a part of it for what it is

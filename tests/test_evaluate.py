@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sve2hdr.color import COLOR_SPACES
-from sve2hdr.errors import UnreadableImage
+from sve2hdr.errors import Sve2HdrError
 from sve2hdr.evaluate import (
     CLEAN,
     ISO_6400,
@@ -60,7 +60,7 @@ def test_every_method_scene_and_condition_is_scored_and_the_same_again(tmp_path:
     seen: list[tuple[str, str, list[str]]] = []
     results = measure(
         methods,
-        photographs(paths),
+        photographs(paths, pytest.fail),
         quick_conditions(),
         told.append,
         lambda s, c, i: seen.append((s.name, str(c), [*i])),
@@ -70,7 +70,7 @@ def test_every_method_scene_and_condition_is_scored_and_the_same_again(tmp_path:
         (s, m, n) for s in "ab" for m in ("exposure", "gain") for n in ("linear", "twice")
     ]
     assert seen == [(s, f"{m} 3 EV", ["linear", "twice"]) for s in "ab" for m in ("exposure", "gain")]
-    again = measure(methods, photographs(paths), quick_conditions())
+    again = measure(methods, photographs(paths, pytest.fail), quick_conditions())
     assert [replace(r, seconds=0) for r in again] == [replace(r, seconds=0) for r in results]
     assert all(
         (one.psnr_mu or 0) > 30 > (other.psnr_mu or 0) for one, other in zip(results[::2], results[1::2], strict=True)
@@ -168,12 +168,31 @@ def test_scene_files_are_images_by_name(tmp_path: Path) -> None:
     assert [path.name for path in scene_files(tmp_path)] == ["a.hdr", "b.exr", "c.TIF"]
 
 
-@pytest.mark.parametrize("dark", [True, False])
-def test_a_scene_that_cannot_be_used_is_named(tmp_path: Path, dark: bool) -> None:
-    path = tmp_path / "wrong.exr"
-    if dark:
-        write_scene(path, np.zeros((32, 32, 3), np.float32))
-    else:
-        path.write_bytes(b"no image")
-    with pytest.raises(UnreadableImage, match=r"wrong\.exr"):
-        measure(LINEAR, photographs([path]), quick_conditions())
+def test_scenes_that_cannot_be_used_are_named_and_left_out(tmp_path: Path) -> None:
+    good, black, small, wrong = (tmp_path / f"{name}.exr" for name in ("good", "black", "small", "wrong"))
+    write_scene(good, smooth())
+    write_scene(black, np.zeros((32, 32, 3), np.float32))
+    write_scene(small, smooth()[:26])
+    wrong.write_bytes(b"no image")
+    notes: list[str] = []
+    assert [scene.name for scene in photographs([black, small, good, wrong], notes.append)] == ["good"]
+    assert [f"{name}.exr" in note for name, note in zip(("black", "small", "wrong"), notes, strict=True)] == [True] * 3
+    assert "scores need 27 a side" in notes[1]
+
+
+def test_where_a_method_fails_no_method_has_a_score(tmp_path: Path) -> None:
+    calls: list[Mosaic] = []
+
+    def failing(mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
+        calls.append(mosaic)
+        if len(calls) % 2 == 0:  # by gain
+            raise Sve2HdrError("program: failed")
+        return interpolate(mosaic, pattern)
+
+    notes: list[str] = []
+    methods = {"linear": interpolate, "failing": failing}
+    results = measure(methods, [scene()], quick_conditions(), note=notes.append)
+    assert [(r.method, r.mode) for r in results] == [("linear", "exposure"), ("failing", "exposure")]
+    assert notes == [f"left out: {scene().name}, gain 3 EV: program: failed"]
+    with pytest.raises(Sve2HdrError, match="program: failed"):
+        measure(methods, [scene()], quick_conditions())

@@ -260,6 +260,7 @@ def test_parse_pattern(text: str, exposure: list[list[float]]) -> None:
         "rows:a,1",
         "rows:1,,1",
         "rows:1e-60,1",
+        "rows:1,1,2e6,2e6",
         "columns:1e999,1",
     ],
 )

@@ -223,7 +223,9 @@ def test_frames_without_a_bayer_mosaic_are_refused(tmp_path: Path, counts: np.nd
     assert refusal(write_dng(path, counts[:63])).startswith("122 x 63 px, below 64")
 
 
-def test_truncated_and_hollow_frames_are_refused(tmp_path: Path, counts: np.ndarray) -> None:
+def test_truncated_and_hollow_frames_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], counts: np.ndarray
+) -> None:
     path = write_dng(tmp_path / "a.dng", counts)
     whole = path.read_bytes()
     for share in (0.3, 0.9, 0.9999):
@@ -233,6 +235,7 @@ def test_truncated_and_hollow_frames_are_refused(tmp_path: Path, counts: np.ndar
     assert refusal(path).startswith("truncated: the last 8 rows")
     path = write_dng(tmp_path / "c.dng", counts, tags={50714: (4, (4000,))})
     assert refusal(path).startswith("damaged levels")
+    assert capfd.readouterr() == ("", "")  # LibRaw keeps its own words to itself
 
 
 # Real files -----------------------------------------------------------------------------------------------------------

@@ -171,12 +171,14 @@ def test_usual_is_as_shot(neutral: tuple[float, ...]) -> None:
     assert note == ""
 
 
-def test_usual_is_daylight_where_the_file_says_nothing() -> None:
+def test_where_the_file_says_nothing_the_image_does_or_daylight_is_as_shot() -> None:
     mosaic, image = mosaic_with(), scene(np.ones(3))
-    for choice, told in ((WhiteBalance(), False), (WhiteBalance("as-shot"), True)):
-        used, note = neutral_of(choice, mosaic, image, 8.0)
-        assert_allclose(used, neutral_of_light(D65, mosaic))
-        assert bool(note) is told
+    usual, note = neutral_of(WhiteBalance(), mosaic, image, 8.0)
+    assert_allclose(usual, auto_neutral(image, mosaic, 8.0))
+    assert note == "the file has no as-shot white balance; --wb auto is used"
+    as_shot, note = neutral_of(WhiteBalance("as-shot"), mosaic, image, 8.0)
+    assert_allclose(as_shot, neutral_of_light(D65, mosaic))
+    assert "daylight is used" in note
 
 
 @pytest.mark.parametrize(
