@@ -174,7 +174,9 @@ class SimulationRanges:
     noise_error_ev: float = 0.8  # standard deviation of the noise model's gain and read noise
     row_noise: float = 0.6  # at most, standard deviation as a share of read noise
     shadows: float = 0.1  # share of patches of deep shadows: 3 to 8 EV darker than others, where noise is what is seen
-    vivid: float = 0.15  # share of patches whose colours are made up to 2 times as saturated, until channels are black
+    vivid: float = 0.15  # share of patches whose colours are made more saturated, until channels are black
+    vivid_black: float = 0.25  # at most, share of their pixels that then have a black channel
+    vivid_saturation: float = 2.5  # at most, times as saturated
     defective: float = 0.15  # share of patches with hot and cold sites
     defects: tuple[float, float] = (1e-4, 2e-3)  # log-uniform: share of their sites
     slanted: float = 0.3  # share of patches turned by any angle: other edges, textures of other scales
@@ -273,13 +275,25 @@ def _light(scenes: Scenes, ranges: SimulationRanges, patch_px: int, n: int, rng:
     device = light.device
     levels = np.array([np.interp(rng.uniform(85, 99.95), PERCENTILES, scenes.levels[i]) for i in picked])
     light /= _columns(levels, device)
-    saturation = np.where(rng.random(n) < ranges.vivid, rng.uniform(1, 2, n), 1.0)
-    grey = light.mean(1, keepdim=True)
-    light = (grey + _columns(saturation, device) * (light - grey)).clamp_min(0)
+    black = np.where(rng.random(n) < ranges.vivid, rng.uniform(0, ranges.vivid_black, n), -1)
+    for i in np.flatnonzero(black >= 0):
+        light[i] = _vivid(light[i], black[i], ranges.vivid_saturation)
     light = torch.einsum("nij,njhw->nihw", torch.from_numpy(_cameras(rng, n)).to(device), light)
     darker_ev = np.where(rng.random(n) < 0.2, rng.uniform(0, 3, n), 0)  # some frames are underexposed
     darker_ev += np.where(rng.random(n) < ranges.shadows, rng.uniform(3, 8, n), 0)
     return light * _columns(np.exp2(-darker_ev), device)
+
+
+def _vivid(light: Tensor, black: float, most: float) -> Tensor:
+    """Return (3, H, W) at most `most` times as saturated: until the share `black` of its pixels has a black channel.
+
+    Colours that a camera sees and linear Rec. 709 cannot hold are such: foliage, flowers and lamps have black channels
+    in most HDR images, beside fine detail.
+    """
+    grey = light.mean(0, keepdim=True)
+    until_black = grey / (grey - light.amin(0, keepdim=True)).clamp_min(1e-12)
+    saturation = torch.quantile(until_black, black).clamp(1, most)
+    return (grey + saturation * (light - grey)).clamp_min(0)
 
 
 def _exposure_steps(rng: np.random.Generator, n: int, groups: int, any_exposures: bool) -> np.ndarray:

@@ -87,7 +87,7 @@ def detect_pattern(mosaic: Mosaic) -> Detection:
         return _refusal(
             mosaic, levels, f"{words(layout.name)} do not differ where it counts", ev, error, {"contrast": 0.0}
         )
-    scores, findings = judge(windows, mosaic.cfa, layout, steps, ev, error)
+    scores, findings = judge(windows, mosaic.cfa, layout, steps, ev, error, offset_sigma)
     weakest = min(scores, key=lambda name: scores[name])
     if scores[weakest] < SURE:
         return _refusal(mosaic, levels, findings[weakest], ev, error, scores)

@@ -90,9 +90,9 @@ def _ramp(value: float, none: float, full: float) -> float:
 
 
 def judge(
-    windows: Windows, cfa: str, layout: Layout, steps: Sequence[Step], ev: float, error: float
+    windows: Windows, cfa: str, layout: Layout, steps: Sequence[Step], ev: float, error: float, offset_sigma: float
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Return each condition's confidence, and what to say where it is too low."""
+    """Return each condition's confidence, and what to say where it is too low; `offset_sigma` is that of `fit_line`."""
     name = words(layout.name)
     views = [
         view
@@ -106,7 +106,7 @@ def judge(
         # Of several steps the darker ones are seen through ever more noise: the clearest speaks for all.
         clearest = max(views, key=lambda view: view.windows)
         covered, unsteady = clearest.covered, clearest.unsteady_ev / max(clearest.step_ev, 1.0)
-    greens = max(_greens_ev(windows, cfa, group) for step in steps for group in step.groups)
+    greens = max(_greens_ev(windows, cfa, group, offset_sigma) for step in steps for group in step.groups)
     # Single sites are asked where most are saturated: then the layout is plain and only the ratio hard to measure.
     bounds = (1.0, 0.1) if any(s.from_pairs for s in steps) else (0.4, 0.05)
     scores = {
@@ -185,11 +185,11 @@ def _variety_ev(windows: Windows, cfa: str, group: list[int]) -> float:
     return max(map(_range_ev, levels), default=0.0) + max(map(_range_ev, tints), default=0.0)
 
 
-def _greens_ev(windows: Windows, cfa: str, group: list[int]) -> float:
-    """Return how far apart the two greens of a Bayer CFA see the same light in one group of phases.
+def _greens_ev(windows: Windows, cfa: str, group: list[int], offset_sigma: float) -> float:
+    """Return by how much, at least, the two greens of a Bayer CFA see one light differently in one group of phases.
 
     Every other layout tells sites of a colour by their rows and columns alone, to which four exposures row by row are
-    pairs of two.
+    pairs of two. The slope of a line is asked for: rows differ in black level.
     """
     letters = repeated(cfa_period(cfa), (CELL, CELL)).ravel()
     greens = [phases for phases in colour_classes(cfa) if letters[phases[0]] == "G" and len(cfa) == 4]
@@ -199,10 +199,10 @@ def _greens_ev(windows: Windows, cfa: str, group: list[int]) -> float:
     sample = sample_groups(windows, seen[0], seen[1])
     if sample.window.size < MIN_WINDOWS:
         return 0.0
-    first, second = sample.brighter.mean(axis=0), sample.darker.mean(axis=0)
-    sigma = spread(np.diff(sample.brighter, axis=0)[0] / 2, first, np.full(first.shape, 0.05))
-    clear = (first > 4 * sigma) & (second > 4 * sigma)
-    return abs(float(np.median(np.log2(second[clear] / first[clear])))) if clear.sum() >= MIN_WINDOWS else 0.0
+    fit = fit_line([sample], offset_sigma)
+    if not (fit.slope > 0 and math.isfinite(fit.slope_error)):
+        return 0.0
+    return max(0.0, abs(math.log2(fit.slope)) - 3 * fit.slope_error / fit.slope / math.log(2))
 
 
 def _range_ev(values: np.ndarray) -> float:

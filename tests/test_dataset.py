@@ -288,14 +288,27 @@ def test_defects_are_as_many_as_asked_for(scenes: Scenes) -> None:
         assert 0.4 * share < differ / total < 1.2 * share  # some are broken in a way that shows nowhere
 
 
-def test_vivid_patches_have_black_channels_and_the_light_of_the_others(scenes: Scenes) -> None:
+def test_vivid_patches_have_black_channels_and_the_light_of_the_others(tmp_path: Path) -> None:
+    colours = light(3)
+    pack_scenes([("pale", colours.mean(2, keepdims=True) + colours)], tmp_path, 60, lambda note: None)
+    pale = Scenes(tmp_path, CPU)
     vivid, muted = (
-        torch.cat([truth for _, truth in some(scenes, 8, ROWS, replace(EXACT, vivid=share))]) for share in (1.0, 0.0)
+        torch.cat([truth for _, truth in some(pale, 8, ROWS, replace(EXACT, vivid=share))]) for share in (1.0, 0.0)
     )
     inside = (vivid > 0).all(1, keepdim=True) & (vivid < 1).all(1, keepdim=True) & (muted < 1).all(1, keepdim=True)
     spread = [image.std(1, keepdim=True)[inside].mean() for image in (vivid, muted)]
-    assert vivid.min() == 0
     assert spread[0] > 1.1 * spread[1]
+    black = (vivid == 0).any(1).float().mean((1, 2))  # share of each patch; where the camera's channels overlap, none
+    assert black.max() < SimulationRanges.vivid_black + 0.04  # squares of colour are 0.035 of a patch
+    assert black[black > 0].mean() > SimulationRanges.vivid_black / 3
+    assert (muted > 0).all()
+
+
+def test_vivid_patches_without_colour_stay_as_they_are(tmp_path: Path) -> None:
+    grey = light(3).mean(2, keepdims=True).repeat(3, 2)
+    pack_scenes([("grey", grey)], tmp_path, 60, lambda note: None)
+    vivid, muted = (some(Scenes(tmp_path, CPU), 2, ROWS, replace(EXACT, vivid=share))[1][1] for share in (1.0, 0.0))
+    assert_allclose(vivid, muted, rtol=1e-4)
 
 
 def test_noise_is_as_strong_as_its_plane_says(scenes: Scenes) -> None:

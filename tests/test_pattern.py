@@ -130,6 +130,12 @@ def test_wrong_black_of_each_row_and_low_clipping_do_not_matter() -> None:
     assert_found(detect_pattern(taken(SCENE, pattern, black_error=error, clip=0.75)), pattern, within_ev=0.03)
 
 
+def test_rows_of_other_black_levels_are_no_other_exposures_in_the_dark() -> None:
+    pattern = turned([[1 / 8], [1 / 8], [1], [1]], 0)
+    black = np.array([[30.0], [-30.0], [-25.0], [25.0]])
+    assert_found(detect_pattern(taken(SCENE / 100, pattern, gain=True, black_error=black)), pattern)
+
+
 def test_detection_ignores_the_scale_of_counts() -> None:
     pattern = turned([[1 / 8], [1 / 8], [1], [1]], 0)
     frame = taken(SCENE / 4, pattern)
