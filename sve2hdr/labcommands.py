@@ -11,7 +11,7 @@ import click
 from .errors import Sve2HdrError
 from .mosaic import BAYER_ORDERS, QUAD_BAYER
 from .options import FILE, FOLDER, PATTERN, SEED, Number, note, overwrite_option, refuse_given
-from .pattern import parse_pattern
+from .pattern import MAX_EV, parse_pattern
 
 if TYPE_CHECKING:
     from .mosaic import ExposurePattern
@@ -82,9 +82,9 @@ def simulate(
     if is_image(sources[0]):
         if len(sources) > 1 or (evs and len(evs) > 1):
             raise click.UsageError("one HDR image at a time, with one --ev; several files are a stack of raws")
-        if evs and (wanted.ratio == 1 or not 0 < evs[0] <= 20):
+        if evs and (wanted.ratio == 1 or not 0 < evs[0] <= MAX_EV):
             raise click.UsageError(
-                f"--ev {ev}: a ratio lies above 0 and at most at 20 EV, in a pattern of two exposures"
+                f"--ev {ev}: a ratio lies above 0 and at most at {MAX_EV} EV, in a pattern of two exposures"
             )
         full = 2.0**bits
         try:

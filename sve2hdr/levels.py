@@ -96,45 +96,37 @@ def estimate_levels(
     """
     levels = levels or Levels()
     mosaic = levels.applied(mosaic, path)
-    given = levels.pattern is not None
-    if detection is None and not (levels.pattern is not None and levels.pattern.ratio == 1):
-        detection = detect_pattern(mosaic)
-    pattern = levels.pattern
-    if pattern is None:
-        assert detection is not None
+    if levels.pattern is None:
+        detection = detection or detect_pattern(mosaic)
         if detection.pattern is None:
             raise detection.not_found(path)
         pattern = detection.pattern
-    ratio_given = levels.pattern is not None or levels.ratio_ev is not None
+    else:
+        pattern, detection = levels.pattern, detect_pattern(mosaic) if levels.pattern.ratio > 1 else None
+    given = levels.pattern is not None
+    ratio_given = given or levels.ratio_ev is not None
     if levels.ratio_ev is not None:
         pattern = with_ratio(pattern, levels.ratio_ev)
     sources = {"pattern": "given" if given else "pixels", "ratio_ev": "given" if ratio_given else "fit"}
-    notes = [_contradiction(detection, pattern)] if ratio_given and detection is not None else []
-    black_source = _black_source(mosaic, levels)
-    known, match = black_source not in ("file", "file + fit"), None
+    note = _contradiction(detection, pattern) if ratio_given and detection is not None else ""
+    sources["black"] = _black_source(mosaic, levels)
+    known, match = sources["black"] not in ("file", "file + fit"), None
     if not (known and ratio_given):
         measured = None if given else detection  # what was detected may be of another pattern than the one given
         match = match_exposures(mosaic, pattern, measured, ratio_given=ratio_given, black_known=known)
-    error, black = 0.0 if ratio_given else np.inf, mosaic.black_level
+    error = 0.0 if ratio_given else np.inf
     if match is not None and not ratio_given:
         pattern, error = match.pattern, match.ratio_ev_error
-    cell = common_period(cfa_period(mosaic.cfa), pattern.exposure)
-    if levels.black is not None and any(n % m and m % n for n, m in zip(black.shape, cell, strict=True)):
-        raise Sve2HdrError(
-            f"{path}: --black has a period of {black.shape[0]} x {black.shape[1]} sites, which does not fit the "
-            f"{cell[0]} x {cell[1]} of colours and exposures; give one number, or a period of these"
-        )
-    if match is not None and match.fitted and black_source == "file + fit":
-        black = _folded(match.black, cell).astype(np.float32)
-        if match.moved:
-            black_source = "fit"
-            notes.append(
-                f"the file's black level, {float(mosaic.black_level.mean()):g}, contradicts its exposures: "
-                f"{float(black.mean()):.0f} was taken, by which they agree; --black takes another"
-            )
-    elif black_source == "file + fit":
-        black_source = "file"
-    sources["black"] = black_source
+    cell, black = common_period(cfa_period(mosaic.cfa), pattern.exposure), mosaic.black_level
+    if levels.black is not None:
+        _check_period(black, cell, path)
+    elif sources["black"] == "file + fit":
+        if match is None or not match.fitted:
+            sources["black"] = "file"
+        else:
+            black = _folded(match.black, cell).astype(np.float32)
+            if match.moved:
+                sources["black"], note = "fit", _moved(mosaic.black_level, black)
     mosaic = replace(mosaic, black_level=black)
     white, sources["white"] = _white(mosaic, path, levels, pattern)
     period = common_period(cfa_period(mosaic.cfa), pattern.exposure, black)
@@ -151,7 +143,23 @@ def estimate_levels(
     noise = estimate_noise(mosaic, pattern, read_noise)
     sources |= {"read_noise": "photon transfer" if read_noise is None else "margins", "gain": "photon transfer"}
     confidence = None if given or detection is None else detection.confidence
-    return Estimate(pattern, confidence, error, black, white, noise, sources, "; ".join(filter(None, notes)))
+    return Estimate(pattern, confidence, error, black, white, noise, sources, note)
+
+
+def _check_period(black: np.ndarray, cell: tuple[int, int], path: Path) -> None:
+    """Refuse black levels whose period, (P, Q), neither divides the cell nor is a multiple of it."""
+    if any(n % m and m % n for n, m in zip(black.shape, cell, strict=True)):
+        raise Sve2HdrError(
+            f"{path}: --black has a period of {black.shape[0]} x {black.shape[1]} sites, which does not fit the "
+            f"{cell[0]} x {cell[1]} of colours and exposures; give one number, or a period of these"
+        )
+
+
+def _moved(stated: np.ndarray, black: np.ndarray) -> str:
+    return (
+        f"the file's black level, {float(stated.mean()):g}, contradicts its exposures: {float(black.mean()):.0f} was "
+        "taken, by which they agree; --black takes another"
+    )
 
 
 def _contradiction(detection: Detection, given: ExposurePattern) -> str:

@@ -72,17 +72,10 @@ def match_exposures(
         steps = [measure_step(mosaic, windows, *pair, sigma) for pair in pairwise(groups)]
     if black_known:
         steps = [_step_of_pairs(mosaic, step) for step in steps]
-        found = pattern if ratio_given else _with_steps(pattern, [step.ev for step in steps])
-        error = math.hypot(*(step.error for step in steps))
-        return Match(
-            found,
-            sum(step.ev for step in steps),
-            error,
-            cell_black(mosaic).astype(np.float64),
-            np.zeros((CELL, CELL)),
-            False,
-        )
     found = pattern if ratio_given else _with_steps(pattern, [step.ev for step in steps])
+    measured, error = sum(step.ev for step in steps), math.hypot(*(step.error for step in steps))
+    if black_known:
+        return Match(found, measured, error, cell_black(mosaic).astype(np.float64), np.zeros((CELL, CELL)), False)
     slopes = [float(levels[k + 1] / levels[k]) if ratio_given else None for k in range(len(steps))]
     lines = _lines_of_steps(mosaic, steps, slopes)
     fitted = bool(lines)  # the greens alone tell nothing of the exposures
@@ -94,7 +87,6 @@ def match_exposures(
         fitted = moved = shift is not None
         if shift is not None:
             black, black_error = cell_black(mosaic) + shift[0], np.full((CELL, CELL), shift[1])
-    measured, error = sum(step.ev for step in steps), math.hypot(*(step.error for step in steps))
     return Match(found, measured, error, black, black_error, fitted, moved)
 
 
