@@ -211,7 +211,7 @@ def main() -> None:
     if options.scenes and not scenes:
         parser.error(f"{options.scenes} holds no scene")
     network = load_weights(weights_path(options.model)) if options.model else None
-    rng, rows, losses, wrong, refused = np.random.default_rng(options.seed), [], [], [], 0
+    rng, rows, claimed, losses, wrong, refused = np.random.default_rng(options.seed), [], [], [], [], 0
     for _ in range(options.files):
         frame = random_frame(rng, scenes, options.margins, options.independent, options.through)
         try:
@@ -225,6 +225,7 @@ def main() -> None:
             wrong.append(f"{frame.about}: {found.pattern} is wrong")
             continue
         rows.append(errors_of(found, frame))
+        claimed.append(found.ratio_ev_error)
         loss = 0.0 if options.no_loss else loss_of(found, frame, network)
         losses.append(loss)
         if any(e > limit for e, limit in zip(rows[-1], LIMITS, strict=True)) or loss > 0.3:
@@ -244,6 +245,8 @@ def main() -> None:
         middle, most, worst = np.quantile(errors[:, k], [0.5, 0.95, 1])
         within = np.mean(errors[:, k] <= limit)
         print(f"{name}: {within:.1%} within {limit:g}; median {middle:.4f}, 95 % {most:.4f}, greatest {worst:.4f}")
+    one, two = (np.mean(errors[:, 0] <= n * np.array(claimed)) for n in (1, 2))
+    print(f"ratio within its own standard error: {one:.0%}, within two: {two:.0%} (68 and 95 % if that is right)")
     if not options.no_loss:
         by = options.model or "linear interpolation"
         print(f"PSNR-mu lost by {by}: mean {np.mean(losses):.3f} dB, greatest {np.max(losses):.2f}")

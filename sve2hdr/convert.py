@@ -25,6 +25,7 @@ from .hdrfile import HDR_EXTENSIONS, PREVIEW_EXTENSIONS, WriteOptions, encoded_p
 from .highlights import hold_clipped, without_magenta
 from .levels import Estimate, Levels, estimate_levels
 from .lineardng import DNG_EXTENSIONS, LinearDngOptions, write_linear_dng
+from .memory import release_freed_memory
 from .models import Model
 from .mosaic import ExposurePattern, Mosaic
 from .parameters import locked_levels
@@ -174,7 +175,7 @@ def reconstruct_file(
             f"{name}: these weights give values that are not finite; train on, or leave --model out"
         )
     near_clipped = hold_clipped(camera_rgb, mosaic, pattern)
-    neutral, note = neutral_of(options.white_balance, mosaic, camera_rgb, pattern.ratio)
+    neutral, balance, note = neutral_of(options.white_balance, mosaic, camera_rgb, pattern.ratio)
     without_magenta(camera_rgb, near_clipped, neutral)
     attributes = {
         "sve2hdr:version": __version__,
@@ -184,6 +185,7 @@ def reconstruct_file(
         "sve2hdr:bad_pixels": f"{repaired} repaired" if options.bad_pixels else "left",
         "sve2hdr:row_gain": f"{row_gain:.4f}",
         "sve2hdr:banding": f"{banding:.2f}",
+        "sve2hdr:white_balance": str(balance),
         "sve2hdr:neutral": " ".join(f"{channel:.4f}" for channel in neutral),
     }
     notes = (
@@ -224,6 +226,7 @@ def convert_file(
     written = outputs if options.preview is None else (*outputs, options.preview)
     _check_outputs(raw, written, options)
     made = reconstruct_file(raw, model, options, progress, turn)
+    release_freed_memory()  # what tiles took, before copies of the image take as much
     mosaic, pattern = made.mosaic, made.estimate.pattern
     notes = (*made.notes, *_write(outputs, made, options))
     return Converted(

@@ -29,6 +29,7 @@ FIT_SIGMA = 0.3  # counts of 14 bits, that texture may add to what a fit says of
 RANGE_14_BIT = 15_000.0
 FAR, SAME_EV = 2.0, 0.3  # of the sum of sigmas; EV between a ratio that is given and the measured one
 ENOUGH_WINDOWS, MIN_PAIRS, PAIR_CHOICE_ERROR = 8000, 3000, 0.02
+ERROR_FACTOR = 2.0  # from how parts of a frame scatter to how far the whole is off (examples/bench_levels.py)
 AGREED = 4.0  # counts of 14 bits, within which all colours agree on one black level, however far from the file's
 GREEN_SIGMA = 0.003  # how differently the two greens see
 
@@ -73,7 +74,7 @@ def match_exposures(
     if black_known:
         steps = [_step_of_pairs(mosaic, step) for step in steps]
     found = pattern if ratio_given else _with_steps(pattern, [step.ev for step in steps])
-    measured, error = sum(step.ev for step in steps), math.hypot(*(step.error for step in steps))
+    measured, error = sum(step.ev for step in steps), ERROR_FACTOR * math.hypot(*(step.error for step in steps))
     if black_known:
         return Match(found, measured, error, cell_black(mosaic).astype(np.float64), np.zeros((CELL, CELL)), False)
     slopes = [float(levels[k + 1] / levels[k]) if ratio_given else None for k in range(len(steps))]

@@ -17,7 +17,7 @@ from .mosaic import ExposurePattern, Mosaic
 from .radiance import NoiseModel
 
 FORMAT = 1
-SAME_EV, SURE_EV = 0.25, 0.1  # how far a frame's own ratio may be off; the error from which it is no evidence
+SAME_EV, SURE_EV = 0.25, 0.2  # how far a frame's own ratio may be off; the error from which it is no evidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class LockedParameters:
         if match is None or not match.ratio_ev_error < SURE_EV:
             return
         own, locked = match.measured_ev, self.estimate.pattern.ratio_ev
-        if abs(own - locked) > max(SAME_EV, 5 * match.ratio_ev_error):
+        if abs(own - locked) > max(SAME_EV, 2.5 * match.ratio_ev_error):
             raise Sve2HdrError(
                 f"{raw}: its exposures differ by {own:.2f} EV where {path} has {locked:.2f} EV; name another "
                 "--lock-params file"

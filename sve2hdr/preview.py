@@ -20,7 +20,8 @@ KEY_FOLLOWS_SCENE = 0.15  # EV the exposure lets a high-key scene be brighter by
 BASE_RANGE_EV = 6.0  # between the 1st and 99th percentile: what the curve holds without help
 LEAST_BASE_SLOPE = 0.55  # more compression than this looks painted
 EDGE_EV = 1.0  # steps above this are kept by the guided filter, so they leave no halos
-CONTRAST, WHITE_EV = 1.25, 5.5  # of the curve: slope at middle grey; what is reproduced as white, above middle grey
+CONTRAST, WHITE_EV = 1.25, 5.5  # of the curve: slope at middle grey; the most above it that comes out below white
+LEAST_WHITE_EV, WHITE_PERCENTILE = 2.0, 99.7  # the least; of the scene's areas, what is white where that is less bright
 HEADROOM_EV = 3.0  # above a screen's white: where the curve's white lies on HDR screens
 CROSSTALK = 0.05  # of luminance mixed into each channel: the very brightest lose colour, as on film
 
@@ -38,15 +39,16 @@ def tone_map(rec709_linear: np.ndarray) -> np.ndarray:
     """Return an 8-bit sRGB preview, (H, W, 3) uint8, of scene-linear Rec. 709, (H, W, 3) float32 of any scale.
 
     Exposure comes from a robust log-average (Reinhard et al. 2002), the range of large areas is compressed by a guided
-    filter in log luminance (He and Sun 2015) that keeps local contrast, and a filmic curve renders each channel.
-    Negatives count as black. The scale of the input does not matter. Raises ValueError for another shape or dtype.
+    filter in log luminance (He and Sun 2015) that keeps local contrast, and a filmic curve renders each channel, up to
+    white, so that what is lost in the raw does not come out grey. Negatives count as black. The scale of the input does
+    not matter. Raises ValueError for another shape or dtype.
 
     >>> tone_map(np.full((2, 2, 3), 0.01, np.float32))[0, 0].tolist()
     [124, 124, 124]
     """
     preview = np.zeros(rec709_linear.shape, np.uint8)
-    for top, light in _exposed_strips(rec709_linear):
-        preview[top : top + len(light)] = _curve_table()[light]
+    for top, rendered, _ in _rendered_strips(rec709_linear):
+        preview[top : top + len(rendered)] = rendered
     return preview
 
 
@@ -59,16 +61,16 @@ def tone_map_with_gain(rec709_linear: np.ndarray) -> tuple[np.ndarray, np.ndarra
     height, width = rec709_linear.shape[:2]
     preview = np.zeros(rec709_linear.shape, np.uint8)
     gain = np.zeros((-(-height // 2), -(-width // 2), 3), np.uint8)
-    for top, light in _exposed_strips(rec709_linear):
-        preview[top : top + len(light)] = _curve_table()[light]
+    for top, rendered, light in _rendered_strips(rec709_linear):
+        preview[top : top + len(light)] = rendered
         ev = _gain_table()[np.pad(light, [(0, len(light) % 2), (0, width % 2), (0, 0)], "edge")]
         mean = (ev[::2, ::2] + ev[1::2, ::2] + ev[::2, 1::2] + ev[1::2, 1::2]) / 4
         gain[top // 2 : top // 2 + len(mean)] = np.rint(mean * (255 / HEADROOM_EV))
     return preview, gain
 
 
-def _exposed_strips(image: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield first rows, all even, and what the curves are to render, as `_curve_table` is indexed; nothing if black."""
+def _rendered_strips(image: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield first rows, all even, their preview, and their light as `_halves` counts it; nothing if all is black."""
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.float32:
         raise ValueError(f"the image must be (H, W, 3) float32, not {image.shape} {image.dtype}")
     cell = -(-max(image.shape[:2]) // GRID_SIDE)
@@ -76,7 +78,11 @@ def _exposed_strips(image: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     if not luminance.max() > 0:
         return
     floor_ev, grey_ev, base_slope = _exposure(luminance)
-    base = _guided_base(_log2(luminance, floor_ev), cell)
+    areas_ev = _log2(luminance, floor_ev)
+    base = _guided_base(areas_ev, cell)
+    base_ev = base.slope * areas_ev + base.offset
+    brightest_ev = float(np.percentile(areas_ev + (base_slope - 1) * (base_ev - grey_ev) - grey_ev, WHITE_PERCENTILE))
+    curve = _curve_table(min(max(brightest_ev, LEAST_WHITE_EV), WHITE_EV))
     rows = max(2, STRIP_SITES // image.shape[1] // 2 * 2)
     for top in range(0, image.shape[0], rows):
         strip = image[top : top + rows]
@@ -84,7 +90,8 @@ def _exposed_strips(image: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         base_ev = _upsampled(base.slope, base.cell, top, ev.shape) * ev
         base_ev += _upsampled(base.offset, base.cell, top, ev.shape)
         gain = np.exp2((base_slope - 1) * (base_ev - grey_ev) - grey_ev) * np.float32(MIDDLE_GREY)
-        yield top, _exposed(strip, gain)
+        light = _exposed(strip, gain)
+        yield top, curve[light], light
 
 
 def _cell_luminance(image: np.ndarray, cell: int) -> np.ndarray:
@@ -161,9 +168,8 @@ def _halves() -> np.ndarray:
     return light
 
 
-@functools.cache
-def _curve_table() -> np.ndarray:
-    return np.asarray(np.rint(255 * srgb_encoded(_filmic(_halves()))), np.uint8)
+def _curve_table(white_ev: float) -> np.ndarray:
+    return np.asarray(np.rint(255 * srgb_encoded(_filmic(_halves(), white_ev))), np.uint8)
 
 
 @functools.cache
@@ -172,10 +178,10 @@ def _gain_table() -> np.ndarray:
     return np.asarray(HEADROOM_EV * np.minimum(above_grey, 1) ** 2, np.float32)
 
 
-def _filmic(light: np.ndarray) -> np.ndarray:
+def _filmic(light: np.ndarray, white_ev: float) -> np.ndarray:
     # Naka-Rushton, x^n / (x^n + s^n): an S in log light, scaled to reach white; s keeps middle grey in its place.
     powered = light**CONTRAST
-    white, grey = (MIDDLE_GREY * 2**WHITE_EV) ** CONTRAST, MIDDLE_GREY**CONTRAST
+    white, grey = (MIDDLE_GREY * 2**white_ev) ** CONTRAST, MIDDLE_GREY**CONTRAST
     # Solve grey / (grey + s) * (white + s) / white = MIDDLE_GREY for s.
     s = grey * white * (1 - MIDDLE_GREY) / (MIDDLE_GREY * white - grey)
     return np.asarray(np.minimum(powered / (powered + s) * ((white + s) / white), 1))

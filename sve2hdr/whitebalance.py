@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,11 @@ class WhiteBalance:
 
     rule: str = "usual"
     values: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        """Return it as `--wb` takes it."""
+        listed = ",".join(f"{value:g}" for value in self.values)
+        return {"kelvin": f"{listed}K", "multipliers": listed}.get(self.rule, self.rule)
 
 
 def parse_white_balance(text: str) -> WhiteBalance:
@@ -61,10 +67,16 @@ def parse_white_balance(text: str) -> WhiteBalance:
     return WhiteBalance("multipliers", values)
 
 
-def neutral_of(
-    choice: WhiteBalance, mosaic: Mosaic, camera_rgb: np.ndarray, clip_level: float
-) -> tuple[np.ndarray, str]:
-    """Return the camera RGB of a neutral, (3,) float64 with green 1.0, and a note for the user, or "".
+class Neutral(NamedTuple):
+    """What a white balance came to."""
+
+    camera_rgb: np.ndarray  # (3,) float64, of a neutral, green 1.0
+    taken: WhiteBalance  # where one was found out: by which rule
+    note: str = ""  # for the user
+
+
+def neutral_of(choice: WhiteBalance, mosaic: Mosaic, camera_rgb: np.ndarray, clip_level: float) -> Neutral:
+    """Return the neutral of a shot.
 
     usual (no `--wb`): as shot; where that is not believable (`looks_wrong`), as Dual ISO misleads cameras, or the file
     has none, auto. as-shot: the file's, believable or not; where it has none, daylight.
@@ -73,24 +85,25 @@ def neutral_of(
 
     Raises ValueError where `camera_from_xyz` gives a light that is no neutral.
     """
+    auto, daylight = WhiteBalance("auto"), WhiteBalance("daylight")
     if choice.rule == "multipliers":
-        return choice.values[1] / np.array(choice.values), ""
+        return Neutral(choice.values[1] / np.array(choice.values), choice)
     if choice.rule == "kelvin":
-        return neutral_of_light(xy_of_kelvin(choice.values[0]), mosaic), ""
+        return Neutral(neutral_of_light(xy_of_kelvin(choice.values[0]), mosaic), choice)
     if choice.rule == "auto":
-        return auto_neutral(camera_rgb, mosaic, clip_level), ""
+        return Neutral(auto_neutral(camera_rgb, mosaic, clip_level), auto)
     if choice.rule == "daylight":
-        return neutral_of_light(D65, mosaic), ""
+        return Neutral(neutral_of_light(D65, mosaic), daylight)
     if mosaic.as_shot_neutral is None:
         doubt = "the file has no as-shot white balance"
         if choice.rule == "as-shot":
-            return neutral_of_light(D65, mosaic), f"{doubt}, daylight is used; choose one with --wb"
-        return auto_neutral(camera_rgb, mosaic, clip_level), f"{doubt}; --wb auto is used"
+            return Neutral(neutral_of_light(D65, mosaic), daylight, f"{doubt}, daylight is used; choose one with --wb")
+        return Neutral(auto_neutral(camera_rgb, mosaic, clip_level), auto, f"{doubt}; --wb auto is used")
     neutral = mosaic.as_shot_neutral / mosaic.as_shot_neutral[1]
     doubt = looks_wrong(neutral, mosaic)
     if choice.rule == "as-shot" or not doubt:
-        return neutral, f"{doubt}; --wb auto may do better" if doubt else ""
-    return auto_neutral(camera_rgb, mosaic, clip_level), f"{doubt}; --wb auto is used instead"
+        return Neutral(neutral, WhiteBalance("as-shot"), f"{doubt}; --wb auto may do better" if doubt else "")
+    return Neutral(auto_neutral(camera_rgb, mosaic, clip_level), auto, f"{doubt}; --wb auto is used instead")
 
 
 def looks_wrong(neutral: np.ndarray, mosaic: Mosaic) -> str:

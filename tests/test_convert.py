@@ -123,6 +123,7 @@ def test_the_file_says_what_was_found(tmp_path: Path, raw: Path, network: SveNet
     assert header["sve2hdr:white_level"] == "16000"
     assert header["sve2hdr:black_level"].split()[0] == "1024"
     assert header["sve2hdr:exposure_ev"] == "0.5"
+    assert header["sve2hdr:white_balance"] == "as-shot"
     assert header["sve2hdr:version"]
     assert header["cameraModel"] == "EOS 5D Mark III"
     assert header["expTime"] == pytest.approx(0.01)

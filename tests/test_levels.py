@@ -19,6 +19,7 @@ from sve2hdr.parameters import load_parameters, locked_levels, save_parameters
 from sve2hdr.pattern import parse_pattern
 from sve2hdr.radiance import clipped_share, full_scale
 from sve2hdr.simulate import expose, mosaic_of
+from sve2hdr.synthetic import synthetic_scene
 
 RAW = Path("photo.dng")
 STATED, NOMINAL, FULL_WELL_E, READ_NOISE = 1024.0, 16_383.0, 30_000.0, 2.0
@@ -86,6 +87,16 @@ def test_the_cell_is_that_of_cfa_and_exposures(frame: Mosaic) -> None:
         assert period.shape == (4, 2)
     assert set(found.sources) == {"pattern", "ratio_ev", "black", "white", "read_noise", "gain"}
     json.dumps(found.as_json(), allow_nan=False)
+
+
+def test_the_ratio_is_off_by_as_much_as_its_error_says() -> None:
+    off = []
+    for seed in range(8):
+        light = synthetic_scene(100 + seed, 384)
+        light /= np.percentile(light[..., 1], 97)
+        found = estimate_levels(shot(PAIRS, "RGGB", BLACKS, WHITES, light, seed), RAW)
+        off.append((found.pattern.ratio_ev - 3) / found.ratio_ev_error)
+    assert 0.5 < np.sqrt(np.mean(np.square(off))) < 1.5
 
 
 def test_margins_are_believed_before_all_else(frame: Mosaic) -> None:

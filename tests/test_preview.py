@@ -38,6 +38,21 @@ def test_shadows_and_highlights_are_both_there() -> None:
     assert lamp.min() > 235
 
 
+@pytest.mark.parametrize("blown", [0.02, 0.1, 0.25])
+def test_what_is_lost_in_the_raw_comes_out_white(blown: float) -> None:
+    image = np.minimum(scene(stops=6.0), 1).astype(np.float32)
+    image[: round(120 * blown)] = 1.0  # a sky
+    rgb = tone_map(image)
+    assert rgb[: round(120 * blown) - 1].min() > 245
+    assert 70 < np.median(rgb[70:110]) < 140
+
+
+def test_a_plain_scene_is_not_stretched_to_white() -> None:
+    texture = np.random.default_rng(2).uniform(0.15, 0.25, (120, 180, 1)).astype(np.float32)
+    rgb = tone_map(np.repeat(texture, 3, axis=2))
+    assert 90 < rgb.min() < rgb.max() < 160
+
+
 def test_a_ramp_stays_monotone() -> None:
     ramp = np.exp2(np.linspace(-7, 7, 900, dtype=np.float32))
     rgb = tone_map(np.repeat(np.tile(ramp, (80, 1))[..., None], 3, axis=2)).astype(int)

@@ -51,7 +51,8 @@ def scene(light: np.ndarray, seed: int = 0, shape: tuple[int, int] = (60, 90)) -
 def test_a_neutral_patch_comes_out_neutral(text: str | None, matrix: np.ndarray) -> None:
     mosaic = mosaic_with((0.5, 1.0, 0.66), matrix)
     choice = parse_white_balance(text) if text else WhiteBalance()
-    neutral, _ = neutral_of(choice, mosaic, scene(np.array([0.5, 1, 0.66])), 8.0)
+    neutral, taken, _ = neutral_of(choice, mosaic, scene(np.array([0.5, 1, 0.66])), 8.0)
+    assert parse_white_balance(str(taken)) == (choice if text else WhiteBalance("as-shot"))
     assert neutral.shape == (3,)
     assert neutral[1] == 1.0
     balanced = replace(mosaic, as_shot_neutral=neutral)
@@ -126,7 +127,7 @@ def test_d65_is_daylight() -> None:
     for matrix in (CANON, NIKON):
         mosaic = mosaic_with(matrix=matrix)
         image = np.ones((4, 4, 3), np.float32)
-        daylight, _ = neutral_of(WhiteBalance("daylight"), mosaic, image, 8.0)
+        daylight, *_ = neutral_of(WhiteBalance("daylight"), mosaic, image, 8.0)
         assert_allclose(neutral_of(parse_white_balance("6504K"), mosaic, image, 8.0)[0], daylight, rtol=0.01)
         assert_allclose(1 / daylight, white_balance(mosaic), rtol=1e-12)
 
@@ -138,7 +139,7 @@ def test_known_chromaticities() -> None:
 
 def test_multipliers_are_those_of_raw_developers() -> None:
     choice = parse_white_balance(" 4, 2 ,3")
-    neutral, note = neutral_of(choice, mosaic_with((0.5, 1.0, 0.6)), np.ones((4, 4, 3), np.float32), 8.0)
+    neutral, _, note = neutral_of(choice, mosaic_with((0.5, 1.0, 0.6)), np.ones((4, 4, 3), np.float32), 8.0)
     assert_allclose(white_balance(mosaic_with(tuple(neutral))), [2, 1, 1.5])
     assert note == ""
 
@@ -155,29 +156,33 @@ def test_multipliers_are_those_of_raw_developers() -> None:
 def test_what_no_light_gives_is_told_and_auto_takes_over(neutral: tuple[float, ...], reason: str) -> None:
     mosaic, image = mosaic_with(neutral), scene(np.array([0.5, 1, 0.66]))
     assert reason in looks_wrong(np.array(neutral), mosaic)
-    used, note = neutral_of(WhiteBalance(), mosaic, image, 8.0)
+    used, taken, note = neutral_of(WhiteBalance(), mosaic, image, 8.0)
     assert_allclose(used, auto_neutral(image, mosaic, 8.0))
+    assert taken.rule == "auto"
     assert reason in note
     assert "auto is used" in note
-    kept, note = neutral_of(WhiteBalance("as-shot"), mosaic, image, 8.0)
+    kept, _, note = neutral_of(WhiteBalance("as-shot"), mosaic, image, 8.0)
     assert_allclose(kept, neutral)
     assert "--wb auto" in note
 
 
 @pytest.mark.parametrize("neutral", [(0.5, 1.0, 0.66), (0.72, 1.0, 0.38), (0.4, 1.0, 0.85), (1.0, 2.0, 1.3)])
 def test_usual_is_as_shot(neutral: tuple[float, ...]) -> None:
-    used, note = neutral_of(WhiteBalance(), mosaic_with(neutral), scene(np.ones(3)), 8.0)
+    used, taken, note = neutral_of(WhiteBalance(), mosaic_with(neutral), scene(np.ones(3)), 8.0)
     assert_allclose(used, np.array(neutral) / neutral[1])
+    assert taken.rule == "as-shot"
     assert note == ""
 
 
 def test_where_the_file_says_nothing_the_image_does_or_daylight_is_as_shot() -> None:
     mosaic, image = mosaic_with(), scene(np.ones(3))
-    usual, note = neutral_of(WhiteBalance(), mosaic, image, 8.0)
+    usual, taken, note = neutral_of(WhiteBalance(), mosaic, image, 8.0)
     assert_allclose(usual, auto_neutral(image, mosaic, 8.0))
+    assert taken.rule == "auto"
     assert note == "the file has no as-shot white balance; --wb auto is used"
-    as_shot, note = neutral_of(WhiteBalance("as-shot"), mosaic, image, 8.0)
+    as_shot, taken, note = neutral_of(WhiteBalance("as-shot"), mosaic, image, 8.0)
     assert_allclose(as_shot, neutral_of_light(D65, mosaic))
+    assert taken.rule == "daylight"
     assert "daylight is used" in note
 
 
