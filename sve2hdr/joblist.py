@@ -287,7 +287,8 @@ def _wanted(path: Place, relative: str, inputs: Inputs, found: JobList, named: b
         found.ignored.append((str(path), "not included"))
         return False
     if not (inputs.include or named) and path.suffix.lower() not in RAW_EXTENSIONS:
-        found.ignored.append((str(path), "no raw file by its name"))
+        video = path.suffix.lower() == ".mlv"
+        found.ignored.append((str(path), "a video: unpack its frames to DNG" if video else "no raw file by its name"))
         return False
     return True
 

@@ -110,6 +110,10 @@ def _undecodable(path: Path, ifds: list[tuple[str, Ifd]], error: Exception) -> s
         return "an empty file; copy it again"
     if start.startswith((b"\xff\xd8", b"\x89PNG")):
         return "a picture, not a raw file; give the camera's own raw file"
+    if start.startswith(b"MLV"):
+        return (
+            "Magic Lantern video; unpack its frames to DNG, Dual ISO left as it is, and convert their folder by batch"
+        )
     if isinstance(error, rawpy.LibRawFileUnsupportedError):
         if start[6:14] == b"HEAPCCDR" or start.startswith((b"FUJIFILM", b"FOVb")) or start[4:12] == b"ftypcrx ":
             return "a damaged or truncated raw file, or one newer than this LibRaw; copy it again from the card"

@@ -200,7 +200,10 @@ def refusal(path: Path) -> str:
 def test_missing_file_folder_text_and_pictures_are_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.cr2").startswith("no such file")
     assert refusal(tmp_path).startswith("a folder")
-    contents = {b"": "an empty file", b"hello\n" * 50: "not a raw file", b"\xff\xd8\xff\xe0" * 50: "a picture"}
+    contents = {
+        b"": "an empty file", b"hello\n" * 50: "not a raw file", b"\xff\xd8\xff\xe0" * 50: "a picture",
+        b"MLVI4\0\0\0v2.0" * 50: "Magic Lantern video",
+    }  # fmt: skip
     for content, finding in contents.items():
         path = tmp_path / "x.dng"
         path.write_bytes(content)
