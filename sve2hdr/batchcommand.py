@@ -83,7 +83,7 @@ class PlaceType(click.ParamType):  # type: ignore[type-arg]  # older releases of
     type=click.Choice(["auto", "folder", "none"]),
     default="auto",
     show_default=True,
-    help="Whose frames share pattern, levels and white balance: CinemaDNG clips, folders, none.",
+    help="Whose frames share levels, scale, white balance and look: CinemaDNG clips, folders, none.",
 )
 @click.option(
     "--workers", type=click.IntRange(1), help="Files at a time.  [default: as many as cores and memory allow]"

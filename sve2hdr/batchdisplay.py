@@ -114,6 +114,7 @@ class Display(Events):
     def __init__(self, mode: str, total: int | None, report: Report | None = None, look_only: bool = False) -> None:
         self.mode, self.total, self.report, self.look_only = mode, total, report, look_only
         self.results: list[FileResult] = []
+        self._place: dict[tuple[str, str], int] = {}  # of each job's result, which that of its next state replaces
         self._began, self._worked, self._megapixels = time.monotonic(), 0, 0.0
         self._begun_at: float | None = None  # the first file that needed work
         self._rows: dict[str, TaskID] = {}
@@ -163,11 +164,16 @@ class Display(Events):
             self._bars.remove_task(self._rows.pop(job.raw))
         self._worked += result.outcome != "unchanged"
         self._megapixels += result.found.get("megapixels", 0.0) if result.outcome == "converted" else 0.0
-        self.add(result)
+        place = self._place.setdefault((job.raw, job.relative), len(self.results))
+        self.results[place : place + 1] = [result]
+        self._tell(result)
 
     def add(self, result: FileResult) -> None:
         """Take a result that needed no work."""
         self.results.append(result)
+        self._tell(result)
+
+    def _tell(self, result: FileResult) -> None:
         if self.report is not None:
             self.report.add(result)
         if not result.good:

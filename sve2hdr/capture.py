@@ -10,7 +10,7 @@ import numpy as np
 
 from . import tifftags
 from .mosaic import Capture
-from .tifftags import Ifd, number, text
+from .tifftags import FRAME_RATE, TIME_CODES, Ifd, number, numbers, text
 
 # From LibRaw's bits (1 mirrors, 2 flips, 4 transposes) to EXIF Orientation.
 ORIENTATION_OF_FLIP = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
@@ -40,6 +40,8 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
         focal_length_mm=_positive(number(tags, 37386)) or _positive(shot.get("focal_length")),
         taken=_date(text(tags, 36867)) or shot.get("taken", ""),
         orientation=ORIENTATION_OF_FLIP.get(raw.sizes.flip, 1),
+        frame_rate=_positive(number(tags, FRAME_RATE)),
+        time_code=_time_code(numbers(tags, TIME_CODES)),
     )
 
 
@@ -56,6 +58,10 @@ def _libraw_shot(raw: Any) -> dict[str, Any]:
 
 def _positive(value: float | None) -> float | None:
     return float(value) if value is not None and np.isfinite(value) and value > 0 else None
+
+
+def _time_code(stored: tuple[float, ...]) -> tuple[int, ...]:
+    return tuple(int(byte) for byte in stored[:8]) if len(stored) >= 8 else ()
 
 
 def _date(stored: str) -> str:

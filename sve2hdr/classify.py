@@ -1,4 +1,4 @@
-"""Is a raw file SVE, or one of the ordinary photos of the same shoot? And what do the frames of a sequence share?"""
+"""Is a raw file SVE, or one of the ordinary photos of the same shoot?"""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .convert import ConvertOptions
-from .levels import estimate_levels
 from .models import Model
-from .parameters import save_parameters
 from .pattern import detect_pattern, with_ratio
 from .rawfile import read_raw
 
@@ -39,16 +37,3 @@ def ordinary(raw: Path, options: ConvertOptions) -> dict[str, Any] | None:
     """Return what detection says of a raw file that has one exposure; None: it has more, or `--pattern` says so."""
     found = None if options.levels.pattern is not None else look(raw, options, None)
     return None if found is None or found["sve"] else found
-
-
-def sequence_parameters(raw: Path, options: ConvertOptions, scratch: Path) -> str:
-    """Return the levels that the frames of a sequence take over from this one, as `--lock-params` has them.
-
-    `scratch` is a folder for a file that is gone again.
-    """
-    mosaic = read_raw(raw)
-    path = scratch / "parameters.json"
-    save_parameters(path, estimate_levels(mosaic, raw, options.levels), mosaic)
-    text = path.read_text(encoding="utf-8")
-    path.unlink()
-    return text

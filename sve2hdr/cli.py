@@ -49,7 +49,7 @@ for command in (batch, simulate, dataset, train, evaluate):
 @click.option(
     "--lock-params",
     type=FILE,
-    help="JSON file of levels: written if there is none, else used as it is, for sequences without flicker.",
+    help="JSON file of what frames share: written if there is none, else used, for sequences without flicker.",
 )
 @click.option(
     "--if-not-sve",

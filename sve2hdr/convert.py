@@ -19,7 +19,7 @@ from .color import COLOR_SPACES, linear_rgb
 from .defects import repair_defects
 from .develop import ONE_EXPOSURE, develop
 from .devices import choose_device
-from .errors import PatternNotFound, UnreadableWeights, UnwritableOutput
+from .errors import PatternNotFound, Sve2HdrError, UnreadableWeights, UnwritableOutput
 from .files import check_writable, replacing
 from .hdrfile import HDR_EXTENSIONS, PREVIEW_EXTENSIONS, WriteOptions, encoded_preview, write_hdr
 from .highlights import hold_clipped, without_magenta
@@ -28,14 +28,14 @@ from .lineardng import DNG_EXTENSIONS, LinearDngOptions, write_linear_dng
 from .memory import release_freed_memory
 from .models import Model
 from .mosaic import ExposurePattern, Mosaic
-from .parameters import locked_levels
+from .parameters import LockedParameters, load_parameters, save_parameters
 from .pattern import certainty, detect_pattern
-from .preview import tone_map, tone_map_with_gain
+from .preview import Look, look_of, tone_map, tone_map_with_gain
 from .radiance import clipped_share
 from .rawfile import read_raw
 from .reconstruct import TILE_PX, Precision, reconstruct
 from .rowgain import even_rows
-from .whitebalance import WhiteBalance, neutral_of
+from .whitebalance import Neutral, WhiteBalance, neutral_of
 
 OUTPUT_EXTENSIONS = (*HDR_EXTENSIONS, *DNG_EXTENSIONS)
 
@@ -50,7 +50,7 @@ class ConvertOptions:
     preview: Path | None = None
     ultra_hdr: bool = False  # a JPEG preview with a gain map, for HDR screens
     levels: Levels = field(default_factory=Levels)
-    lock_parameters: Path | None = None  # file of levels to use, or to write if there is none yet
+    lock_parameters: Path | None = None  # what a sequence shares: file to use, or to write if there is none yet
     bad_pixels: bool = True  # repair hot, cold and stuck sites
     if_not_sve: str = "fail"  # what becomes of a raw of one exposure: fail, or develop
     write: WriteOptions = field(default_factory=WriteOptions)
@@ -108,20 +108,16 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
 class Reconstruction:
     """A raw file as an image, and all that was found on the way."""
 
-    camera_rgb: np.ndarray  # (H, W, 3) float32, radiance: 1.0 = saturation of the most exposed sites
+    camera_rgb: np.ndarray  # (H, W, 3) float32, radiance: 1.0 = saturation of the most exposed sites, or a sequence's
     mosaic: Mosaic  # as it was reconstructed: levels measured, defects repaired, as_shot_neutral as the balance has it
-    neutral: np.ndarray  # (3,) camera RGB of a neutral, green 1.0, as the white balance has found it
+    neutral: Neutral
     estimate: Estimate
+    clip_level: float  # what is lost at all exposures is at this level
     model: str
     device: str
     attributes: dict[str, str]  # what files tell of it
     repaired: int  # hot, cold and stuck sites that were replaced
     notes: tuple[str, ...]
-
-    @property
-    def clip_level(self) -> float:
-        """What is lost at all exposures is at this level."""
-        return self.estimate.pattern.ratio
 
     def linear_rgb(self, color_space: str = "rec709", out: np.ndarray | None = None) -> np.ndarray:
         """Return the image, white-balanced, (H, W, 3) float32, in a space of `color.COLOR_SPACES`.
@@ -151,8 +147,10 @@ def reconstruct_file(
     """
     options = options or ConvertOptions()
     device = choose_device(options.device)
+    locked = _locked(options)
     mosaic = read_raw(raw)
-    estimate, plain = _estimated(mosaic, raw, options)
+    estimate, plain = _estimated(mosaic, raw, options, locked)
+    scale = estimate.scale(mosaic)
     # noise is measured, not taken from a DNG's NoiseProfile: converters write there what one ISO has, not what two have
     mosaic, pattern, noise = estimate.applied(mosaic), estimate.pattern, estimate.noise
     name, network = model.for_one_exposure() if plain else model.for_pattern(raw, mosaic, pattern)
@@ -175,8 +173,12 @@ def reconstruct_file(
             f"{name}: these weights give values that are not finite; train on, or leave --model out"
         )
     near_clipped = hold_clipped(camera_rgb, mosaic, pattern)
-    neutral, balance, note = neutral_of(options.white_balance, mosaic, camera_rgb, pattern.ratio)
-    without_magenta(camera_rgb, near_clipped, neutral)
+    neutral = locked.neutral_for(options.white_balance) if locked is not None else None
+    if neutral is None:
+        neutral = neutral_of(options.white_balance, mosaic, camera_rgb, pattern.ratio)
+    without_magenta(camera_rgb, near_clipped, neutral.camera_rgb)
+    if scale != 1:
+        camera_rgb *= np.float32(scale)
     attributes = {
         "sve2hdr:version": __version__,
         "sve2hdr:model": name,
@@ -185,20 +187,21 @@ def reconstruct_file(
         "sve2hdr:bad_pixels": f"{repaired} repaired" if options.bad_pixels else "left",
         "sve2hdr:row_gain": f"{row_gain:.4f}",
         "sve2hdr:banding": f"{banding:.2f}",
-        "sve2hdr:white_balance": str(balance),
-        "sve2hdr:neutral": " ".join(f"{channel:.4f}" for channel in neutral),
+        "sve2hdr:white_balance": str(neutral.taken),
+        "sve2hdr:neutral": " ".join(f"{channel:.4f}" for channel in neutral.camera_rgb),
     }
     notes = (
         plain,
         f"{raw}: {estimate.note}" if estimate.note else "",
         f"{raw}: no published network knows this pattern; the classical method was taken" if fallback else "",
-        f"{raw}: {note}" if note else "",
+        f"{raw}: {neutral.note}" if neutral.note else "",
     )
     return Reconstruction(
         camera_rgb,
-        replace(mosaic, as_shot_neutral=neutral),
+        replace(mosaic, as_shot_neutral=neutral.camera_rgb),
         neutral,
         estimate,
+        pattern.ratio * scale,
         name,
         device.type,
         attributes,
@@ -217,18 +220,25 @@ def convert_file(
 ) -> Converted:
     """Reconstruct one raw file and write it as an HDR image, or as several, and a preview if asked for.
 
-    As `reconstruct_file` does it. All refusals that need no long work come before it. They and failures to write are
-    Sve2HdrErrors and leave no file behind.
+    As `reconstruct_file` does it. What frames of a sequence share is written to the file `lock_parameters` where there
+    is none yet. All refusals that need no long work come before it. They and failures to write are Sve2HdrErrors and
+    leave no file behind.
     """
     options = options or ConvertOptions()
     started = time.perf_counter()
     outputs = (output,) if isinstance(output, Path) else tuple(output)
     written = outputs if options.preview is None else (*outputs, options.preview)
     _check_outputs(raw, written, options)
+    if options.lock_parameters is not None and not options.lock_parameters.exists():
+        check_writable(options.lock_parameters)
     made = reconstruct_file(raw, model, options, progress, turn)
     release_freed_memory()  # what tiles took, before copies of the image take as much
     mosaic, pattern = made.mosaic, made.estimate.pattern
-    notes = (*made.notes, *_write(outputs, made, options))
+    locked = _locked(options)
+    look, baseline_ev, notes = _write(outputs, made, options, locked)
+    if options.lock_parameters is not None and locked is None and pattern.ratio > 1:
+        found = LockedParameters(made.estimate, mosaic.shape, mosaic.cfa, made.neutral, look, baseline_ev)
+        save_parameters(options.lock_parameters, found)
     return Converted(
         raw=raw,
         outputs=written,
@@ -239,8 +249,8 @@ def convert_file(
         device=made.device,
         seconds=time.perf_counter() - started,
         repaired=made.repaired,
-        notes=tuple(note for note in notes if note),
-        neutral=tuple(float(channel) for channel in made.neutral),
+        notes=tuple(note for note in (*made.notes, *notes) if note),
+        neutral=tuple(float(channel) for channel in made.neutral.camera_rgb),
     )
 
 
@@ -261,12 +271,26 @@ def _about_levels(estimate: Estimate) -> dict[str, str]:
     }
 
 
-def _estimated(mosaic: Mosaic, raw: Path, options: ConvertOptions) -> tuple[Estimate, str]:
+def _locked(options: ConvertOptions) -> LockedParameters | None:
+    """Return what the sequence shares, None where there is none, or no file of it yet."""
+    path = options.lock_parameters
+    if path is None or not path.exists():
+        return None
+    if options.levels.any_given():
+        raise Sve2HdrError(
+            f"{path}: has all levels already; leave out --pattern, --ev, --black and --white, or delete it"
+        )
+    return load_parameters(path)
+
+
+def _estimated(
+    mosaic: Mosaic, raw: Path, options: ConvertOptions, locked: LockedParameters | None
+) -> tuple[Estimate, str]:
     """Return a file's pattern and levels, and why it is taken for a raw of one exposure, if it is and may be."""
+    if locked is not None and options.lock_parameters is not None:
+        return locked.estimate_for(mosaic, raw, options.lock_parameters), ""
     try:
-        if options.lock_parameters is None:
-            return estimate_levels(mosaic, raw, options.levels), ""
-        return locked_levels(options.lock_parameters, mosaic, raw, options.levels), ""
+        return estimate_levels(mosaic, raw, options.levels), ""
     except PatternNotFound:
         if options.if_not_sve != "develop" or options.levels.pattern is not None:
             raise
@@ -274,33 +298,46 @@ def _estimated(mosaic: Mosaic, raw: Path, options: ConvertOptions) -> tuple[Esti
         return estimate_levels(mosaic, raw, replace(options.levels, pattern=ONE_EXPOSURE, ratio_ev=None)), plain
 
 
-def _write(outputs: Sequence[Path], made: Reconstruction, options: ConvertOptions) -> list[str]:
-    """Write the images, and the preview if asked for, upright. Uses up the image; returns notes."""
+def _write(
+    outputs: Sequence[Path], made: Reconstruction, options: ConvertOptions, locked: LockedParameters | None
+) -> tuple[Look | None, float | None, list[str]]:
+    """Write the images, and the preview if asked for, upright. Uses up the image.
+
+    Returns the look of the preview, None where there is none, the BaselineExposure of DNGs, likewise, and notes.
+    """
     capture = made.mosaic.capture
     attributes = made.attributes | {"sve2hdr:exposure_ev": f"{options.exposure_ev:g}"}
+    look, baseline_ev = (None, None) if locked is None else (locked.look, locked.baseline_exposure_ev)
+    if baseline_ev is not None:  # DNGs have the clip level as white
+        baseline_ev += math.log2(made.clip_level / made.estimate.pattern.ratio)
     with ExitStack() as pending:  # the preview takes its name once the image has its own
         if options.preview is not None:
             image = upright(made.linear_rgb(), capture.orientation)
-            tone_mapped, gain = tone_map_with_gain(image) if options.ultra_hdr else (tone_map(image), None)
+            own = look_of(image) if options.lock_parameters is not None else None
+            look = own if look is None or own is None else look.followed_by(own)
+            tone_mapped, gain = tone_map_with_gain(image, look) if options.ultra_hdr else (tone_map(image, look), None)
             encoded = encoded_preview(options.preview, tone_mapped, capture, gain)
             del image
             pending.enter_context(replacing(options.preview, options.overwrite)).write_bytes(encoded)
         for output in (path for path in outputs if path.suffix.lower() in DNG_EXTENSIONS):
-            dng = LinearDngOptions(floating=not options.write.half, exposure_ev=options.exposure_ev)
-            write_linear_dng(
+            dng = LinearDngOptions(
+                floating=not options.write.half, baseline_exposure_ev=baseline_ev, exposure_ev=options.exposure_ev
+            )
+            baseline_ev = write_linear_dng(
                 output, upright(made.camera_rgb, capture.orientation), made.mosaic, made.clip_level, options=dng,
                 attributes=attributes, overwrite=options.overwrite,
             )  # fmt: skip
         others = [path for path in outputs if path.suffix.lower() not in DNG_EXTENSIONS]
         if not others:
-            return []
+            return look, baseline_ev, []
         image = made.linear_rgb(options.color_space, out=made.camera_rgb)
         if options.exposure_ev:
             image *= np.float32(2**options.exposure_ev)
-        return [
+        notes = [
             write_hdr(
                 output, upright(image, capture.orientation), color_space=COLOR_SPACES[options.color_space],
                 capture=capture, options=options.write, attributes=attributes, overwrite=options.overwrite,
             )
             for output in others
         ]  # fmt: skip
+    return look, baseline_ev, notes

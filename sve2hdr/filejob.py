@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .claims import Claims, key_of
-from .classify import look, ordinary, sequence_parameters
+from .classify import look, ordinary
 from .convert import Converted, ConvertOptions, convert_file
 from .errors import PatternNotFound, Sve2HdrError, UnwritableOutput, one_line
 from .joblist import Job
@@ -24,7 +24,6 @@ from .memory import peak_mb, release_freed_memory, reset_peak
 from .models import Model
 from .places import Place, is_url, place
 from .remotemanifest import AnyManifest
-from .whitebalance import WhiteBalance
 
 PARAMETERS = "parameters.json"
 FETCHED = "raw"  # folder of a raw that came from a URL
@@ -56,14 +55,9 @@ class BatchOptions:
     def locked(self, found: dict[str, Any] | None) -> ConvertOptions:
         """Return the options for a frame of a sequence whose first good frame gave `found`; None: on its own.
 
-        The levels of the sequence, `found["parameters"]`, come in when it is converted: as a file.
+        What the sequence shares, `found["parameters"]`, comes in when it is converted: as a file.
         """
-        if found is None:
-            return self.convert
-        if self.convert.white_balance.rule not in ("usual", "auto", "as-shot"):
-            return replace(self.convert, levels=Levels())
-        multipliers = tuple(1 / channel for channel in found["neutral"])
-        return replace(self.convert, levels=Levels(), white_balance=WhiteBalance("multipliers", multipliers))
+        return self.convert if found is None else replace(self.convert, levels=Levels())
 
 
 @dataclass(frozen=True)
@@ -300,8 +294,9 @@ def _made(task: _Task, found: dict[str, Any] | None) -> Made:
     """Make a job's files in its folder."""
     job, options, folder = task.job, task.options, task.folder
     asked = replace(options.locked(found), preview=task.preview, overwrite=False)
-    if found is not None:
+    if job.sequence:
         asked = replace(asked, lock_parameters=folder / PARAMETERS)
+    if found is not None:
         (folder / PARAMETERS).write_text(found["parameters"], encoding="utf-8")
     try:
         converted = task.convert(asked)
@@ -316,8 +311,8 @@ def _made(task: _Task, found: dict[str, Any] | None) -> Made:
                 path.unlink()
         return _ordinary(task, evidence, asked)
     about = found_in(converted)
-    if job.sequence and found is None:
-        about["parameters"] = sequence_parameters(task.raw, asked, folder)
+    if job.sequence and found is None and (folder / PARAMETERS).exists():
+        about["parameters"] = (folder / PARAMETERS).read_text(encoding="utf-8")
     result = FileResult(job.raw, "converted", task.finals, found=about, notes=converted.notes)
     return [(replace(task.record, output=o, file=o, found=about), name) for o, name in task.staged.items()], result
 

@@ -8,8 +8,9 @@ import math
 import os
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -171,6 +172,20 @@ def _exr_compression(name: str) -> Any:
     return getattr(OpenEXR, f"{'NO' if name == 'none' else name.upper()}_COMPRESSION")
 
 
+def _exr_time_code(smpte: Sequence[int]) -> Any:
+    """Return the time code of the bytes of SMPTE ST 331: decimals of frame, second, minute and hour; None: it is none.
+
+    What users may add to one is left out.
+    """
+    tens = (0x30, 0x70, 0x70, 0x30)
+    frame, second, minute, hour = (
+        10 * ((byte & mask) >> 4) + (byte & 15) for byte, mask in zip(smpte[:4], tens, strict=True)
+    )
+    with contextlib.suppress(RuntimeError, ValueError):
+        return OpenEXR.TimeCode(hour, minute, second, frame, smpte[0] >> 6 & 1, *(0,) * 13)
+    return None
+
+
 def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, str]) -> dict[str, Any]:
     # Names and types: ImfStandardAttributes.h. OpenEXR.File writes into the dict it is given: a new one each time.
     standard: dict[str, Any] = {
@@ -183,6 +198,8 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
         "lensModel": capture.lens,
         "capDate": capture.taken,
         "colorInteropID": space.interop_id,
+        "framesPerSecond": capture.frame_rate and Fraction(capture.frame_rate).limit_denominator(1001),  # 24000/1001
+        "timeCode": _exr_time_code(capture.time_code) if capture.time_code else None,
     }
     header: dict[str, Any] = {name: value for name, value in standard.items() if value not in (None, "")}
     for name in ("expTime", "aperture", "isoSpeed", "nominalFocalLength"):

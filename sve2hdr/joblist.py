@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from .errors import Sve2HdrError
 from .manifest import STATE
 from .places import Place, RemotePath, fixed_part, is_url, place, real
-from .tifftags import ifds_in, numbers, read_ifds
+from .tifftags import FRAME_RATE, TIME_CODES, ifds_in, numbers, read_ifds
 
 # What cameras write; a folder's other files (sidecars, pictures, films) are left alone. TIFFs are not taken unasked.
 RAW_EXTENSIONS = {
@@ -29,7 +29,6 @@ RAW_EXTENSIONS = {
     ".srf", ".srw", ".x3f",
 }  # fmt: skip
 FIELDS = ("stem", "name", "model", "source", "ext")
-FRAME_RATE, TIME_CODES = 51044, 51043  # CinemaDNG 1.1: tags that photos do not have
 TAGS_BYTES = 1 << 20  # of a file at a URL, where its tags are looked for
 
 

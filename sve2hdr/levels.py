@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from .matching import match_exposures
 from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
 from .noise import estimate_noise
 from .pattern import Detection, detect_pattern, with_ratio
-from .radiance import NoiseModel
+from .radiance import NoiseModel, full_scale
 from .saturation import white_levels
 
+SOURCES = ("pattern", "ratio_ev", "black", "white", "read_noise", "gain")
 DIFFERENT_EV = 0.3  # by which an exposure that is given differs from what the pixels show before it is worth a note
 
 
@@ -60,6 +62,13 @@ class Estimate:
     noise: NoiseModel  # of the same period
     sources: dict[str, str]  # how each was obtained, by name: pattern, ratio_ev, black, white, read_noise, gain
     note: str = ""  # what speaks against the levels given, or those of the file
+    black_error: np.ndarray | None = None  # (P, Q) counts, of `black`, one standard deviation; None: it is known
+    full_scale: float | None = None  # counts of the least exposed sites that images have as the ratio; None: saturation
+
+    def scale(self, mosaic: Mosaic) -> float:
+        """Return what images of the mosaic, whose own saturation is the ratio, are to be multiplied by."""
+        own = full_scale(self.applied(mosaic), self.pattern)
+        return 1.0 if self.full_scale is None else own / self.full_scale
 
     def applied(self, mosaic: Mosaic) -> Mosaic:
         """Return the mosaic with these levels."""
@@ -118,13 +127,14 @@ def estimate_levels(
     if match is not None and not ratio_given:
         pattern, error = match.pattern, match.ratio_ev_error
     cell, black = common_period(cfa_period(mosaic.cfa), pattern.exposure), mosaic.black_level
+    black_error = None
     if levels.black is not None:
         _check_period(black, cell, path)
     elif sources["black"] == "file + fit":
         if match is None or not match.fitted:
             sources["black"] = "file"
         else:
-            black = _folded(match.black, cell).astype(np.float32)
+            black, black_error = folded(match.black, cell).astype(np.float32), folded(match.black_error, cell)
             if match.moved:
                 sources["black"], note = "fit", _moved(mosaic.black_level, black)
     mosaic = replace(mosaic, black_level=black)
@@ -139,11 +149,12 @@ def estimate_levels(
     read_noise = None
     if mosaic.masked is not None:
         read_noise = repeated(mosaic.masked.read_noise, common_period(mosaic.masked.read_noise, black))
-        read_noise = _folded(read_noise**2, period) ** 0.5
+        read_noise = folded(read_noise**2, period) ** 0.5
     noise = estimate_noise(mosaic, pattern, read_noise)
     sources |= {"read_noise": "photon transfer" if read_noise is None else "margins", "gain": "photon transfer"}
     confidence = None if given or detection is None else detection.confidence
-    return Estimate(pattern, confidence, error, black, white, noise, sources, note)
+    black_error = None if black_error is None else repeated(black_error, period)
+    return Estimate(pattern, confidence, error, black, white, noise, sources, note, black_error)
 
 
 def _check_period(black: np.ndarray, cell: tuple[int, int], path: Path) -> None:
@@ -173,7 +184,7 @@ def _contradiction(detection: Detection, given: ExposurePattern) -> str:
     return f"the pixels show {detection.pattern}, {detection.ratio_ev:.2f} EV; {given} was taken, as given"
 
 
-def _folded(values: np.ndarray, period: tuple[int, int]) -> np.ndarray:
+def folded(values: np.ndarray, period: tuple[int, int]) -> np.ndarray:
     """Return the mean over the repeats of `period` in a period that is a multiple of it."""
     rows, columns = (n // p for n, p in zip(values.shape, period, strict=True))
     return np.asarray(values.reshape(rows, period[0], columns, period[1]).mean(axis=(0, 2)))
@@ -206,5 +217,10 @@ def _white(mosaic: Mosaic, path: Path, levels: Levels, pattern: ExposurePattern)
                 f"{path}: {len(counts)} white levels for {len(exposures)} exposures; give --white one number for all, "
                 "or one for each, the least exposed first"
             )
-    index = np.searchsorted(exposures, pattern.exposure)
-    return np.asarray(counts, np.float32)[index], source
+    return white_by_exposure(counts, pattern, pattern.exposure.shape), source
+
+
+def white_by_exposure(counts: Sequence[float], pattern: ExposurePattern, shape: tuple[int, int]) -> np.ndarray:
+    """Return white levels, one for each exposure, the least exposed first, by site of a period: `shape`, float32."""
+    exposures = np.unique(pattern.exposure)
+    return np.asarray(counts, np.float32)[np.searchsorted(exposures, pattern.over(shape))]

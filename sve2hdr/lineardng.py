@@ -17,6 +17,7 @@ from .files import replacing
 from .hdrfile import SOFTWARE, encoded_preview
 from .mosaic import Capture, Mosaic
 from .preview import tone_map
+from .tifftags import FRAME_RATE, TIME_CODES
 from .tiffwrite import (
     BYTE,
     EXIF_IFD,
@@ -29,6 +30,7 @@ from .tiffwrite import (
     Entry,
     Ifd,
     entry,
+    nearest_rational,
     rationals,
     text_entry,
     write_tiff,
@@ -83,7 +85,7 @@ def write_linear_dng(
     options: LinearDngOptions | None = None,
     attributes: Mapping[str, str] | None = None,
     overwrite: bool = False,
-) -> None:
+) -> float:
     """Write camera RGB, (H, W, 3) float32 radiance, as LinearRaw DNG 1.4, whole or not at all.
 
     The pixels are upright already; Orientation is 1. `mosaic` gives the colours (matrix, neutral: AsShotNeutral) and
@@ -97,7 +99,8 @@ def write_linear_dng(
     and would lift all shadows. 16 bits hold a step of 1/65535 of the clip level; floats are finer below 1/32.
 
     The main IFD is an sRGB preview, the raw lies in its SubIFD, in strips, or in tiles if compressed. `attributes` are
-    texts, kept in ImageDescription. Source: Adobe DNG 1.4, TIFF 6.0 and its technical note 3.
+    texts, kept in ImageDescription. Returned is the BaselineExposure, without `exposure_ev`. Source: Adobe DNG 1.4,
+    TIFF 6.0 and its technical note 3.
 
     Raises UnwritableOutput where `path` does not end in .dng, exists, cannot be written, or the image is beyond 4 GiB;
     ValueError for another shape or dtype, values that are not finite, or a clip level that is not above 0.
@@ -126,6 +129,7 @@ def write_linear_dng(
     below = {SUB_IFDS: _raw_ifd(camera_rgb, clip_level, options), EXIF_IFD: Ifd(exif_entries(mosaic.capture))}
     with replacing(path, overwrite) as partial, partial.open("wb") as file:
         write_tiff(file, Ifd(main, below, [preview], 1))
+    return brighter_ev
 
 
 def baseline_exposure(camera_rgb: np.ndarray, clip_level: float) -> float:
@@ -196,7 +200,15 @@ def _color_entries(mosaic: Mosaic, brighter_ev: float) -> list[Entry]:
         entry(50728, RATIONAL, rationals(1 / white_balance(mosaic), MATRIX_DENOMINATOR)),  # AsShotNeutral
         entry(50730, SRATIONAL, rationals(np.array([brighter_ev]), 100)),  # BaselineExposure
         entry(50778, SHORT, [ILLUMINANT_D65]),  # CalibrationIlluminant1
+        *_footage_entries(capture),
     ]
+
+
+def _footage_entries(capture: Capture) -> list[Entry]:
+    entries = [entry(TIME_CODES, BYTE, list(capture.time_code))] if capture.time_code else []
+    if capture.frame_rate is not None:
+        entries.append(entry(FRAME_RATE, SRATIONAL, nearest_rational(capture.frame_rate)))
+    return entries
 
 
 def _unique_model(capture: Capture) -> str:

@@ -54,6 +54,8 @@ class Capture:
     focal_length_mm: float | None = None
     taken: str = ""  # "YYYY:MM:DD hh:mm:ss", as EXIF and OpenEXR write it
     orientation: int = 1  # EXIF Orientation, 1 to 8: what turns the sensor's picture upright
+    frame_rate: float | None = None  # of footage, frames a second
+    time_code: tuple[int, ...] = ()  # of footage: the 8 bytes of SMPTE ST 331, as CinemaDNG has them
 
 
 @dataclass(frozen=True, eq=False)

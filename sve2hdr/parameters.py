@@ -1,35 +1,75 @@
-"""One set of levels for many files: estimates of one frame kept as JSON, so that a sequence does not flicker."""
+"""One set of levels for many files: what one frame has found, kept as JSON, so that a sequence does not flicker."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from .errors import Sve2HdrError
 from .files import replacing
-from .levels import Estimate, Levels, estimate_levels
-from .matching import match_exposures
+from .levels import SOURCES, Estimate, folded, white_by_exposure
+from .matching import Match, match_exposures
 from .mosaic import ExposurePattern, Mosaic
-from .radiance import NoiseModel
+from .preview import Look
+from .radiance import NoiseModel, full_scale
+from .saturation import white_levels
+from .whitebalance import Neutral, WhiteBalance, parse_white_balance
 
 FORMAT = 1
 SAME_EV, SURE_EV = 0.25, 0.2  # how far a frame's own ratio may be off; the error from which it is no evidence
+UNSURE = 1e-4  # of the range: from that error on a black level gives way to what other frames say
+FOUND_OUT = ("usual", "as-shot", "auto")  # white balances that differ from frame to frame
 
 
 @dataclass(frozen=True, eq=False)
 class LockedParameters:
-    """Estimates, and the kind of file that they are for."""
+    """What the frames of a sequence share, and the kind of file that it is for."""
 
-    estimate: Estimate
+    estimate: Estimate  # of the first frame
     shape: tuple[int, int]
     cfa: str
+    neutral: Neutral | None = None  # of the first frame; None: each its own
+    look: Look | None = None  # of previews
+    baseline_exposure_ev: float | None = None  # of linear DNGs
 
-    def refuse_other(self, mosaic: Mosaic, raw: Path, path: Path) -> None:
-        """Raise Sve2HdrError if a frame has another shape, CFA or layout of exposures than these parameters."""
+    def neutral_for(self, asked: WhiteBalance) -> Neutral | None:
+        """Return the sequence's neutral, where the white balance asked for would be found out anew by each frame."""
+        return self.neutral if asked.rule in FOUND_OUT else None
+
+    def estimate_for(self, mosaic: Mosaic, raw: Path, path: Path) -> Estimate:
+        """Return the levels of another frame of the sequence, as read: exposures, noise and scale are the first one's.
+
+        So are black and white, but where the first frame could not know better. A black level of which its fit was not
+        sure is weighed against what this frame's fit says: in the dark it matters most, and is known best. A white
+        level that is only what the file names gives way to a pile-up below it. Raises Sve2HdrError for a frame of
+        another shape, CFA or layout of exposures; `path` is the file of the parameters.
+        """
+        first = self.estimate
+        locked, pattern = first.applied(mosaic), first.pattern
+        self._refuse_shape(mosaic, raw, path)
+        unsure = self._black_is_unsure()
+        match = match_exposures(mosaic if unsure else locked, pattern, black_known=not unsure)
+        self._refuse_exposures(match, raw, path)
+        black, white = first.black, first.white
+        if unsure and match is not None and match.fitted:
+            black = _weighed(first, match)
+        if "file" in first.sources["white"]:
+            open_ended = replace(mosaic, black_level=black, white_level=float(white.max()), saturation=None)
+            white = np.minimum(white, white_by_exposure(white_levels(open_ended, pattern).counts, pattern, white.shape))
+        return replace(first, black=black, white=white, full_scale=full_scale(locked, pattern))
+
+    def _black_is_unsure(self) -> bool:
+        first = self.estimate
+        if first.black_error is None:  # given, or measured, or of a file that cuts off what is below 0; or no fit
+            return first.sources["black"] == "file" and bool(first.black.min() > 0)
+        return bool(first.black_error.max() > UNSURE * float((first.white - first.black).max()))
+
+    def _refuse_shape(self, mosaic: Mosaic, raw: Path, path: Path) -> None:
         if mosaic.shape != self.shape:
             here, there = (f"{shape[1]} x {shape[0]}" for shape in (mosaic.shape, self.shape))
             raise Sve2HdrError(f"{raw}: {here} sites, but {path} is for {there}; name another --lock-params file")
@@ -37,7 +77,8 @@ class LockedParameters:
             raise Sve2HdrError(
                 f"{raw}: colours {mosaic.cfa}, but {path} is for {self.cfa}; name another --lock-params file"
             )
-        match = match_exposures(self.estimate.applied(mosaic), self.estimate.pattern, black_known=True)
+
+    def _refuse_exposures(self, match: Match | None, raw: Path, path: Path) -> None:
         # A frame that is too dark or too bright to tell is one of the sequence for all that is known.
         if match is None or not match.ratio_ev_error < SURE_EV:
             return
@@ -49,20 +90,33 @@ class LockedParameters:
             )
 
 
-def save_parameters(path: Path, estimate: Estimate, mosaic: Mosaic, overwrite: bool = False) -> None:
-    """Write the estimates of a frame as JSON, whole or not at all. Raises UnwritableOutput."""
+def _weighed(first: Estimate, match: Match) -> np.ndarray:
+    """Return black levels, a period of float32 counts: the first frame's and another one's, weighed by their errors."""
+    own, own_error = (folded(values, first.black.shape) for values in (match.black, match.black_error))
+    weight = 0.0 if first.black_error is None else (own_error / first.black_error) ** 2
+    return np.asarray((own + weight * first.black) / (1 + weight), np.float32)
+
+
+def save_parameters(path: Path, parameters: LockedParameters, overwrite: bool = False) -> None:
+    """Write what a sequence shares as JSON, whole or not at all. Raises UnwritableOutput."""
+    estimate, neutral = parameters.estimate, parameters.neutral
     record = {
         "format": FORMAT,
-        "shape": list(mosaic.shape),
-        "cfa": mosaic.cfa,
+        "shape": list(parameters.shape),
+        "cfa": parameters.cfa,
         "exposure": estimate.pattern.exposure.tolist(),
         "confidence": estimate.confidence,
         "ratio_ev_error": estimate.ratio_ev_error if math.isfinite(estimate.ratio_ev_error) else None,
         "black": estimate.black.tolist(),
+        "black_error": None if estimate.black_error is None else estimate.black_error.tolist(),
         "white": estimate.white.tolist(),
         "gain": estimate.noise.gain.tolist(),
         "read_noise": estimate.noise.read_noise.tolist(),
         "sources": estimate.sources,
+        "neutral": None if neutral is None else neutral.camera_rgb.tolist(),
+        "white_balance": None if neutral is None else str(neutral.taken),
+        "look": parameters.look,
+        "baseline_exposure_ev": parameters.baseline_exposure_ev,
     }
     with replacing(path, overwrite) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -79,7 +133,9 @@ def load_parameters(path: Path) -> LockedParameters:
         )
         if not (black.shape == white.shape and black.ndim == 2 and 0 < black.max() < white.min() <= 65535):
             raise ValueError("levels that make no range")
-        error = record["ratio_ev_error"]
+        error, black_error, baseline = (
+            record.get(name) for name in ("ratio_ev_error", "black_error", "baseline_exposure_ev")
+        )
         estimate = Estimate(
             ExposurePattern(exposure),
             _confidence(record["confidence"]),
@@ -87,10 +143,18 @@ def load_parameters(path: Path) -> LockedParameters:
             black,
             white,
             NoiseModel(gain, read_noise),
-            {str(name): str(source) for name, source in record["sources"].items()},
+            {name: str(record["sources"][name]) for name in SOURCES},
+            black_error=None if black_error is None else _positive(black_error, black.shape),
         )
         rows, columns = record["shape"]
-        return LockedParameters(estimate, (int(rows), int(columns)), str(record["cfa"]))
+        return LockedParameters(
+            estimate,
+            (int(rows), int(columns)),
+            str(record["cfa"]),
+            _neutral(record.get("neutral"), record.get("white_balance")),
+            None if record.get("look") is None else Look(*(float(value) for value in record["look"])),
+            None if baseline is None else float(baseline),
+        )
     except OSError as error:
         raise Sve2HdrError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -98,27 +162,19 @@ def load_parameters(path: Path) -> LockedParameters:
         raise Sve2HdrError(f"{path}: {finding}; name another file, or delete this one") from error
 
 
+def _neutral(camera_rgb: Sequence[float] | None, taken: str | None) -> Neutral | None:
+    return None if camera_rgb is None else Neutral(_positive(camera_rgb, (3,)), parse_white_balance(str(taken)))
+
+
+def _positive(values: object, shape: tuple[int, ...]) -> np.ndarray:
+    """Return values as float64; ValueError where they are not of this shape, finite and above 0."""
+    array = np.array(values, np.float64)
+    if array.shape != shape or not (np.isfinite(array).all() and (array > 0).all()):
+        raise ValueError(f"{values} in place of numbers above 0, of shape {shape}")
+    return array
+
+
 def _confidence(value: float | None) -> float | None:
     if value is not None and not 0 <= value <= 1:
         raise ValueError(f"confidence {value}")
     return value
-
-
-def locked_levels(path: Path, mosaic: Mosaic, raw: Path, levels: Levels | None = None) -> Estimate:
-    """Return the parameters in `path` for a frame as read; where there is no such file, estimate and write them.
-
-    Raises Sve2HdrError where the file is for other frames, or has levels while `levels` gives some as well, and what
-    `estimate_levels` raises.
-    """
-    levels = levels or Levels()
-    if not path.exists():
-        estimate = estimate_levels(mosaic, raw, levels)
-        save_parameters(path, estimate, mosaic)
-        return estimate
-    if levels.any_given():
-        raise Sve2HdrError(
-            f"{path}: has all levels already; leave out --pattern, --ev, --black and --white, or delete it"
-        )
-    locked = load_parameters(path)
-    locked.refuse_other(mosaic, raw, path)
-    return locked.estimate

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,7 @@ EDGE_EV = 1.0  # steps above this are kept by the guided filter, so they leave n
 CONTRAST, WHITE_EV = 1.25, 5.5  # of the curve: slope at middle grey; the most above it that comes out below white
 LEAST_WHITE_EV, WHITE_PERCENTILE = 2.0, 99.7  # the least; of the scene's areas, what is white where that is less bright
 HEADROOM_EV = 3.0  # above a screen's white: where the curve's white lies on HDR screens
+FOLLOWS_EV = 2  # a fade is seen as one, but not as black
 CROSSTALK = 0.05  # of luminance mixed into each channel: the very brightest lose colour, as on film
 
 
@@ -35,24 +37,44 @@ class _Base:
     cell: int
 
 
-def tone_map(rec709_linear: np.ndarray) -> np.ndarray:
+class Look(NamedTuple):
+    """How a scene is exposed and rendered: what the previews of a sequence share. EV: log2 of luminance."""
+
+    floor_ev: float  # what is taken for black
+    grey_ev: float  # what is shown as middle grey
+    base_slope: float  # how much of the range of large areas is left, 1: all
+    white_ev: float  # what is shown as white, above middle grey
+
+    def followed_by(self, own: Look) -> Look:
+        """Return how another frame is shown that would have a look of its `own`: within FOLLOWS_EV of that.
+
+        >>> Look(-20, -8, 1, 5).followed_by(Look(-9, -3, 1, 4))
+        Look(floor_ev=-17, grey_ev=-5, base_slope=1, white_ev=5)
+        """
+        shift = own.grey_ev - self.grey_ev
+        shift -= min(max(shift, -FOLLOWS_EV), FOLLOWS_EV)
+        return Look(self.floor_ev + shift, self.grey_ev + shift, self.base_slope, self.white_ev)
+
+
+def tone_map(rec709_linear: np.ndarray, look: Look | None = None) -> np.ndarray:
     """Return an 8-bit sRGB preview, (H, W, 3) uint8, of scene-linear Rec. 709, (H, W, 3) float32 of any scale.
 
     Exposure comes from a robust log-average (Reinhard et al. 2002), the range of large areas is compressed by a guided
     filter in log luminance (He and Sun 2015) that keeps local contrast, and a filmic curve renders each channel, up to
     white, so that what is lost in the raw does not come out grey. Negatives count as black. The scale of the input does
-    not matter. Raises ValueError for another shape or dtype.
+    not matter, but to a `look` of another image, by which frames of a sequence do not flicker. Raises ValueError for
+    another shape or dtype.
 
     >>> tone_map(np.full((2, 2, 3), 0.01, np.float32))[0, 0].tolist()
     [124, 124, 124]
     """
     preview = np.zeros(rec709_linear.shape, np.uint8)
-    for top, rendered, _ in _rendered_strips(rec709_linear):
+    for top, rendered, _ in _rendered_strips(rec709_linear, look):
         preview[top : top + len(rendered)] = rendered
     return preview
 
 
-def tone_map_with_gain(rec709_linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def tone_map_with_gain(rec709_linear: np.ndarray, look: Look | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return the preview that `tone_map` returns, and its gain map: (H / 2, W / 2, 3) uint8, sizes rounded up.
 
     A gain map's 0 to 255 are 0 to HEADROOM_EV by which a channel's light is brighter on an HDR screen: 0 up to middle
@@ -61,7 +83,7 @@ def tone_map_with_gain(rec709_linear: np.ndarray) -> tuple[np.ndarray, np.ndarra
     height, width = rec709_linear.shape[:2]
     preview = np.zeros(rec709_linear.shape, np.uint8)
     gain = np.zeros((-(-height // 2), -(-width // 2), 3), np.uint8)
-    for top, rendered, light in _rendered_strips(rec709_linear):
+    for top, rendered, light in _rendered_strips(rec709_linear, look):
         preview[top : top + len(light)] = rendered
         ev = _gain_table()[np.pad(light, [(0, len(light) % 2), (0, width % 2), (0, 0)], "edge")]
         mean = (ev[::2, ::2] + ev[1::2, ::2] + ev[::2, 1::2] + ev[1::2, 1::2]) / 4
@@ -69,20 +91,47 @@ def tone_map_with_gain(rec709_linear: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return preview, gain
 
 
-def _rendered_strips(image: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield first rows, all even, their preview, and their light as `_halves` counts it; nothing if all is black."""
+def look_of(rec709_linear: np.ndarray) -> Look | None:
+    """Return the look that `tone_map` gives an image, as it takes it, of its own; None: all is black."""
+    areas = _areas(rec709_linear)
+    return _look(areas) if areas.luminance.max() > 0 else None
+
+
+class _Areas(NamedTuple):
+    """The low-resolution image that exposure and base are found in."""
+
+    luminance: np.ndarray  # (h, w) float32
+    cell: int  # px
+
+    def base(self, floor_ev: float) -> tuple[np.ndarray, _Base]:
+        """Return log luminance, (h, w) float32, and the base."""
+        ev = _log2(self.luminance, floor_ev)
+        return ev, _guided_base(ev, self.cell)
+
+
+def _areas(image: np.ndarray) -> _Areas:
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.float32:
         raise ValueError(f"the image must be (H, W, 3) float32, not {image.shape} {image.dtype}")
     cell = -(-max(image.shape[:2]) // GRID_SIDE)
-    luminance = _cell_luminance(image, cell)
-    if not luminance.max() > 0:
+    return _Areas(_cell_luminance(image, cell), cell)
+
+
+def _look(areas: _Areas) -> Look:
+    floor_ev, grey_ev, base_slope = _exposure(areas.luminance)
+    ev, base = areas.base(floor_ev)
+    shown_ev = ev + (base_slope - 1) * (base.slope * ev + base.offset - grey_ev) - grey_ev
+    white_ev = min(max(float(np.percentile(shown_ev, WHITE_PERCENTILE)), LEAST_WHITE_EV), WHITE_EV)
+    return Look(floor_ev, grey_ev, base_slope, white_ev)
+
+
+def _rendered_strips(image: np.ndarray, look: Look | None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield first rows, all even, their preview, and their light as `_halves` counts it; nothing if all is black."""
+    areas = _areas(image)
+    if not areas.luminance.max() > 0:
         return
-    floor_ev, grey_ev, base_slope = _exposure(luminance)
-    areas_ev = _log2(luminance, floor_ev)
-    base = _guided_base(areas_ev, cell)
-    base_ev = base.slope * areas_ev + base.offset
-    brightest_ev = float(np.percentile(areas_ev + (base_slope - 1) * (base_ev - grey_ev) - grey_ev, WHITE_PERCENTILE))
-    curve = _curve_table(min(max(brightest_ev, LEAST_WHITE_EV), WHITE_EV))
+    floor_ev, grey_ev, base_slope, white_ev = look or _look(areas)
+    _, base = areas.base(floor_ev)
+    curve = _curve_table(white_ev)
     rows = max(2, STRIP_SITES // image.shape[1] // 2 * 2)
     for top in range(0, image.shape[0], rows):
         strip = image[top : top + rows]

@@ -11,6 +11,7 @@ Value = tuple[float, ...] | str | bytes
 Ifd = dict[int, Value]
 
 SUB_IFDS, EXIF_IFD = 330, 34665
+FRAME_RATE, TIME_CODES = 51044, 51043  # CinemaDNG 1.1: tags that photos do not have
 ROOT, SUB, EXIF = "root", "sub", "exif"  # an IFD of the file's chain, one below another IFD, the EXIF one
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")  # TIFF, RW2, ORF

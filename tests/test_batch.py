@@ -328,6 +328,29 @@ def test_watching_takes_what_arrives_when_it_is_complete(
     assert Path("out/late.exr").exists()
 
 
+def test_a_slow_copy_that_is_whole_in_the_end_is_no_failure(
+    shoot: list[object], here: type[Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "EVERY_S", 0.05)
+    monkeypatch.setattr(watch, "SETTLE_S", 0.1)
+    Path("in/broken.dng").unlink()
+    Path("in/plain.dng").unlink()
+    slow, whole = Path("in/slow.dng"), write_frame(Path("whole.dng"), seed=2)
+    slow.write_bytes(whole[: len(whole) // 2])
+
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        result = true(options, order)
+        if Path(order.job.raw).name == slow.name and not result.good:
+            slow.write_bytes(whole)
+        return result
+
+    true, here.answer = here.answer, staticmethod(answer)
+    result = command(*shoot, "--watch", "--idle", "4")
+    assert "slow.dng: truncated" in result.stderr  # told when it was
+    assert "3  converted" in result.stdout
+    assert "failed" not in result.stdout
+
+
 def test_watching_a_url_that_is_empty_away_and_emptied(
     shoot: list[object], here: type[Here], monkeypatch: pytest.MonkeyPatch
 ) -> None:

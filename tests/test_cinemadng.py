@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import OpenEXR
 import pytest
+import tifffile
 from cr2container import lossless_jpeg
 
+from sve2hdr.color import COLOR_SPACES
+from sve2hdr.hdrfile import write_hdr
+from sve2hdr.lineardng import write_linear_dng
 from sve2hdr.mosaic import ExposurePattern, Mosaic
 from sve2hdr.pattern import detect_pattern
 from sve2hdr.rawfile import read_raw
@@ -55,7 +62,8 @@ def write_cinema_dng(
         entry(50721, SRATIONAL, rationals(CAMERA_FROM_XYZ.ravel(), 10_000)),
         entry(50728, RATIONAL, rationals(NEUTRAL, 10_000)),
         entry(50778, SHORT, [21]),
-        entry(51044, SRATIONAL, [25, 1]),  # FrameRate
+        entry(51044, SRATIONAL, [24000, 1001]),  # FrameRate
+        entry(51043, BYTE, [0x52, 0x59, 0x34, 0x12, 0, 0, 0, 0]),  # TimeCodes: 12:34:59.12, drop frame
     ]
     if active is not None:
         entries.append(entry(50829, LONG, active))
@@ -104,6 +112,26 @@ def test_odd_margins_keep_colours_and_exposures_in_step(tmp_path: Path, top: int
     found = detect_pattern(read).pattern
     assert found is not None
     assert (found.exposure.ravel() < 1).tolist() == np.roll([False, True, True, False], -first[0]).tolist()
+
+
+def test_frame_rate_and_time_code_go_along(tmp_path: Path) -> None:
+    mosaic, path = frame(14), tmp_path / "a.dng"
+    write_cinema_dng(path, mosaic.counts, 14, 2047, 15_000, lossless=False)
+    read = read_raw(path)
+    image = np.full((16, 24, 3), 0.1, np.float32)
+    write_hdr(tmp_path / "b.exr", image, color_space=COLOR_SPACES["rec709"], capture=read.capture)
+    header = OpenEXR.File(str(tmp_path / "b.exr")).header()
+    assert header["framesPerSecond"] == Fraction(24000, 1001)
+    code = header["timeCode"]
+    assert (code.hours, code.minutes, code.seconds, code.frame, code.dropFrame) == (12, 34, 59, 12, True)
+    nonsense = replace(read.capture, time_code=(255,) * 8)
+    write_hdr(tmp_path / "d.exr", image, color_space=COLOR_SPACES["rec709"], capture=nonsense)
+    assert "timeCode" not in OpenEXR.File(str(tmp_path / "d.exr")).header()
+    write_linear_dng(tmp_path / "c.dng", image, read, 8.0)
+    with tifffile.TiffFile(tmp_path / "c.dng") as dng:
+        tags = dng.pages.first.tags
+        assert tuple(tags[51044].value) == (24000, 1001)
+        assert list(tags[51043].value) == [0x52, 0x59, 0x34, 0x12, 0, 0, 0, 0]
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason="../shared/data is not here: a real CinemaDNG untested")

@@ -10,6 +10,7 @@ import numpy as np
 import OpenEXR
 import pytest
 import rawpy
+import tifffile
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -112,6 +113,35 @@ def test_highlights_and_negatives_are_kept_and_exposure_shifts_them(tmp_path: Pa
     image, shifted = read_hdr(tmp_path / "a.exr"), read_hdr(tmp_path / "b.exr")
     assert image.max() > 4
     assert_allclose(shifted, image * 2**-1.5, rtol=1e-5)
+
+
+def test_frames_of_a_sequence_share_scale_colour_and_brightness(tmp_path: Path, network: SveNet) -> None:
+    y, x = np.mgrid[:128, :128] / 20
+    scene = (0.4 + 0.35 * np.sin(x) * np.cos(y)).astype(np.float32)[..., None] * np.float32([0.6, 1, 0.5])
+    light = {"dim": scene * np.float32(0.1), "bright": scene * np.float32([5, 6, 6])}
+    # the sensor saturates below what its file says, which the first frame does not show
+    for name, lit in light.items():
+        taken = simulate(lit, "RGGB", PAIRS, Sensor(full_well_e=1e6, white_level=15_000), seed=1)
+        write_cfa_dng(tmp_path / f"{name}.raw.dng", replace(taken, white_level=16_383.0, as_shot_neutral=None))
+    lock, made = {"lock_parameters": tmp_path / "levels.json"}, {}
+    for name, levels in (("dim", Levels(pattern=PAIRS)), ("bright", Levels())):
+        options = replace(GIVEN, levels=levels, color_space="camera", preview=tmp_path / f"{name}.jpg", **lock)
+        outputs = [tmp_path / f"{name}.exr", tmp_path / f"{name}.dng"]
+        made[name] = convert_file(tmp_path / f"{name}.raw.dng", outputs, Model({"tiny": network}), options)
+    assert made["bright"].neutral == made["dim"].neutral
+    assert made["bright"].clipped > 0.05
+    scale = (15_000 - 1024) / (16_383 - 1024)
+    least = read_hdr(tmp_path / "bright.exr").min(axis=2)
+    assert least.max() == pytest.approx(8 * scale, rel=0.002)
+    assert (least > 0.999 * least.max()).mean() > 0.05
+    baseline = {}
+    for name in light:
+        with tifffile.TiffFile(tmp_path / f"{name}.dng") as dng:
+            over, below = dng.pages.first.tags[50730].value
+            baseline[name] = over / below
+    assert baseline["bright"] == pytest.approx(baseline["dim"] + np.log2(scale), abs=0.01)
+    shown = {name: imageio.imread(tmp_path / f"{name}.jpg").mean() for name in light}
+    assert shown["bright"] > shown["dim"] + 40  # not each as bright as it looks best
 
 
 def test_the_file_says_what_was_found(tmp_path: Path, raw: Path, network: SveNet) -> None:

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnwritableOutput
+from sve2hdr.errors import PatternNotFound, Sve2HdrError
 from sve2hdr.levels import Levels, estimate_levels
 from sve2hdr.matching import match_exposures
 from sve2hdr.mosaic import ExposurePattern, MaskedSites, Mosaic, repeated
 from sve2hdr.noise import estimate_noise
-from sve2hdr.parameters import load_parameters, locked_levels, save_parameters
 from sve2hdr.pattern import parse_pattern
 from sve2hdr.radiance import clipped_share, full_scale
 from sve2hdr.simulate import expose, mosaic_of
@@ -213,47 +212,3 @@ def test_read_noise_that_is_known_leaves_the_gain_to_be_found(frame: Mosaic) -> 
     found = estimate_noise(estimate_levels(frame, RAW).applied(frame), PAIRS, known)
     np.testing.assert_allclose(found.read_noise[:, 0], known[:, 0], rtol=1e-6)
     assert found.gain.min() == pytest.approx((WHITES[0] - STATED) / FULL_WELL_E, rel=0.5)
-
-
-# Locked ---------------------------------------------------------------------------------------------------------------
-
-
-def test_parameters_are_written_once_and_then_used_as_they_are(tmp_path: Path, frame: Mosaic) -> None:
-    lock = tmp_path / "levels.json"
-    first = locked_levels(lock, frame, RAW)
-    other = shot(PAIRS, "GRBG", BLACKS + 2, (12_900, 12_600), scene() * 0.8, seed=9)
-    for again in (locked_levels(lock, other, RAW), load_parameters(lock).estimate):
-        assert again.as_json() == first.as_json()
-        assert again.confidence == first.confidence
-    dark = replace(frame, counts=np.full(frame.shape, 1030, np.uint16))
-    assert locked_levels(lock, dark, RAW).as_json() == first.as_json()  # a frame that cannot tell is no other frame
-    with pytest.raises(UnwritableOutput):
-        save_parameters(lock, first, frame)
-
-
-def test_parameters_of_another_kind_of_file_are_refused(tmp_path: Path, frame: Mosaic) -> None:
-    lock = tmp_path / "levels.json"
-    locked_levels(lock, frame, RAW)
-    plain = shot(parse_pattern("rows:1,1,1,0.999"), "GRBG", BLACKS * 0 + STATED, WHITES, scene())
-    swapped = shot(parse_pattern("rows:1,1/8,1/8,1"), "GRBG", BLACKS, WHITES, scene())
-    others = {
-        "512 x 508 sites": replace(frame, counts=frame.counts[4:]),
-        "colours RGGB": replace(frame, cfa="RGGB"),
-        "exposures differ by": plain,
-        "exposures differ by -": swapped,
-    }
-    for finding, mosaic in others.items():
-        with pytest.raises(Sve2HdrError, match=finding) as refusal:
-            locked_levels(lock, mosaic, RAW)
-        assert str(refusal.value).startswith("photo.dng: ")
-        assert "\n" not in str(refusal.value)
-    with pytest.raises(Sve2HdrError, match="leave out"):
-        locked_levels(lock, frame, RAW, Levels(black=1000))
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "shape": [4, 4], "cfa": "RGGB"}'])
-def test_files_that_hold_no_parameters_are_refused(tmp_path: Path, frame: Mosaic, text: str) -> None:
-    lock = tmp_path / "levels.json"
-    lock.write_text(text)
-    with pytest.raises(Sve2HdrError, match="no parameters"):
-        locked_levels(lock, frame, RAW)

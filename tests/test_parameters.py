@@ -1,0 +1,135 @@
+"""What the frames of a sequence share: kept as it is, but where the first frame could not know better."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_levels import BLACKS, NOMINAL, PAIRS, RAW, STATED, WHITES, scene, shot
+
+from sve2hdr.errors import Sve2HdrError, UnwritableOutput
+from sve2hdr.levels import Estimate, Levels, estimate_levels
+from sve2hdr.mosaic import Mosaic
+from sve2hdr.parameters import LockedParameters, load_parameters, save_parameters
+from sve2hdr.pattern import parse_pattern
+from sve2hdr.preview import Look
+from sve2hdr.whitebalance import Neutral, WhiteBalance
+
+TRUE = np.full((4, 1), STATED)
+FILE = Path("levels.json")
+
+
+@pytest.fixture(scope="module")
+def frame() -> Mosaic:
+    return shot(PAIRS, "GRBG", BLACKS, WHITES, scene())
+
+
+@pytest.fixture(scope="module")
+def first(frame: Mosaic) -> Estimate:
+    return estimate_levels(frame, RAW)
+
+
+def parameters(frame: Mosaic, estimate: Estimate) -> LockedParameters:
+    return LockedParameters(estimate, frame.shape, frame.cfa)
+
+
+def test_levels_that_are_known_stay_as_they_are(tmp_path: Path, frame: Mosaic) -> None:
+    first = estimate_levels(frame, RAW, Levels(black=np.float32(BLACKS)))
+    lock = tmp_path / "levels.json"
+    save_parameters(lock, parameters(frame, first))
+    other = shot(PAIRS, "GRBG", BLACKS + 2, (12_900, 12_600), scene() * 0.8, seed=9)
+    dark = replace(frame, counts=np.full(frame.shape, 1030, np.uint16))  # it cannot tell, and so is no other frame
+    for mosaic in (frame, other, dark):
+        found = load_parameters(lock).estimate_for(mosaic, RAW, lock)
+        assert found.as_json() == first.as_json()
+        assert found.confidence == first.confidence
+        assert found.scale(mosaic) == 1
+    with pytest.raises(UnwritableOutput):
+        save_parameters(lock, parameters(frame, first))
+
+
+def test_black_that_the_first_frame_is_not_sure_of_follows_frames_that_are() -> None:
+    bright = shot(PAIRS, "GRBG", TRUE, WHITES, scene() * 4)
+    dark = shot(PAIRS, "GRBG", TRUE, WHITES, scene() / 64, seed=3)
+    first = estimate_levels(bright, RAW)
+    assert first.black_error is not None
+    wrong = replace(first, black=first.black + np.float32([[1], [-8], [12], [-1]]), black_error=first.black_error + 8)
+    found = parameters(bright, wrong).estimate_for(dark, RAW, FILE)
+    np.testing.assert_allclose(found.black, STATED, atol=1)
+    assert found.pattern.ratio_ev == first.pattern.ratio_ev
+    assert found.scale(dark) == pytest.approx(1, abs=0.002)
+    sure = parameters(bright, replace(wrong, black_error=first.black_error * 0 + 0.1)).estimate_for(dark, RAW, FILE)
+    np.testing.assert_array_equal(sure.black, wrong.black)
+
+
+def test_where_the_first_frame_had_no_fit_others_have(frame: Mosaic, first: Estimate) -> None:
+    unfitted = replace(
+        first, black=np.full_like(first.black, STATED), black_error=None, sources=first.sources | {"black": "file"}
+    )
+    found = parameters(frame, unfitted).estimate_for(frame, RAW, FILE)
+    np.testing.assert_allclose(found.black, first.black, atol=1)
+
+
+def test_a_white_level_that_only_the_file_names_gives_way_to_a_pile_up() -> None:
+    dim = shot(PAIRS, "GRBG", TRUE, WHITES, np.minimum(scene() / 16, 0.1))
+    first = estimate_levels(dim, RAW)
+    assert (first.white == NOMINAL).all()
+    bright = shot(PAIRS, "GRBG", TRUE, WHITES, scene())
+    found = parameters(dim, first).estimate_for(bright, RAW, FILE)
+    np.testing.assert_allclose(found.white[:, 0], [WHITES[0], WHITES[1], WHITES[1], WHITES[0]], rtol=0.001)
+    # what one count means stays the same: images are scaled by how much nearer saturation is
+    assert found.scale(bright) == pytest.approx((WHITES[0] - STATED) / (NOMINAL - STATED), rel=0.002)
+    assert found.scale(dim) == pytest.approx(found.scale(bright))
+
+
+def test_all_that_is_shared_comes_back_from_the_file(tmp_path: Path, frame: Mosaic, first: Estimate) -> None:
+    lock, look = tmp_path / "levels.json", Look(-12.5, -4.25, 0.75, 5.0)
+    neutral = Neutral(np.array([0.5, 1.0, 0.625]), WhiteBalance("kelvin", (4200.0,)), "a note")
+    save_parameters(lock, LockedParameters(first, frame.shape, frame.cfa, neutral, look, 1.25))
+    found = load_parameters(lock)
+    assert (found.look, found.baseline_exposure_ev) == (look, 1.25)
+    assert found.neutral is not None
+    assert found.neutral.camera_rgb.tolist() == [0.5, 1, 0.625]
+    assert found.neutral.taken == neutral.taken
+    assert found.neutral_for(WhiteBalance()) is found.neutral_for(WhiteBalance("auto")) is found.neutral
+    assert found.neutral_for(WhiteBalance("kelvin", (5000.0,))) is None
+    np.testing.assert_array_equal(found.estimate.black_error, first.black_error)
+
+
+def test_parameters_of_another_kind_of_file_are_refused(frame: Mosaic, first: Estimate) -> None:
+    plain = shot(parse_pattern("rows:1,1,1,0.999"), "GRBG", BLACKS * 0 + STATED, WHITES, scene())
+    swapped = shot(parse_pattern("rows:1,1/8,1/8,1"), "GRBG", BLACKS, WHITES, scene())
+    others = {
+        "512 x 508 sites": replace(frame, counts=frame.counts[4:]),
+        "colours RGGB": replace(frame, cfa="RGGB"),
+        "exposures differ by": plain,
+        "exposures differ by -": swapped,
+    }
+    for finding, mosaic in others.items():
+        with pytest.raises(Sve2HdrError, match=finding) as refusal:
+            parameters(frame, first).estimate_for(mosaic, RAW, FILE)
+        assert str(refusal.value).startswith("photo.dng: ")
+        assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "shape": [4, 4], "cfa": "RGGB"}'])
+def test_files_that_hold_no_parameters_are_refused(tmp_path: Path, text: str) -> None:
+    lock = tmp_path / "levels.json"
+    lock.write_text(text)
+    with pytest.raises(Sve2HdrError, match="no parameters"):
+        load_parameters(lock)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("neutral", "[0, 1, 1]"), ("black_error", "[[1]]"), ("look", "[1, 2]"), ("sources", "{}")]
+)
+def test_damaged_parameters_are_refused(tmp_path: Path, frame: Mosaic, first: Estimate, name: str, value: str) -> None:
+    lock = tmp_path / "levels.json"
+    save_parameters(lock, parameters(frame, first))
+    record = json.loads(lock.read_text())
+    lock.write_text(json.dumps(record | {name: json.loads(value)}))
+    with pytest.raises(Sve2HdrError, match="no parameters"):
+        load_parameters(lock)
