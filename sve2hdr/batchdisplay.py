@@ -225,7 +225,8 @@ def _would(result: FileResult) -> str:
         return f"{result.input}: finished before"
     to = f" -> {', '.join(result.outputs)}" if result.outputs else ""
     why = result.found.get("reason") or f"{result.found['pattern']}, {result.found['ratio_ev']:.2f} EV"
-    return f"{result.input}: {WOULD[result.outcome]}{to} ({why})"
+    shared = "; frames of a sequence take what its first one has" if result.found.get("sequence") else ""
+    return f"{result.input}: {WOULD[result.outcome]}{to} ({why}{shared})"
 
 
 def ending(outcome: Outcome, display: Display) -> list[str]:

@@ -192,7 +192,7 @@ def _looked_at(job: Job, options: BatchOptions, tools: Tools, found: dict[str, A
             raise type(error)(str(error).replace(str(raw), job.raw)) from error
     outputs = tuple(str(tools.manifest.out / output) for output in wanted)
     if evidence["sve"]:
-        return FileResult(job.raw, "converted", outputs, found=evidence)
+        return FileResult(job.raw, "converted", outputs, found=evidence | {"sequence": job.sequence})
     if options.if_not_sve == "fail":
         raise PatternNotFound(f"{job.raw}: no exposure pattern: {evidence['reason']}")
     outcome = {"skip": "skipped", "copy": "copied", "develop": "developed"}[options.if_not_sve]
