@@ -239,8 +239,10 @@ class Batch:
         while self._waiting:
             order = self._waiting.popleft()
             name = order.job.sequence
-            if not name or self.options.look_only:
+            if not name:
                 return order
+            if self.options.look_only:
+                return replace(order, found=self._found.get(name))
             if name in self._found:
                 lead = self._found[name].get("lead") == order.job.raw
                 return replace(order, found=None if lead else self._found[name])
@@ -322,6 +324,8 @@ class Batch:
                 return
             result = replace(result, outcome="failed")
         name = order.job.sequence
+        if self.options.look_only and name and result.found.get("parameters"):
+            self._found.setdefault(name, result.found)
         if name and name in self._held and self._leads[name] == order.job.raw:
             if result.found.get("parameters"):
                 self._found[name] = {**result.found, "lead": order.job.raw}

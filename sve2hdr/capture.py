@@ -40,7 +40,7 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
         focal_length_mm=_positive(number(tags, 37386)) or _positive(shot.get("focal_length")),
         taken=_date(text(tags, 36867)) or shot.get("taken", ""),
         orientation=ORIENTATION_OF_FLIP.get(raw.sizes.flip, 1),
-        frame_rate=_positive(number(tags, FRAME_RATE)),
+        frame_rate=_frame_rate(number(tags, FRAME_RATE)),
         time_code=_time_code(numbers(tags, TIME_CODES)),
     )
 
@@ -60,8 +60,13 @@ def _positive(value: float | None) -> float | None:
     return float(value) if value is not None and np.isfinite(value) and value > 0 else None
 
 
+def _frame_rate(stored: float | None) -> float | None:
+    return stored if stored is not None and 0.01 <= stored <= 100_000 else None
+
+
 def _time_code(stored: tuple[float, ...]) -> tuple[int, ...]:
-    return tuple(int(byte) for byte in stored[:8]) if len(stored) >= 8 else ()
+    first = stored[:8]
+    return tuple(int(byte) for byte in first) if len(first) == 8 and set(first) <= set(range(256)) else ()
 
 
 def _date(stored: str) -> str:

@@ -24,13 +24,19 @@ from .files import check_writable, replacing
 from .hdrfile import HDR_EXTENSIONS, PREVIEW_EXTENSIONS, WriteOptions, encoded_preview, write_hdr
 from .highlights import hold_clipped, without_magenta
 from .levels import Estimate, Levels, estimate_levels
-from .lineardng import DNG_EXTENSIONS, LinearDngOptions, write_linear_dng
+from .lineardng import (
+    DNG_EXTENSIONS,
+    LinearDngOptions,
+    baseline_exposure,
+    reduced_for_preview,
+    write_linear_dng,
+)
 from .memory import release_freed_memory
 from .models import Model
 from .mosaic import ExposurePattern, Mosaic
 from .parameters import LockedParameters, load_parameters, save_parameters
 from .pattern import certainty, detect_pattern
-from .preview import Look, look_of, tone_map, tone_map_with_gain
+from .preview import look_of, tone_map, tone_map_with_gain
 from .radiance import clipped_share
 from .rawfile import read_raw
 from .reconstruct import TILE_PX, Precision, reconstruct
@@ -146,8 +152,18 @@ def reconstruct_file(
     sve2hdr.errors.UnreadableRaw: missing.cr2: no such file; check the path
     """
     options = options or ConvertOptions()
+    return _reconstructed(raw, model, options, _locked(options), progress, turn)
+
+
+def _reconstructed(
+    raw: Path,
+    model: Model,
+    options: ConvertOptions,
+    locked: LockedParameters | None,
+    progress: Callable[[float], None],
+    turn: Callable[[], AbstractContextManager[None]],
+) -> Reconstruction:
     device = choose_device(options.device)
-    locked = _locked(options)
     mosaic = read_raw(raw)
     estimate, plain = _estimated(mosaic, raw, options, locked)
     scale = estimate.scale(mosaic)
@@ -229,16 +245,19 @@ def convert_file(
     outputs = (output,) if isinstance(output, Path) else tuple(output)
     written = outputs if options.preview is None else (*outputs, options.preview)
     _check_outputs(raw, written, options)
-    if options.lock_parameters is not None and not options.lock_parameters.exists():
+    locked = _locked(options)
+    if options.lock_parameters is not None and locked is None:
         check_writable(options.lock_parameters)
-    made = reconstruct_file(raw, model, options, progress, turn)
+    made = _reconstructed(raw, model, options, locked, progress, turn)
     release_freed_memory()  # what tiles took, before copies of the image take as much
     mosaic, pattern = made.mosaic, made.estimate.pattern
-    locked = _locked(options)
-    look, baseline_ev, notes = _write(outputs, made, options, locked)
-    if options.lock_parameters is not None and locked is None and pattern.ratio > 1:
-        found = LockedParameters(made.estimate, mosaic.shape, mosaic.cfa, made.neutral, look, baseline_ev)
-        save_parameters(options.lock_parameters, found)
+    with ExitStack() as undone:  # if nothing can be written, nothing is shared
+        if options.lock_parameters is not None and locked is None and pattern.ratio > 1:
+            locked = _to_be_shared(made)
+            save_parameters(options.lock_parameters, locked)  # refuses if another process has written it meanwhile
+            undone.callback(options.lock_parameters.unlink, missing_ok=True)
+        notes = _write(outputs, made, options, locked)
+        undone.pop_all()
     return Converted(
         raw=raw,
         outputs=written,
@@ -271,6 +290,14 @@ def _about_levels(estimate: Estimate) -> dict[str, str]:
     }
 
 
+def _to_be_shared(made: Reconstruction) -> LockedParameters:
+    """Return what the frames of a sequence take from this one, whatever is to be written of it."""
+    mosaic, small = made.mosaic, reduced_for_preview(made.camera_rgb)
+    look = look_of(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], made.clip_level))
+    baseline_ev = baseline_exposure(small, made.clip_level)
+    return LockedParameters(made.estimate, mosaic.shape, mosaic.cfa, made.neutral, look, baseline_ev)
+
+
 def _locked(options: ConvertOptions) -> LockedParameters | None:
     """Return what the sequence shares, None where there is none, or no file of it yet."""
     path = options.lock_parameters
@@ -300,11 +327,8 @@ def _estimated(
 
 def _write(
     outputs: Sequence[Path], made: Reconstruction, options: ConvertOptions, locked: LockedParameters | None
-) -> tuple[Look | None, float | None, list[str]]:
-    """Write the images, and the preview if asked for, upright. Uses up the image.
-
-    Returns the look of the preview, None where there is none, the BaselineExposure of DNGs, likewise, and notes.
-    """
+) -> list[str]:
+    """Write the images, and the preview if asked for, upright. Uses up the image; returns notes."""
     capture = made.mosaic.capture
     attributes = made.attributes | {"sve2hdr:exposure_ev": f"{options.exposure_ev:g}"}
     look, baseline_ev = (None, None) if locked is None else (locked.look, locked.baseline_exposure_ev)
@@ -313,31 +337,29 @@ def _write(
     with ExitStack() as pending:  # the preview takes its name once the image has its own
         if options.preview is not None:
             image = upright(made.linear_rgb(), capture.orientation)
-            own = look_of(image) if options.lock_parameters is not None else None
-            look = own if look is None or own is None else look.followed_by(own)
             tone_mapped, gain = tone_map_with_gain(image, look) if options.ultra_hdr else (tone_map(image, look), None)
             encoded = encoded_preview(options.preview, tone_mapped, capture, gain)
             del image
             pending.enter_context(replacing(options.preview, options.overwrite)).write_bytes(encoded)
         for output in (path for path in outputs if path.suffix.lower() in DNG_EXTENSIONS):
             dng = LinearDngOptions(
-                floating=not options.write.half, baseline_exposure_ev=baseline_ev, exposure_ev=options.exposure_ev
-            )
-            baseline_ev = write_linear_dng(
+                floating=not options.write.half, baseline_exposure_ev=baseline_ev, exposure_ev=options.exposure_ev,
+                look=look,
+            )  # fmt: skip
+            write_linear_dng(
                 output, upright(made.camera_rgb, capture.orientation), made.mosaic, made.clip_level, options=dng,
                 attributes=attributes, overwrite=options.overwrite,
             )  # fmt: skip
         others = [path for path in outputs if path.suffix.lower() not in DNG_EXTENSIONS]
         if not others:
-            return look, baseline_ev, []
+            return []
         image = made.linear_rgb(options.color_space, out=made.camera_rgb)
         if options.exposure_ev:
             image *= np.float32(2**options.exposure_ev)
-        notes = [
+        return [
             write_hdr(
                 output, upright(image, capture.orientation), color_space=COLOR_SPACES[options.color_space],
                 capture=capture, options=options.write, attributes=attributes, overwrite=options.overwrite,
             )
             for output in others
         ]  # fmt: skip
-    return look, baseline_ev, notes

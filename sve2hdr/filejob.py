@@ -7,7 +7,7 @@ import errno
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -47,17 +47,11 @@ class BatchOptions:
 
     def recipes(self, job: Job, found: dict[str, Any] | None) -> tuple[str, str]:
         """Return the digests of how a job is converted, and of how it is dealt with if it is no SVE raw."""
-        shared = [job.sequence and "sequence", found["parameters"] if found else ""] if job.sequence else []
-        options = replace(self.locked(found), preview=None, tile_px=1, device="", overwrite=False)
+        shared = [job.sequence and "sequence 2", found["parameters"] if found else ""] if job.sequence else []
+        levels = Levels() if found else self.convert.levels  # those of a sequence come from its first frame
+        options = replace(self.convert, levels=levels, preview=None, tile_px=1, device="", overwrite=False)
         recipe = recipe_of(options, self.model, self.model_digest, *shared)
         return recipe, f"{recipe}-{self.if_not_sve}"
-
-    def locked(self, found: dict[str, Any] | None) -> ConvertOptions:
-        """Return the options for a frame of a sequence whose first good frame gave `found`; None: on its own.
-
-        What the sequence shares, `found["parameters"]`, comes in when it is converted: as a file.
-        """
-        return self.convert if found is None else replace(self.convert, levels=Levels())
 
 
 @dataclass(frozen=True)
@@ -216,7 +210,8 @@ def _done(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] |
         record = Record("", "", "converted", recipes[0], job.raw, sha256, before, run=options.run)
         staged = {output: f"{i}{PurePosixPath(output).suffix}" for i, output in enumerate(wanted)}
         try:
-            made, result = _made(_Task(job, raw, options, tools, folder, staged, record), found)
+            shared = _shared_before(job, manifest, wanted) if found is None else found["parameters"]
+            made, result = _made(_Task(job, raw, options, tools, folder, staged, record), found, shared)
         except Sve2HdrError as error:
             text = str(error).replace(str(raw), job.raw)
             raise type(error)(_with_final_names(text, folder, staged, manifest)) from error
@@ -225,6 +220,14 @@ def _done(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] |
         replaceable = {o for o in wanted if options.overwrite or again or _is_ours(manifest, o)}
         manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in made])
     return replace(result, sha256=sha256, notes=tuple(note.replace(str(raw), job.raw) for note in result.notes))
+
+
+def _shared_before(job: Job, manifest: AnyManifest, wanted: Sequence[str]) -> str:
+    """Return what the first frame of a sequence has found for all, where some of its outputs are there, else ""."""
+    if not job.sequence:
+        return ""
+    kept = [record for output in job.outputs if output not in wanted and (record := manifest.get(output)) is not None]
+    return next((str(record.found["parameters"]) for record in kept if record.found.get("parameters")), "")
 
 
 def _at_hand(job: Job, folder: Path) -> Path:
@@ -290,14 +293,15 @@ class _Task:
 Made = tuple[list[tuple[Record, str]], FileResult]  # records with the names of their files, and the result
 
 
-def _made(task: _Task, found: dict[str, Any] | None) -> Made:
-    """Make a job's files in its folder."""
+def _made(task: _Task, found: dict[str, Any] | None, shared: str) -> Made:
+    """Make a job's files in its folder; `shared`: what its sequence shares, if that is known."""
     job, options, folder = task.job, task.options, task.folder
-    asked = replace(options.locked(found), preview=task.preview, overwrite=False)
+    asked = replace(options.convert, preview=task.preview, overwrite=False)
     if job.sequence:
         asked = replace(asked, lock_parameters=folder / PARAMETERS)
-    if found is not None:
-        (folder / PARAMETERS).write_text(found["parameters"], encoding="utf-8")
+    if shared:
+        asked = replace(asked, levels=Levels())
+        (folder / PARAMETERS).write_text(shared, encoding="utf-8")
     try:
         converted = task.convert(asked)
     except Sve2HdrError as error:

@@ -16,7 +16,7 @@ from .exif import exif_entries
 from .files import replacing
 from .hdrfile import SOFTWARE, encoded_preview
 from .mosaic import Capture, Mosaic
-from .preview import tone_map
+from .preview import Look, tone_map
 from .tifftags import FRAME_RATE, TIME_CODES
 from .tiffwrite import (
     BYTE,
@@ -64,6 +64,7 @@ class LinearDngOptions:
     compression: str = ""  # one of COMPRESSIONS; "": lossless JPEG, and none for floats
     baseline_exposure_ev: float | None = None  # None: from the image, see `baseline_exposure`
     exposure_ev: float = 0.0  # added to it: asked for by the user
+    look: Look | None = None  # of the preview, which frames of a sequence share; None: its own
 
     def __post_init__(self) -> None:
         if self.compression not in ("", "none", "deflate" if self.floating else "ljpeg"):
@@ -85,7 +86,7 @@ def write_linear_dng(
     options: LinearDngOptions | None = None,
     attributes: Mapping[str, str] | None = None,
     overwrite: bool = False,
-) -> float:
+) -> None:
     """Write camera RGB, (H, W, 3) float32 radiance, as LinearRaw DNG 1.4, whole or not at all.
 
     The pixels are upright already; Orientation is 1. `mosaic` gives the colours (matrix, neutral: AsShotNeutral) and
@@ -99,8 +100,7 @@ def write_linear_dng(
     and would lift all shadows. 16 bits hold a step of 1/65535 of the clip level; floats are finer below 1/32.
 
     The main IFD is an sRGB preview, the raw lies in its SubIFD, in strips, or in tiles if compressed. `attributes` are
-    texts, kept in ImageDescription. Returned is the BaselineExposure, without `exposure_ev`. Source: Adobe DNG 1.4,
-    TIFF 6.0 and its technical note 3.
+    texts, kept in ImageDescription. Source: Adobe DNG 1.4, TIFF 6.0 and its technical note 3.
 
     Raises UnwritableOutput where `path` does not end in .dng, exists, cannot be written, or the image is beyond 4 GiB;
     ValueError for another shape or dtype, values that are not finite, or a clip level that is not above 0.
@@ -116,8 +116,10 @@ def write_linear_dng(
         raise ValueError("camera_rgb holds values that are not finite")
     if 2 * camera_rgb.size > MAX_BYTES:
         raise UnwritableOutput(f"{path}: the image is too large for a DNG, which holds 4 GiB; use .exr")
-    small = reduced(camera_rgb, min(PREVIEW_SIDE, max(camera_rgb.shape) // 2))
-    preview = encoded_preview(path, tone_map(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], clip_level)))
+    small = reduced_for_preview(camera_rgb)
+    preview = encoded_preview(
+        path, tone_map(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], clip_level), options.look)
+    )
     brighter_ev = options.baseline_exposure_ev
     if brighter_ev is None:
         brighter_ev = baseline_exposure(small, clip_level)
@@ -129,7 +131,6 @@ def write_linear_dng(
     below = {SUB_IFDS: _raw_ifd(camera_rgb, clip_level, options), EXIF_IFD: Ifd(exif_entries(mosaic.capture))}
     with replacing(path, overwrite) as partial, partial.open("wb") as file:
         write_tiff(file, Ifd(main, below, [preview], 1))
-    return brighter_ev
 
 
 def baseline_exposure(camera_rgb: np.ndarray, clip_level: float) -> float:
@@ -149,6 +150,11 @@ def baseline_exposure(camera_rgb: np.ndarray, clip_level: float) -> float:
     average = float(np.clip(lit, median - 8, high).mean())  # deeper shadows are noise
     wanted = math.log2(AVERAGE_OF_WHITE * clip_level) - average
     return round(min(max(wanted, 0.0), max(math.log2(clip_level), 0.0)), 2)
+
+
+def reduced_for_preview(camera_rgb: np.ndarray) -> np.ndarray:
+    """Return an image, (H, W, 3) float32, as small as embedded previews are."""
+    return reduced(camera_rgb, min(PREVIEW_SIDE, max(camera_rgb.shape) // 2))
 
 
 def reduced(image: np.ndarray, side: int) -> np.ndarray:

@@ -15,13 +15,14 @@ from .files import replacing
 from .levels import SOURCES, Estimate, folded, white_by_exposure
 from .matching import Match, match_exposures
 from .mosaic import ExposurePattern, Mosaic
-from .preview import Look
-from .radiance import NoiseModel, full_scale
+from .preview import LEAST_BASE_SLOPE, LEAST_WHITE_EV, WHITE_EV, Look
+from .radiance import NoiseModel, clipped_share, full_scale
 from .saturation import white_levels
 from .whitebalance import Neutral, WhiteBalance, parse_white_balance
 
 FORMAT = 1
 SAME_EV, SURE_EV = 0.25, 0.2  # how far a frame's own ratio may be off; the error from which it is no evidence
+TOO_BRIGHT = 0.5  # share of the most exposed sites that are saturated
 UNSURE = 1e-4  # of the range: from that error on a black level gives way to what other frames say
 FOUND_OUT = ("usual", "as-shot", "auto")  # white balances that differ from frame to frame
 
@@ -52,16 +53,21 @@ class LockedParameters:
         first = self.estimate
         locked, pattern = first.applied(mosaic), first.pattern
         self._refuse_shape(mosaic, raw, path)
-        unsure = self._black_is_unsure()
+        # where most is saturated, what fits see are gaps in some texture
+        unsure = self._black_is_unsure() and clipped_share(locked, pattern, float(pattern.exposure.max())) < TOO_BRIGHT
         match = match_exposures(mosaic if unsure else locked, pattern, black_known=not unsure)
         self._refuse_exposures(match, raw, path)
-        black, white = first.black, first.white
+        black, white, sources = first.black, first.white, dict(first.sources)
         if unsure and match is not None and match.fitted:
-            black = _weighed(first, match)
+            black, sources["black"] = _weighed(first, match), "sequence + fit"
         if "file" in first.sources["white"]:
             open_ended = replace(mosaic, black_level=black, white_level=float(white.max()), saturation=None)
-            white = np.minimum(white, white_by_exposure(white_levels(open_ended, pattern).counts, pattern, white.shape))
-        return replace(first, black=black, white=white, full_scale=full_scale(locked, pattern))
+            found = white_levels(open_ended, pattern)
+            white, sources["white"] = (
+                np.minimum(white, white_by_exposure(found.counts, pattern, white.shape)),
+                found.source,
+            )
+        return replace(first, black=black, white=white, sources=sources, full_scale=full_scale(locked, pattern))
 
     def _black_is_unsure(self) -> bool:
         first = self.estimate
@@ -98,7 +104,10 @@ def _weighed(first: Estimate, match: Match) -> np.ndarray:
 
 
 def save_parameters(path: Path, parameters: LockedParameters, overwrite: bool = False) -> None:
-    """Write what a sequence shares as JSON, whole or not at all. Raises UnwritableOutput."""
+    """Write what a sequence shares as JSON, whole or not at all. Raises UnwritableOutput.
+
+    What comes from the image is rounded, so that it does not depend on the device.
+    """
     estimate, neutral = parameters.estimate, parameters.neutral
     record = {
         "format": FORMAT,
@@ -113,9 +122,9 @@ def save_parameters(path: Path, parameters: LockedParameters, overwrite: bool = 
         "gain": estimate.noise.gain.tolist(),
         "read_noise": estimate.noise.read_noise.tolist(),
         "sources": estimate.sources,
-        "neutral": None if neutral is None else neutral.camera_rgb.tolist(),
+        "neutral": None if neutral is None else neutral.camera_rgb.round(5).tolist(),
         "white_balance": None if neutral is None else str(neutral.taken),
-        "look": parameters.look,
+        "look": None if parameters.look is None else [round(value, 3) for value in parameters.look],
         "baseline_exposure_ev": parameters.baseline_exposure_ev,
     }
     with replacing(path, overwrite) as partial:
@@ -131,7 +140,9 @@ def load_parameters(path: Path) -> LockedParameters:
         exposure, black, white, gain, read_noise = (
             np.array(record[name], np.float32) for name in ("exposure", "black", "white", "gain", "read_noise")
         )
-        if not (black.shape == white.shape and black.ndim == 2 and 0 < black.max() < white.min() <= 65535):
+        if not (
+            black.shape == white.shape and black.ndim == 2 and black.min() >= 0 and black.max() < white.min() <= 65535
+        ):
             raise ValueError("levels that make no range")
         error, black_error, baseline = (
             record.get(name) for name in ("ratio_ev_error", "black_error", "baseline_exposure_ev")
@@ -152,12 +163,12 @@ def load_parameters(path: Path) -> LockedParameters:
             (int(rows), int(columns)),
             str(record["cfa"]),
             _neutral(record.get("neutral"), record.get("white_balance")),
-            None if record.get("look") is None else Look(*(float(value) for value in record["look"])),
-            None if baseline is None else float(baseline),
+            None if record.get("look") is None else _look(record["look"]),
+            None if baseline is None else float(_within(baseline, -20, 20)),
         )
     except OSError as error:
         raise Sve2HdrError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         finding = f"no parameters of --lock-params ({type(error).__name__}: {error})"
         raise Sve2HdrError(f"{path}: {finding}; name another file, or delete this one") from error
 
@@ -172,6 +183,18 @@ def _positive(values: object, shape: tuple[int, ...]) -> np.ndarray:
     if array.shape != shape or not (np.isfinite(array).all() and (array > 0).all()):
         raise ValueError(f"{values} in place of numbers above 0, of shape {shape}")
     return array
+
+
+def _look(values: Sequence[float]) -> Look:
+    floor_ev, grey_ev, base_slope, white_ev = values
+    _within(base_slope, LEAST_BASE_SLOPE, 1), _within(white_ev, LEAST_WHITE_EV, WHITE_EV)
+    return Look(_within(floor_ev, -200, 200), _within(grey_ev, -200, 200), base_slope, white_ev)
+
+
+def _within(value: float, least: float, most: float) -> float:
+    if not least <= value <= most:
+        raise ValueError(f"{value} is not from {least} to {most}")
+    return value
 
 
 def _confidence(value: float | None) -> float | None:

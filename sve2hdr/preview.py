@@ -23,7 +23,7 @@ LEAST_BASE_SLOPE = 0.55  # more compression than this looks painted
 EDGE_EV = 1.0  # steps above this are kept by the guided filter, so they leave no halos
 CONTRAST, WHITE_EV = 1.25, 5.5  # of the curve: slope at middle grey; the most above it that comes out below white
 LEAST_WHITE_EV, WHITE_PERCENTILE = 2.0, 99.7  # the least; of the scene's areas, what is white where that is less bright
-HEADROOM_EV = 3.0  # above a screen's white: where the curve's white lies on HDR screens
+HEADROOM_EV = 3.0  # above a screen's white: where WHITE_EV lies on HDR screens
 FOLLOWS_EV = 2  # a fade is seen as one, but not as black
 CROSSTALK = 0.05  # of luminance mixed into each channel: the very brightest lose colour, as on film
 
@@ -61,9 +61,9 @@ def tone_map(rec709_linear: np.ndarray, look: Look | None = None) -> np.ndarray:
 
     Exposure comes from a robust log-average (Reinhard et al. 2002), the range of large areas is compressed by a guided
     filter in log luminance (He and Sun 2015) that keeps local contrast, and a filmic curve renders each channel, up to
-    white, so that what is lost in the raw does not come out grey. Negatives count as black. The scale of the input does
-    not matter, but to a `look` of another image, by which frames of a sequence do not flicker. Raises ValueError for
-    another shape or dtype.
+    white, so that what is lost in the raw does not come out grey, if it is less than a quarter of the image. Negatives
+    count as black. The scale of the input does not matter, but to a `look` of another image, which frames of a sequence
+    share (see `Look.followed_by`). Raises ValueError for another shape or dtype.
 
     >>> tone_map(np.full((2, 2, 3), 0.01, np.float32))[0, 0].tolist()
     [124, 124, 124]
@@ -129,7 +129,8 @@ def _rendered_strips(image: np.ndarray, look: Look | None) -> Iterator[tuple[int
     areas = _areas(image)
     if not areas.luminance.max() > 0:
         return
-    floor_ev, grey_ev, base_slope, white_ev = look or _look(areas)
+    own = _look(areas)
+    floor_ev, grey_ev, base_slope, white_ev = own if look is None else look.followed_by(own)
     _, base = areas.base(floor_ev)
     curve = _curve_table(white_ev)
     rows = max(2, STRIP_SITES // image.shape[1] // 2 * 2)

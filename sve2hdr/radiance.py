@@ -70,12 +70,15 @@ def site_planes(
     return signal * scale, usable, noise
 
 
-def clipped_share(mosaic: Mosaic, pattern: ExposurePattern) -> float:
-    """Return the share of the least exposed sites that are saturated: what no site of the frame has recorded."""
+def clipped_share(mosaic: Mosaic, pattern: ExposurePattern, of: float | None = None) -> float:
+    """Return the share of the least exposed sites that are saturated: what no site of the frame has recorded.
+
+    `of`: of the sites of another exposure of the pattern.
+    """
     period = common_period(pattern.exposure, mosaic.black_level, mosaic.white_by_site)
     exposure, black, white = (repeated(p, period) for p in (pattern.exposure, mosaic.black_level, mosaic.white_by_site))
     saturated = sites = 0
-    for y, x in np.argwhere(exposure == exposure.min()):
+    for y, x in np.argwhere(exposure == (exposure.min() if of is None else of)):
         plane = mosaic.counts[y :: period[0], x :: period[1]]
         limit = black[y, x] + SATURATED * (white[y, x] - black[y, x])
         saturated += int((plane >= limit).sum())

@@ -306,6 +306,10 @@ def test_a_mixed_folder_from_first_to_last(shoot: list[object], here: type[Here]
     assert here.started == 0  # nothing to do: no process is started for it
     assert "2  converted" in command(*shoot, "--exposure", "1").stdout
     assert "2  converted" in command(*shoot, "--exposure", "1", "--overwrite").stdout
+    write_frame(Path("in/a/3.dng"), seed=2)
+    clip = ("--lock", "folder", "--exposure", "2")
+    assert "3  converted" in command(*shoot, *clip).stdout
+    assert command(*shoot, *clip, "--dry-run").stdout.count("finished before") == 4
     quiet = command(*shoot, "--exposure", "1", "-q")
     assert (quiet.stdout, quiet.stderr) == ("", "")
 

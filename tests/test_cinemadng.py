@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from cr2container import lossless_jpeg
 
+from sve2hdr.capture import _frame_rate, _time_code
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.hdrfile import write_hdr
 from sve2hdr.lineardng import write_linear_dng
@@ -127,6 +128,8 @@ def test_frame_rate_and_time_code_go_along(tmp_path: Path) -> None:
     nonsense = replace(read.capture, time_code=(255,) * 8)
     write_hdr(tmp_path / "d.exr", image, color_space=COLOR_SPACES["rec709"], capture=nonsense)
     assert "timeCode" not in OpenEXR.File(str(tmp_path / "d.exr")).header()
+    assert _time_code((300.0,) * 8) == _time_code((float("nan"),) * 8) == _time_code((1.0,)) == ()
+    assert _frame_rate(2.0**31) is None
     write_linear_dng(tmp_path / "c.dng", image, read, 8.0)
     with tifffile.TiffFile(tmp_path / "c.dng") as dng:
         tags = dng.pages.first.tags

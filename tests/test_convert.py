@@ -1,6 +1,8 @@
 """Raw file to HDR file: formats, colours, orientation, preview, and nothing left behind by a failure."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import tifffile
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sve2hdr import hdrfile
+from sve2hdr import convert, hdrfile
 from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.convert import Converted, ConvertOptions, convert_file, upright
 from sve2hdr.devices import choose_device
@@ -128,7 +130,7 @@ def test_frames_of_a_sequence_share_scale_colour_and_brightness(tmp_path: Path, 
         options = replace(GIVEN, levels=levels, color_space="camera", preview=tmp_path / f"{name}.jpg", **lock)
         outputs = [tmp_path / f"{name}.exr", tmp_path / f"{name}.dng"]
         made[name] = convert_file(tmp_path / f"{name}.raw.dng", outputs, Model({"tiny": network}), options)
-    assert made["bright"].neutral == made["dim"].neutral
+    assert made["bright"].neutral == pytest.approx(made["dim"].neutral, abs=1e-5)
     assert made["bright"].clipped > 0.05
     scale = (15_000 - 1024) / (16_383 - 1024)
     least = read_hdr(tmp_path / "bright.exr").min(axis=2)
@@ -142,6 +144,33 @@ def test_frames_of_a_sequence_share_scale_colour_and_brightness(tmp_path: Path, 
     assert baseline["bright"] == pytest.approx(baseline["dim"] + np.log2(scale), abs=0.01)
     shown = {name: imageio.imread(tmp_path / f"{name}.jpg").mean() for name in light}
     assert shown["bright"] > shown["dim"] + 40  # not each as bright as it looks best
+
+
+def test_what_another_conversion_shares_meanwhile_is_not_mixed_in(tmp_path: Path, raw: Path, network: SveNet) -> None:
+    lock = tmp_path / "levels.json"
+
+    @contextlib.contextmanager
+    def turn() -> Iterator[None]:
+        lock.write_text("of another conversion")
+        yield
+
+    options = replace(GIVEN, lock_parameters=lock)
+    with pytest.raises(UnwritableOutput, match=r"levels\.json"):
+        convert_file(raw, tmp_path / "a.exr", Model({"tiny": network}), options, turn=turn)
+    assert names_in(tmp_path) == ["levels.json"]
+    assert lock.read_text() == "of another conversion"
+
+
+def test_a_conversion_that_cannot_be_written_shares_nothing(
+    tmp_path: Path, raw: Path, network: SveNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise UnwritableOutput("a.exr: no space left")
+
+    monkeypatch.setattr(convert, "write_hdr", full)
+    with pytest.raises(UnwritableOutput, match="no space"):
+        run(raw, tmp_path / "a.exr", network, lock_parameters=tmp_path / "levels.json")
+    assert names_in(tmp_path) == []
 
 
 def test_the_file_says_what_was_found(tmp_path: Path, raw: Path, network: SveNet) -> None:

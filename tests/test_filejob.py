@@ -237,6 +237,23 @@ def test_frames_of_a_sequence_share_their_parameters(bench: Bench) -> None:
     assert "--lock none" in refused.error
 
 
+def test_what_a_sequence_shares_does_not_depend_on_what_is_written(bench: Bench) -> None:
+    def clip(*outputs: str) -> Job:
+        return replace(bench.job("photo.dng", *outputs), sequence="clip", preview=outputs[-1].endswith(".jpg"))
+
+    parameters = bench.run(clip("a.exr")).found["parameters"]
+    assert json.loads(parameters)["look"]
+    more = bench.run(clip("a.exr", "a.dng", "a.preview.jpg"))
+    assert more.outcome == "converted"
+    assert more.found["parameters"] == parameters
+    (bench.out / "a.exr").unlink()
+    changed = bench.tools.manifest.get("a.dng")
+    assert changed is not None
+    again = bench.run(clip("a.exr", "a.dng", "a.preview.jpg"))
+    assert again.outputs == (str(bench.out / "a.exr"),)
+    assert again.found["parameters"] == parameters
+
+
 def test_what_another_process_has_is_busy(bench: Bench) -> None:
     script = (
         "import sys; from sve2hdr.claims import *\n"

@@ -82,7 +82,6 @@ def test_a_white_level_that_only_the_file_names_gives_way_to_a_pile_up() -> None
     np.testing.assert_allclose(found.white[:, 0], [WHITES[0], WHITES[1], WHITES[1], WHITES[0]], rtol=0.001)
     # what one count means stays the same: images are scaled by how much nearer saturation is
     assert found.scale(bright) == pytest.approx((WHITES[0] - STATED) / (NOMINAL - STATED), rel=0.002)
-    assert found.scale(dim) == pytest.approx(found.scale(bright))
 
 
 def test_all_that_is_shared_comes_back_from_the_file(tmp_path: Path, frame: Mosaic, first: Estimate) -> None:
@@ -97,6 +96,20 @@ def test_all_that_is_shared_comes_back_from_the_file(tmp_path: Path, frame: Mosa
     assert found.neutral_for(WhiteBalance()) is found.neutral_for(WhiteBalance("auto")) is found.neutral
     assert found.neutral_for(WhiteBalance("kelvin", (5000.0,))) is None
     np.testing.assert_array_equal(found.estimate.black_error, first.black_error)
+
+
+def test_a_black_of_zero_comes_back_and_stays(tmp_path: Path) -> None:
+    lock, mosaic = tmp_path / "levels.json", shot(PAIRS, "RGGB", np.zeros((4, 1)), WHITES, scene())
+    mosaic = replace(mosaic, black_level=np.zeros((1, 1), np.float32))
+    save_parameters(lock, parameters(mosaic, estimate_levels(mosaic, RAW)))
+    assert not load_parameters(lock).estimate_for(mosaic, RAW, lock).black.any()
+
+
+def test_mostly_saturated_frames_move_no_black(frame: Mosaic, first: Estimate) -> None:
+    assert first.black_error is not None
+    unsure = replace(first, black_error=first.black_error + 8)
+    blown = shot(PAIRS, "GRBG", BLACKS, WHITES, scene() * 64)
+    np.testing.assert_array_equal(parameters(frame, unsure).estimate_for(blown, RAW, FILE).black, first.black)
 
 
 def test_parameters_of_another_kind_of_file_are_refused(frame: Mosaic, first: Estimate) -> None:
@@ -124,7 +137,16 @@ def test_files_that_hold_no_parameters_are_refused(tmp_path: Path, text: str) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("neutral", "[0, 1, 1]"), ("black_error", "[[1]]"), ("look", "[1, 2]"), ("sources", "{}")]
+    ("name", "value"),
+    [
+        ("neutral", "[0, 1, 1]"),
+        ("black_error", "[[1]]"),
+        ("look", "[1, 2]"),
+        ("look", "[1e9, 0, 1, 5]"),
+        ("look", "[-9, -3, 1, 0.5]"),
+        ("baseline_exposure_ev", "NaN"),
+        ("sources", "{}"),
+    ],
 )
 def test_damaged_parameters_are_refused(tmp_path: Path, frame: Mosaic, first: Estimate, name: str, value: str) -> None:
     lock = tmp_path / "levels.json"
