@@ -24,13 +24,7 @@ from .files import check_writable, replacing
 from .hdrfile import HDR_EXTENSIONS, PREVIEW_EXTENSIONS, WriteOptions, encoded_preview, write_hdr
 from .highlights import hold_clipped, without_magenta
 from .levels import Estimate, Levels, estimate_levels
-from .lineardng import (
-    DNG_EXTENSIONS,
-    LinearDngOptions,
-    baseline_exposure,
-    reduced_for_preview,
-    write_linear_dng,
-)
+from .lineardng import DNG_EXTENSIONS, LinearDngOptions, baseline_exposure, reduced_for_preview, write_linear_dng
 from .memory import release_freed_memory
 from .models import Model
 from .mosaic import ExposurePattern, Mosaic
@@ -246,8 +240,6 @@ def convert_file(
     written = outputs if options.preview is None else (*outputs, options.preview)
     _check_outputs(raw, written, options)
     locked = _locked(options)
-    if options.lock_parameters is not None and locked is None:
-        check_writable(options.lock_parameters)
     made = _reconstructed(raw, model, options, locked, progress, turn)
     release_freed_memory()  # what tiles took, before copies of the image take as much
     mosaic, pattern = made.mosaic, made.estimate.pattern
@@ -278,6 +270,8 @@ def _check_outputs(raw: Path, written: Sequence[Path], options: ConvertOptions) 
         check_writable(path, options.overwrite, PREVIEW_EXTENSIONS if path is options.preview else OUTPUT_EXTENSIONS)
         if path.exists() and raw.exists() and path.samefile(raw):
             raise UnwritableOutput(f"{path}: is the raw file itself; name another output")
+    if options.lock_parameters is not None and not options.lock_parameters.exists():
+        check_writable(options.lock_parameters)
 
 
 def _about_levels(estimate: Estimate) -> dict[str, str]:
@@ -314,8 +308,8 @@ def _estimated(
     mosaic: Mosaic, raw: Path, options: ConvertOptions, locked: LockedParameters | None
 ) -> tuple[Estimate, str]:
     """Return a file's pattern and levels, and why it is taken for a raw of one exposure, if it is and may be."""
-    if locked is not None and options.lock_parameters is not None:
-        return locked.estimate_for(mosaic, raw, options.lock_parameters), ""
+    if locked is not None:
+        return locked.estimate_for(mosaic, raw), ""
     try:
         return estimate_levels(mosaic, raw, options.levels), ""
     except PatternNotFound:

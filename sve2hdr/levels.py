@@ -67,8 +67,7 @@ class Estimate:
 
     def scale(self, mosaic: Mosaic) -> float:
         """Return what images of the mosaic, whose own saturation is the ratio, are to be multiplied by."""
-        own = full_scale(self.applied(mosaic), self.pattern)
-        return 1.0 if self.full_scale is None else own / self.full_scale
+        return 1.0 if self.full_scale is None else full_scale(self.applied(mosaic), self.pattern) / self.full_scale
 
     def applied(self, mosaic: Mosaic) -> Mosaic:
         """Return the mosaic with these levels."""

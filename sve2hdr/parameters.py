@@ -37,36 +37,35 @@ class LockedParameters:
     neutral: Neutral | None = None  # of the first frame; None: each its own
     look: Look | None = None  # of previews
     baseline_exposure_ev: float | None = None  # of linear DNGs
+    path: Path | None = None  # of the file that it is from
 
     def neutral_for(self, asked: WhiteBalance) -> Neutral | None:
         """Return the sequence's neutral, where the white balance asked for would be found out anew by each frame."""
         return self.neutral if asked.rule in FOUND_OUT else None
 
-    def estimate_for(self, mosaic: Mosaic, raw: Path, path: Path) -> Estimate:
+    def estimate_for(self, mosaic: Mosaic, raw: Path) -> Estimate:
         """Return the levels of another frame of the sequence, as read: exposures, noise and scale are the first one's.
 
         So are black and white, but where the first frame could not know better. A black level of which its fit was not
         sure is weighed against what this frame's fit says: in the dark it matters most, and is known best. A white
         level that is only what the file names gives way to a pile-up below it. Raises Sve2HdrError for a frame of
-        another shape, CFA or layout of exposures; `path` is the file of the parameters.
+        another shape, CFA or layout of exposures.
         """
         first = self.estimate
         locked, pattern = first.applied(mosaic), first.pattern
-        self._refuse_shape(mosaic, raw, path)
+        self._refuse_shape(mosaic, raw)
         # where most is saturated, what fits see are gaps in some texture
         unsure = self._black_is_unsure() and clipped_share(locked, pattern, float(pattern.exposure.max())) < TOO_BRIGHT
         match = match_exposures(mosaic if unsure else locked, pattern, black_known=not unsure)
-        self._refuse_exposures(match, raw, path)
+        self._refuse_exposures(match, raw)
         black, white, sources = first.black, first.white, dict(first.sources)
         if unsure and match is not None and match.fitted:
             black, sources["black"] = _weighed(first, match), "sequence + fit"
         if "file" in first.sources["white"]:
             open_ended = replace(mosaic, black_level=black, white_level=float(white.max()), saturation=None)
             found = white_levels(open_ended, pattern)
-            white, sources["white"] = (
-                np.minimum(white, white_by_exposure(found.counts, pattern, white.shape)),
-                found.source,
-            )
+            sources["white"] = found.source
+            white = np.minimum(white, white_by_exposure(found.counts, pattern, white.shape))
         return replace(first, black=black, white=white, sources=sources, full_scale=full_scale(locked, pattern))
 
     def _black_is_unsure(self) -> bool:
@@ -75,23 +74,23 @@ class LockedParameters:
             return first.sources["black"] == "file" and bool(first.black.min() > 0)
         return bool(first.black_error.max() > UNSURE * float((first.white - first.black).max()))
 
-    def _refuse_shape(self, mosaic: Mosaic, raw: Path, path: Path) -> None:
+    def _refuse_shape(self, mosaic: Mosaic, raw: Path) -> None:
         if mosaic.shape != self.shape:
             here, there = (f"{shape[1]} x {shape[0]}" for shape in (mosaic.shape, self.shape))
-            raise Sve2HdrError(f"{raw}: {here} sites, but {path} is for {there}; name another --lock-params file")
+            raise Sve2HdrError(f"{raw}: {here} sites, but {self.path} is for {there}; name another --lock-params file")
         if mosaic.cfa != self.cfa:
             raise Sve2HdrError(
-                f"{raw}: colours {mosaic.cfa}, but {path} is for {self.cfa}; name another --lock-params file"
+                f"{raw}: colours {mosaic.cfa}, but {self.path} is for {self.cfa}; name another --lock-params file"
             )
 
-    def _refuse_exposures(self, match: Match | None, raw: Path, path: Path) -> None:
+    def _refuse_exposures(self, match: Match | None, raw: Path) -> None:
         # A frame that is too dark or too bright to tell is one of the sequence for all that is known.
         if match is None or not match.ratio_ev_error < SURE_EV:
             return
         own, locked = match.measured_ev, self.estimate.pattern.ratio_ev
         if abs(own - locked) > max(SAME_EV, 2.5 * match.ratio_ev_error):
             raise Sve2HdrError(
-                f"{raw}: its exposures differ by {own:.2f} EV where {path} has {locked:.2f} EV; name another "
+                f"{raw}: its exposures differ by {own:.2f} EV where {self.path} has {locked:.2f} EV; name another "
                 "--lock-params file"
             )
 
@@ -164,7 +163,8 @@ def load_parameters(path: Path) -> LockedParameters:
             str(record["cfa"]),
             _neutral(record.get("neutral"), record.get("white_balance")),
             None if record.get("look") is None else _look(record["look"]),
-            None if baseline is None else float(_within(baseline, -20, 20)),
+            None if baseline is None else _within(baseline, -20, 20),
+            path,
         )
     except OSError as error:
         raise Sve2HdrError(f"{path}: cannot be read ({error.strerror}); check the path") from error
@@ -186,15 +186,14 @@ def _positive(values: object, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _look(values: Sequence[float]) -> Look:
-    floor_ev, grey_ev, base_slope, white_ev = values
-    _within(base_slope, LEAST_BASE_SLOPE, 1), _within(white_ev, LEAST_WHITE_EV, WHITE_EV)
-    return Look(_within(floor_ev, -200, 200), _within(grey_ev, -200, 200), base_slope, white_ev)
+    ranges = ((-200, 200), (-200, 200), (LEAST_BASE_SLOPE, 1), (LEAST_WHITE_EV, WHITE_EV))
+    return Look(*(_within(value, *bounds) for value, bounds in zip(values, ranges, strict=True)))
 
 
 def _within(value: float, least: float, most: float) -> float:
     if not least <= value <= most:
         raise ValueError(f"{value} is not from {least} to {most}")
-    return value
+    return float(value)
 
 
 def _confidence(value: float | None) -> float | None:

@@ -314,13 +314,17 @@ def test_a_mixed_folder_from_first_to_last(shoot: list[object], here: type[Here]
     assert (quiet.stdout, quiet.stderr) == ("", "")
 
 
-def test_watching_takes_what_arrives_when_it_is_complete(
-    shoot: list[object], here: type[Here], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def watched(shoot: list[object], monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return the arguments for a folder of two SVE raws, looked through often."""
     monkeypatch.setattr(watch, "EVERY_S", 0.05)
     monkeypatch.setattr(watch, "SETTLE_S", 0.1)
     Path("in/broken.dng").unlink()
     Path("in/plain.dng").unlink()
+    return shoot
+
+
+def test_watching_takes_what_arrives_when_it_is_complete(watched: list[object], here: type[Here]) -> None:
     arriving = Path("in/late.dng")
 
     def answer(options: WorkerOptions, order: Order) -> FileResult:
@@ -329,18 +333,12 @@ def test_watching_takes_what_arrives_when_it_is_complete(
         return true(options, order)
 
     true, here.answer = here.answer, staticmethod(answer)
-    result = command(*shoot, "--watch", "--idle", "1")
+    result = command(*watched, "--watch", "--idle", "1")
     assert "3  converted" in result.stdout
     assert Path("out/late.exr").exists()
 
 
-def test_a_slow_copy_that_is_whole_in_the_end_is_no_failure(
-    shoot: list[object], here: type[Here], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watch, "EVERY_S", 0.05)
-    monkeypatch.setattr(watch, "SETTLE_S", 0.1)
-    Path("in/broken.dng").unlink()
-    Path("in/plain.dng").unlink()
+def test_a_slow_copy_that_is_whole_in_the_end_is_no_failure(watched: list[object], here: type[Here]) -> None:
     slow, whole = Path("in/slow.dng"), write_frame(Path("whole.dng"), seed=2)
     slow.write_bytes(whole[: len(whole) // 2])
 
@@ -351,7 +349,7 @@ def test_a_slow_copy_that_is_whole_in_the_end_is_no_failure(
         return result
 
     true, here.answer = here.answer, staticmethod(answer)
-    result = command(*shoot, "--watch", "--idle", "4")
+    result = command(*watched, "--watch", "--idle", "4")
     assert "slow.dng: truncated" in result.stderr  # told when it was
     assert "3  converted" in result.stdout
     assert "failed" not in result.stdout

@@ -19,7 +19,6 @@ from sve2hdr.preview import Look
 from sve2hdr.whitebalance import Neutral, WhiteBalance
 
 TRUE = np.full((4, 1), STATED)
-FILE = Path("levels.json")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,7 @@ def test_levels_that_are_known_stay_as_they_are(tmp_path: Path, frame: Mosaic) -
     other = shot(PAIRS, "GRBG", BLACKS + 2, (12_900, 12_600), scene() * 0.8, seed=9)
     dark = replace(frame, counts=np.full(frame.shape, 1030, np.uint16))  # it cannot tell, and so is no other frame
     for mosaic in (frame, other, dark):
-        found = load_parameters(lock).estimate_for(mosaic, RAW, lock)
+        found = load_parameters(lock).estimate_for(mosaic, RAW)
         assert found.as_json() == first.as_json()
         assert found.confidence == first.confidence
         assert found.scale(mosaic) == 1
@@ -57,11 +56,11 @@ def test_black_that_the_first_frame_is_not_sure_of_follows_frames_that_are() -> 
     first = estimate_levels(bright, RAW)
     assert first.black_error is not None
     wrong = replace(first, black=first.black + np.float32([[1], [-8], [12], [-1]]), black_error=first.black_error + 8)
-    found = parameters(bright, wrong).estimate_for(dark, RAW, FILE)
+    found = parameters(bright, wrong).estimate_for(dark, RAW)
     np.testing.assert_allclose(found.black, STATED, atol=1)
     assert found.pattern.ratio_ev == first.pattern.ratio_ev
     assert found.scale(dark) == pytest.approx(1, abs=0.002)
-    sure = parameters(bright, replace(wrong, black_error=first.black_error * 0 + 0.1)).estimate_for(dark, RAW, FILE)
+    sure = parameters(bright, replace(wrong, black_error=first.black_error * 0 + 0.1)).estimate_for(dark, RAW)
     np.testing.assert_array_equal(sure.black, wrong.black)
 
 
@@ -69,7 +68,7 @@ def test_where_the_first_frame_had_no_fit_others_have(frame: Mosaic, first: Esti
     unfitted = replace(
         first, black=np.full_like(first.black, STATED), black_error=None, sources=first.sources | {"black": "file"}
     )
-    found = parameters(frame, unfitted).estimate_for(frame, RAW, FILE)
+    found = parameters(frame, unfitted).estimate_for(frame, RAW)
     np.testing.assert_allclose(found.black, first.black, atol=1)
 
 
@@ -78,7 +77,7 @@ def test_a_white_level_that_only_the_file_names_gives_way_to_a_pile_up() -> None
     first = estimate_levels(dim, RAW)
     assert (first.white == NOMINAL).all()
     bright = shot(PAIRS, "GRBG", TRUE, WHITES, scene())
-    found = parameters(dim, first).estimate_for(bright, RAW, FILE)
+    found = parameters(dim, first).estimate_for(bright, RAW)
     np.testing.assert_allclose(found.white[:, 0], [WHITES[0], WHITES[1], WHITES[1], WHITES[0]], rtol=0.001)
     # what one count means stays the same: images are scaled by how much nearer saturation is
     assert found.scale(bright) == pytest.approx((WHITES[0] - STATED) / (NOMINAL - STATED), rel=0.002)
@@ -102,14 +101,14 @@ def test_a_black_of_zero_comes_back_and_stays(tmp_path: Path) -> None:
     lock, mosaic = tmp_path / "levels.json", shot(PAIRS, "RGGB", np.zeros((4, 1)), WHITES, scene())
     mosaic = replace(mosaic, black_level=np.zeros((1, 1), np.float32))
     save_parameters(lock, parameters(mosaic, estimate_levels(mosaic, RAW)))
-    assert not load_parameters(lock).estimate_for(mosaic, RAW, lock).black.any()
+    assert not load_parameters(lock).estimate_for(mosaic, RAW).black.any()
 
 
 def test_mostly_saturated_frames_move_no_black(frame: Mosaic, first: Estimate) -> None:
     assert first.black_error is not None
     unsure = replace(first, black_error=first.black_error + 8)
     blown = shot(PAIRS, "GRBG", BLACKS, WHITES, scene() * 64)
-    np.testing.assert_array_equal(parameters(frame, unsure).estimate_for(blown, RAW, FILE).black, first.black)
+    np.testing.assert_array_equal(parameters(frame, unsure).estimate_for(blown, RAW).black, first.black)
 
 
 def test_parameters_of_another_kind_of_file_are_refused(frame: Mosaic, first: Estimate) -> None:
@@ -123,7 +122,7 @@ def test_parameters_of_another_kind_of_file_are_refused(frame: Mosaic, first: Es
     }
     for finding, mosaic in others.items():
         with pytest.raises(Sve2HdrError, match=finding) as refusal:
-            parameters(frame, first).estimate_for(mosaic, RAW, FILE)
+            parameters(frame, first).estimate_for(mosaic, RAW)
         assert str(refusal.value).startswith("photo.dng: ")
         assert "\n" not in str(refusal.value)
 
