@@ -173,7 +173,7 @@ def main() -> None:
     times = {name: min(times[name], seconds_per_step(built(name), scenes, options[name])) for name in names}
     del scenes
     val = scene_files(arguments.val)
-    interpolated = measure({"linear": method_named("linear")}, photographs(val, print), quick_conditions())
+    interpolated = measure({"linear": method_named("linear")}, photographs(val, print, print), quick_conditions())
     linear = {r.scene + r.condition: r for r in interpolated}
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{arguments.seconds:g} s of training each; PSNR-mu above linear, dB, mean over {len(val)} scenes")
@@ -187,7 +187,7 @@ def main() -> None:
             (run / "done").touch()
         state = torch.load(run / "checkpoint.pt", weights_only=True)["average"]
         network.load_state_dict(state)
-        results = measure({"n": of_network(network.eval())}, photographs(val, print), quick_conditions())
+        results = list(measure({"n": of_network(network.eval())}, photographs(val, print, print), quick_conditions()))
         gains = [
             [r.psnr_mu - linear[r.scene + r.condition].psnr_mu for r in results if r.mode == mode]
             for mode in ("exposure", "gain")

@@ -19,6 +19,8 @@ from .weights import save_weights
 
 # options that may change
 RESUMABLE = ("steps", "learning_rate", "decay_share", "log_every", "checkpoint_every", "checkpoint_minutes")
+# digests, of which users are told in words
+BEGUN_WITH = {"start": "from another --start, or from none", "scenes": "on other shards"}
 
 
 @dataclass(eq=False)
@@ -88,10 +90,11 @@ class Run:
         ours = json.loads(json.dumps(self.options))
         for name in sorted((ours.keys() & options.keys()) - set(RESUMABLE)):  # an older run does not know all of them
             if options[name] != ours[name]:
-                raise UnreadableWeights(
-                    f"{self.checkpoint}: begun with {name} {options[name]}, not {ours[name]}; go on with the same, or "
-                    "name another folder"
-                )
+                if name in BEGUN_WITH:
+                    finding = f"begun {BEGUN_WITH[name]}"
+                else:
+                    finding = f"begun with {name} {options[name]}, not {ours[name]}"
+                raise UnreadableWeights(f"{self.checkpoint}: {finding}; go on with the same, or name another folder")
 
     def _is_ours(self, config: str) -> bool:
         try:

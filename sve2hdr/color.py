@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,42 @@ def rgb_from_xyz(space: ColorSpace) -> np.ndarray:
     xyz_from_primaries = np.array([[x, y, 1 - x - y] for x, y in primaries]).T
     luminances = np.linalg.solve(xyz_from_primaries, xyz_from_xy(white))
     return np.linalg.inv(xyz_from_primaries * luminances)
+
+
+def space_of(told: Sequence[float]) -> ColorSpace:
+    """Return the space of eight chromaticities, xy of red, green, blue and white, as a file tells them; Rec. 709 if ().
+
+    Those that are known to 0.001 are that space itself, of which also the neutral is known. Raises ValueError for
+    another number of them.
+
+    >>> space_of((0.713, 0.293, 0.165, 0.830, 0.128, 0.044, 0.32168, 0.33767)).name, space_of(()).name
+    ('acescg', 'rec709')
+    """
+    if not told:
+        return COLOR_SPACES["rec709"]
+    red, green, blue, white = np.asarray(told, np.float64).reshape(4, 2).tolist()
+    chromaticities = tuple((x, y) for x, y in (red, green, blue, white))
+    for space in COLOR_SPACES.values():
+        if space.chromaticities is not None and np.allclose(chromaticities, space.chromaticities, rtol=0, atol=1e-3):
+            return space
+    return ColorSpace("other", chromaticities, chromaticities[3])  # type: ignore[arg-type]  # four of them
+
+
+def rec709_from(space: ColorSpace) -> np.ndarray | None:
+    """Return the matrix from a space to linear Rec. 709, (3, 3) float64, neutrals to neutrals; None for Rec. 709.
+
+    Raises ValueError for primaries that span no colours.
+    """
+    rec709 = COLOR_SPACES["rec709"]
+    if space == rec709:
+        return None
+    try:
+        matrix = rgb_from_xyz(rec709) @ adaptation(space.neutral, D65) @ np.linalg.inv(rgb_from_xyz(space))
+    except (np.linalg.LinAlgError, ZeroDivisionError):
+        matrix = np.full((3, 3), np.nan)
+    if not np.isfinite(matrix).all():
+        raise ValueError(f"primaries {space.chromaticities} span no colours")
+    return np.asarray(matrix)
 
 
 def adaptation(source: Xy, target: Xy) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -20,9 +21,10 @@ from .errors import UnreadableWeights, UnwritableOutput
 from .files import replacing
 from .network import compress
 from .radiance import site_planes
-from .simulate import NEUTRAL, expose
+from .simulate import LEAST_RADIANCE, NEUTRAL, expose
 
 SHARD_FORMAT = "sve2hdr-scenes-1"
+LEAST_PX = 16  # a side, of a scene
 DETAIL_PX = 16  # side of the blocks that detail is told of
 SLANTED_SCALE = (1.25, 2.5)  # by how much slanted parts are made smaller, so that they are as sharp as upright ones
 # of a scene's green: one of them becomes saturation of the least exposed sites
@@ -35,7 +37,8 @@ def pack_scenes(
     """Write white-balanced scenes, (name, (H, W, 3) float32), into shards of at most about `shard_mb`; return how many.
 
     Each is stored as half floats with its 99.95th percentile at 64: 16 stops below it stay exact to 0.1 %. What
-    holds no light, or values that are not finite, is told to `progress` and left out. Raises UnwritableOutput.
+    holds no light, or values that are not finite, or is below 16 px a side, is told to `progress` and left out. Raises
+    UnwritableOutput.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,10 +56,14 @@ def pack_scenes(
 
     for name, scene in scenes:
         top = float(np.percentile(scene[..., 1], 99.95)) if np.isfinite(scene).all() else 0.0
-        if top <= 0:
+        if top < LEAST_RADIANCE:
             progress(f"{name}: left out, no light in it or values that are not finite")
             continue
-        half = np.clip(scene.transpose(2, 0, 1) * (64 / top), 0, 60_000).astype(np.float16)
+        if min(scene.shape[:2]) < LEAST_PX:
+            progress(f"{name}: left out, {scene.shape[1]} x {scene.shape[0]} px are below {LEAST_PX} a side")
+            continue
+        with np.errstate(over="ignore"):
+            half = np.clip(scene.transpose(2, 0, 1) * (64 / top), 0, 60_000).astype(np.float16)
         if shard and sum(a.nbytes for a in shard.values()) + half.nbytes > shard_mb * 2**20:
             flush()
         shard[f"{packed:05d} {name}"] = np.ascontiguousarray(half)
@@ -75,6 +82,7 @@ class Scenes:
         self.images: list[Tensor] = []  # (3, H, W) float16
         self.detail: list[Tensor] = []  # (H / DETAIL_PX, W / DETAIL_PX) float32, of each
         levels: list[np.ndarray] = []
+        digest = hashlib.sha256()
         for path in sorted(folder.glob("*.safetensors")):
             try:
                 with safe_open(path, framework="pt") as shard:
@@ -82,6 +90,7 @@ class Scenes:
                         raise UnreadableWeights(f"{path}: not a shard of scenes; make some with sve2hdr dataset")
                     for name in sorted(shard.keys()):
                         image = shard.get_tensor(name)
+                        digest.update(f"{name} {tuple(image.shape)}".encode())
                         levels.append(np.percentile(image[1].numpy()[::2, ::2].astype(np.float32), PERCENTILES))
                         self.images.append(image.to(device))
                         self.detail.append(_detail(image, max(float(np.interp(98, PERCENTILES, levels[-1])), 1e-3)))
@@ -90,6 +99,8 @@ class Scenes:
                 raise UnreadableWeights(f"{path}: {finding}; pack it again with sve2hdr dataset") from error
         if not self.images:
             raise UnreadableWeights(f"{folder}: no shards here; make some with sve2hdr dataset")
+        digest.update(np.stack(levels).tobytes())
+        self.digest = digest.hexdigest()  # what tells these scenes from others
         self.levels = np.maximum(np.stack(levels), 1e-3)
         # larger scenes are drawn more often, but not in proportion: they are of one place and one light all the same
         area = np.array([math.sqrt(image.shape[1] * image.shape[2]) for image in self.images])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +15,7 @@ import numpy as np
 
 from .charts import fine_lines, flat_grey, quarter_slices, zone_plate
 from .errors import Sve2HdrError, UnknownLayout, UnreadableImage
-from .hdrfile import READABLE_EXTENSIONS, read_hdr
+from .hdrfile import READABLE_EXTENSIONS, read_scene
 from .methods import Method
 from .metrics import (
     SSIM_REACH,
@@ -141,22 +144,29 @@ def scene_files(folder: Path) -> list[Path]:
     return sorted(path for path in files if path.suffix.lower() in READABLE_EXTENSIONS)
 
 
-def photographs(paths: Iterable[Path], note: Callable[[str], None]) -> Iterator[Scene]:
-    """Yield the scenes of HDR images (linear Rec. 709); the 98th percentile of green saturates the least exposed sites.
+def photographs(
+    paths: Sequence[Path], leave_out: Callable[[str], None], note: Callable[[str], None]
+) -> Iterator[Scene]:
+    """Yield the scenes of HDR images (`read_scene`); the 98th percentile of green saturates the least exposed sites.
 
-    What cannot be read, holds no light or is too small to be scored is noted instead.
+    They are named by their files, with extensions where these alone tell them apart. What cannot be read, holds no
+    light or is too small to be scored is told to `leave_out` instead; `note` is told what else one should know.
     """
+    stems = Counter(path.stem for path in paths)
     for path in paths:
         try:
-            scene = camera_scene(read_hdr(path), PERCENTILE)
+            image, finding = read_scene(path)
+            scene = camera_scene(image, PERCENTILE)
             if min(scene.shape[:2]) < LEAST_PX:
                 raise ValueError(f"{scene.shape[1]} x {scene.shape[0]} px, and scores need {LEAST_PX} a side")
         except UnreadableImage as error:
-            note(f"left out: {error}")
+            leave_out(f"left out: {error}")
         except ValueError as error:
-            note(f"left out: {path}: {error}; take another scene")
+            leave_out(f"left out: {path}: {error}; take another scene")
         else:
-            yield Scene(path.stem, scene)
+            if finding:
+                note(finding)
+            yield Scene(path.stem if stems[path.stem] == 1 else path.name, scene)
 
 
 def merged_stacks(folder: Path, note: Callable[[str], None]) -> Iterator[Scene]:
@@ -186,15 +196,15 @@ def measure(
     done: Callable[[Result], None] = lambda result: None,
     seen: Callable[[Scene, Condition, Mapping[str, np.ndarray]], None] = lambda scene, condition, images: None,
     note: Callable[[str], None] | None = None,
-) -> list[Result]:
-    """Return the scores of every method on every scene in every condition, scene by scene.
+) -> Iterator[Result]:
+    """Yield the scores of every method on every scene in every condition, scene by scene, once a condition is through.
 
-    All methods are given the same counts. `done` is told each result; `seen` the images of all methods, at the truth's
-    scale, once a scene and condition are through. Where a method fails on a scene in a condition, that is told to
-    `note`, if there is one, and no method has a score there, so that means stay comparable; else its error is raised.
+    All methods are given the same counts; their noise has the scene's place in `scenes` as its seed. `done` is told
+    each result at once; `seen` the images of all methods, at the truth's scale, once a scene and condition are through.
+    Where a method fails on a scene in a condition, that is told to `note`, if there is one, and no method has a score
+    there, so that means stay comparable; else its error is raised. Scenes of one name are numbered.
     """
-    results: list[Result] = []
-    for seed, scene in enumerate(scenes):
+    for seed, scene in enumerate(_told_apart(scenes)):
         for condition in conditions:
             least = np.float32(2**-condition.ratio_ev)
             sensor = replace(condition.sensor, mode=condition.mode)
@@ -215,9 +225,22 @@ def measure(
                     raise
                 note(f"left out: {scene.name}, {condition}: {error}")
                 continue
-            results += of_methods
+            yield from of_methods
             seen(scene, condition, images)
-    return results
+
+
+def _told_apart(scenes: Iterable[Scene]) -> Iterator[Scene]:
+    """Yield the scenes, those of names taken before, or of the same letters and digits, with a number added."""
+    taken: set[str] = set()
+    for scene in scenes:
+        numbered = itertools.chain([scene.name], (f"{scene.name} ({n})" for n in itertools.count(2)))
+        name = next(name for name in numbered if _letters(name) not in taken)
+        taken.add(_letters(name))
+        yield replace(scene, name=name)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"\W+", "-", name).lower()
 
 
 def _pattern(condition: Condition) -> ExposurePattern:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ _LAYOUTS = {  # what each is, and the network that knows it
 )  # fmt: skip
 @click.option(
     "--external", "externals", multiple=True, metavar="COMMAND",
-    help="Another program, as in 'program {input} {output}': DNG in, linear Rec. 709 out.",
+    help="Another program, as in 'program {input} {output}': DNG in, linear Rec. 709 out, whose scale is fitted.",
 )  # fmt: skip
 @click.option("--ensemble", is_flag=True, help="Every network also as the mean over every way to turn the frame.")
 @click.option("--full", is_flag=True, help="All ratios, noises, wrong levels, phases and CFA orders, and charts.")
@@ -46,8 +46,10 @@ _LAYOUTS = {  # what each is, and the network that knows it
     "diagonals), three or four.",
 )  # fmt: skip
 @click.option("--ev", type=Number(0.1, 8), default=3.0, show_default=True, help="Exposure ratio.")
-@click.option("--full-well", type=Number(0, min_open=True), default=30_000.0, show_default=True, help="Electrons.")
-@click.option("--read-noise", type=Number(0), default=4.0, show_default=True, help="Electrons.")
+@click.option(
+    "--full-well", type=Number(0, 1e12, min_open=True), default=30_000.0, show_default=True, help="Electrons."
+)
+@click.option("--read-noise", type=Number(0, 1e6), default=4.0, show_default=True, help="Electrons.")
 @click.option(
     "--format", "style", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True,
     help="Of the tables; json: one object a line for each score.",
@@ -92,7 +94,7 @@ def evaluate(
     from .methods import LINEAR, external, methods_named, program_name
     from .models import AUTO, CLASSICAL
     from .pictures import check_folder, write_pictures
-    from .scoretable import as_json_lines, as_markdown, as_text, condition_rows, scene_rows
+    from .scoretable import as_json, as_markdown, as_text, condition_rows, scene_rows
     from .simulate import Sensor
     from .weights import sha256, weights_path
 
@@ -128,23 +130,34 @@ def evaluate(
         left_out.append(what)
         note(what)
 
-    material = photographs(files, leave_out) if files else merged_stacks(scenes, note)
-    results = measure(methods, material, conditions, done, seen, leave_out)
-    if not results:
-        raise Sve2HdrError(f"{scenes}: no scene is left to be scored; see above") if left_out else nothing
-    if full:
-        results += measure(methods, chart_scenes(), quick_conditions(), done, seen, leave_out)
+    material = photographs(files, leave_out, note) if files else merged_stacks(scenes, note)
+    title = f"PSNR-mu, dB; {described}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, 14 bit"
     if full:
         title = "Row pairs, 14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"
-    else:
-        title = f"PSNR-mu, dB; {described}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, 14 bit"
-    if style == "json":
-        click.echo(as_json_lines(results))
-    else:
-        for name in names:
-            if name not in (LINEAR, AUTO, CLASSICAL):
-                click.echo(f"{weights_path(name)}, SHA-256 {sha256(weights_path(name))}")
-        table = as_markdown if style == "markdown" else as_text
-        click.echo(f"{title}\n\n{table((condition_rows if full else scene_rows)(results))}")
+    results: list[Result] = []
+
+    def keep(scored: Iterable[Result]) -> None:
+        for result in scored:
+            results.append(result)
+            if style == "json":
+                click.echo(as_json(result))
+
+    try:
+        keep(measure(methods, material, conditions, done, seen, leave_out))
+        if not results:
+            raise Sve2HdrError(f"{scenes}: no scene is left to be scored; see above") if left_out else nothing
+        if full:
+            keep(measure(methods, chart_scenes(), quick_conditions(), done, seen, leave_out))
+    except BaseException:  # also Ctrl-C: what has taken long is not lost
+        if results:
+            note("stopped; the scores are of what was done")
+        raise
+    finally:
+        if style != "json" and results:
+            for name in names:
+                if name not in (LINEAR, AUTO, CLASSICAL):
+                    click.echo(f"{weights_path(name)}, SHA-256 {sha256(weights_path(name))}")
+            table = as_markdown if style == "markdown" else as_text
+            click.echo(f"{title}\n\n{table((condition_rows if full else scene_rows)(results))}")
     if left_out:
         raise click.exceptions.Exit(1)

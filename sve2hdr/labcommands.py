@@ -41,12 +41,26 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of the scene's green, that saturates the least exposed sites.",
 )
+@click.option(
+    "--saturation",
+    type=Number(1e-30, 1e30),
+    help="The scene's green that does, in place of --percentile: one exposure for several frames.",
+)
 @click.option("--bits", type=click.IntRange(8, 16), default=14, show_default=True)
 @click.option("--black", type=Number(0, 65535), help="Black level in counts.  [default: 1/16 of the range]")
 @click.option("--white", type=Number(0, 65535), help="White level in counts.  [default: 63/64 of the range]")
-@click.option("--full-well", type=Number(0, min_open=True), default=30_000.0, show_default=True, help="Electrons.")
 @click.option(
-    "--read-noise", type=Number(0), default=4.0, show_default=True, help="Electrons, of the least exposed sites."
+    "--full-well", type=Number(0, 1e12, min_open=True), default=30_000.0, show_default=True, help="Electrons."
+)
+@click.option(
+    "--read-noise", type=Number(0, 1e6), default=4.0, show_default=True, help="Electrons, of the least exposed sites."
+)
+@click.option(
+    "--preamp-noise",
+    type=Number(0, 1e6),
+    default=1.2,
+    show_default=True,
+    help="Electrons of it, at most all, that are there before the amplifier, so that --mode gain amplifies them.",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--compress", is_flag=True, help="Store the mosaic as lossless JPEG.")
@@ -60,11 +74,13 @@ def simulate(
     cfa: str,
     mode: str,
     percentile: float,
+    saturation: float | None,
     bits: int,
     black: float | None,
     white: float | None,
     full_well: float,
     read_noise: float,
+    preamp_noise: float,
     seed: int,
     compress: bool,
     overwrite: bool,
@@ -95,13 +111,16 @@ def simulate(
                 white_level=round(full * 63 / 64) if white is None else white,
                 full_well_e=full_well,
                 read_noise_e=read_noise,
+                preamp_noise_e=min(preamp_noise, read_noise),
             )
         except ValueError as error:
             raise click.UsageError(str(error)) from error
-        click.echo(from_image(sources[0], target, wanted, evs[0] if evs else None, cfa, sensor, percentile, seed))
+        ratio_ev = evs[0] if evs else None
+        click.echo(from_image(sources[0], target, wanted, ratio_ev, cfa, sensor, percentile, seed, saturation))
     else:
-        names = ("cfa", "mode", "percentile", "bits", "black", "white", "full_well", "read_noise", "seed")
-        refuse_given(names, "is for one HDR image (.exr, .hdr, .tif); raws bring what their camera did")
+        of_sensor = ("mode", "bits", "black", "white", "full_well", "read_noise", "preamp_noise")
+        of_images = ("cfa", "percentile", "saturation", *of_sensor, "seed")
+        refuse_given(of_images, "is for one HDR image (.exr, .hdr, .tif); raws bring what their camera did")
         click.echo(from_stack(sources, target, wanted, evs))
 
 

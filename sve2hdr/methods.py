@@ -17,7 +17,7 @@ from .architecture import Network
 from .classical import classical
 from .dngfile import write_cfa_dng
 from .errors import Sve2HdrError
-from .hdrfile import READABLE_EXTENSIONS, read_hdr
+from .hdrfile import READABLE_EXTENSIONS, read_scene
 from .interpolate import interpolate
 from .models import CLASSICAL, model_named
 from .mosaic import ExposurePattern, Mosaic
@@ -71,7 +71,7 @@ def external(command: str, timeout_s: float = TIMEOUT_S) -> Method:
     """Return the method that another program is: `command` with {input} and {output} in it, run without a shell.
 
     {input} becomes a DNG of the mosaic, in a folder of its own. {output}, or {output} with
-    one of the extensions that `read_hdr` reads, becomes the file that it shall write (.exr if none is said): linear
+    one of the extensions that `read_scene` reads, becomes the file that it shall write (.exr if none is said): linear
     Rec. 709 with the DNG's white balance, of the size of the mosaic, of any scale. As programs differ in scale, it is
     fitted: one factor, the median over the frame of interpolated over its green. The program is not told the pattern.
     Raises Sve2HdrError at once for a command without {input} and {output}; the method raises it for a program that is
@@ -97,7 +97,7 @@ def external(command: str, timeout_s: float = TIMEOUT_S) -> Method:
             _run(arguments, folder, timeout_s)
             if not output.is_file():
                 raise Sve2HdrError(f"{words[0]}: wrote no {output.name}; have {{output}} written by --external")
-            image = read_hdr(output)
+            image, _ = read_scene(output)
         if image.shape[:2] != mosaic.shape:
             raise Sve2HdrError(
                 f"{words[0]}: gave {image.shape[1]} x {image.shape[0]} px of {mosaic.shape[1]} x {mosaic.shape[0]} "

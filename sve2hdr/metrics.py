@@ -1,7 +1,8 @@
 """How far apart two HDR images are.
 
 Images are (H, W, 3) float32, scene-linear radiance, and both at one scale: no metric fits a factor. `border_px` at each
-edge is left out. PSNR and SSIM are higher for better images, the others lower.
+edge is left out. PSNR and SSIM are higher for better images, the others lower. Images that are not of one size, or have
+nothing inside of the border, raise ValueError.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def psnr_mu(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
     >>> round(psnr_mu(grey * 1.01, grey), 2)
     58.65
     """
-    return _psnr(mu_law(_inner(image, border_px)), mu_law(_inner(truth, border_px)), 1.0)
+    a, b = _inner(image, truth, border_px)
+    return _psnr(mu_law(a), mu_law(b), 1.0)
 
 
 def psnr_linear(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
@@ -42,7 +44,8 @@ def psnr_linear(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> flo
     >>> round(psnr_linear(grey + np.float32(0.01), grey), 2)
     40.0
     """
-    return _psnr(np.clip(_inner(image, border_px), 0, 1), np.clip(_inner(truth, border_px), 0, 1), 1.0)
+    a, b = _inner(image, truth, border_px)
+    return _psnr(np.clip(a, 0, 1), np.clip(b, 0, 1), 1.0)
 
 
 def psnr_log(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
@@ -54,7 +57,7 @@ def psnr_log(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
     >>> round(psnr_log(grey * 10, grey), 2)  # one of four decades: 20 log10(4)
     12.04
     """
-    a, b = (np.log10(np.clip(_inner(i, border_px), LOG_FLOOR, 1)) for i in (image, truth))
+    a, b = (np.log10(np.clip(inner, LOG_FLOOR, 1)) for inner in _inner(image, truth, border_px))
     return _psnr(a, b, -float(np.log10(LOG_FLOOR)))
 
 
@@ -81,12 +84,12 @@ def pu21_psnr(image: np.ndarray, truth: np.ndarray, border_px: int = 0, peak_nit
     >>> round(pu21_psnr(grey * 1.01, grey), 1)
     52.0
     """
-    return _psnr(_displayed(image, border_px, peak_nits), _displayed(truth, border_px, peak_nits), PU21_PEAK)
+    return _psnr(*_displayed(image, truth, border_px, peak_nits), PU21_PEAK)
 
 
 def pu21_ssim(image: np.ndarray, truth: np.ndarray, border_px: int = 0, peak_nits: float = PEAK_NITS) -> float:
     """Return PU21-SSIM, 1 at most: `ssim` of the `pu21` of luminance, range 256; displayed as for `pu21_psnr`."""
-    return ssim(_displayed(image, border_px, peak_nits), _displayed(truth, border_px, peak_nits), PU21_PEAK)
+    return ssim(*_displayed(image, truth, border_px, peak_nits), PU21_PEAK)
 
 
 def ssim(plane: np.ndarray, truth: np.ndarray, value_range: float) -> float:
@@ -118,7 +121,7 @@ def angular_error(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> f
     >>> round(angular_error(white, yellow), 2), angular_error(5 * white, white)  # acos(2 / sqrt 6)
     (35.26, 0.0)
     """
-    a, b = (np.asarray(_inner(i, border_px), np.float64).reshape(-1, 3) for i in (image, truth))
+    a, b = (np.asarray(inner, np.float64).reshape(-1, 3) for inner in _inner(image, truth, border_px))
     coloured = (a != 0).any(1) & (b != 0).any(1)
     if not coloured.any():
         return 0.0
@@ -138,8 +141,9 @@ def chroma_error(image: np.ndarray, truth: np.ndarray, border_px: int = 0, cell_
     >>> round(chroma_error(tinted, grey), 4), chroma_error(grey * 3, grey)  # sqrt(0.02 / 3)
     (0.0816, 0.0)
     """
-    light = _inner(truth, border_px).mean((0, 1), dtype=np.float64)
-    balanced = _inner(image, border_px) / np.where(light > 0, light, np.nan)
+    inner, wanted = _inner(image, truth, border_px)
+    light = wanted.mean((0, 1), dtype=np.float64)
+    balanced = inner / np.where(light > 0, light, np.nan)
     rows, columns = (n // cell_px for n in balanced.shape[:2])
     cells = balanced[: rows * cell_px, : columns * cell_px].reshape(rows, cell_px, columns, cell_px, 3).mean((1, 3))
     if not cells.size or not np.isfinite(cells).all() or cells.mean() <= 0:
@@ -162,8 +166,9 @@ def aliasing(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
     >>> round(aliasing(bars + np.float32((0.15, 0, 0)), bars), 2)  # red by 0.1, all brighter by 0.1 / 3: over 1 / 9
     0.1
     """
-    light = _inner(truth, border_px).mean((0, 1), dtype=np.float64)
-    a, b = (_inner(i, border_px) / np.where(light > 0, light, np.nan) for i in (image, truth))
+    inner, wanted = _inner(image, truth, border_px)
+    light = wanted.mean((0, 1), dtype=np.float64)
+    a, b = (i / np.where(light > 0, light, np.nan) for i in (inner, wanted))
     detail = float(b.mean(2).var())
     if not detail > 0:
         raise ValueError("the truth is flat or without light in a channel: there is nothing to alias")
@@ -173,8 +178,16 @@ def aliasing(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
     return float((colour + moire) / detail)
 
 
-def _inner(image: np.ndarray, border_px: int) -> np.ndarray:
-    return image[border_px : image.shape[0] - border_px, border_px : image.shape[1] - border_px]
+def _inner(image: np.ndarray, truth: np.ndarray, border_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return both without their borders; raise ValueError where they are no images of one size or nothing is left."""
+    height, width = image.shape[:2]
+    if image.shape != truth.shape or image.ndim != 3 or image.shape[2] != 3 or min(height, width) <= 2 * border_px:
+        raise ValueError(
+            f"compared are (H, W, 3) images of one size, above twice the border of {border_px} px, not "
+            f"{image.shape}, {truth.shape}"
+        )
+    inside = slice(border_px, height - border_px), slice(border_px, width - border_px)
+    return image[inside], truth[inside]
 
 
 def _psnr(image: np.ndarray, truth: np.ndarray, peak: float) -> float:
@@ -182,8 +195,9 @@ def _psnr(image: np.ndarray, truth: np.ndarray, peak: float) -> float:
         return float(-10 * np.log10(np.mean((image - truth) ** 2, dtype=np.float64) / peak**2))
 
 
-def _displayed(image: np.ndarray, border_px: int, peak_nits: float) -> np.ndarray:
-    return pu21(peak_nits * (np.clip(_inner(image, border_px), 0, 1) @ LUMINANCE_OF_RGB))
+def _displayed(image: np.ndarray, truth: np.ndarray, border_px: int, peak_nits: float) -> tuple[np.ndarray, np.ndarray]:
+    a, b = (pu21(peak_nits * (np.clip(i, 0, 1) @ LUMINANCE_OF_RGB)) for i in _inner(image, truth, border_px))
+    return a, b
 
 
 def _gaussian(plane: np.ndarray, sigma: float, reach: int) -> np.ndarray:

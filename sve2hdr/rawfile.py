@@ -29,7 +29,7 @@ REC709_FROM_XYZ = np.array(
 DAYLIGHT_ILLUMINANTS = (21, 20, 23, 1, 22, 4, 9, 10)  # EXIF LightSource: D65 first, then what comes nearest
 
 
-def read_raw(path: Path) -> Mosaic:
+def read_raw(path: str | Path) -> Mosaic:
     """Return the visible area of a raw file's Bayer mosaic, as counts, with levels, colour and capture data.
 
     Any Bayer file that LibRaw decodes is read, and DNG with a 4 x 4 CFA. Levels, matrix and neutral of a DNG are from
@@ -41,12 +41,12 @@ def read_raw(path: Path) -> Mosaic:
     Raises UnreadableRaw, with what is wrong and what to do, for anything else: other files, damaged or truncated ones,
     X-Trans, Foveon, monochrome, sRAW, float or demosaiced data, and frames below 64 px a side.
 
-    >>> from pathlib import Path
-    >>> read_raw(Path("missing.cr2"))
+    >>> read_raw("missing.cr2")
     Traceback (most recent call last):
     ...
     sve2hdr.errors.UnreadableRaw: missing.cr2: no such file; check the path
     """
+    path = Path(path) if isinstance(path, str) else path
     ifds = tifftags.read_ifds(path)
     refuse_by_tags(path, ifds)
     try:

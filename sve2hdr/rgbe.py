@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -18,6 +18,15 @@ from .errors import UnreadableImage
 from .mosaic import Capture
 
 STRIP_PX = 1 << 18  # pixels encoded at a time
+CAMERA_RGB = "# camera RGB: no white balance, no matrix"
+
+
+class Rgbe(NamedTuple):
+    """A Radiance file as stored."""
+
+    image: np.ndarray  # (H, W, 3) float32
+    primaries: tuple[float, ...] = ()  # xy of red, green, blue and white; (): none are told
+    camera_rgb: bool = False  # as `write_rgbe` marks it
 
 
 def write_rgbe(
@@ -29,7 +38,7 @@ def write_rgbe(
     """
     lines = ["#?RADIANCE", "SOFTWARE=sve2hdr"]
     if space.chromaticities is None:
-        lines.append("# camera RGB: no white balance, no matrix")
+        lines.append(CAMERA_RGB)
     elif space != COLOR_SPACES["rec709"]:
         lines.append("PRIMARIES=" + " ".join(f"{v:.6g}" for xy in space.chromaticities for v in xy))
     if capture.taken:
@@ -57,16 +66,20 @@ def _rounded_to_rgbe(strip: np.ndarray) -> np.ndarray:
     return np.asarray(np.ldexp(steps, exponent - 8), np.float32)
 
 
-def read_rgbe(path: Path, stream: BinaryIO) -> np.ndarray:
-    """Return the image, (H, W, 3) float32, of an open Radiance file, run-length encoded (new or old) or flat.
+def read_rgbe(path: Path, stream: BinaryIO) -> Rgbe:
+    """Return what an open Radiance file holds, run-length encoded (new or old) or flat.
 
     Raises UnreadableImage, which names `path`, for what is no such file, is damaged, or stored in another direction.
     """
-    exposure = 1.0
+    exposure, camera_rgb = 1.0, False
+    primaries: tuple[float, ...] = ()
     if not stream.readline(80).startswith(b"#?"):
         raise UnreadableImage(f"{path}: not a Radiance HDR image, which begins with #?; check the file")
     while line := stream.readline(1 << 16).strip():
         name, _, value = line.partition(b"=")
+        camera_rgb |= line == CAMERA_RGB.encode()
+        if name == b"PRIMARIES":
+            primaries = _numbers(value)
         if name == b"FORMAT" and value.strip() != b"32-bit_rle_rgbe":
             raise UnreadableImage(f"{path}: has the format {value.decode(errors='replace')}; convert it to RGBE")
         if name == b"EXPOSURE":
@@ -88,7 +101,15 @@ def read_rgbe(path: Path, stream: BinaryIO) -> np.ndarray:
         raise UnreadableImage(f"{path}: ends early or is damaged; get a whole copy") from error
     if exposure > 0 and exposure != 1:
         image /= np.float32(exposure)
-    return image
+    return Rgbe(image, primaries, camera_rgb)
+
+
+def _numbers(text: bytes) -> tuple[float, ...]:
+    """Return eight numbers, or none."""
+    with contextlib.suppress(ValueError):
+        numbers = tuple(float(value) for value in text.split())
+        return numbers if len(numbers) == 8 else ()
+    return ()
 
 
 def _unpacked(data: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

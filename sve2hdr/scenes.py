@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from .errors import Sve2HdrError
-from .hdrfile import READABLE_EXTENSIONS, read_hdr
+from .hdrfile import READABLE_EXTENSIONS, read_scene
+from .joblist import RAW_EXTENSIONS
 from .stack import merge_stack, read_stack, superpixels
 from .synthetic import synthetic_scene
 
@@ -19,10 +20,13 @@ def collect_scenes(
     """Yield (name, (H, W, 3) float32 white-balanced radiance) of every scene; what cannot be used is noted instead.
 
     A folder is one scene if it holds raws (an exposure stack, merged and reduced to one pixel per Bayer cell, so that
-    no demosaicing error is learned as truth), else what its images and folders hold. The synthetic scenes come last,
-    with the seeds from `seed` on. Raises Sve2HdrError for a source that does not exist.
+    no demosaicing error is learned as truth), else what its images and folders hold; each source once. The synthetic
+    scenes come last, with the seeds from `seed` on. Raises Sve2HdrError for a source that does not exist.
     """
-    for source in sources:
+    once = {source.resolve(): source for source in reversed(sources)}
+    if len(once) < len(sources):
+        note("a source that was given several times is taken once")
+    for source in reversed(once.values()):
         yield from _of_path(source, note)
     for number in range(seed, seed + synthetic):
         yield f"synthetic-{number}", synthetic_scene(number)
@@ -33,14 +37,24 @@ def _of_path(path: Path, note: Callable[[str], None]) -> Iterator[tuple[str, np.
         raise Sve2HdrError(f"{path}: no such file or folder; check the path")
     try:
         if path.is_file():
-            yield path.stem, np.maximum(read_hdr(path), 0)
+            scene, finding = read_scene(path)
+            if finding:
+                note(finding)
+            yield path.stem, np.maximum(scene, 0)
             return
         entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-        images = [entry for entry in entries if entry.suffix.lower() in READABLE_EXTENSIONS]
         folders = [entry for entry in entries if entry.is_dir()]
+        images, raws = (
+            [entry for entry in entries if entry.suffix.lower() in extensions and entry not in folders]
+            for extensions in (READABLE_EXTENSIONS, RAW_EXTENSIONS)
+        )
+        if not (images or folders or raws):
+            raise Sve2HdrError(f"{path}: holds no HDR images and no raws; name a folder of either")
         if not images and not folders:
-            yield path.name, _merged([entry for entry in entries if entry.is_file()])
+            yield path.name, _merged(raws)
             return
+        if raws:
+            note(f"{path}: its {len(raws)} raws are left out beside images or folders; give them a folder")
     except (Sve2HdrError, OSError) as error:
         note(f"left out: {error}")
         return

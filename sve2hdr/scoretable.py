@@ -95,9 +95,9 @@ def as_markdown(rows: Rows) -> str:
     return "\n".join(lines)
 
 
-def as_json_lines(results: Iterable[Result]) -> str:
-    """Return one JSON object a line for each result; what was not measured, or is infinite, is null."""
-    return "\n".join(json.dumps({name: _finite(value) for name, value in asdict(result).items()}) for result in results)
+def as_json(result: Result) -> str:
+    """Return a JSON object in one line; what was not measured, or is infinite, is null."""
+    return json.dumps({name: _finite(value) for name, value in asdict(result).items()})
 
 
 def _words(rows: Rows) -> list[bool]:

@@ -22,6 +22,10 @@ XYZ_FROM_REC709 = np.array(  # IEC 61966-2-1, D65
 )
 CAMERA_FROM_XYZ = np.diag(NEUTRAL) @ np.linalg.inv(XYZ_FROM_REC709)
 
+MOST_FULL_WELL_E, MOST_READ_NOISE_E = 1e12, 1e6
+MOST_ELECTRONS = 1e18  # at a site: no more can be counted, and no full well is as large
+LEAST_RADIANCE, MOST_RADIANCE = 1e-30, 1e30  # of scenes: within float32 by far
+
 # written so that tools which ask for exposure tags find some; a simulation has no shutter
 CAPTURE = Capture(make="sve2hdr", model="simulated SVE sensor", exposure_time_s=0.01, f_number=8.0, iso=100.0)
 
@@ -56,6 +60,10 @@ class Sensor:
             )
         if not (self.full_well_e > 0 and self.read_noise_e >= 0 and self.preamp_noise_e >= 0):
             raise ValueError("full well must be above 0 electrons, and no noise below 0")
+        if self.full_well_e > MOST_FULL_WELL_E or max(self.read_noise_e, self.preamp_noise_e) > MOST_READ_NOISE_E:
+            raise ValueError(
+                f"at most {MOST_FULL_WELL_E:g} electrons are simulated at full well, and {MOST_READ_NOISE_E:g} of noise"
+            )
 
     def noise_model(self, pattern: ExposurePattern) -> NoiseModel:
         """Return gain and read noise of each site of the pattern's period."""
@@ -86,7 +94,7 @@ def expose(
     radiance: what a site sees, 1.0 = saturation of the least exposed sites; span_e: electrons a site collects at 1.0.
     All arguments broadcast against `radiance`; they and `generator` are on one device.
     """
-    electrons = torch.poisson(radiance.clamp_min(0) * span_e, generator=generator)
+    electrons = torch.poisson((radiance * span_e).clamp(0, MOST_ELECTRONS), generator=generator)
     read = torch.randn(radiance.shape, generator=generator, device=radiance.device) * read_noise
     return torch.minimum((black + electrons * gain + read).round().clamp_min(0), white)
 
@@ -133,12 +141,24 @@ def simulate(camera_rgb: np.ndarray, cfa: str, pattern: ExposurePattern, sensor:
 
 
 def camera_scene(scene: np.ndarray, percentile: float) -> np.ndarray:
+    """Return `seen_by_camera` where `percentile`, 0 to 100, of a scene's green saturates the least exposed sites."""
+    return seen_by_camera(scene, saturating_radiance(scene, percentile))
+
+
+def saturating_radiance(scene: np.ndarray, percentile: float) -> float:
+    """Return a percentile, 0 to 100, of the green of a scene, (H, W, 3) float32; ValueError if there is no light."""
+    top = float(np.percentile(scene[..., 1], percentile))
+    if not top >= LEAST_RADIANCE:
+        raise ValueError(f"the {percentile:g}th percentile of the scene's green is {top:g}: nothing to expose for")
+    return top
+
+
+def seen_by_camera(scene: np.ndarray, saturation: float) -> np.ndarray:
     """Return a scene-linear Rec. 709 image as the simulated camera's RGB, scaled for a frame.
 
-    `percentile`, 0 to 100, of its green reaches 1.0, the saturation of the least exposed sites. (H, W, 3) float32 both;
-    negative values, which no light has, become 0.
+    A green of `saturation` becomes 1.0, the saturation of the least exposed sites. (H, W, 3) float32 both; negative
+    values, which no light has, become 0, and none is above 1e30.
     """
-    top = float(np.percentile(scene[..., 1], percentile))
-    if not np.isfinite(top) or top <= 0:
-        raise ValueError(f"the {percentile:g}th percentile of the scene's green is {top:g}: nothing to expose for")
-    return np.maximum(scene * np.float32(NEUTRAL / top), 0, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        seen = scene * np.float32(NEUTRAL / saturation)
+    return np.clip(seen, 0, MOST_RADIANCE, out=seen)

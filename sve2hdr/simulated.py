@@ -14,10 +14,10 @@ from .color import COLOR_SPACES
 from .dngfile import write_cfa_dng
 from .errors import UnreadableImage, UnwritableOutput
 from .files import check_writable
-from .hdrfile import HDR_EXTENSIONS, READABLE_EXTENSIONS, WriteOptions, read_hdr, write_hdr
+from .hdrfile import HDR_EXTENSIONS, READABLE_EXTENSIONS, WriteOptions, read_scene, write_hdr
 from .mosaic import MIN_SIDE_PX, ExposurePattern, Mosaic
 from .pattern import with_ratio
-from .simulate import Sensor, camera_scene, simulate
+from .simulate import Sensor, saturating_radiance, seen_by_camera, simulate
 from .stack import read_stack, sve_pair
 
 
@@ -79,18 +79,23 @@ def from_image(
     sensor: Sensor,
     percentile: float,
     seed: int,
+    saturation: float | None = None,
 ) -> str:
-    """Write what `sensor` records of an HDR image (linear Rec. 709); return a line for the user."""
+    """Write what `sensor` records of an HDR image (see `read_scene`); return lines for the user.
+
+    A green of `saturation`, or of `percentile` if None, saturates the least exposed sites.
+    """
     target.check([source])
     pattern = pattern if ratio_ev is None else with_ratio(pattern, ratio_ev)
-    scene = read_hdr(source)
+    scene, finding = read_scene(source)
     if min(scene.shape[:2]) < MIN_SIDE_PX:
         size = f"{scene.shape[1]} x {scene.shape[0]} px"
         raise UnreadableImage(f"{source}: {size}; a raw has {MIN_SIDE_PX} a side or more, take a larger scene")
     try:
-        scene = camera_scene(scene, percentile)
+        saturation = saturating_radiance(scene, percentile) if saturation is None else saturation
     except ValueError as error:
         raise UnreadableImage(f"{source}: {error}; choose another --percentile or scene") from error
+    scene = seen_by_camera(scene, saturation)
     mosaic = simulate(scene, cfa, pattern, sensor, seed)
     profile = None
     if sensor.mode == "exposure":  # in gain mode each exposure has its own, which the tag has no room for
@@ -100,11 +105,11 @@ def from_image(
         "pattern": str(pattern),
         "cfa": cfa,
         "seed": seed,
-        "percentile": percentile,
+        "saturation": saturation,
         **vars(sensor),
     }
     target.write(mosaic, scene * np.float32(pattern.ratio), about, profile)
-    return target.line(pattern, mosaic.shape)
+    return "\n".join(filter(None, [target.line(pattern, mosaic.shape), finding]))
 
 
 def from_stack(

@@ -65,6 +65,9 @@ def read_stack(paths: Sequence[Path], exposures_ev: Sequence[float] | None = Non
         raise UnusableStack(f"{len(paths)} raw file given; a stack needs two or more exposures of one scene")
     if exposures_ev is not None and len(exposures_ev) != len(paths):
         raise UnusableStack(f"--ev has {len(exposures_ev)} values for {len(paths)} files; give one a file, in order")
+    for i, path in enumerate(paths):
+        if path.resolve() in (other.resolve() for other in paths[:i]):
+            raise UnusableStack(f"{path}: is given twice; a stack has each of its frames once")
     frames = [read_raw(path) for path in paths]
     for path, frame in zip(paths, frames, strict=True):
         _refuse_other_camera(path, frame, paths[0], frames[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 import queue
@@ -127,10 +128,11 @@ def train(
     after the step at hand, with a checkpoint.
 
     Raises Sve2HdrError when stopped so, or when the loss is no number; UnreadableWeights for shards or a checkpoint
-    that cannot be used, or are of other options; UnwritableOutput; ValueError for a patch the network cannot take.
+    that cannot be used, or are of other options, another start or other scenes; UnwritableOutput; ValueError for a
+    patch the network cannot take.
     """
     scenes = Scenes(scenes_folder, device)
-    run = _begun(run_folder, start, options, device)
+    run = _begun(run_folder, start, options, scenes, device)
     config = run.network.config
     network, average = run.network, run.average
     started, total, since = time.monotonic() - run.seconds, torch.zeros((), device=device), run.step
@@ -189,7 +191,9 @@ def train(
     return run.weights
 
 
-def _begun(folder: Path, start: ArchitectureConfig | Network, options: TrainingOptions, device: torch.device) -> Run:
+def _begun(
+    folder: Path, start: ArchitectureConfig | Network, options: TrainingOptions, scenes: Scenes, device: torch.device
+) -> Run:
     """Return a run at its first step, or where its checkpoint left it."""
     torch.manual_seed(options.seed)
     network = start.build() if isinstance(start, ArchitectureConfig) else copy.deepcopy(start).train()
@@ -198,7 +202,8 @@ def _begun(folder: Path, start: ArchitectureConfig | Network, options: TrainingO
         raise ValueError(f"patch_px must be a multiple of {network.alignment}, not {options.patch_px}")
     optimizers = optimizers_of(network, options.learning_rate, options.muon * options.learning_rate)
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-    run = Run(folder, asdict(options), network, optimizers, average)
+    begun_with = {"start": _digest(network) if isinstance(start, Network) else "", "scenes": scenes.digest}
+    run = Run(folder, asdict(options) | begun_with, network, optimizers, average)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -207,6 +212,14 @@ def _begun(folder: Path, start: ArchitectureConfig | Network, options: TrainingO
         run.resume(device)
     run.trim_log()
     return run
+
+
+def _digest(network: Network) -> str:
+    """Return what tells a trained network from others."""
+    digest = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 @contextmanager

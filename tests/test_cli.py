@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -19,7 +20,7 @@ import tifffile
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from sve2hdr import Sve2HdrError, cli, convert, hdrfile, imageoptions, options
+from sve2hdr import Sve2HdrError, cli, convert, evaluate, hdrfile, imageoptions, options
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.hdrfile import read_hdr, write_hdr
 from sve2hdr.metrics import psnr_mu
@@ -249,6 +250,18 @@ def test_simulate_is_told_by_its_seed(scene_exr: Path, work: Path) -> None:
     assert (a != c).mean() > 0.5
 
 
+def test_simulate_takes_one_exposure_for_several_frames(scene_exr: Path, work: Path) -> None:
+    done("simulate", scene_exr, "-o", "a.dng", "--percentile", 90)
+    told = float(np.percentile(read_hdr(scene_exr)[..., 1], 90))
+    done("simulate", scene_exr, "-o", "b.dng", "--saturation", told)
+    np.testing.assert_array_equal(read_raw(work / "a.dng").counts, read_raw(work / "b.dng").counts)
+    for name, noise in (("c", 0), ("d", 4)):
+        gain = ("--mode", "gain", "--saturation", 1e6, "--read-noise", 4, "--preamp-noise", noise)
+        done("simulate", scene_exr, "-o", f"{name}.dng", *gain)
+    quiet, noisy = (read_raw(work / f"{name}.dng").counts[2::4].std() for name in "cd")
+    assert noisy > 5 * quiet  # what is there before the amplifier is amplified, eightfold
+
+
 def test_simulate_takes_a_stack_of_raws(scene_exr: Path, work: Path) -> None:
     for number, percentile in enumerate((99.9, 90)):
         frame = ("--pattern", "rows:1,1", "--percentile", percentile, "--seed", number)
@@ -473,6 +486,30 @@ def test_evaluate_goes_on_past_what_it_cannot_use(scene_exr: Path, work: Path) -
     assert result.exit_code == 1
     assert "left out: mixed/broken.exr" in result.stderr
     assert {json.loads(line)["scene"] for line in result.stdout.splitlines()} == {"scene"}
+
+
+def test_evaluate_that_is_stopped_tells_what_it_has(
+    scene_exr: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work / "scenes").mkdir()
+    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+    whole = evaluate.simulate
+    calls: list[object] = []
+
+    def stopped(*arguments: Any) -> object:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    monkeypatch.setattr(evaluate, "simulate", stopped)
+    for style in ("text", "json"):
+        calls.clear()
+        result = run("evaluate", "scenes", "--model", "linear", "--format", style)
+        assert result.exit_code == 130
+        assert "the scores are of what was done" in result.stderr
+        assert "exposure 3 EV" in result.stdout
+        assert "gain 3 EV" not in result.stdout
 
 
 def raising(error: BaseException) -> Callable[..., object]:

@@ -12,9 +12,11 @@ from sve2hdr.color import (
     D65,
     adaptation,
     linear_rgb,
+    rec709_from,
     recover_clipped,
     rgb_from_camera,
     rgb_from_xyz,
+    space_of,
     white_balance,
     xyz_from_xy,
 )
@@ -184,3 +186,30 @@ def test_wrong_arguments_are_refused() -> None:
         linear_rgb(camera, mosaic_with(), COLOR_SPACES["rec709"], 8.0, out=np.empty((2, 2, 3), np.float32))
     with pytest.raises(ValueError, match="neutral"):
         white_balance(mosaic_with(None, -CANON))
+
+
+def test_told_primaries_are_converted_and_neutrals_stay_neutral() -> None:
+    rng = np.random.default_rng(0)
+    colours = rng.random((50, 3))
+    for name in ("rec2020", "acescg", "aces2065-1", "xyz"):
+        space = COLOR_SPACES[name]
+        assert space.chromaticities is not None
+        told = [round(v, 4) for xy in space.chromaticities for v in xy]
+        matrix = rec709_from(space_of(told))
+        assert matrix is not None
+        back = (
+            rgb_from_xyz(space) @ adaptation(D65, space.neutral) @ np.linalg.inv(rgb_from_xyz(COLOR_SPACES["rec709"]))
+        )
+        assert_allclose(colours @ back.T @ matrix.T, colours, atol=1e-9)
+    adobe = (0.64, 0.33, 0.21, 0.71, 0.15, 0.06, 0.3127, 0.3290)
+    matrix = rec709_from(space_of(adobe))
+    assert matrix is not None
+    assert_allclose(matrix.sum(axis=1), 1, atol=1e-3)
+    assert matrix[0, 1] < -0.3  # its green is beyond Rec. 709
+    assert rec709_from(space_of(())) is rec709_from(space_of((0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329))) is None
+
+
+@pytest.mark.parametrize("told", [(0.3, 0.3) * 4, (0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.0)])
+def test_primaries_that_span_no_colours_are_refused(told: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="span no colours"):
+        rec709_from(space_of(told))

@@ -349,3 +349,15 @@ def test_deep_shadows_are_3_to_8_ev_darker(scenes: Scenes) -> None:
         assert steps.min() > 2.99
         assert steps.max() < 8.01
         assert steps.max() - steps.min() < 0.01
+
+
+def test_scenes_that_are_too_small_are_left_out(tmp_path: Path) -> None:
+    notes: list[str] = []
+    assert pack_scenes([("dot", light(0)[:15]), ("good", light(0))], tmp_path, 60, notes.append) == 1
+    assert "below 16 a side" in notes[0]
+
+
+def test_a_digest_tells_scenes_from_others(shards: Path, scenes: Scenes, tmp_path: Path) -> None:
+    assert Scenes(shards, CPU).digest == scenes.digest
+    pack_scenes([("wide", light(0)), ("tall", light(1, 90, 72)), ("small", light(3, 24, 18))], tmp_path, 60, str)
+    assert Scenes(tmp_path, CPU).digest != scenes.digest

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from sve2hdr.color import COLOR_SPACES
@@ -48,7 +49,7 @@ def scene() -> Scene:
 
 
 def score(condition: Condition) -> float:
-    found = measure(LINEAR, [scene()], [condition])[0].psnr_mu
+    found = next(measure(LINEAR, [scene()], [condition])).psnr_mu
     assert found is not None
     return found
 
@@ -58,19 +59,21 @@ def test_every_method_scene_and_condition_is_scored_and_the_same_again(tmp_path:
     methods = {"linear": interpolate, "twice": lambda mosaic, pattern: 2 * interpolate(mosaic, pattern)}
     told: list[Result] = []
     seen: list[tuple[str, str, list[str]]] = []
-    results = measure(
-        methods,
-        photographs(paths, pytest.fail),
-        quick_conditions(),
-        told.append,
-        lambda s, c, i: seen.append((s.name, str(c), [*i])),
+    results = list(
+        measure(
+            methods,
+            photographs(paths, pytest.fail, pytest.fail),
+            quick_conditions(),
+            told.append,
+            lambda s, c, i: seen.append((s.name, str(c), [*i])),
+        )
     )
     assert told == results
     assert [(r.scene, r.mode, r.method) for r in results] == [
         (s, m, n) for s in "ab" for m in ("exposure", "gain") for n in ("linear", "twice")
     ]
     assert seen == [(s, f"{m} 3 EV", ["linear", "twice"]) for s in "ab" for m in ("exposure", "gain")]
-    again = measure(methods, photographs(paths, pytest.fail), quick_conditions())
+    again = measure(methods, photographs(paths, pytest.fail, pytest.fail), quick_conditions())
     assert [replace(r, seconds=0) for r in again] == [replace(r, seconds=0) for r in results]
     assert all(
         (one.psnr_mu or 0) > 30 > (other.psnr_mu or 0) for one, other in zip(results[::2], results[1::2], strict=True)
@@ -80,7 +83,7 @@ def test_every_method_scene_and_condition_is_scored_and_the_same_again(tmp_path:
 def test_metrics_are_those_of_the_image_and_the_truth() -> None:
     pictures: list[np.ndarray] = []
     truth = scene().truth
-    result = measure(LINEAR, [scene()], [Condition()], seen=lambda s, c, i: pictures.append(i["linear"]))[0]
+    (result,) = measure(LINEAR, [scene()], [Condition()], seen=lambda s, c, i: pictures.append(i["linear"]))
     assert result.psnr_mu == psnr_mu(pictures[0], truth, 8)
     neutral = np.float32(NEUTRAL)
     assert result.pu21_psnr == pu21_psnr(pictures[0] / neutral, truth / neutral, 8)
@@ -93,7 +96,7 @@ def test_a_method_that_knew_the_truth_is_perfect() -> None:
     def knowing(mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
         return scene().truth * np.float32(pattern.ratio)
 
-    result = measure({"knowing": knowing}, [scene()], [Condition()])[0]
+    (result,) = measure({"knowing": knowing}, [scene()], [Condition()])
     assert result.psnr_mu == result.psnr_linear == result.psnr_log == result.pu21_psnr == float("inf")
     assert result.pu21_ssim == pytest.approx(1)
     assert result.angle_deg == pytest.approx(0, abs=1e-3)
@@ -134,7 +137,7 @@ def test_what_a_method_is_told_is_wrong_as_stated() -> None:
         return interpolate(mosaic, pattern)
 
     condition = Condition(ratio_ev=2, phase=1, cfa="GRBG", ratio_error_ev=0.05, black_error=2)
-    measure({"noting": noting}, [scene()], [condition, Condition(ratio_ev=2, phase=1, cfa="GRBG")])
+    list(measure({"noting": noting}, [scene()], [condition, Condition(ratio_ev=2, phase=1, cfa="GRBG")]))
     (wrong, wrong_pattern), (right, right_pattern) = given
     assert (wrong.counts == right.counts).all()
     assert (wrong.black_level - right.black_level == 2).all()
@@ -155,7 +158,7 @@ def test_the_full_set_holds_what_it_promises() -> None:
 
 
 def test_charts_are_scored_by_what_they_are_for() -> None:
-    results = measure(LINEAR, chart_scenes(), [Condition()])
+    results = list(measure(LINEAR, chart_scenes(), [Condition()]))
     assert [r.scene for r in results] == ["zone plates", "fine lines", "flat grey"]
     assert all((r.aliasing or 0) > 0.1 and r.chroma is None for r in results[:2])
     assert 0.01 < (results[2].chroma or 0) < 0.2
@@ -175,7 +178,7 @@ def test_scenes_that_cannot_be_used_are_named_and_left_out(tmp_path: Path) -> No
     write_scene(small, smooth()[:26])
     wrong.write_bytes(b"no image")
     notes: list[str] = []
-    assert [scene.name for scene in photographs([black, small, good, wrong], notes.append)] == ["good"]
+    assert [scene.name for scene in photographs([black, small, good, wrong], notes.append, pytest.fail)] == ["good"]
     assert [f"{name}.exr" in note for name, note in zip(("black", "small", "wrong"), notes, strict=True)] == [True] * 3
     assert "scores need 27 a side" in notes[1]
 
@@ -191,8 +194,38 @@ def test_where_a_method_fails_no_method_has_a_score(tmp_path: Path) -> None:
 
     notes: list[str] = []
     methods = {"linear": interpolate, "failing": failing}
-    results = measure(methods, [scene()], quick_conditions(), note=notes.append)
+    results = list(measure(methods, [scene()], quick_conditions(), note=notes.append))
     assert [(r.method, r.mode) for r in results] == [("linear", "exposure"), ("failing", "exposure")]
     assert notes == [f"left out: {scene().name}, gain 3 EV: program: failed"]
     with pytest.raises(Sve2HdrError, match="program: failed"):
-        measure(methods, [scene()], quick_conditions())
+        list(measure(methods, [scene()], quick_conditions()))
+
+
+def test_scenes_are_told_apart(tmp_path: Path) -> None:
+    paths = [write_scene(tmp_path / name, smooth()) for name in ("a.exr", "a.tif", "b.exr")]
+    assert [s.name for s in photographs(paths, pytest.fail, pytest.fail)] == ["a.exr", "a.tif", "b"]
+    alike = [replace(scene(), name=name) for name in ("a b", "a-b", "a-b (2)", "A b")]
+    names = [r.scene for r in measure(LINEAR, alike, [Condition()])]
+    assert names == ["a b", "a-b (2)", "a-b (2) (2)", "A b (3)"]
+
+
+def test_what_is_done_is_there_before_the_rest(tmp_path: Path) -> None:
+    calls: list[Mosaic] = []
+
+    def failing(mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
+        calls.append(mosaic)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return interpolate(mosaic, pattern)
+
+    scored = measure({"failing": failing}, [scene()], quick_conditions())
+    assert next(scored).mode == "exposure"
+    with pytest.raises(KeyboardInterrupt):
+        next(scored)
+
+
+def test_what_a_file_leaves_open_is_noted(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.full((40, 40, 3), 30_000, np.uint16), photometric="rgb")
+    notes: list[str] = []
+    assert [s.name for s in photographs([tmp_path / "a.tif"], pytest.fail, notes.append)] == ["a"]
+    assert "taken as linear light" in notes[0]

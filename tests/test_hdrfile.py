@@ -13,13 +13,14 @@ import pytest
 import tifffile
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sve2hdr.color import COLOR_SPACES
+from sve2hdr.color import COLOR_SPACES, rec709_from
 from sve2hdr.errors import UnreadableImage, UnwritableOutput
 from sve2hdr.hdrfile import (
     EXR_COMPRESSIONS,
     WriteOptions,
     encoded_preview,
     read_hdr,
+    read_scene,
     write_hdr,
     write_preview,
 )
@@ -302,3 +303,52 @@ def test_previews(tmp_path: Path, name: str, start: bytes) -> None:
 def test_a_png_has_no_gain_map() -> None:
     with pytest.raises(ValueError, match="no gain map"):
         encoded_preview(Path("a.png"), np.zeros((4, 4, 3), np.uint8), gain=np.zeros((2, 2, 3), np.uint8))
+
+
+# Scenes
+
+
+@pytest.mark.parametrize("name", ["a.exr", "a.hdr", "a.tif"])
+def test_a_scene_is_read_in_rec_709_whatever_space_it_is_stored_in(tmp_path: Path, name: str) -> None:
+    rec709 = np.random.default_rng(0).uniform(0.2, 1, (9, 13, 3)).astype(np.float32)
+    for space in (COLOR_SPACES["rec709"], COLOR_SPACES["acescg"], COLOR_SPACES["xyz"]):
+        matrix = rec709_from(space)
+        stored = rec709 if matrix is None else (rec709 @ np.linalg.inv(matrix).T).astype(np.float32)
+        write_hdr(
+            tmp_path / name,
+            stored,
+            color_space=space,
+            capture=Capture(),
+            options=WriteOptions(half=False),
+            overwrite=True,
+        )  # fmt: skip
+        scene, note = read_scene(tmp_path / name)
+        assert_allclose(scene, rec709, atol=0.02 if name == "a.hdr" else 1e-4)
+        assert note == ""
+
+
+@pytest.mark.parametrize("name", ["a.exr", "a.hdr", "a.tif"])
+def test_camera_rgb_is_no_scene(tmp_path: Path, name: str) -> None:
+    write_hdr(tmp_path / name, np.ones((4, 4, 3), np.float32), color_space=COLOR_SPACES["camera"], capture=Capture())
+    with pytest.raises(UnreadableImage, match=rf"{name}: is camera RGB"):
+        read_scene(tmp_path / name)
+    assert (read_hdr(tmp_path / name) == 1).all()
+
+
+def test_primaries_of_no_colours_are_told(tmp_path: Path) -> None:
+    header = {"type": OpenEXR.scanlineimage, "chromaticities": (0.3,) * 8}
+    OpenEXR.File(header, {"RGB": np.ones((4, 4, 3), np.float32)}).write(str(tmp_path / "a.exr"))
+    with pytest.raises(UnreadableImage, match=r"a\.exr: its primaries"):
+        read_scene(tmp_path / "a.exr")
+
+
+def test_what_a_tiff_leaves_open_is_told(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.full((20, 20, 3), 65535, np.uint16), photometric="rgb")
+    scene, note = read_scene(tmp_path / "a.tif")
+    assert (scene == 1).all()
+    assert "a.tif: its 16-bit integers were taken as linear" in note
+    pages = np.stack([np.full((20, 20, 3), level, np.float32) for level in (1, 2)])
+    tifffile.imwrite(tmp_path / "b.tif", pages, photometric="rgb")
+    scene, note = read_scene(tmp_path / "b.tif")
+    assert (scene == 1).all()
+    assert "of its 2 pages the first" in note

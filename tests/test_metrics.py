@@ -184,3 +184,11 @@ def test_aliasing_is_false_colour_and_moire_but_not_blur() -> None:
     assert aliasing(4 * false, 4 * fine) == pytest.approx(aliasing(false, fine))
     with pytest.raises(ValueError, match="flat"):
         aliasing(fine, np.ones_like(fine))
+
+
+@pytest.mark.parametrize("metric", [*PSNRS, pu21_ssim, angular_error, chroma_error, aliasing])
+def test_what_is_not_of_one_size_is_not_compared(metric: Metric) -> None:
+    truth = np.random.default_rng(0).random((32, 32, 3))
+    for image, border in ((truth[:1], 0), (truth[..., :1], 0), (truth, 16)):
+        with pytest.raises(ValueError, match="images of one size"):
+            metric(image, truth, border)

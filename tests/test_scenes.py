@@ -86,3 +86,42 @@ def test_a_folder_of_raws_is_one_white_balanced_scene(tmp_path: Path) -> None:
     assert_allclose(medians / medians[1], 1, rtol=0.02)
     green = light[::2, 1::2]
     assert_allclose(scene[..., 1] / scene[..., 1].mean(), green / green.mean(), atol=0.1)
+
+
+def test_folders_named_as_images_are_folders(tmp_path: Path) -> None:
+    (tmp_path / "a.exr").mkdir()
+    write_scene(tmp_path / "a.exr" / "b.tif", 1)
+    scenes = [name for name, _ in collect_scenes((tmp_path,), 0, 0, pytest.fail)]
+    assert scenes == ["b"]
+
+
+def test_a_source_that_is_given_twice_is_taken_once(tmp_path: Path) -> None:
+    write_scene(tmp_path / "a.exr", 1)
+    notes: list[str] = []
+    sources = (tmp_path / "a.exr", tmp_path / "." / "a.exr")
+    assert [name for name, _ in collect_scenes(sources, 0, 0, notes.append)] == ["a"]
+    assert "once" in notes[0]
+
+
+def test_a_folder_that_holds_nothing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("no scene")
+    scenes, notes = collected(tmp_path)
+    assert scenes == {}
+    assert "empty: holds no HDR images and no raws" in notes[0]
+
+
+def test_raws_beside_images_are_not_left_out_silently(tmp_path: Path) -> None:
+    write_scene(tmp_path / "truth.exr", 1)
+    (tmp_path / "1.CR2").write_bytes(b"")
+    scenes, notes = collected(tmp_path)
+    assert list(scenes) == ["truth"]
+    assert "its 1 raws are left out" in notes[0]
+
+
+def test_other_colours_are_converted(tmp_path: Path) -> None:
+    space = COLOR_SPACES["acescg"]
+    write_hdr(tmp_path / "a.exr", np.full((8, 10, 3), (1, 0, 0), np.float32), color_space=space, capture=Capture())
+    scenes, _ = collected(tmp_path)
+    assert scenes["a"][0, 0, 0] > 1.5  # Rec. 709 has no such red: more of it, and green and blue below 0
+    assert (scenes["a"][0, 0, 1:] == 0).all()

@@ -3,7 +3,7 @@
 import json
 
 from sve2hdr.evaluate import Result
-from sve2hdr.scoretable import as_json_lines, as_markdown, as_text, condition_rows, scene_rows
+from sve2hdr.scoretable import as_json, as_markdown, as_text, condition_rows, scene_rows
 
 RESULTS = [
     Result("linear", "a", "exposure 3 EV", "exposure", 1.0, psnr_mu=30.0, pu21_ssim=0.9),
@@ -45,10 +45,10 @@ def test_every_line_of_a_table_has_its_columns() -> None:
 
 def test_json_lines_are_json_even_for_a_perfect_score() -> None:
     perfect = Result("a", "b", "c", "gain", 0.5, psnr_mu=float("inf"), chroma=0.25)
-    lines = [json.loads(line) for line in as_json_lines([*RESULTS, perfect]).splitlines()]
+    lines = [json.loads(as_json(result)) for result in [*RESULTS, perfect]]
     assert len(lines) == 7
     assert lines[0]["psnr_mu"] == 30
     assert lines[0]["mode"] == "exposure"
     assert lines[-1]["psnr_mu"] is None
     assert lines[-1]["chroma"] == 0.25
-    assert "Infinity" not in as_json_lines([perfect])
+    assert "Infinity" not in as_json(perfect)

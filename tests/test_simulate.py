@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern
 from sve2hdr.radiance import site_planes
-from sve2hdr.simulate import NEUTRAL, Mode, Sensor, camera_scene, mosaic_of, simulate
+from sve2hdr.simulate import NEUTRAL, Mode, Sensor, camera_scene, mosaic_of, seen_by_camera, simulate
 
 PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
 ONE = ExposurePattern(np.ones((1, 1), np.float32))
@@ -150,3 +150,22 @@ def test_the_camera_is_turned_back_into_the_scene_by_its_own_tags() -> None:
     frame = simulate(camera, "RGGB", PAIRS, NOISELESS, seed=0)
     back = linear_rgb(camera, frame, COLOR_SPACES["rec709"], 1e6)
     assert_allclose(back, scene / np.percentile(scene[..., 1], 98), rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["exposure", "gain"])
+@pytest.mark.parametrize("radiance", [2.0, 1e10, 1e16, 3e38])
+def test_what_is_far_too_bright_saturates(mode: str, radiance: float) -> None:
+    scene = np.full((8, 8, 3), radiance, np.float32)
+    frame = simulate(seen_by_camera(scene, 1e-9), "RGGB", PAIRS, Sensor(mode), seed=0)  # type: ignore[arg-type]
+    assert (frame.counts == 16_000).all()
+
+
+def test_a_scene_of_almost_no_light_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to expose for"):
+        camera_scene(np.full((8, 8, 3), 1e-42, np.float32), 98)
+
+
+@pytest.mark.parametrize("wrong", [{"full_well_e": 1e20}, {"read_noise_e": 1e30}])
+def test_no_sensor_counts_so_many_electrons(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="electrons are simulated"):
+        replace(Sensor(), **wrong)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import numpy as np
 import OpenEXR
 import pytest
 import rawpy
+import tifffile
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr import simulated
@@ -123,3 +124,19 @@ def test_a_mosaic_that_cannot_be_written_leaves_no_truth(
             scene, SimulatedFile(tmp_path / "a.dng", tmp_path / "t.exr"), PAIRS, None, "RGGB", SENSOR, 98, seed=0
         )
     assert [path.name for path in tmp_path.iterdir()] == ["scene.exr"]
+
+
+def test_one_exposure_holds_for_several_frames(tmp_path: Path, scene: Path) -> None:
+    from_image(scene, SimulatedFile(tmp_path / "a.dng", tmp_path / "a.exr"), PAIRS, None, "RGGB", SENSOR, 90, seed=1)
+    told = float(OpenEXR.File(str(tmp_path / "a.exr")).header()["sve2hdr:saturation"])
+    assert told == pytest.approx(np.percentile(read_hdr(scene)[..., 1], 90))
+    brighter = write_scene(tmp_path / "brighter.exr", read_hdr(scene) * 2)
+    target = SimulatedFile(tmp_path / "b.dng", tmp_path / "b.exr")
+    from_image(brighter, target, PAIRS, None, "RGGB", SENSOR, 90, seed=1, saturation=told)
+    assert_allclose(read_hdr(tmp_path / "b.exr"), 2 * read_hdr(tmp_path / "a.exr"), rtol=1e-5)
+
+
+def test_what_a_scene_leaves_open_is_told(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.full((80, 80, 3), 30_000, np.uint16), photometric="rgb")
+    lines = from_image(tmp_path / "a.tif", SimulatedFile(tmp_path / "a.dng"), PAIRS, None, "RGGB", SENSOR, 98, seed=0)
+    assert "taken as linear light" in lines.splitlines()[1]

@@ -317,3 +317,9 @@ def test_quad_pairs_keep_the_noise_of_single_sites(four: ExposureStack) -> None:
             np.testing.assert_array_equal(
                 pair.mosaic.counts[row::4, column::2], frame.counts[2 * row + y :: 8, 2 * column + x :: 4]
             )
+
+
+def test_a_frame_that_is_given_twice_is_refused(tmp_path: Path, rgb: np.ndarray) -> None:
+    paths = written(tmp_path, [taken(rgb, ev, seed) for seed, ev in enumerate((0.0, -2.0))])
+    with pytest.raises(UnusableStack, match="is given twice"):
+        read_stack([*paths, paths[0]])

@@ -426,3 +426,20 @@ def test_a_gpu_trains_as_the_cpu_does(shards: Path, tmp_path: Path, config: Arch
     assert [record["step"] for record in log_of(tmp_path)][-1] == 8
     assert all(math.isfinite(record["loss"]) for record in log_of(tmp_path))
     load_weights(tmp_path / "weights.safetensors")
+
+
+def test_a_run_goes_on_from_its_own_start_and_scenes_alone(shards: Path, whole: Path, tmp_path: Path) -> None:
+    network = load_weights(whole / "weights.safetensors")
+    options = replace(OPTIONS, steps=2)
+    train(shards, tmp_path / "new", TINY, options, CPU)
+    train(shards, tmp_path / "refined", network, options, CPU)
+    pack_scenes([("other", synthetic_scene(9, 96))], tmp_path / "others", 60, lambda note: None)
+    for folder, scenes, start, finding in (
+        ("new", shards, network, "from another --start"),
+        ("refined", shards, TINY, "from another --start"),
+        ("refined", tmp_path / "others", network, "on other shards"),
+    ):
+        with pytest.raises(UnreadableWeights, match=f"begun {finding}") as refusal:
+            train(scenes, tmp_path / folder, start, OPTIONS, CPU)
+        assert "\n" not in str(refusal.value)
+    train(shards, tmp_path / "refined", load_weights(whole / "weights.safetensors"), OPTIONS, CPU)
