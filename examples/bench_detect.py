@@ -19,7 +19,7 @@ import numpy as np
 from machine import machine, spread
 
 from sve2hdr.errors import UnreadableRaw
-from sve2hdr.hdrfile import read_hdr
+from sve2hdr.imageread import read_hdr
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic
 from sve2hdr.pattern import Detection, detect_pattern
 from sve2hdr.rawfile import read_raw

@@ -28,7 +28,7 @@ from machine import machine, spread
 from sve2hdr.architecture import Network
 from sve2hdr.banding import masked_row_offsets
 from sve2hdr.errors import PatternNotFound
-from sve2hdr.hdrfile import read_hdr
+from sve2hdr.imageread import read_hdr
 from sve2hdr.interpolate import interpolate
 from sve2hdr.levels import Estimate, estimate_levels
 from sve2hdr.margins import black_of_margins, measure_margins

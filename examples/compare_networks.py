@@ -24,12 +24,13 @@ from torch import Tensor, nn
 
 from sve2hdr.architecture import ArchitectureConfig, Network
 from sve2hdr.cost import macs_per_pixel
-from sve2hdr.dataset import Scenes, SimulationRanges, batches
+from sve2hdr.dataset import SimulationRanges, batches
 from sve2hdr.evaluate import measure, photographs, quick_conditions, scene_files
 from sve2hdr.methods import method_named, of_network
 from sve2hdr.network import ROWS, NetworkConfig, SveNet
 from sve2hdr.optimizer import optimizers_of
 from sve2hdr.paper import PaperConfig
+from sve2hdr.shards import Scenes
 from sve2hdr.train import DEFAULT_OPTIONS, TrainingOptions, train
 
 

@@ -15,13 +15,15 @@ def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, A
     """Return what detection says of a raw file, as JSON has it: `sve`, `reason`, `pattern`, `ratio_ev`, `confidence`.
 
     Raises what converting it would raise at its start: UnreadableRaw, Sve2HdrError for levels that do not fit, and
-    PatternNotFound for a pattern that `model` was not trained for.
+    PatternNotFound for a pattern that `model` was not trained for, or one that is in doubt.
     """
     mosaic = options.levels.applied(read_raw(raw), raw)
     size = {"megapixels": round(mosaic.shape[0] * mosaic.shape[1] / 1e6, 3)}
     pattern, confidence = options.levels.pattern, None
     if pattern is None:
         detection = detect_pattern(mosaic)
+        if detection.doubtful:
+            raise detection.not_found(raw)
         pattern, confidence = detection.pattern, round(detection.confidence, 3)
         if pattern is None:
             return {"sve": False, "reason": detection.reason, "confidence": confidence, **size}
@@ -34,6 +36,9 @@ def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, A
 
 
 def ordinary(raw: Path, options: ConvertOptions) -> dict[str, Any] | None:
-    """Return what detection says of a raw file that has one exposure; None: it has more, or `--pattern` says so."""
+    """Return what detection says of a raw file that has one exposure; None: it has more, or `--pattern` says so.
+
+    Raises what `look` raises.
+    """
     found = None if options.levels.pattern is not None else look(raw, options, None)
     return None if found is None or found["sve"] else found

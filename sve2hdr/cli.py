@@ -114,6 +114,8 @@ def detect(
         try:
             record, lines = _detected(read_raw(path), levels, path)
             finding = f"no exposure pattern: {record['reason']}"
+            if "suspected" in record:
+                finding = f"doubtful exposure pattern: {record['reason']}; name it with --pattern {record['suspected']}"
         except Sve2HdrError as error:
             finding = one_line(error).removeprefix(f"{path}: ")
             nothing = {"sve": False, "exposure": None, "ratio_ev": 0.0, "confidence": 0.0, "cfa": None}

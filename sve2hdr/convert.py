@@ -15,7 +15,7 @@ import torch
 from . import __version__
 from .banding import remove_banding
 from .classical import classical
-from .color import COLOR_SPACES, linear_rgb
+from .color import COLOR_SPACES, linear_rgb, rgb_from_camera
 from .defects import repair_defects
 from .develop import ONE_EXPOSURE, develop
 from .devices import choose_device
@@ -30,8 +30,8 @@ from .models import Model
 from .mosaic import ExposurePattern, Mosaic
 from .parameters import LockedParameters, load_parameters, save_parameters
 from .pattern import certainty, detect_pattern
-from .preview import look_of, tone_map, tone_map_with_gain
-from .radiance import clipped_share
+from .preview import LUMINANCE_OF_RGB, look_of, tone_map, tone_map_with_gain
+from .radiance import clipped_share, full_scale
 from .rawfile import read_raw
 from .reconstruct import TILE_PX, Precision, reconstruct
 from .rowgain import even_rows
@@ -126,9 +126,21 @@ class Reconstruction:
         """
         return linear_rgb(self.camera_rgb, self.mosaic, COLOR_SPACES[color_space], self.clip_level, out=out)
 
+    @property
+    def noise(self) -> float:
+        """Return the standard deviation of luminance, as `linear_rgb()` has it, that read noise alone would leave.
+
+        Of a pixel whose channels are sites of the exposure that is best in the dark: what `tone_map` takes.
+        """
+        pattern, read_noise = self.estimate.pattern, self.estimate.noise.read_noise
+        least = float((read_noise / pattern.over(read_noise.shape)).min())  # counts of the most exposed sites
+        of_camera = LUMINANCE_OF_RGB @ rgb_from_camera(self.mosaic, COLOR_SPACES["rec709"])
+        scale = self.clip_level / pattern.ratio / full_scale(self.mosaic, pattern)
+        return least * scale * float(np.linalg.norm(of_camera))
+
 
 def reconstruct_file(
-    raw: Path,
+    raw: str | Path,
     model: Model,
     options: ConvertOptions | None = None,
     progress: Callable[[float], None] = lambda share: None,
@@ -140,12 +152,12 @@ def reconstruct_file(
     device is used inside a `turn()`. Raises Sve2HdrErrors. Of `options`, those of files and colour space are not asked.
 
     >>> from sve2hdr.models import model_named
-    >>> reconstruct_file(Path("missing.cr2"), model_named("classical"))
+    >>> reconstruct_file("missing.cr2", model_named("classical"))
     Traceback (most recent call last):
     ...
     sve2hdr.errors.UnreadableRaw: missing.cr2: no such file; check the path
     """
-    options = options or ConvertOptions()
+    options, raw = options or ConvertOptions(), Path(raw) if isinstance(raw, str) else raw
     return _reconstructed(raw, model, options, _locked(options), progress, turn)
 
 
@@ -287,8 +299,8 @@ def _about_levels(estimate: Estimate) -> dict[str, str]:
 def _to_be_shared(made: Reconstruction) -> LockedParameters:
     """Return what the frames of a sequence take from this one, whatever is to be written of it."""
     mosaic, small = made.mosaic, reduced_for_preview(made.camera_rgb)
-    look = look_of(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], made.clip_level))
-    baseline_ev = baseline_exposure(small, made.clip_level)
+    look = look_of(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], made.clip_level), made.noise)
+    baseline_ev = baseline_exposure(small, made.clip_level, made.noise)
     return LockedParameters(made.estimate, mosaic.shape, mosaic.cfa, made.neutral, look, baseline_ev)
 
 
@@ -315,7 +327,10 @@ def _estimated(
     except PatternNotFound:
         if options.if_not_sve != "develop" or options.levels.pattern is not None:
             raise
-        plain = f"{raw}: developed as a photo of one exposure: {detect_pattern(mosaic).reason}"
+        detection = detect_pattern(options.levels.applied(mosaic, raw))
+        if detection.doubtful:  # as one exposure it would have stripes
+            raise
+        plain = f"{raw}: developed as a photo of one exposure: {detection.reason}"
         return estimate_levels(mosaic, raw, replace(options.levels, pattern=ONE_EXPOSURE, ratio_ev=None)), plain
 
 
@@ -331,14 +346,17 @@ def _write(
     with ExitStack() as pending:  # the preview takes its name once the image has its own
         if options.preview is not None:
             image = upright(made.linear_rgb(), capture.orientation)
-            tone_mapped, gain = tone_map_with_gain(image, look) if options.ultra_hdr else (tone_map(image, look), None)
+            if options.ultra_hdr:
+                tone_mapped, gain = tone_map_with_gain(image, look, made.noise)
+            else:
+                tone_mapped, gain = tone_map(image, look, made.noise), None
             encoded = encoded_preview(options.preview, tone_mapped, capture, gain)
             del image
             pending.enter_context(replacing(options.preview, options.overwrite)).write_bytes(encoded)
         for output in (path for path in outputs if path.suffix.lower() in DNG_EXTENSIONS):
             dng = LinearDngOptions(
                 floating=not options.write.half, baseline_exposure_ev=baseline_ev, exposure_ev=options.exposure_ev,
-                look=look,
+                look=look, noise=made.noise,
             )  # fmt: skip
             write_linear_dng(
                 output, upright(made.camera_rgb, capture.orientation), made.mosaic, made.clip_level, options=dng,

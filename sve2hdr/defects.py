@@ -1,4 +1,4 @@
-"""Hot, cold and stuck sites found and replaced, before anything spreads them; stars and fine lines stay."""
+"""Hot, cold and stuck sites and lines found and replaced, before anything spreads them; stars and fine lines stay."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 
 from .layout import source_index
+from .lines import stuck_lines
 from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
 from .radiance import SATURATED, NoiseModel, full_scale
 
@@ -49,8 +50,8 @@ def repair_defects(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) 
     range explain. So does a small star; but light falls onto the sites beside it as well, of whatever colour and
     exposure, and a defect does not: that decides. Those too faint for it go with the majority of the others. A defect
     becomes the mean of that pair of opposite sites of its colour that agrees best, of either exposure. Pairs and
-    triples of defects are found as long as they are not alone among their neighbours; whole columns are not. A frame
-    smaller than a period of the cell is returned as it is.
+    triples of defects are found as long as they are not alone among their neighbours; of whole rows and columns, those
+    that `stuck_lines` finds. A frame smaller than a period of the cell is returned as it is.
 
     >>> grey = np.full((64, 64), 500, np.uint16)
     >>> grey[20, 31] = 4000
@@ -65,15 +66,26 @@ def repair_defects(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) 
     if mosaic.shape[0] < period[0] or mosaic.shape[1] < period[1]:
         return mosaic, 0
     sites = _Sites.of(mosaic, pattern, noise)
+    rows, columns = stuck_lines(mosaic, pattern, noise)
+    on_lines = 0
+    if len(rows) or len(columns):
+        bad = np.zeros(mosaic.shape, bool)
+        bad[rows], bad[:, columns] = True, True
+        y, x = np.nonzero(bad)
+        mosaic, on_lines = _replaced(mosaic, sites, y, x), len(y)
+        sites = replace(sites, counts=mosaic.counts)
     found = [_candidates(sites, top) for top in range(0, mosaic.shape[0], sites.band_rows)]
     y, x, excess = (np.concatenate(parts) for parts in zip(*found, strict=True))
     if not len(y):
-        return mosaic, 0
+        return mosaic, on_lines
     bad = _without_light(sites, y, x, excess)
-    y, x = y[bad], x[bad]
+    return _replaced(mosaic, sites, y[bad], x[bad]), on_lines + int(bad.sum())
+
+
+def _replaced(mosaic: Mosaic, sites: _Sites, y: np.ndarray, x: np.ndarray) -> Mosaic:
     counts = mosaic.counts.copy()
     counts[y, x] = _replacement(sites, y, x)
-    return replace(mosaic, counts=counts), len(y)
+    return replace(mosaic, counts=counts)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 
 from .charts import fine_lines, flat_grey, quarter_slices, zone_plate
 from .errors import Sve2HdrError, UnknownLayout, UnreadableImage
-from .hdrfile import READABLE_EXTENSIONS, read_scene
+from .imageread import READABLE_EXTENSIONS, read_scene
 from .methods import Method
 from .metrics import (
     SSIM_REACH,

@@ -148,8 +148,8 @@ def dataset(sources: tuple[Path, ...], output: Path, synthetic: int, shard_mb: f
 
     SOURCE is an HDR image, a folder of them, or a folder with the raws of one exposure stack (or of such folders).
     """
-    from .dataset import pack_scenes
     from .scenes import collect_scenes
+    from .shards import pack_scenes
 
     if output.exists() and any(output.glob("*.safetensors")):
         raise Sve2HdrError(f"{output}: holds shards already; name an empty folder")

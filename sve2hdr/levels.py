@@ -173,14 +173,15 @@ def _moved(stated: np.ndarray, black: np.ndarray) -> str:
 
 
 def _contradiction(detection: Detection, given: ExposurePattern) -> str:
-    """Return what is to be said where the pixels are sure of other exposures than those given."""
-    if detection.pattern is None:
+    """Return what is to be said where the pixels show other exposures than those given."""
+    shown = detection.suspected if detection.doubtful else detection.pattern
+    if shown is None:
         return ""
-    period = common_period(detection.pattern.exposure, given.exposure)
-    off_ev = np.abs(np.log2(detection.pattern.over(period) / given.over(period))).max()
+    period = common_period(shown.exposure, given.exposure)
+    off_ev = np.abs(np.log2(shown.over(period) / given.over(period))).max()
     if off_ev <= max(DIFFERENT_EV, 5 * detection.ratio_ev_error):
         return ""
-    return f"the pixels show {detection.pattern}, {detection.ratio_ev:.2f} EV; {given} was taken, as given"
+    return f"the pixels show {shown}, {detection.ratio_ev:.2f} EV; {given} was taken, as given"
 
 
 def folded(values: np.ndarray, period: tuple[int, int]) -> np.ndarray:

@@ -16,7 +16,7 @@ from .exif import exif_entries
 from .files import replacing
 from .hdrfile import SOFTWARE, encoded_preview
 from .mosaic import Capture, Mosaic
-from .preview import Look, tone_map
+from .preview import BLACK_SIGMAS, Look, tone_map
 from .tifftags import FRAME_RATE, TIME_CODES
 from .tiffwrite import (
     BYTE,
@@ -65,6 +65,7 @@ class LinearDngOptions:
     baseline_exposure_ev: float | None = None  # None: from the image, see `baseline_exposure`
     exposure_ev: float = 0.0  # added to it: asked for by the user
     look: Look | None = None  # of the preview, which frames of a sequence share; None: its own
+    noise: float | None = None  # of luminance, see `tone_map`; None: unknown
 
     def __post_init__(self) -> None:
         if self.compression not in ("", "none", "deflate" if self.floating else "ljpeg"):
@@ -118,11 +119,11 @@ def write_linear_dng(
         raise UnwritableOutput(f"{path}: the image is too large for a DNG, which holds 4 GiB; use .exr")
     small = reduced_for_preview(camera_rgb)
     preview = encoded_preview(
-        path, tone_map(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], clip_level), options.look)
+        path, tone_map(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], clip_level), options.look, options.noise)
     )
     brighter_ev = options.baseline_exposure_ev
     if brighter_ev is None:
-        brighter_ev = baseline_exposure(small, clip_level)
+        brighter_ev = baseline_exposure(small, clip_level, options.noise)
     main = [
         *_preview_entries(small.shape),
         text_entry(270, "\n".join(f"{name}: {value}" for name, value in (attributes or {}).items())),
@@ -133,17 +134,18 @@ def write_linear_dng(
         write_tiff(file, Ifd(main, below, [preview], 1))
 
 
-def baseline_exposure(camera_rgb: np.ndarray, clip_level: float) -> float:
+def baseline_exposure(camera_rgb: np.ndarray, clip_level: float, noise: float | None = None) -> float:
     """Return how many EV a raw developer shall brighten an image whose white is the clip level, 0 to log2(clip_level).
 
     The average of log green becomes what a metered shot has: 12.8 % of white (ISO 12232). Never darker than the least
-    exposed sites alone would look, nor brighter than the most exposed ones.
+    exposed sites alone would look, nor brighter than the most exposed ones. What is black for `noise`, as `tone_map`
+    takes it, is left out.
 
     >>> baseline_exposure(np.full((4, 4, 3), 0.128, np.float32), 8.0)
     3.0
     """
     green = camera_rgb[..., 1]
-    lit = np.log2(green[green > 0], dtype=np.float64)
+    lit = np.log2(green[green > BLACK_SIGMAS * (noise or 0)], dtype=np.float64)
     if not lit.size:
         return 0.0
     median, high = np.percentile(lit, [50, 99])

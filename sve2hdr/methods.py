@@ -17,7 +17,7 @@ from .architecture import Network
 from .classical import classical
 from .dngfile import write_cfa_dng
 from .errors import Sve2HdrError
-from .hdrfile import READABLE_EXTENSIONS, read_scene
+from .imageread import READABLE_EXTENSIONS, read_scene
 from .interpolate import interpolate
 from .models import CLASSICAL, model_named
 from .mosaic import ExposurePattern, Mosaic

@@ -9,19 +9,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from .errors import PatternNotFound
 from .mosaic import CELL, ExposurePattern, Mosaic
-from .patternlayout import MIN_WINDOWS, PhaseLevels, choose_layout, measure_phases
-from .patternproof import SAME_EXPOSURE_EV, Step, judge, measure_steps, words
+from .patternlayout import MIN_WINDOWS, Layout, PhaseLevels, choose_layout, measure_phases
+from .patternproof import CLEAR_MARGIN, SAME_EXPOSURE_EV, Step, judge, measure_steps, words
 from .patternwindows import Windows, measure_windows
 
 BLACK_ERROR = 0.0025  # of the range from black to white: how wrong the black level of a phase may well be
 MAX_EV = 20  # of the ratios that are taken
 SURE = 0.5  # confidence from which a frame counts as SVE
+DOUBTFUL_EV = 1.0  # from which exposures that are refused are no matter of course
+EXAMPLE = "rows:1/8,1/8,1,1"
+FEW_SITES = "too few sites are neither saturated nor lost in noise to compare the exposures"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +43,15 @@ class Detection:
     scores: dict[str, float]  # each condition's own confidence; the least of them is `confidence`
     windows: Windows | None = None  # what was measured, where there is a pattern
     steps: tuple[Step, ...] = ()  # from each exposure to the next lower one, where there is a pattern
+    suspected: ExposurePattern | None = None  # what was measured and refused, where it has a layout that is known
+    doubtful: bool = False  # refused, and may well be SVE all the same: no ordinary photo
 
     def as_json(self, path: str | Path) -> dict[str, object]:
-        """Return the record that `detect --json` prints for a file; `exposure` is None where there is no pattern."""
-        return {
+        """Return the record that `detect --json` prints for a file.
+
+        `exposure` is None where there is no pattern; where one is in doubt, it is `suspected`.
+        """
+        record = {
             "file": str(path),
             "sve": self.sve,
             "exposure": None if self.pattern is None else self.pattern.exposure.tolist(),
@@ -51,6 +60,7 @@ class Detection:
             "cfa": self.cfa,
             "reason": self.reason,
         }
+        return record | {"suspected": str(self.suspected)} if self.doubtful else record
 
     def not_found(self, path: str | Path) -> PatternNotFound:
         """Return the error for a file whose pattern is needed and was not found.
@@ -59,9 +69,12 @@ class Detection:
         >>> str(detect_pattern(black).not_found("a.dng")).split("; ")[0]
         'a.dng: no exposure pattern: nothing lies above the noise'
         """
+        name_it = f"name it with --pattern {self.suspected or EXAMPLE}"
+        if self.doubtful:
+            return PatternNotFound(f"{path}: doubtful exposure pattern: {self.reason}; {name_it}, as measured")
         return PatternNotFound(
-            f"{path}: no exposure pattern: {self.reason}; name it with --pattern rows:1/8,1/8,1,1, or convert an "
-            "ordinary photo with --if-not-sve develop"
+            f"{path}: no exposure pattern: {self.reason}; {name_it}, or convert an ordinary photo with "
+            "--if-not-sve develop"
         )
 
 
@@ -81,17 +94,19 @@ def detect_pattern(mosaic: Mosaic) -> Detection:
     groups, steps = measure_steps(mosaic, windows, layout, offset_sigma)
     ev, error = sum(s.ev for s in steps), math.hypot(*(s.error for s in steps))
     if not math.isfinite(error):
-        reason = "too few sites are neither saturated nor lost in noise to compare the exposures"
-        return _refusal(mosaic, levels, reason, ev if math.isfinite(ev) else 0.0, np.inf, {"certainty": 0.0})
+        return _unmeasured(mosaic, windows, levels, layout)
     if min(s.ev for s in steps) < SAME_EXPOSURE_EV:
         return _refusal(
             mosaic, levels, f"{words(layout.name)} do not differ where it counts", ev, error, {"contrast": 0.0}
         )
     scores, findings = judge(windows, mosaic.cfa, layout, steps, ev, error, offset_sigma)
     weakest = min(scores, key=lambda name: scores[name])
-    if scores[weakest] < SURE:
-        return _refusal(mosaic, levels, findings[weakest], ev, error, scores)
     pattern = _pattern(groups, [s.ev for s in steps])
+    if scores[weakest] < SURE:
+        suspected = pattern if min(scores["layout"], scores["greens"]) > 0 else None
+        against = min(score for name, score in scores.items() if name != "variety")
+        doubtful = ev >= DOUBTFUL_EV and against > 0
+        return _refusal(mosaic, levels, findings[weakest], ev, error, scores, suspected, doubtful)
     reason = f"{words(layout.name)}, {len(groups)} exposures over {ev:.2f} EV, alike at every level, colour and place"
     return Detection(
         True, pattern, ev, error, scores[weakest], reason, mosaic.cfa, levels.ev.reshape(CELL, CELL), scores, windows,
@@ -105,10 +120,32 @@ def offset_sigma_of(mosaic: Mosaic) -> float:
 
 
 def _refusal(
-    mosaic: Mosaic, levels: PhaseLevels, reason: str, ev: float, error: float, scores: dict[str, float]
+    mosaic: Mosaic,
+    levels: PhaseLevels,
+    reason: str,
+    ev: float,
+    error: float,
+    scores: dict[str, float],
+    suspected: ExposurePattern | None = None,
+    doubtful: bool = False,
 ) -> Detection:
-    confidence = min(scores.values())
-    return Detection(False, None, ev, error, confidence, reason, mosaic.cfa, levels.ev.reshape(CELL, CELL), scores)
+    return Detection(
+        False, None, ev, error, min(scores.values()), reason, mosaic.cfa, levels.ev.reshape(CELL, CELL), scores,
+        suspected=suspected, doubtful=doubtful,
+    )  # fmt: skip
+
+
+def _unmeasured(mosaic: Mosaic, windows: Windows, levels: PhaseLevels, layout: Layout) -> Detection:
+    """Return the refusal of a frame whose exposures may differ, but all but a few sites are saturated or dark."""
+    brightest = layout.groups[0]
+    burnt = float((windows.peak[brightest] >= windows.saturation[brightest, None]).mean())
+    means = [float(levels.ev[group].mean()) for group in layout.groups]  # clipping makes their differences too small
+    ev, scores = means[0] - means[-1], {"certainty": 0.0}
+    if burnt < 0.5 or ev < DOUBTFUL_EV or layout.margin < CLEAR_MARGIN:
+        return _refusal(mosaic, levels, FEW_SITES, 0.0, np.inf, scores)
+    reason = f"{words(layout.name)} differ by at least {ev:.1f} EV, but {FEW_SITES}"
+    suspected = _pattern(layout.groups, [max(a - b, 0.0) for a, b in pairwise(means)])
+    return _refusal(mosaic, levels, reason, ev, np.inf, scores, suspected, doubtful=True)
 
 
 def _single_exposure(windows: Windows, levels: PhaseLevels) -> tuple[str, float]:
@@ -123,9 +160,9 @@ def _single_exposure(windows: Windows, levels: PhaseLevels) -> tuple[str, float]
     if burnt > 0.9:
         return f"{burnt:.0%} of the frame is saturated in all sites", 0.0
     if not levels.fitted.any():
-        return "too few sites are neither saturated nor lost in noise to compare the exposures", 0.0
+        return FEW_SITES, 0.0
     spread = float(np.ptp(levels.ev[levels.fitted]))
-    return "all sites have the same exposure", spread
+    return f"all sites have the same exposure, as far as a period of up to {CELL} sites can tell", spread
 
 
 def _pattern(groups: list[list[int]], steps_ev: list[float]) -> ExposurePattern:

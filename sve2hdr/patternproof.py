@@ -18,6 +18,10 @@ from .patternwindows import Windows
 SAME_EXPOSURE_EV = 0.1  # groups closer than this are one
 FEW_WINDOWS, FEW_WINDOWS_ERROR_EV = 800, 0.02  # below and above this single sites are asked as well
 TOO_FEW_WINDOWS = 200  # below this they are believed
+CLEAR_MARGIN = 100.0  # of chi squared, by which a layout that is beyond doubt is better than any other
+PLAIN_EV = 1.0  # of levels and colours: what is less varied may be anything
+LEAST_NOISE = 0.05  # counts, of a window's mean
+NOISE_ERROR_EV = 10.0  # of two variances, one standard deviation from one window; neighbours overlap
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,32 +106,38 @@ def judge(
     covered, unsteady = 1.0, 0.0
     # Where much is saturated only the darker sites tell how varied the scene is; in the dark only the brighter ones do.
     variety = max(_variety_ev(windows, cfa, group) for group in (steps[0].groups[0], steps[-1].groups[1]))
+    # Variances of stripes in the scene differ by the ratio, those of two gains by its square.
+    noise = max(_noise_ev(s) / s.ev for s in steps)
     if views:
         # Of several steps the darker ones are seen through ever more noise: the clearest speaks for all.
         clearest = max(views, key=lambda view: view.windows)
         covered, unsteady = clearest.covered, clearest.unsteady_ev / max(clearest.step_ev, 1.0)
     greens = max(_greens_ev(windows, cfa, group, offset_sigma) for step in steps for group in step.groups)
+    clear = _ramp(layout.margin, 20, CLEAR_MARGIN)
     # Single sites are asked where most are saturated: then the layout is plain and only the ratio hard to measure.
     bounds = (1.0, 0.1) if any(s.from_pairs for s in steps) else (0.4, 0.05)
     scores = {
         "contrast": _ramp(ev, 0.5, 0.9),
         "certainty": min(_ramp(error, *bounds), _ramp(ev / max(error, 1e-6), 4, 12)),
-        "layout": min(_ramp(layout.misfit_ev / max(ev, 0.1), 0.1, 0.03), _ramp(layout.margin, 5, 25)),
+        "layout": min(_ramp(layout.misfit_ev / max(ev, 0.1), 0.1, 0.03), clear),
         "greens": _ramp(greens, 0.5, 0.25),
         "coverage": _ramp(covered, 0.92, 0.99),
         "steadiness": _ramp(unsteady, 0.5, 0.15),
-        "variety": _ramp(variety, 1.0, 2.0),
     }
+    # Something plain is believed by its noise, where nothing else leaves a doubt.
+    scores["variety"] = max(
+        _ramp(variety, PLAIN_EV, 2.0), min(_ramp(noise, 1.25, 1.75), _ramp(min(scores.values()), 0.7, 1))
+    )
+    unknown = "in no layout that is known" if clear > 0.5 else "too much of the frame is plain or lost in noise to tell"
     findings = {
         "contrast": f"{name} differ by {ev:.2f} EV only",
         "certainty": f"{name} differ by {ev:.1f} EV, give or take {error:.1f}: too uncertain",
-        "layout": f"the sites differ by some {ev:.1f} EV, but in no layout that is known",
-        "greens": f"{name} differ by {ev:.2f} EV, but the two greens within one of them by {greens:.2f} EV: in no "
-        "layout that is known",
+        "layout": f"the sites differ by some {ev:.1f} EV, but {unknown}",
+        "greens": f"{name} differ by {ev:.2f} EV, but the two greens within one of them by {greens:.2f} EV: {unknown}",
         "coverage": f"{name} differ by {ev:.2f} EV in {covered:.0%} of the frame only, so this is the scene",
         "steadiness": f"the {ev:.2f} EV between {name} change with place, level or colour, so this is the scene",
-        "variety": f"{name} differ by {ev:.2f} EV, but with levels and colours only {variety:.1f} EV wide they may be "
-        "stripes on something plain",
+        "variety": f"{name} differ by {ev:.2f} EV, but may be stripes on something plain: levels and colours are only "
+        f"{variety:.1f} EV wide, and the noise shows no two gains",
     }
     return scores, findings
 
@@ -180,9 +190,19 @@ def _variety_ev(windows: Windows, cfa: str, group: list[int]) -> float:
             value = values.mean(axis=0)
             sigma = spread((values[0] - values[1]) / 2, value, np.full(value.shape, 0.05))
             unsaturated = (windows.peak[seen] < windows.saturation[seen, None]).all(axis=0)
-            levels.append(np.log2(np.where(unsaturated & (value > 4 * sigma), value, np.nan)))
+            clear = unsaturated & (value > 4 * sigma)
+            levels.append(np.log2(np.where(clear, np.maximum(values, LEAST_NOISE), np.nan)))
     tints = [levels[i] - levels[j] for i in range(len(levels)) for j in range(i)]
     return max(map(_range_ev, levels), default=0.0) + max(map(_range_ev, tints), default=0.0)
+
+
+def _noise_ev(step: Step) -> float:
+    """Return by how much, at least, the variances of two groups differ, as the halves of their windows show it, EV."""
+    ev, count = 0.0, sum(sample.window.size for sample in step.samples)
+    for sample in step.samples:
+        bright, dark = (np.median(np.abs(x[0] - x[1])) for x in (sample.brighter, sample.darker))
+        ev += 2 * math.log2(max(bright, LEAST_NOISE) / max(dark, LEAST_NOISE)) * sample.window.size / count
+    return ev - 2 * NOISE_ERROR_EV / math.sqrt(max(count, 1))
 
 
 def _greens_ev(windows: Windows, cfa: str, group: list[int], offset_sigma: float) -> float:
@@ -206,9 +226,15 @@ def _greens_ev(windows: Windows, cfa: str, group: list[int], offset_sigma: float
 
 
 def _range_ev(values: np.ndarray) -> float:
-    """Return how far the 2nd and the 98th percentile of the finite values lie apart, 0 for too few."""
-    values = values[np.isfinite(values)]
-    return float(np.subtract(*np.percentile(values, [98, 2]))) if values.size >= MIN_WINDOWS else 0.0
+    """Return how far the 2nd and the 98th percentile of windows, (2, N) by half, lie apart, noise and texture aside.
+
+    0 where too few are finite.
+    """
+    values = values[:, np.isfinite(values).all(axis=0)]
+    if values.shape[1] < MIN_WINDOWS:
+        return 0.0
+    seen, chance = np.ptp(np.percentile([values.mean(axis=0), (values[0] - values[1]) / 2], [2, 98], axis=1), axis=0)
+    return math.sqrt(max(seen**2 - chance**2, 0.0))
 
 
 def _unsteady_ev(deviations: np.ndarray, labels: np.ndarray) -> float:

@@ -6,6 +6,7 @@ For HDR screens it also tells by how much highlights are brighter there.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,6 +19,8 @@ LUMINANCE_OF_RGB = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
 
 MIDDLE_GREY = 0.2  # display light of the scene's average; a little above 18 %, as an average holds shadows
 KEY_FOLLOWS_SCENE = 0.15  # EV the exposure lets a high-key scene be brighter by per EV of its skew: snow, night
+BLACK_SIGMAS = 3.0  # of the noise: darker areas are black, and say nothing of the exposure
+BLACK_BELOW_GREY_EV = 1.5  # at least: a frame that holds nothing else stays dark
 BASE_RANGE_EV = 6.0  # between the 1st and 99th percentile: what the curve holds without help
 LEAST_BASE_SLOPE = 0.55  # more compression than this looks painted
 EDGE_EV = 1.0  # steps above this are kept by the guided filter, so they leave no halos
@@ -56,25 +59,29 @@ class Look(NamedTuple):
         return Look(self.floor_ev + shift, self.grey_ev + shift, self.base_slope, self.white_ev)
 
 
-def tone_map(rec709_linear: np.ndarray, look: Look | None = None) -> np.ndarray:
+def tone_map(rec709_linear: np.ndarray, look: Look | None = None, noise: float | None = None) -> np.ndarray:
     """Return an 8-bit sRGB preview, (H, W, 3) uint8, of scene-linear Rec. 709, (H, W, 3) float32 of any scale.
 
     Exposure comes from a robust log-average (Reinhard et al. 2002), the range of large areas is compressed by a guided
     filter in log luminance (He and Sun 2015) that keeps local contrast, and a filmic curve renders each channel, up to
     white, so that what is lost in the raw does not come out grey, if it is less than a quarter of the image. Negatives
     count as black. The scale of the input does not matter, but to a `look` of another image, which frames of a sequence
-    share (see `Look.followed_by`). Raises ValueError for another shape or dtype.
+    share (see `Look.followed_by`). `noise`, the standard deviation of luminance of a pixel in the dark, tells what is
+    black, so that a moon in a night sky is exposed for itself; None: unknown. Raises ValueError for another shape or
+    dtype, or noise that is not a number from 0 on.
 
     >>> tone_map(np.full((2, 2, 3), 0.01, np.float32))[0, 0].tolist()
     [124, 124, 124]
     """
     preview = np.zeros(rec709_linear.shape, np.uint8)
-    for top, rendered, _ in _rendered_strips(rec709_linear, look):
+    for top, rendered, _ in _rendered_strips(rec709_linear, look, noise):
         preview[top : top + len(rendered)] = rendered
     return preview
 
 
-def tone_map_with_gain(rec709_linear: np.ndarray, look: Look | None = None) -> tuple[np.ndarray, np.ndarray]:
+def tone_map_with_gain(
+    rec709_linear: np.ndarray, look: Look | None = None, noise: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the preview that `tone_map` returns, and its gain map: (H / 2, W / 2, 3) uint8, sizes rounded up.
 
     A gain map's 0 to 255 are 0 to HEADROOM_EV by which a channel's light is brighter on an HDR screen: 0 up to middle
@@ -83,7 +90,7 @@ def tone_map_with_gain(rec709_linear: np.ndarray, look: Look | None = None) -> t
     height, width = rec709_linear.shape[:2]
     preview = np.zeros(rec709_linear.shape, np.uint8)
     gain = np.zeros((-(-height // 2), -(-width // 2), 3), np.uint8)
-    for top, rendered, light in _rendered_strips(rec709_linear, look):
+    for top, rendered, light in _rendered_strips(rec709_linear, look, noise):
         preview[top : top + len(light)] = rendered
         ev = _gain_table()[np.pad(light, [(0, len(light) % 2), (0, width % 2), (0, 0)], "edge")]
         mean = (ev[::2, ::2] + ev[1::2, ::2] + ev[::2, 1::2] + ev[1::2, 1::2]) / 4
@@ -91,9 +98,9 @@ def tone_map_with_gain(rec709_linear: np.ndarray, look: Look | None = None) -> t
     return preview, gain
 
 
-def look_of(rec709_linear: np.ndarray) -> Look | None:
+def look_of(rec709_linear: np.ndarray, noise: float | None = None) -> Look | None:
     """Return the look that `tone_map` gives an image, as it takes it, of its own; None: all is black."""
-    areas = _areas(rec709_linear)
+    areas = _areas(rec709_linear, noise)
     return _look(areas) if areas.luminance.max() > 0 else None
 
 
@@ -102,6 +109,7 @@ class _Areas(NamedTuple):
 
     luminance: np.ndarray  # (h, w) float32
     cell: int  # px
+    noise: float  # of luminance; 0: unknown
 
     def base(self, floor_ev: float) -> tuple[np.ndarray, _Base]:
         """Return log luminance, (h, w) float32, and the base."""
@@ -109,24 +117,28 @@ class _Areas(NamedTuple):
         return ev, _guided_base(ev, self.cell)
 
 
-def _areas(image: np.ndarray) -> _Areas:
+def _areas(image: np.ndarray, noise: float | None) -> _Areas:
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.float32:
         raise ValueError(f"the image must be (H, W, 3) float32, not {image.shape} {image.dtype}")
+    if noise is not None and not 0 <= noise < np.inf:
+        raise ValueError(f"noise must be a number from 0 on, not {noise}")
     cell = -(-max(image.shape[:2]) // GRID_SIDE)
-    return _Areas(_cell_luminance(image, cell), cell)
+    return _Areas(_cell_luminance(image, cell), cell, noise or 0.0)
 
 
 def _look(areas: _Areas) -> Look:
-    floor_ev, grey_ev, base_slope = _exposure(areas.luminance)
+    floor_ev, grey_ev, base_slope = _exposure(areas.luminance, areas.noise)
     ev, base = areas.base(floor_ev)
     shown_ev = ev + (base_slope - 1) * (base.slope * ev + base.offset - grey_ev) - grey_ev
     white_ev = min(max(float(np.percentile(shown_ev, WHITE_PERCENTILE)), LEAST_WHITE_EV), WHITE_EV)
     return Look(floor_ev, grey_ev, base_slope, white_ev)
 
 
-def _rendered_strips(image: np.ndarray, look: Look | None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def _rendered_strips(
+    image: np.ndarray, look: Look | None, noise: float | None
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Yield first rows, all even, their preview, and their light as `_halves` counts it; nothing if all is black."""
-    areas = _areas(image)
+    areas = _areas(image, noise)
     if not areas.luminance.max() > 0:
         return
     own = _look(areas)
@@ -160,15 +172,20 @@ def _log2(luminance: np.ndarray, floor_ev: float) -> np.ndarray:
     return np.asarray(np.log2(np.maximum(luminance, np.float32(2.0**floor_ev))))
 
 
-def _exposure(luminance: np.ndarray) -> tuple[float, float, float]:
+def _exposure(luminance: np.ndarray, noise: float) -> tuple[float, float, float]:
     # The EV taken for black, the EV shown as middle grey, and the slope that fits the scene's range into the curve.
-    ev = np.log2(luminance[luminance > 0])
+    black = BLACK_SIGMAS * noise
+    black_ev = max(math.log2(black), -120.0) if noise else -120.0
+    least_grey_ev = black_ev + BLACK_BELOW_GREY_EV
+    ev = np.log2(luminance[luminance > black])
+    if not len(ev):
+        return black_ev, least_grey_ev, 1.0
     dark, low, median, high, bright = (float(p) for p in np.percentile(ev, [1, 5, 50, 95, 99]))
     dark = max(dark, median - 8)  # deeper shadows are noise, and would drag the average down
     average = float(np.clip(ev, dark, bright).mean())
     skew = 2 * average - max(low, dark) - high  # above 0: most of the scene is bright; lamps are not counted
     slope = float(np.clip(BASE_RANGE_EV / max(bright - dark, 1e-6), LEAST_BASE_SLOPE, 1))
-    return max(dark - 4, -120.0), average - KEY_FOLLOWS_SCENE * skew, slope
+    return max(dark - 4, black_ev), max(average - KEY_FOLLOWS_SCENE * skew, least_grey_ev), slope
 
 
 def _guided_base(ev: np.ndarray, cell: int) -> _Base:

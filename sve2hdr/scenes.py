@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import Sve2HdrError
-from .hdrfile import READABLE_EXTENSIONS, read_scene
+from .imageread import READABLE_EXTENSIONS, read_scene
 from .joblist import RAW_EXTENSIONS
 from .stack import merge_stack, read_stack, superpixels
 from .synthetic import synthetic_scene

@@ -14,7 +14,8 @@ from .color import COLOR_SPACES
 from .dngfile import write_cfa_dng
 from .errors import UnreadableImage, UnwritableOutput
 from .files import check_writable
-from .hdrfile import HDR_EXTENSIONS, READABLE_EXTENSIONS, WriteOptions, read_scene, write_hdr
+from .hdrfile import HDR_EXTENSIONS, WriteOptions, write_hdr
+from .imageread import READABLE_EXTENSIONS, read_scene
 from .mosaic import MIN_SIDE_PX, ExposurePattern, Mosaic
 from .pattern import with_ratio
 from .simulate import Sensor, saturating_radiance, seen_by_camera, simulate

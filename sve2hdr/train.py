@@ -21,10 +21,11 @@ from torch import Tensor
 
 from .architecture import ArchitectureConfig, Network
 from .checkpoint import Run
-from .dataset import Scenes, SimulationRanges, batches
+from .dataset import SimulationRanges, batches
 from .errors import Sve2HdrError, UnwritableOutput
 from .losses import l1_loss, radiance_loss, rms_loss
 from .optimizer import Muon, optimizers_of
+from .shards import Scenes
 
 
 @dataclass(frozen=True)

@@ -13,21 +13,24 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from frames import SINGLE, write_frame
+from frames import PAIRS, SINGLE, write_frame
 
 from sve2hdr import batch as batch_module
 from sve2hdr import cli, watch
 from sve2hdr.batch import Batch, Events, Outcome, RunOptions
 from sve2hdr.convert import ConvertOptions
+from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.filejob import BatchOptions, FileResult, run_job
-from sve2hdr.hdrfile import read_hdr
+from sve2hdr.imageread import read_hdr
 from sve2hdr.joblist import Job
 from sve2hdr.memory import reset_peak
 from sve2hdr.places import RemotePath, Status
+from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.worker import Order, WorkerDied, WorkerOptions, prepared
 
 torch.set_num_threads(1)
@@ -312,6 +315,16 @@ def test_a_mixed_folder_from_first_to_last(shoot: list[object], here: type[Here]
     assert command(*shoot, *clip, "--dry-run").stdout.count("finished before") == 4
     quiet = command(*shoot, "--exposure", "1", "-q")
     assert (quiet.stdout, quiet.stderr) == ("", "")
+
+
+def test_a_doubtful_raw_is_a_failure(tmp_path: Path, shoot: list[object], here: type[Here]) -> None:
+    fog = np.float32(0.01 * np.exp2(np.arange(128) / 128))[:, None, None] * np.ones((1, 128, 1)) * NEUTRAL
+    write_cfa_dng(Path("in/fog.dng"), simulate(np.float32(fog), "RGGB", PAIRS, Sensor(), seed=0))
+    Path("in/broken.dng").unlink()
+    done = command(*shoot, "--if-not-sve", "skip", code=1)
+    assert "      1  skipped: one exposure\n      1  failed" in done.stdout
+    assert "in/fog.dng: doubtful exposure pattern" in done.stdout
+    assert "--pattern rows:0.12" in done.stdout
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from PIL import Image
 
 from sve2hdr import Sve2HdrError, cli, convert, evaluate, hdrfile, imageoptions, options
 from sve2hdr.color import COLOR_SPACES
-from sve2hdr.hdrfile import read_hdr, write_hdr
+from sve2hdr.hdrfile import write_hdr
+from sve2hdr.imageread import read_hdr
 from sve2hdr.metrics import psnr_mu
 from sve2hdr.mosaic import Capture
 from sve2hdr.rawfile import read_raw

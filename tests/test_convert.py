@@ -18,19 +18,21 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr import convert, hdrfile
 from sve2hdr.color import COLOR_SPACES, linear_rgb
-from sve2hdr.convert import Converted, ConvertOptions, convert_file, upright
+from sve2hdr.convert import Converted, ConvertOptions, convert_file, reconstruct_file, upright
 from sve2hdr.devices import choose_device
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnreadableRaw, UnwritableOutput
-from sve2hdr.hdrfile import WriteOptions, read_hdr
+from sve2hdr.hdrfile import WriteOptions
 from sve2hdr.highlights import hold_clipped, without_magenta
+from sve2hdr.imageread import read_hdr
 from sve2hdr.levels import Levels
-from sve2hdr.models import Model
+from sve2hdr.models import Model, model_named
 from sve2hdr.mosaic import Capture, ExposurePattern, Mosaic
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.noise import estimate_noise
+from sve2hdr.preview import LUMINANCE_OF_RGB
 from sve2hdr.reconstruct import reconstruct
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.simulate import NEUTRAL, Mode, Sensor, simulate
 from sve2hdr.whitebalance import WhiteBalance
 
 torch.set_num_threads(1)
@@ -274,6 +276,43 @@ def test_an_ultra_hdr_preview_is_the_usual_one_with_brighter_highlights(
     assert np.median(bright / usual) < 1.1
 
 
+def at_night(path: Path, seed: int, mode: Mode = "gain") -> Mosaic:
+    """Write a raw of a textured moon in a black sky."""
+    y, x = np.mgrid[:160, :192]
+    light = np.where(np.hypot(y - 60, x - 90) < 16, 0.3 * (1 + 0.3 * np.sin(x + y / 2)), 0)
+    taken = simulate(np.float32(light[..., None] * NEUTRAL), "RGGB", PAIRS, Sensor(mode), seed)
+    write_cfa_dng(path, taken)
+    return taken
+
+
+@pytest.mark.parametrize("mode", ["exposure", "gain"])
+def test_the_noise_of_an_image_is_that_of_its_best_sites(tmp_path: Path, mode: Mode) -> None:
+    taken = at_night(tmp_path / "night.dng", 1, mode)
+    made = reconstruct_file(tmp_path / "night.dng", model_named("classical"), GIVEN)
+    dark = (taken.counts.astype(np.float32) - 1024)[100:] / (16_000 - 1024)
+    sites = np.stack([dark[2::4, ::2], dark[2::4, 1::2], dark[3::4, 1::2]], axis=2)  # R, G, B of bright rows
+    luminance = linear_rgb(sites, made.mosaic, COLOR_SPACES["rec709"], 8) @ LUMINANCE_OF_RGB
+    assert made.noise == pytest.approx(luminance.std(), rel=0.15)
+
+
+def test_previews_of_black_skies_are_exposed_for_the_moon_in_sequences_too(tmp_path: Path) -> None:
+    lock = tmp_path / "levels.json"
+    for seed, levels in ((1, GIVEN.levels), (2, Levels())):
+        at_night(tmp_path / f"{seed}.dng", seed)
+        shown = []
+        for shared in (None, lock):
+            options = replace(GIVEN, levels=levels if shared else GIVEN.levels, preview=tmp_path / f"{seed}.png")
+            options = replace(options, lock_parameters=shared, overwrite=True)
+            convert_file(tmp_path / f"{seed}.dng", tmp_path / f"{seed}.out.dng", model_named("classical"), options)
+            embedded = tifffile.imread(tmp_path / f"{seed}.out.dng", series=0)
+            shown += [imageio.imread(tmp_path / f"{seed}.png"), embedded.repeat(2, 0).repeat(2, 1)]
+        for rgb in shown:
+            moon = rgb[52:68, 82:98]
+            assert np.percentile(rgb[100:], 99) < 20
+            assert 90 < np.median(moon) < 235
+            assert moon.std() > 8
+
+
 def test_a_preview_changes_nothing_in_the_image(tmp_path: Path, raw: Path, network: SveNet) -> None:
     run(raw, tmp_path / "a.exr", network)
     run(raw, tmp_path / "b.exr", network, preview=tmp_path / "b.jpg")
@@ -392,7 +431,11 @@ def test_what_is_no_sve_raw_is_refused(tmp_path: Path, frame: Mosaic, raw: Path,
         run(raw, tmp_path / "a.exr", network, levels=Levels(pattern=single))
     with pytest.raises(Sve2HdrError, match="--white or --black"):
         run(raw, tmp_path / "a.exr", network, levels=Levels(pattern=PAIRS, black=20_000))
-    assert names_in(tmp_path) == ["flat.dng", "text.dng"]
+    fog = np.float32(0.01 * np.exp2(np.arange(128) / 128))[:, None, None] * np.ones((1, 128, 1)) * NEUTRAL
+    write_cfa_dng(tmp_path / "fog.dng", simulate(np.float32(fog), "RGGB", PAIRS, Sensor(), seed=0))
+    with pytest.raises(PatternNotFound, match=r"fog\.dng: doubtful .*--pattern rows:0\.12"):
+        run(tmp_path / "fog.dng", tmp_path / "a.exr", network, levels=Levels(), if_not_sve="develop")
+    assert names_in(tmp_path) == ["flat.dng", "fog.dng", "text.dng"]
 
 
 def test_a_device_that_is_not_there_is_refused(tmp_path: Path, raw: Path, network: SveNet) -> None:

@@ -17,7 +17,7 @@ from sve2hdr.banding import remove_banding
 from sve2hdr.convert import ConvertOptions, convert_file
 from sve2hdr.defects import repair_defects
 from sve2hdr.errors import UnreadableRaw
-from sve2hdr.hdrfile import read_hdr
+from sve2hdr.imageread import read_hdr
 from sve2hdr.models import Model
 from sve2hdr.mosaic import ExposurePattern, Mosaic
 from sve2hdr.network import NetworkConfig, SveNet

@@ -1,4 +1,4 @@
-"""repair_defects: hot, cold and stuck sites go, stars, lines and edges stay."""
+"""repair_defects: hot, cold and stuck sites and lines go, stars, lines of the scene and edges stay."""
 
 from __future__ import annotations
 
@@ -105,6 +105,62 @@ def test_lines_edges_and_noise_are_no_defects() -> None:
     result, count = repaired(frame_of(light))
     assert count == 0
     np.testing.assert_array_equal(result.counts, frame_of(light).counts)
+
+
+def off_by(result: Mosaic, frame: Mosaic, places: tuple[object, object]) -> float:
+    """Return by how much the sites of a line differ from those of the frame without defects, of their signal."""
+    signal = frame.counts[places] - BLACK
+    return float(np.median(np.abs(result.counts[places] - frame.counts[places].astype(float)) / (signal + 100)))
+
+
+@pytest.mark.parametrize("value", [BLACK, BLACK + 2500], ids=["dead", "stuck"])
+@pytest.mark.parametrize("name", PATTERNS)
+def test_dead_and_stuck_lines_are_replaced(name: str, value: float) -> None:
+    pattern = PATTERNS[name]
+    frame = frame_of(smooth(), pattern)
+    for lines in (slice(None), 101), (150, slice(None)), (slice(None), 0), (255, slice(None)):
+        counts = frame.counts.copy()
+        counts[lines] = np.random.default_rng(3).normal(value, 2, counts[lines].shape).round()
+        result, count = repaired(replace(frame, counts=counts), pattern)
+        assert count == pytest.approx(counts[lines].size, abs=2)
+        assert off_by(result, frame, lines) < 0.15
+        changed = result.counts != counts
+        changed[lines] = False
+        assert changed.sum() <= 1
+
+
+@pytest.mark.parametrize("apart", [1, 2, 4])
+def test_dead_lines_side_by_side_are_replaced(apart: int) -> None:
+    frame = frame_of(smooth())
+    counts = frame.counts.copy()
+    counts[:, [100, 100 + apart]] = BLACK
+    counts[[77, 77 + apart]] = BLACK
+    result, _ = repaired(replace(frame, counts=counts))
+    for x in (100, 100 + apart):
+        assert off_by(result, frame, (slice(None), x)) < 0.15
+    for y in (77, 77 + apart):
+        assert off_by(result, frame, (y, slice(None))) < 0.15
+
+
+def test_dark_lines_of_a_scene_are_left() -> None:
+    light, x = smooth(), np.arange(320)
+    light[:, 41] *= 0.15  # a wire before the sky
+    light[:, 80:82] *= 0.02
+    light[200:, 100] = 0  # black, but not from border to border
+    light[120] *= 0.15
+    light[:, 150:153] += 0.6  # as bright as the raw can tell
+    light[:, 240:] *= x[240:] % 4 > 0  # a grating
+    frame = frame_of(light)
+    result, count = repaired(frame)
+    assert count == 0
+    np.testing.assert_array_equal(result.counts, frame.counts)
+
+
+def test_dark_frames_have_no_dead_lines() -> None:
+    light = np.zeros((256, 320))
+    light[100:130, :] = 0.3  # a window, between the panes of which it is dark
+    light[:, [45, 120, 210]] = 0
+    assert repaired(frame_of(light))[1] == 0
 
 
 def test_a_defect_among_stars_is_told_from_them() -> None:

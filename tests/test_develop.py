@@ -12,7 +12,7 @@ from sve2hdr.convert import ConvertOptions, convert_file
 from sve2hdr.develop import ONE_EXPOSURE, develop, feigned_pattern
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import PatternNotFound
-from sve2hdr.hdrfile import read_hdr
+from sve2hdr.imageread import read_hdr
 from sve2hdr.interpolate import interpolate
 from sve2hdr.layout import placements
 from sve2hdr.models import Model

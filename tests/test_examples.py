@@ -13,7 +13,8 @@ from PIL import Image
 
 from sve2hdr import Capture, detect_pattern
 from sve2hdr.color import COLOR_SPACES
-from sve2hdr.hdrfile import read_hdr, write_hdr
+from sve2hdr.hdrfile import write_hdr
+from sve2hdr.imageread import read_hdr
 from sve2hdr.rawfile import read_raw
 from sve2hdr.weights import load_weights, save_weights
 

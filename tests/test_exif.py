@@ -16,7 +16,8 @@ from PIL import ExifTags, Image
 
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.exif import exif_block
-from sve2hdr.hdrfile import read_hdr, write_hdr, write_preview
+from sve2hdr.hdrfile import write_hdr, write_preview
+from sve2hdr.imageread import read_hdr
 from sve2hdr.mosaic import Capture
 from sve2hdr.tiffwrite import LONG, Ifd, entry, rationals, write_tiff
 

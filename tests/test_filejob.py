@@ -11,20 +11,23 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import OpenEXR
 import pytest
 import torch
-from frames import SINGLE, write_frame
+from frames import PAIRS, SINGLE, write_frame
 
 from sve2hdr import convert, filejob
 from sve2hdr.batchdisplay import report_line
 from sve2hdr.convert import ConvertOptions, convert_file
+from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnwritableOutput
 from sve2hdr.filejob import BatchOptions, FileResult, Tools, finished_before, run_job
 from sve2hdr.joblist import Job
 from sve2hdr.manifest import Manifest, file_sha256
 from sve2hdr.models import Model
 from sve2hdr.network import NetworkConfig, SveNet
+from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 
 torch.set_num_threads(1)
 
@@ -154,6 +157,18 @@ def test_ordinary_raws(bench: Bench) -> None:
     (bench.out / "sub/plain.dng").write_bytes(b"another")
     assert bench.run(job, if_not_sve="copy").outcome == "failed"
     assert (bench.out / "sub/plain.dng").read_bytes() == b"another"
+
+
+@pytest.mark.parametrize("policy", filejob.POLICIES)
+@pytest.mark.parametrize("look_only", [False, True])
+def test_doubtful_raws_are_never_taken_for_ordinary_ones(bench: Bench, policy: str, look_only: bool) -> None:
+    fog = np.float32(0.01 * np.exp2(np.arange(128) / 128))[:, None, None] * np.ones((1, 128, 1)) * NEUTRAL
+    write_cfa_dng(bench.folder / "fog.dng", simulate(np.float32(fog), "RGGB", PAIRS, Sensor(), seed=0))
+    result = bench.run(bench.job("fog.dng"), if_not_sve=policy, look_only=look_only)
+    assert (result.outcome, result.good) == ("failed", False)
+    assert result.error.startswith("doubtful exposure pattern: row pairs differ by 3.0")
+    assert "--pattern rows:0.12" in result.error
+    assert bench.files() == set()
 
 
 def test_ordinary_raws_are_developed(bench: Bench) -> None:

@@ -17,7 +17,7 @@ from sve2hdr.mosaic import ExposurePattern, MaskedSites, Mosaic, repeated
 from sve2hdr.noise import estimate_noise
 from sve2hdr.pattern import parse_pattern
 from sve2hdr.radiance import clipped_share, full_scale
-from sve2hdr.simulate import expose, mosaic_of
+from sve2hdr.simulate import Sensor, expose, mosaic_of, simulate
 from sve2hdr.synthetic import synthetic_scene
 
 RAW = Path("photo.dng")
@@ -158,6 +158,17 @@ def test_what_the_pixels_say_otherwise_is_noted(frame: Mosaic, given: Levels) ->
     found = estimate_levels(frame, RAW, given)
     assert "the pixels show rows:0.12" in found.note
     assert str(found.pattern) in found.note
+
+
+def test_what_doubtful_pixels_say_otherwise_is_noted() -> None:
+    light = np.float32(0.01 * np.exp2(np.arange(256)[:, None, None] / 256) * [[[0.5, 1, 0.6]]]) * np.ones((1, 384, 1))
+    fog = simulate(np.float32(light), "RGGB", PAIRS, Sensor(), 1)  # no two gains, so it is not sure
+    with pytest.raises(PatternNotFound, match=r"doubtful.*--pattern rows:0\.12"):
+        estimate_levels(fog, RAW)
+    assert "the pixels show rows:0.12" in estimate_levels(fog, RAW, Levels(parse_pattern("rows:1/8,1/8,1,1"))).note
+    assert estimate_levels(fog, RAW, Levels(PAIRS)).note == ""
+    plain = simulate(np.float32(light), "RGGB", parse_pattern("rows:1"), Sensor(), 1)
+    assert estimate_levels(plain, RAW, Levels(PAIRS)).note == ""
 
 
 def test_what_is_given_and_right_goes_without_a_word(frame: Mosaic) -> None:

@@ -337,3 +337,10 @@ def test_wrong_arguments_are_refused(tmp_path: Path, image: np.ndarray, clip_lev
 def test_unfit_compressions_are_refused(floating: bool, compression: str) -> None:
     with pytest.raises(ValueError, match="cannot be stored"):
         LinearDngOptions(floating, compression)
+
+
+def test_a_frame_that_is_black_but_for_a_little_is_brightened_for_that() -> None:
+    image = np.abs(np.random.default_rng(0).normal(0, 1e-4, (64, 64, 3))).astype(np.float32)
+    image[20:40, 20:40] = 2.0
+    assert baseline_exposure(image, 8.0) == 3
+    assert baseline_exposure(image, 8.0, noise=1e-4) == 0

@@ -196,6 +196,7 @@ def test_ordinary_frames_are_refused(name: str, full_well_e: float) -> None:
     assert found.pattern is None
     assert found.confidence < 0.5
     assert found.reason
+    assert found.doubtful == (name == "aligned stripes on a flat wall")
 
 
 @pytest.mark.parametrize("sharp", [False, True])
@@ -206,6 +207,78 @@ def test_stripes_are_refused(period: float, angle_deg: float, sharp: bool) -> No
     assert not detect_pattern(
         taken(SCENE * np.where(HALF, stripes(period, angle_deg, sharp), 1).astype(np.float32))
     ).sve
+
+
+Y, X = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(np.float32) / SHAPE[0] - 0.5
+PLAIN = {
+    "wall with vignette": 0.09 * (1 - 0.4 * (X**2 + Y**2)), "fog": 0.05 * np.exp2(Y),
+    "sea and sky": np.where(Y > 0, 0.05, 0.09),
+}  # fmt: skip
+
+
+def grey(light: np.ndarray) -> np.ndarray:
+    return np.float32(light[..., None] * [0.5, 1, 0.7])
+
+
+@pytest.mark.parametrize("full_well_e", [30_000, 1_000])
+@pytest.mark.parametrize("name", PLAIN)
+def test_plain_subjects_show_their_gains_by_noise(name: str, full_well_e: float) -> None:
+    for phase, ev in enumerate((1.5, 3, 4)):
+        pattern = turned([[2**-ev], [2**-ev], [1], [1]], phase)
+        light = grey(PLAIN[name]) * np.float32(8 * 2**-ev)
+        assert_found(detect_pattern(taken(light, pattern, gain=True, full_well_e=full_well_e)), pattern)
+        without = detect_pattern(taken(light, pattern, full_well_e=full_well_e))  # as a mask before one exposure would
+        assert without.doubtful
+        assert str(without.suspected) in str(without.not_found("a.dng"))
+
+
+@pytest.mark.parametrize("full_well_e", [30_000, 1_000])
+@pytest.mark.parametrize("columns", [False, True])
+@pytest.mark.parametrize("ev", [1.5, 3, 5])
+def test_soft_blinds_before_something_plain_are_refused(ev: float, columns: bool, full_well_e: float) -> None:
+    along = np.arange(SHAPE[columns])
+    for period, phase, blur in ((4, 0.25, 0), (4, 0.5, 0.4), (4.002, 0, 0), (4, 0.1, 0.6), (3.99, 0.3, 0.3)):
+        parts = phase + (1 + 2 * blur) * (np.arange(32) - 15.5) / 32  # a site sees the mean over its height, or more
+        bars = np.mean([(along + part) % period < period / 2 for part in parts], axis=0)
+        passed = 2**-ev + (1 - 2**-ev) * bars
+        light = grey(PLAIN["wall with vignette"] * 8 * (passed[None] if columns else passed[:, None]))
+        assert not detect_pattern(taken(light, full_well_e=full_well_e)).sve
+
+
+def test_a_refusal_names_the_phase_and_ratio_that_were_measured() -> None:
+    for phase in range(4):
+        pattern = turned([[1 / 8], [1 / 8], [1], [1]], phase)
+        found = detect_pattern(taken(grey(PLAIN["fog"]), pattern))
+        assert found.pattern is None
+        advice = str(found.not_found("a.dng")).partition("--pattern ")[2].removesuffix(", as measured")
+        np.testing.assert_allclose(parse_pattern(advice).exposure, pattern.exposure, rtol=0.02)
+
+
+def test_saturated_and_plain_is_doubtful_and_saturated_alike_is_not() -> None:
+    pattern = turned([[1 / 16], [1 / 16], [1], [1]], 1)
+    found = detect_pattern(taken(np.full_like(FLAT, 0.3), pattern, gain=True))
+    assert found.doubtful
+    assert "at least" in found.reason
+    assert found.suspected is not None
+    np.testing.assert_array_equal(found.suspected.exposure == 1, pattern.exposure == 1)
+    assert not detect_pattern(taken(FLAT * 9)).doubtful
+
+
+def test_few_stars_in_a_plain_sky_do_not_tell_the_ratio() -> None:
+    rng, sky = np.random.default_rng(0), np.full(SHAPE, 0.003)
+    down, right = np.mgrid[-4:5, -4:5]
+    for y, x in rng.uniform(8, np.array(SHAPE) - 8, (150, 2)):
+        star = np.exp(-((down - y % 1) ** 2 + (right - x % 1) ** 2) / 1.6)
+        sky[int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5] += 10 ** rng.uniform(-1.5, 1.5) * star / star.sum()
+    found = detect_pattern(taken(grey(sky), turned([[1 / 8], [1 / 8], [1], [1]], 0), gain=True))
+    assert not found.sve
+    assert "too much of the frame is plain" in found.reason
+
+
+def test_a_longer_period_is_not_said_to_be_one_exposure() -> None:
+    found = detect_pattern(taken(SCENE / 4, parse_pattern("rows:1/4,1/4,1/2,1/2,1,1")))
+    assert not found.sve
+    assert "as far as a period of up to 4 sites can tell" in found.reason
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (4, 4), (15, 40), (16, 16), (33, 50)])
@@ -322,3 +395,10 @@ def test_real_photos_are_refused(repository: Path, name: str) -> None:
     found = detect_pattern(read_raw(path))
     assert not found.sve
     assert found.confidence < 0.1
+
+
+def test_a_pattern_in_doubt_is_in_the_record() -> None:
+    found = detect_pattern(taken(grey(PLAIN["fog"]), turned([[1 / 8], [1 / 8], [1], [1]], 0)))
+    assert found.doubtful
+    assert str(found.as_json("a.dng")["suspected"]).startswith("rows:")
+    assert "suspected" not in detect_pattern(taken(SCENE)).as_json("a.dng")

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sve2hdr import preview
-from sve2hdr.preview import HEADROOM_EV, srgb_encoded, tone_map, tone_map_with_gain
+from sve2hdr.preview import HEADROOM_EV, look_of, srgb_encoded, tone_map, tone_map_with_gain
 
 
 def scene(height: int = 120, width: int = 180, stops: float = 14.0, seed: int = 1) -> np.ndarray:
@@ -14,6 +14,20 @@ def scene(height: int = 120, width: int = 180, stops: float = 14.0, seed: int = 
     texture[height // 4 : height // 2, width // 3 : width // 2] *= 2 ** (stops / 2)
     texture[-6:-2, -6:-2] = 2 ** (stops / 2 + 1)
     return texture
+
+
+NOISE = 0.75e-3  # of luminance, where that of each channel is 1e-3
+
+
+def moon(light: float = 0.4, grain: float = 1 / 3) -> np.ndarray:
+    """Return a textured disc on a sky of nothing but coloured noise, of which denoising has left `grain`."""
+    y, x = np.mgrid[:240, :360]
+    image = np.random.default_rng(1).normal(0, 1e-3, (240, 360, 3))
+    if grain < 1:
+        image = sum(np.roll(image, (i, j), (0, 1)) for i in range(3) for j in range(3)) * (grain / 3)
+    disc = np.hypot(y - 100, x - 200) < 30
+    image[disc] += light * (1 + 0.25 * np.sin(x + y / 2))[disc, None]
+    return image.astype(np.float32)
 
 
 @pytest.mark.parametrize("factor", [2.0**-20, 2.0**-3, 2.0**15])
@@ -139,7 +153,50 @@ def test_negatives_count_as_black() -> None:
     assert rgb[20:40, :, 0].max() <= rgb[20:40, :, 1].max()
 
 
+@pytest.mark.parametrize("grain", [1 / 3, 1])
+@pytest.mark.parametrize("light", [0.04, 0.4, 8.0])
+def test_what_is_lit_in_a_black_frame_is_exposed_for_itself(light: float, grain: float) -> None:
+    rgb = tone_map(moon(light, grain), noise=NOISE)
+    disc, sky = rgb[85:115, 185:215], rgb[:60]
+    assert np.percentile(sky, 99) < 50 * grain
+    assert 90 < np.median(disc) < 235
+    assert disc.std() > 8
+
+
+@pytest.mark.parametrize("rest", [0.0, 0.5e-3])  # of a black level that is not quite right
+def test_a_frame_of_nothing_but_noise_stays_dark(rest: float) -> None:
+    rgb = tone_map(moon(light=0) + np.float32(rest), noise=NOISE)
+    assert np.percentile(rgb, 99) < 50
+    assert np.median(rgb) < 30
+
+
+def test_noise_far_below_the_scene_changes_nothing() -> None:
+    image = scene(stops=6.0)
+    for noise in (None, 0.0, 1e-9, 1e-4):
+        assert_array_equal(tone_map(image, noise=noise), tone_map(image))
+
+
+def test_a_little_more_noise_makes_no_other_picture() -> None:
+    image = scene()
+    means = [tone_map(image, noise=float(noise)).mean() for noise in np.geomspace(0.01, 1, 100)]
+    assert means[0] > means[-1] + 60  # the room becomes black
+    assert np.abs(np.diff(means)).max() < 10
+
+
+def test_looks_hold_what_is_known_of_noise() -> None:
+    first, dimmer = moon(), moon(light=0.2)
+    look = look_of(first, NOISE)
+    assert_array_equal(tone_map(first, look, NOISE), tone_map(first, noise=NOISE))
+    assert_array_equal(tone_map_with_gain(first, look, NOISE)[0], tone_map(first, noise=NOISE))
+    shown = [tone_map(image, look, NOISE) for image in (first, dimmer)]
+    assert shown[0][85:115, 185:215].mean() > shown[1][85:115, 185:215].mean() + 20  # a fade
+    assert np.percentile(shown[1][:60], 99) < 15
+
+
 def test_wrong_arguments_are_refused() -> None:
+    for noise in (-1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="noise"):
+            tone_map(scene(), noise=noise)
     for bad in (np.zeros((4, 4), np.float32), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.float32)):
         with pytest.raises(ValueError, match="float32"):
             tone_map(bad)

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from sve2hdr import cli
-from sve2hdr.hdrfile import read_hdr
+from sve2hdr.imageread import read_hdr
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.errors import UnreadableImage
-from sve2hdr.hdrfile import read_hdr, write_hdr
+from sve2hdr.hdrfile import write_hdr
+from sve2hdr.imageread import read_hdr
 from sve2hdr.mosaic import Capture
 
 CAPTURE = Capture("Canon", "EOS 5D Mark III", "EF 50mm f/1.8", 0.01, 2.8, 100, 50, "2020:01:02 03:04:05")

@@ -13,7 +13,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sve2hdr import simulated
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.errors import UnreadableImage, UnwritableOutput
-from sve2hdr.hdrfile import WriteOptions, read_hdr, write_hdr
+from sve2hdr.hdrfile import WriteOptions, write_hdr
+from sve2hdr.imageread import read_hdr
 from sve2hdr.mosaic import Capture, ExposurePattern
 from sve2hdr.rawfile import read_noise_profile, read_raw
 from sve2hdr.simulate import Sensor, camera_scene, simulate

@@ -19,10 +19,11 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from sve2hdr.architecture import ArchitectureConfig
-from sve2hdr.dataset import Scenes, SimulationRanges, batches, pack_scenes
+from sve2hdr.dataset import SimulationRanges, batches
 from sve2hdr.errors import Sve2HdrError, UnreadableWeights, UnwritableOutput
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.paper import PaperConfig, PaperNet
+from sve2hdr.shards import Scenes, pack_scenes
 from sve2hdr.synthetic import synthetic_scene
 from sve2hdr.train import DEFAULT_OPTIONS, TrainingOptions, ahead, learning_rate, loss_of, train
 from sve2hdr.weights import load_weights

@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from sve2hdr import cli, evaluate
 from sve2hdr.dngfile import write_cfa_dng
-from sve2hdr.hdrfile import read_hdr
+from sve2hdr.imageread import read_hdr
 from sve2hdr.mosaic import Capture, ExposurePattern
 from sve2hdr.network import LARGE, LAYOUTS, SveNet
 from sve2hdr.paper import PaperConfig

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sve2hdr import __version__
-from sve2hdr.hdrfile import read_hdr
+from sve2hdr.imageread import read_hdr
 
 pytestmark = pytest.mark.slow
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "sve2hdr", "weights")

@@ -1,0 +1,125 @@
+"""EXR, Radiance HDR and TIFF -> image, as stored or as a scene in linear Rec. 709: the one place that reads these."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import re
+import struct
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import OpenEXR
+import tifffile
+
+from .color import COLOR_SPACES, ColorSpace, rec709_from, space_of
+from .errors import UnreadableImage
+from .files import quiet_libraries
+from .hdrfile import SOFTWARE
+from .rgbe import read_rgbe
+
+READABLE_EXTENSIONS = (".exr", ".hdr", ".pic", ".tif", ".tiff")
+
+
+def read_hdr(path: str | Path) -> np.ndarray:
+    """Return an image as stored, (H, W, 3) float32: .exr, .hdr or .pic (Radiance RGBE), .tif or .tiff.
+
+    TIFFs are float, or uint16, which is scaled to 0 to 1. An alpha channel is dropped; the first part of a multi-part
+    EXR, the first page of a TIFF is read. Raises UnreadableImage for a file that is missing, damaged, of another kind,
+    without three colours, or with values that are not finite.
+    """
+    return _read(Path(path)).pixels
+
+
+def read_scene(path: str | Path) -> tuple[np.ndarray, str]:
+    """Return a scene in linear Rec. 709, (H, W, 3) float32, and what the user is to know about the file, or "".
+
+    Read as by `read_hdr`; colours of which the file tells other primaries (an EXR's chromaticities, Radiance's
+    PRIMARIES, our own TIFFs' description) are converted, with Bradford's adaptation to D65. Where none are told they
+    are Rec. 709, as in OpenEXR. Raises UnreadableImage, also for camera RGB, which is of no such space.
+    """
+    path = Path(path)
+    stored = _read(path)
+    if stored.space.chromaticities is None:
+        raise UnreadableImage(f"{path}: is camera RGB, not linear Rec. 709; convert it without --color-space camera")
+    try:
+        matrix = rec709_from(stored.space)
+    except ValueError as error:
+        raise UnreadableImage(f"{path}: its {error}; correct or remove them") from error
+    if matrix is None:
+        return stored.pixels, stored.note
+    return np.asarray(stored.pixels @ matrix.T.astype(np.float32)), stored.note
+
+
+class _Stored(NamedTuple):
+    pixels: np.ndarray  # (H, W, 3 or 4)
+    space: ColorSpace = COLOR_SPACES["rec709"]
+    note: str = ""
+
+
+def _read(path: Path) -> _Stored:
+    readers = {".exr": _read_exr, ".hdr": _read_radiance, ".pic": _read_radiance, ".tif": _read_tiff}
+    readers[".tiff"] = _read_tiff
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise UnreadableImage(f"{path}: unknown extension {path.suffix!r}; use one of {', '.join(READABLE_EXTENSIONS)}")
+    try:
+        with path.open("rb") as stream:
+            stored = reader(path, stream)
+    except OSError as error:
+        raise UnreadableImage(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+    image = stored.pixels
+    if image.ndim != 3 or image.shape[2] not in (3, 4):
+        raise UnreadableImage(f"{path}: has the shape {image.shape}, not three colours; convert it to RGB")
+    image = np.ascontiguousarray(image[..., :3], np.float32)
+    if image.size == 0 or not (math.isfinite(image.min()) and math.isfinite(image.max())):
+        raise UnreadableImage(f"{path}: holds no pixels, or NaN or infinite ones; repair it first")
+    return stored._replace(pixels=image)
+
+
+def _read_radiance(path: Path, stream: BinaryIO) -> _Stored:
+    found = read_rgbe(path, stream)
+    return _Stored(found.image, COLOR_SPACES["camera"] if found.camera_rgb else space_of(found.primaries))
+
+
+def _read_exr(path: Path, stream: BinaryIO) -> _Stored:
+    try:
+        # The binding prints a warning for damaged pixels and goes on; asking for the channels then fails.
+        with contextlib.redirect_stdout(io.StringIO()), quiet_libraries():
+            file = OpenEXR.File(stream)
+            channels, header = file.channels(), file.header()
+    except (RuntimeError, ValueError) as error:
+        raise UnreadableImage(f"{path}: not an OpenEXR image, or damaged; check the file") from error
+    told = tuple(header.get("chromaticities", ()))
+    camera = not told and header.get("software") == SOFTWARE  # all others of ours tell them
+    space = COLOR_SPACES["camera"] if camera else space_of(told)
+    for name in ("RGB", "RGBA"):
+        if name in channels:
+            return _Stored(np.asarray(channels[name].pixels), space)
+    if {"R", "G", "B"} <= set(channels):
+        planes = [np.asarray(channels[name].pixels, np.float32) for name in "RGB"]
+        if len({plane.shape for plane in planes}) == 1:
+            return _Stored(np.stack(planes, axis=2), space)
+    raise UnreadableImage(f"{path}: has the channels {', '.join(channels)}; R, G and B of one size are needed")
+
+
+def _read_tiff(path: Path, stream: BinaryIO) -> _Stored:
+    try:
+        with tifffile.TiffFile(stream) as tiff:
+            page, pages = tiff.pages.first, sum(not getattr(page, "is_reduced", False) for page in tiff.pages)
+            image, description = page.asarray(), page.description
+            if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and image.ndim == 3:
+                image = np.moveaxis(image, 0, 2)
+    except (tifffile.TiffFileError, struct.error, ValueError, RuntimeError, LookupError, TypeError) as error:
+        raise UnreadableImage(f"{path}: not a TIFF this program can decode, or damaged; check the file") from error
+    named = re.search(r"^color space: scene-linear (\S+)$", description, re.MULTILINE)  # as _write_tiff has it
+    space = COLOR_SPACES.get(named[1] if named else "", COLOR_SPACES["rec709"])
+    note = f"{path}: of its {pages} pages the first was taken" if pages > 1 else ""
+    if image.dtype == np.uint16:
+        finding = f"{path}: its 16-bit integers were taken as linear light; what was encoded for screens is not"
+        return _Stored(image / np.float32(65535), space, "; ".join(filter(None, [finding, note])))
+    if image.dtype.kind != "f":
+        raise UnreadableImage(f"{path}: holds {image.dtype} values; a scene needs float or 16-bit ones")
+    return _Stored(np.asarray(image), space, note)

@@ -1,0 +1,84 @@
+"""Whole rows and columns of sites that are dead, or stuck: the same counts all along, whatever the light."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .layout import source_index
+from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
+from .radiance import NoiseModel
+
+SAMPLE = 64  # sites of each line that are looked at before all of them are
+SHARE = 0.95  # of its sites decide: those may be hot or cold ones, too
+
+# Nine tenths of Gaussian noise lie within 3.3 standard deviations; read noise may be more than it was taken for.
+STEADY_SIGMAS, NINE_TENTHS = 8.0, 3.29
+# What is dead holds less than a tenth of what its neighbours on both sides do, wherever these are lit: much of the line
+DEAD_SHARE, LIT_SIGMAS, LIT_SHARE = 0.1, 30.0, 0.25
+# What is stuck lacks the shot noise that light of its counts has, where that is more than read noise.
+QUIET, SHOT_OF_READ, FOREIGN_SIGMAS, FOREIGN_SHARE, MOST_OF_RANGE = 0.5, 2.0, 6.0, 0.5, 0.9
+
+FEW, FEW_SHARE = 4, 0.01  # lines of one direction, at most; more of them are a pattern in the scene
+
+
+def stuck_lines(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows and the columns whose sites hold the same counts all along, whatever the light: two index arrays.
+
+    No line of a scene is black beside light from border to border, or has no shot noise. Lines that are dead or stuck
+    in part are not found, nor stuck ones of a frame without noise.
+
+    >>> light = np.random.default_rng(0).normal(1000, 30, (64, 96)).astype(np.uint16)
+    >>> light[:, 41] = 102
+    >>> frame = Mosaic(light, "RGGB", np.full((2, 2), 100, np.float32), 16_000.0, np.eye(3))
+    >>> noise = NoiseModel(np.full((1, 1), 1, np.float32), np.full((1, 1), 5, np.float32))
+    >>> [lines.tolist() for lines in stuck_lines(frame, ExposurePattern(np.ones((1, 1), np.float32)), noise)]
+    [[], [41]]
+    """
+    white, read_variance = mosaic.white_by_site, noise.read_noise**2 + np.float32(1 / 12)
+    parts = (mosaic.black_level, white, noise.gain, read_variance)
+    period = common_period(cfa_period(mosaic.cfa), pattern.exposure, *parts)
+    black, white, gain, read_variance = (repeated(part, period).astype(np.float32) for part in parts)
+    levels = (black, white - black, gain, read_variance)
+    return _stuck_columns(mosaic.counts.T, [part.T for part in levels]), _stuck_columns(mosaic.counts, levels)
+
+
+def _stuck_columns(counts: np.ndarray, levels: Sequence[np.ndarray]) -> np.ndarray:
+    (height, width), period = counts.shape, levels[0].shape
+    if height < SAMPLE or width < 5 * period[1]:
+        return np.zeros(0, np.intp)
+    starts = np.linspace(0, height // period[0] - 1, max(1, SAMPLE // period[0])).astype(np.intp) * period[0]
+    sample = (starts[:, None] + np.arange(period[0])).ravel()
+    columns = np.arange(width)
+    columns = columns[_stuck(counts[sample], sample, columns, levels)]
+    if len(columns):
+        columns = columns[_stuck(counts, np.arange(height), columns, levels)]
+    return np.asarray(columns if len(columns) <= max(FEW, FEW_SHARE * width) else columns[:0])
+
+
+def _stuck(counts: np.ndarray, rows: np.ndarray, columns: np.ndarray, levels: Sequence[np.ndarray]) -> np.ndarray:
+    """Return which columns are stuck, (N,) bool, by rows of a frame, (M, width): these."""
+    period = levels[0].shape
+    black, span, gain, read_variance = (part[rows % period[0]][:, columns % period[1]] for part in levels)
+    signal, before, before_that, behind, behind_that = (
+        counts[:, source_index(columns + step * period[1], 0, counts.shape[1], period[1])] - black
+        for step in (0, -1, -2, 1, 2)
+    )
+    left, right = np.maximum(before, before_that), np.maximum(behind, behind_that)  # one of which may be dead itself
+    read = np.sqrt(read_variance)
+    level = np.median(signal, axis=0)
+    low, high = np.quantile((signal - level) / read, (0.05, 0.95), axis=0)
+    steady = high - low < STEADY_SIGMAS
+
+    beside = np.minimum(left, right)
+    lit = beside > LIT_SIGMAS * read
+    contradicted = (lit & (signal > DEAD_SHARE * beside)).sum(axis=0)
+    dead = (lit.mean(axis=0) > LIT_SHARE) & (contradicted <= (1 - SHARE) * lit.sum(axis=0))
+
+    sigma = np.sqrt(read_variance + gain * np.maximum(level, 0))
+    excess = (sigma / read).min(axis=0)
+    quiet = (excess > SHOT_OF_READ) & (high - low < QUIET * NINE_TENTHS * excess)
+    foreign = (np.abs(signal - (left + right) / 2) > FOREIGN_SIGMAS * sigma).mean(axis=0) > FOREIGN_SHARE
+    stuck = quiet & foreign & (level < MOST_OF_RANGE * span.min(axis=0))
+    return np.asarray(steady & (dead | stuck))
