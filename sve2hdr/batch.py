@@ -117,14 +117,17 @@ class Crew:
 
 
 class Batch:
-    """One run. `feed` is asked for more jobs while it runs, and says None when there will be no more."""
+    """One run. `feed` is asked for more jobs while it runs, and says None when there will be no more.
+
+    It is told whether there are any that are not done.
+    """
 
     def __init__(
         self,
         options: BatchOptions,
         run: RunOptions,
         events: Events | None = None,
-        feed: Callable[[], Sequence[tuple[Job, bool]] | None] = lambda: None,
+        feed: Callable[[bool], Sequence[tuple[Job, bool]] | None] = lambda busy: None,
         crew: Crew | None = None,
     ) -> None:
         self.options, self.run_options, self.events, self.feed = options, run, events or Events(), feed
@@ -194,11 +197,14 @@ class Batch:
         self._end_hung()
         if self._stop:
             return any(worker.order for worker in self._workers)
-        return bool(self._fed or self._waiting or self._later or any(w.order for w in self._workers))
+        return self._fed or self._busy()
+
+    def _busy(self) -> bool:
+        return bool(self._waiting or self._later or any(worker.order for worker in self._workers))
 
     def _take_in(self) -> None:
         if self._fed:
-            more = self.feed()
+            more = self.feed(self._busy())
             self._fed = more is not None
             self._waiting.extend(Order(job, again=again) for job, again in more or ())
         now = time.monotonic()

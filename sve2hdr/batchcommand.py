@@ -108,7 +108,7 @@ class PlaceType(click.ParamType):  # type: ignore[type-arg]  # older releases of
 @click.option("--report", type=FILE, help="Write a JSON object a line, one for each file.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would become of each file.")
 @click.option("--watch", is_flag=True, help="Go on with what arrives in the inputs, until Ctrl-C.")
-@click.option("--idle", type=Number(1), help="End --watch after so many seconds in which nothing arrived.")
+@click.option("--idle", type=Number(1), help="End --watch after so many seconds with nothing to do.")
 @click.option("--plain", is_flag=True, help="Lines for a log, in place of bars.")
 @click.option("-q", "--quiet", is_flag=True, help="Print failures alone.")
 @image_options

@@ -27,7 +27,13 @@ def synthetic_scene(seed: int, size: int = 512) -> np.ndarray:
     for _ in range(0 if plain else rng.integers(0, 3)):
         _lay(reflectance, _strokes(rng, side), rng)
     if not plain and rng.random() < 0.5:
-        _lay(reflectance, _text(rng, side), rng)
+        if rng.random() < 0.6:
+            lay_paper(reflectance, rng)
+        text = _text(rng, side)
+        if rng.random() < 0.6:  # print is as neutral as its paper, and so colour is seen on it
+            reflectance *= (1 - np.float32(rng.uniform(0.5, 0.97)) * text)[..., None]
+        else:
+            _lay(reflectance, text, rng)
     scene = reflectance * _light(rng, side)[..., None]
     _lay(scene, _lamps(rng, side), rng, brightness=float(np.exp2(rng.uniform(2, 8)) * np.median(scene)))
     small = scene.reshape(size, SUPERSAMPLING, size, SUPERSAMPLING, 3).mean(axis=(1, 3))
@@ -45,6 +51,14 @@ def _lay(canvas: np.ndarray, cover: np.ndarray, rng: np.random.Generator, bright
     """Paint one colour over `canvas` where `cover`, (side, side) from 0 to 1, is above 0."""
     colour = _colour(rng) if brightness is None else np.float32(brightness) * (0.5 + _colour(rng))
     canvas += cover[..., None] * (colour - canvas)
+
+
+def lay_paper(canvas: np.ndarray, rng: np.random.Generator) -> None:
+    """Lay bright sheets of almost no colour over reflectance, (side, side, 3) float32, in place."""
+    side = len(canvas)
+    for _ in range(rng.integers(1, 4)):
+        (h, w), (top, left) = rng.integers(side // 4, side, 2), rng.integers(0, side - side // 4, 2)
+        canvas[top : top + h, left : left + w] = np.exp2(rng.uniform(-1.5, 0) + rng.normal(0, 0.05, 3))
 
 
 def _dead_leaves(rng: np.random.Generator, side: int) -> np.ndarray:

@@ -36,9 +36,14 @@ class Watch:
         self._told: set[tuple[str, str]] = set()
         self._next = self._last_new = clock()
 
-    def __call__(self) -> Sequence[tuple[Job, bool]] | None:
-        """Return new jobs, each with whether an earlier state of its raw was taken; None: idle for long enough."""
+    def __call__(self, busy: bool = False) -> Sequence[tuple[Job, bool]] | None:
+        """Return new jobs, each with whether an earlier state of its raw was taken; None: idle for long enough.
+
+        It is not idle while it is `busy` with jobs.
+        """
         now = self._clock()
+        if busy:
+            self._last_new = now
         if now < self._next:
             return ()
         found, ready = self._listed(), []

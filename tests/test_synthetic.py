@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sve2hdr.synthetic import synthetic_scene
+from sve2hdr.synthetic import lay_paper, synthetic_scene
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +32,12 @@ def test_scenes_have_high_range_edges_and_colours(scenes: list[np.ndarray]) -> N
     steps = [np.abs(np.diff(np.log2(scene[..., 1]), axis=1)) for scene in scenes]
     assert np.mean([(step > 0.5).any() for step in steps]) > 0.8
     assert np.median([np.ptp(np.log2(scene), axis=2).mean() for scene in scenes]) > 0.1
+
+
+def test_paper_is_bright_and_of_almost_no_colour() -> None:
+    canvas = np.full((64, 64, 3), (0.01, 0.002, 0.03), np.float32)
+    lay_paper(canvas, np.random.default_rng(0))
+    paper = canvas[..., 0] != np.float32(0.01)
+    assert 0.05 < paper.mean() < 1
+    assert canvas[paper].min() > 0.25
+    assert np.ptp(np.log2(canvas[paper]), axis=1).max() < 0.5

@@ -27,9 +27,9 @@ class Folder:
         paths = sorted(self.folder.glob("*.dng"))
         return JobList([Job(str(path), path.name, (f"{path.stem}.exr",)) for path in paths], list(self.refused))
 
-    def after(self, seconds: float) -> list[tuple[str, bool]] | None:
+    def after(self, seconds: float, busy: bool = False) -> list[tuple[str, bool]] | None:
         self.now += seconds
-        ready = self.watch()
+        ready = self.watch(busy)
         return None if ready is None else [(job.relative, again) for job, again in ready]
 
 
@@ -64,6 +64,14 @@ def test_a_watch_ends_when_nothing_arrives(tmp_path: Path) -> None:
     (tmp_path / "a.dng").write_text("a")
     assert folder.after(EVERY_S) == []
     assert folder.after(9) == [("a.dng", False)]
+    assert folder.after(9) == []
+    assert folder.after(EVERY_S) is None
+
+
+def test_a_watch_does_not_end_while_files_are_in_work(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, idle_s=10)
+    assert folder.after(9) == []
+    assert folder.after(60, busy=True) == []
     assert folder.after(9) == []
     assert folder.after(EVERY_S) is None
 
