@@ -73,7 +73,11 @@ class Run:
         """Take the state of the checkpoint; raise UnreadableWeights if it is damaged or was begun in another way."""
         try:
             state = torch.load(self.checkpoint, map_location=device, weights_only=True)
-            self._check_same(state["config"], json.loads(state["options"]))
+            begun = json.loads(state["options"])
+            self._check_same(state["config"], begun)
+            self.options = {
+                name: value for name, value in self.options.items() if name in begun or name not in BEGUN_WITH
+            }
             self.network.load_state_dict(state["network"])
             for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(stored)

@@ -17,6 +17,7 @@ EQUAL_ENERGY: Xy = (1 / 3, 1 / 3)
 
 CLIP_STARTS = 0.88  # of the clip level: from here on a channel counts as clipped little by little
 CLIP_ENDS = 0.98  # below 1, because noise and the network leave a clipped patch a little below its level
+MOST_CONDITION = 1000.0  # of primaries: those of Rec. 709 have 5, of which two are nearly one have more
 STRIP_SITES = 1 << 16  # pixels converted at a time: the temporaries stay in the processor's cache
 
 # Bradford: Lam 1985; as in ICC.1:2022, annex E.
@@ -107,6 +108,8 @@ def rec709_from(space: ColorSpace) -> np.ndarray | None:
     if space == rec709:
         return None
     try:
+        if np.linalg.cond(rgb_from_xyz(space)) > MOST_CONDITION:
+            raise np.linalg.LinAlgError
         matrix = rgb_from_xyz(rec709) @ adaptation(space.neutral, D65) @ np.linalg.inv(rgb_from_xyz(space))
     except (np.linalg.LinAlgError, ZeroDivisionError):
         matrix = np.full((3, 3), np.nan)

@@ -34,6 +34,7 @@ from .simulate import NEUTRAL, Mode, Sensor, camera_scene, simulate
 
 BORDER_PX = 8  # left out of the scores
 LEAST_PX = 2 * BORDER_PX + 2 * SSIM_REACH + 1  # a side, of a scene
+CHARTS = ("zone plates", "fine lines", "flat grey")
 PERCENTILE = 98.0  # of a scene's green, which saturates the least exposed sites
 CLEAN = Sensor(full_well_e=1e7, read_noise_e=0.5, preamp_noise_e=0.2)
 ISO_6400 = Sensor(full_well_e=470.0, read_noise_e=2.5, preamp_noise_e=1.2)  # 6 EV less light; read noise falls by gain
@@ -184,9 +185,10 @@ def merged_stacks(folder: Path, note: Callable[[str], None]) -> Iterator[Scene]:
 def chart_scenes() -> Iterator[Scene]:
     """Yield zone plates and fine lines at four levels of brightness, and dark flat grey, all neutral."""
     neutral = np.float32(NEUTRAL)
-    yield Scene("zone plates", zone_plate()[..., None] * neutral, "detail")
-    yield Scene("fine lines", fine_lines()[..., None] * neutral, "detail")
-    yield Scene("flat grey", flat_grey()[..., None] * neutral, "grey")
+    for name, chart, kind in zip(
+        CHARTS, (zone_plate, fine_lines, flat_grey), ("detail", "detail", "grey"), strict=True
+    ):
+        yield Scene(name, chart()[..., None] * neutral, kind)
 
 
 def measure(
@@ -230,9 +232,14 @@ def measure(
 
 
 def _told_apart(scenes: Iterable[Scene]) -> Iterator[Scene]:
-    """Yield the scenes, those of names taken before, or of the same letters and digits, with a number added."""
+    """Yield the scenes, those of names taken before, or of the same letters and digits, with a number added.
+
+    Charts come apart from photographs, and keep their names.
+    """
     taken: set[str] = set()
     for scene in scenes:
+        if scene.kind == "photo":
+            taken |= set(map(_letters, CHARTS))
         numbered = itertools.chain([scene.name], (f"{scene.name} ({n})" for n in itertools.count(2)))
         name = next(name for name in numbered if _letters(name) not in taken)
         taken.add(_letters(name))

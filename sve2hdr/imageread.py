@@ -50,7 +50,11 @@ def read_scene(path: str | Path) -> tuple[np.ndarray, str]:
         raise UnreadableImage(f"{path}: its {error}; correct or remove them") from error
     if matrix is None:
         return stored.pixels, stored.note
-    return np.asarray(stored.pixels @ matrix.T.astype(np.float32)), stored.note
+    with np.errstate(over="ignore", invalid="ignore"):
+        rec709 = np.asarray(stored.pixels @ matrix.T.astype(np.float32))
+    if not (math.isfinite(rec709.min()) and math.isfinite(rec709.max())):
+        raise UnreadableImage(f"{path}: holds values that are too great for Rec. 709; scale it down first")
+    return rec709, stored.note
 
 
 class _Stored(NamedTuple):

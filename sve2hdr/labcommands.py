@@ -92,6 +92,8 @@ def simulate(
     from .simulate import Sensor
     from .simulated import SimulatedFile, from_image, from_stack, is_image
 
+    if saturation is not None:
+        refuse_given(("percentile",), "and --saturation are two ways to expose; give one")
     evs = _numbers(ev)
     wanted = pattern or parse_pattern("rows:1/8,1/8,1,1")
     target = SimulatedFile(output, truth, compress, overwrite)

@@ -139,13 +139,14 @@ def baseline_exposure(camera_rgb: np.ndarray, clip_level: float, noise: float | 
 
     The average of log green becomes what a metered shot has: 12.8 % of white (ISO 12232). Never darker than the least
     exposed sites alone would look, nor brighter than the most exposed ones. What is black for `noise`, as `tone_map`
-    takes it, is left out.
+    takes it, is left out, unless all is.
 
     >>> baseline_exposure(np.full((4, 4, 3), 0.128, np.float32), 8.0)
     3.0
     """
     green = camera_rgb[..., 1]
-    lit = np.log2(green[green > BLACK_SIGMAS * (noise or 0)], dtype=np.float64)
+    above = green[green > BLACK_SIGMAS * (noise or 0)]
+    lit = np.log2(above if above.size else green[green > 0], dtype=np.float64)
     if not lit.size:
         return 0.0
     median, high = np.percentile(lit, [50, 99])

@@ -15,8 +15,10 @@ SHARE = 0.95  # of its sites decide: those may be hot or cold ones, too
 
 # Nine tenths of Gaussian noise lie within 3.3 standard deviations; read noise may be more than it was taken for.
 STEADY_SIGMAS, NINE_TENTHS = 8.0, 3.29
-# What is dead holds less than a tenth of what its neighbours on both sides do, wherever these are lit: much of the line
-DEAD_SHARE, LIT_SIGMAS, LIT_SHARE = 0.1, 30.0, 0.25
+# What is dead holds less than a tenth of what its neighbours on both sides do, where these are lit: most of the line.
+DEAD_SHARE, LIT_SIGMAS, LIT_SHARE = 0.1, 30.0, 0.5
+# A bar in the scene that leaves a line without light takes most of it from the line beside it as well.
+UNSHADED = 0.7
 # What is stuck lacks the shot noise that light of its counts has, where that is more than read noise.
 QUIET, SHOT_OF_READ, FOREIGN_SIGMAS, FOREIGN_SHARE, MOST_OF_RANGE = 0.5, 2.0, 6.0, 0.5, 0.9
 
@@ -26,8 +28,8 @@ FEW, FEW_SHARE = 4, 0.01  # lines of one direction, at most; more of them are a 
 def stuck_lines(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows and the columns whose sites hold the same counts all along, whatever the light: two index arrays.
 
-    No line of a scene is black beside light from border to border, or has no shot noise. Lines that are dead or stuck
-    in part are not found, nor stuck ones of a frame without noise.
+    No line of a scene is black between two that are lit, or has no shot noise. Lines that are dead or stuck in part
+    are not found, nor dead ones side by side, nor stuck ones of a frame without noise.
 
     >>> light = np.random.default_rng(0).normal(1000, 30, (64, 96)).astype(np.uint16)
     >>> light[:, 41] = 102
@@ -59,13 +61,8 @@ def _stuck_columns(counts: np.ndarray, levels: Sequence[np.ndarray]) -> np.ndarr
 
 def _stuck(counts: np.ndarray, rows: np.ndarray, columns: np.ndarray, levels: Sequence[np.ndarray]) -> np.ndarray:
     """Return which columns are stuck, (N,) bool, by rows of a frame, (M, width): these."""
-    period = levels[0].shape
-    black, span, gain, read_variance = (part[rows % period[0]][:, columns % period[1]] for part in levels)
-    signal, before, before_that, behind, behind_that = (
-        counts[:, source_index(columns + step * period[1], 0, counts.shape[1], period[1])] - black
-        for step in (0, -1, -2, 1, 2)
-    )
-    left, right = np.maximum(before, before_that), np.maximum(behind, behind_that)  # one of which may be dead itself
+    _, span, gain, read_variance = (part[rows % part.shape[0]][:, columns % part.shape[1]] for part in levels)
+    signal, left, right = _with_neighbours(counts, rows, columns, levels[0])
     read = np.sqrt(read_variance)
     level = np.median(signal, axis=0)
     low, high = np.quantile((signal - level) / read, (0.05, 0.95), axis=0)
@@ -75,6 +72,9 @@ def _stuck(counts: np.ndarray, rows: np.ndarray, columns: np.ndarray, levels: Se
     lit = beside > LIT_SIGMAS * read
     contradicted = (lit & (signal > DEAD_SHARE * beside)).sum(axis=0)
     dead = (lit.mean(axis=0) > LIT_SHARE) & (contradicted <= (1 - SHARE) * lit.sum(axis=0))
+    for step in (-1, 1):
+        found = np.flatnonzero(steady & dead)
+        dead[found] = _unshaded(counts, rows, columns[found] + step, levels[0], lit[:, found])
 
     sigma = np.sqrt(read_variance + gain * np.maximum(level, 0))
     excess = (sigma / read).min(axis=0)
@@ -82,3 +82,25 @@ def _stuck(counts: np.ndarray, rows: np.ndarray, columns: np.ndarray, levels: Se
     foreign = (np.abs(signal - (left + right) / 2) > FOREIGN_SIGMAS * sigma).mean(axis=0) > FOREIGN_SHARE
     stuck = quiet & foreign & (level < MOST_OF_RANGE * span.min(axis=0))
     return np.asarray(steady & (dead | stuck))
+
+
+def _with_neighbours(
+    counts: np.ndarray, rows: np.ndarray, columns: np.ndarray, black: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the signal of columns, and the brighter one of the two nearest of their kind at either side."""
+    width, period = counts.shape[1], black.shape
+    levels = black[rows % period[0]][:, columns % period[1]]
+    signal, before, before_that, behind, behind_that = (
+        counts[:, source_index(columns + step * period[1], 0, width, period[1])] - levels for step in (0, -1, -2, 1, 2)
+    )
+    return signal, np.maximum(before, before_that), np.maximum(behind, behind_that)  # one may be dead itself
+
+
+def _unshaded(
+    counts: np.ndarray, rows: np.ndarray, columns: np.ndarray, black: np.ndarray, lit: np.ndarray
+) -> np.ndarray:
+    """Return which columns have the light of their kind, (N,) bool, mostly, where they are `lit`, (M, N)."""
+    signal, left, right = _with_neighbours(counts, rows, columns, black)
+    around = np.where(lit, np.maximum((left + right) / 2, 1), np.inf)
+    share = np.where(lit, signal / around, np.nan)
+    return np.asarray(np.nanmedian(share, axis=0) > UNSHADED if share.size else np.zeros(len(columns), bool))

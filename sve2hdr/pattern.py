@@ -71,7 +71,8 @@ class Detection:
         """
         name_it = f"name it with --pattern {self.suspected or EXAMPLE}"
         if self.doubtful:
-            return PatternNotFound(f"{path}: doubtful exposure pattern: {self.reason}; {name_it}, as measured")
+            name_it += ", as measured" if math.isfinite(self.ratio_ev_error) else " and its true ratio with --ev"
+            return PatternNotFound(f"{path}: doubtful exposure pattern: {self.reason}; {name_it}")
         return PatternNotFound(
             f"{path}: no exposure pattern: {self.reason}; {name_it}, or convert an ordinary photo with "
             "--if-not-sve develop"
@@ -104,8 +105,8 @@ def detect_pattern(mosaic: Mosaic) -> Detection:
     pattern = _pattern(groups, [s.ev for s in steps])
     if scores[weakest] < SURE:
         suspected = pattern if min(scores["layout"], scores["greens"]) > 0 else None
-        against = min(score for name, score in scores.items() if name != "variety")
-        doubtful = ev >= DOUBTFUL_EV and against > 0
+        against = min(score for name, score in scores.items() if name not in ("variety", "clearness"))
+        doubtful = ev >= DOUBTFUL_EV and against > (0 if scores["clearness"] > 0 else SURE)
         return _refusal(mosaic, levels, findings[weakest], ev, error, scores, suspected, doubtful)
     reason = f"{words(layout.name)}, {len(groups)} exposures over {ev:.2f} EV, alike at every level, colour and place"
     return Detection(

@@ -113,27 +113,30 @@ def judge(
         clearest = max(views, key=lambda view: view.windows)
         covered, unsteady = clearest.covered, clearest.unsteady_ev / max(clearest.step_ev, 1.0)
     greens = max(_greens_ev(windows, cfa, group, offset_sigma) for step in steps for group in step.groups)
-    clear = _ramp(layout.margin, 20, CLEAR_MARGIN)
     # Single sites are asked where most are saturated: then the layout is plain and only the ratio hard to measure.
     bounds = (1.0, 0.1) if any(s.from_pairs for s in steps) else (0.4, 0.05)
     scores = {
         "contrast": _ramp(ev, 0.5, 0.9),
         "certainty": min(_ramp(error, *bounds), _ramp(ev / max(error, 1e-6), 4, 12)),
-        "layout": min(_ramp(layout.misfit_ev / max(ev, 0.1), 0.1, 0.03), clear),
+        "layout": _ramp(layout.misfit_ev / max(ev, 0.1), 0.1, 0.03),
+        "clearness": _ramp(layout.margin, 20, CLEAR_MARGIN),
         "greens": _ramp(greens, 0.5, 0.25),
         "coverage": _ramp(covered, 0.92, 0.99),
         "steadiness": _ramp(unsteady, 0.5, 0.15),
     }
-    # Something plain is believed by its noise, where nothing else leaves a doubt.
+    # Something plain is believed by its noise, where nothing else leaves a doubt. (Texture has the variances of two
+    # gains too; but no lens aligns stripes with sites from border to border.)
     scores["variety"] = max(
         _ramp(variety, PLAIN_EV, 2.0), min(_ramp(noise, 1.25, 1.75), _ramp(min(scores.values()), 0.7, 1))
     )
-    unknown = "in no layout that is known" if clear > 0.5 else "too much of the frame is plain or lost in noise to tell"
+    unclear = "too much of the frame is plain or lost in noise to tell"
+    unknown = "in no layout that is known" if scores["clearness"] > 0.5 else unclear
     findings = {
         "contrast": f"{name} differ by {ev:.2f} EV only",
         "certainty": f"{name} differ by {ev:.1f} EV, give or take {error:.1f}: too uncertain",
         "layout": f"the sites differ by some {ev:.1f} EV, but {unknown}",
         "greens": f"{name} differ by {ev:.2f} EV, but the two greens within one of them by {greens:.2f} EV: {unknown}",
+        "clearness": f"{name} may differ by {ev:.1f} EV, but {unclear}",
         "coverage": f"{name} differ by {ev:.2f} EV in {covered:.0%} of the frame only, so this is the scene",
         "steadiness": f"the {ev:.2f} EV between {name} change with place, level or colour, so this is the scene",
         "variety": f"{name} differ by {ev:.2f} EV, but may be stripes on something plain: levels and colours are only "

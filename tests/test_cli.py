@@ -256,6 +256,7 @@ def test_simulate_takes_one_exposure_for_several_frames(scene_exr: Path, work: P
     told = float(np.percentile(read_hdr(scene_exr)[..., 1], 90))
     done("simulate", scene_exr, "-o", "b.dng", "--saturation", told)
     np.testing.assert_array_equal(read_raw(work / "a.dng").counts, read_raw(work / "b.dng").counts)
+    refused("simulate", scene_exr, "-o", "no.dng", "--percentile", 90, "--saturation", 2, code=2)
     for name, noise in (("c", 0), ("d", 4)):
         gain = ("--mode", "gain", "--saturation", 1e6, "--read-noise", 4, "--preamp-noise", noise)
         done("simulate", scene_exr, "-o", f"{name}.dng", *gain)

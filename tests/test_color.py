@@ -213,3 +213,8 @@ def test_told_primaries_are_converted_and_neutrals_stay_neutral() -> None:
 def test_primaries_that_span_no_colours_are_refused(told: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="span no colours"):
         rec709_from(space_of(told))
+
+
+def test_primaries_that_are_nearly_one_are_refused() -> None:
+    with pytest.raises(ValueError, match="span no colours"):
+        rec709_from(space_of((0.64, 0.33, 0.6401, 0.33, 0.15, 0.06, 0.3127, 0.329)))

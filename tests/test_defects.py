@@ -129,8 +129,27 @@ def test_dead_and_stuck_lines_are_replaced(name: str, value: float) -> None:
         assert changed.sum() <= 1
 
 
-@pytest.mark.parametrize("apart", [1, 2, 4])
-def test_dead_lines_side_by_side_are_replaced(apart: int) -> None:
+@pytest.mark.parametrize("width_px", [1.6, 2, 3, 4, 5, 6, 8, 10, 12, 14])
+@pytest.mark.parametrize("columns", [False, True])
+def test_black_bars_before_light_are_left(width_px: float, columns: bool) -> None:
+    for phase in (0, 0.25, 0.5):
+        sharp = np.abs((np.arange(320 * 16) + 0.5) / 16 - 160.5 - phase) > width_px / 2
+        blur = np.exp(-(((np.arange(-32, 33)) / 8) ** 2) / 2)  # a standard deviation of half a pixel
+        bar = np.convolve(np.pad(sharp, 32, "edge"), blur / blur.sum(), "valid").reshape(320, 16).mean(axis=1)
+        light = 0.4 * (0.002 + 0.998 * (bar[None].repeat(256, 0) if columns else bar[32:288, None].repeat(320, 1)))
+        frame = frame_of(light)
+        assert repaired(frame)[1] == 0
+
+
+def test_a_black_border_is_left() -> None:
+    for border in (2, 4, 8):
+        light = smooth()
+        light[:border], light[:, :border] = 0, 0
+        assert repaired(frame_of(light))[1] == 0
+
+
+@pytest.mark.parametrize("apart", [2, 4])
+def test_dead_lines_near_each_other_are_replaced(apart: int) -> None:
     frame = frame_of(smooth())
     counts = frame.counts.copy()
     counts[:, [100, 100 + apart]] = BLACK

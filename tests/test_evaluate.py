@@ -207,6 +207,10 @@ def test_scenes_are_told_apart(tmp_path: Path) -> None:
     alike = [replace(scene(), name=name) for name in ("a b", "a-b", "a-b (2)", "A b")]
     names = [r.scene for r in measure(LINEAR, alike, [Condition()])]
     assert names == ["a b", "a-b (2)", "a-b (2) (2)", "A b (3)"]
+    photo = replace(scene(), name="fine lines")
+    charts = [s.name for s in chart_scenes()]
+    assert next(measure(LINEAR, [photo], [Condition()])).scene == "fine lines (2)"
+    assert charts == [r.scene for r in measure(LINEAR, chart_scenes(), [Condition()])]
 
 
 def test_what_is_done_is_there_before_the_rest(tmp_path: Path) -> None:

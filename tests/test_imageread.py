@@ -124,3 +124,10 @@ def test_what_a_tiff_leaves_open_is_told(tmp_path: Path) -> None:
     scene, note = read_scene(tmp_path / "b.tif")
     assert (scene == 1).all()
     assert "of its 2 pages the first" in note
+
+
+def test_values_that_no_rec_709_holds_are_refused(tmp_path: Path) -> None:
+    header = {"type": OpenEXR.scanlineimage, "chromaticities": (0.68, 0.32, 0.265, 0.69, 0.15, 0.06, 0.3127, 0.329)}
+    OpenEXR.File(header, {"RGB": np.full((4, 4, 3), (3e38, 0, 0), np.float32)}).write(str(tmp_path / "a.exr"))
+    with pytest.raises(UnreadableImage, match="too great"):
+        read_scene(tmp_path / "a.exr")

@@ -344,3 +344,5 @@ def test_a_frame_that_is_black_but_for_a_little_is_brightened_for_that() -> None
     image[20:40, 20:40] = 2.0
     assert baseline_exposure(image, 8.0) == 3
     assert baseline_exposure(image, 8.0, noise=1e-4) == 0
+    dim = np.full((8, 8, 3), 0.01, np.float32)
+    assert baseline_exposure(dim, 8.0, noise=0.01) == baseline_exposure(dim, 8.0) == 3  # all of it

@@ -402,3 +402,13 @@ def test_a_pattern_in_doubt_is_in_the_record() -> None:
     assert found.doubtful
     assert str(found.as_json("a.dng")["suspected"]).startswith("rows:")
     assert "suspected" not in detect_pattern(taken(SCENE)).as_json("a.dng")
+
+
+def test_what_is_too_small_to_be_clear_is_in_doubt() -> None:
+    pattern = turned([[1 / 8], [1 / 8], [1], [1]], 1)
+    small = taken(SCENE[:64, :96] / 64, pattern, gain=True, full_well_e=300)
+    found = detect_pattern(small)
+    assert not found.sve
+    assert found.scores["clearness"] < 0.1
+    assert found.doubtful
+    assert "too much of the frame" in found.reason
