@@ -170,16 +170,16 @@ def photographs(
             yield Scene(path.stem if stems[path.stem] == 1 else path.name, scene)
 
 
-def merged_stacks(folder: Path, note: Callable[[str], None]) -> Iterator[Scene]:
+def merged_stacks(folder: Path, leave_out: Callable[[str], None], note: Callable[[str], None]) -> Iterator[Scene]:
     """Yield the scenes of a folder of exposure stacks, merged as `collect_scenes` does it: half size, a little noise.
 
-    What cannot be used is noted instead.
+    `leave_out` and `note` as in `photographs`.
     """
-    for name, scene in collect_scenes((folder,), 0, 0, note):
+    for name, scene in collect_scenes((folder,), 0, 0, note, leave_out):
         try:
             yield Scene(name, camera_scene(scene, PERCENTILE))
         except ValueError as error:
-            note(f"left out: {name}: {error}")
+            leave_out(f"left out: {name}: {error}")
 
 
 def chart_scenes() -> Iterator[Scene]:

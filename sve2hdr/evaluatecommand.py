@@ -130,7 +130,7 @@ def evaluate(
         left_out.append(what)
         note(what)
 
-    material = photographs(files, leave_out, note) if files else merged_stacks(scenes, note)
+    material = photographs(files, leave_out, note) if files else merged_stacks(scenes, leave_out, note)
     title = f"PSNR-mu, dB; {described}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, 14 bit"
     if full:
         title = "Row pairs, 14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"

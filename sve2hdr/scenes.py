@@ -15,9 +15,15 @@ from .synthetic import synthetic_scene
 
 
 def collect_scenes(
-    sources: Sequence[Path], synthetic: int, seed: int, note: Callable[[str], None]
+    sources: Sequence[Path],
+    synthetic: int,
+    seed: int,
+    note: Callable[[str], None],
+    leave_out: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield (name, (H, W, 3) float32 white-balanced radiance) of every scene; what cannot be used is noted instead.
+    """Yield (name, (H, W, 3) float32 white-balanced radiance) of every scene.
+
+    What cannot be used is told to `leave_out`, or, if that is None, to `note`, which is told what else one should know.
 
     A folder is one scene if it holds raws (an exposure stack, merged and reduced to one pixel per Bayer cell, so that
     no demosaicing error is learned as truth), else what its images and folders hold; each source once. The synthetic
@@ -27,12 +33,14 @@ def collect_scenes(
     if len(once) < len(sources):
         note("a source that was given several times is taken once")
     for source in reversed(once.values()):
-        yield from _of_path(source, note)
+        yield from _of_path(source, note, leave_out or note)
     for number in range(seed, seed + synthetic):
         yield f"synthetic-{number}", synthetic_scene(number)
 
 
-def _of_path(path: Path, note: Callable[[str], None]) -> Iterator[tuple[str, np.ndarray]]:
+def _of_path(
+    path: Path, note: Callable[[str], None], leave_out: Callable[[str], None]
+) -> Iterator[tuple[str, np.ndarray]]:
     if not path.exists():
         raise Sve2HdrError(f"{path}: no such file or folder; check the path")
     try:
@@ -56,10 +64,10 @@ def _of_path(path: Path, note: Callable[[str], None]) -> Iterator[tuple[str, np.
         if raws:
             note(f"{path}: its {len(raws)} raws are left out beside images or folders; give them a folder")
     except (Sve2HdrError, OSError) as error:
-        note(f"left out: {error}")
+        leave_out(f"left out: {error}")
         return
     for entry in [*images, *folders]:
-        yield from _of_path(entry, note)
+        yield from _of_path(entry, note, leave_out)
 
 
 def _merged(raws: Sequence[Path]) -> np.ndarray:

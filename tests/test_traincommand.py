@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,13 +100,22 @@ def test_a_stack_alone_is_evaluated_as_well(stacks: Path) -> None:
     assert [line.split()[0] for line in table.splitlines()[-2:]] == ["mean", "mean"]
 
 
+def test_a_stack_that_is_left_out_shows_in_the_exit_code(stacks: Path, tmp_path: Path) -> None:
+    shutil.copytree(stacks / "held-out" / "c", tmp_path / "c")
+    (tmp_path / "other").mkdir()
+    result = run("evaluate", tmp_path, "--model", "linear")
+    assert result.exit_code == 1
+    assert "left out: " in result.stderr
+    assert "mean" in result.stdout
+
+
 def test_a_folder_without_usable_stacks_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("no raw")
     result = run("evaluate", tmp_path, "--model", "linear")
     assert result.exit_code == 1
     assert "left out: " in result.stderr
-    assert "no folder with HDR images" in result.stderr.splitlines()[-1]
+    assert "no scene is left to be scored" in result.stderr.splitlines()[-1]
 
 
 def test_options_reach_the_run_and_its_weights_file(shards: Path, tmp_path: Path) -> None:
