@@ -247,8 +247,6 @@ class Batch:
             name = order.job.sequence
             if not name:
                 return order
-            if self.options.look_only:
-                return replace(order, found=self._found.get(name))
             if name in self._found:
                 lead = self._found[name].get("lead") == order.job.raw
                 return replace(order, found=None if lead else self._found[name])
@@ -330,10 +328,8 @@ class Batch:
                 return
             result = replace(result, outcome="failed")
         name = order.job.sequence
-        if self.options.look_only and name and result.found.get("parameters"):
-            self._found.setdefault(name, result.found)
         if name and name in self._held and self._leads[name] == order.job.raw:
-            if result.found.get("parameters"):
+            if result.found.get("parameters") or (self.options.look_only and result.outcome == "converted"):
                 self._found[name] = {**result.found, "lead": order.job.raw}
             self._waiting.extendleft(reversed(self._held.pop(name)))
         if result.hopeless:

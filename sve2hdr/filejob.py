@@ -47,7 +47,7 @@ class BatchOptions:
 
     def recipes(self, job: Job, found: dict[str, Any] | None) -> tuple[str, str]:
         """Return the digests of how a job is converted, and of how it is dealt with if it is no SVE raw."""
-        shared = [job.sequence and "sequence 2", found["parameters"] if found else ""] if job.sequence else []
+        shared = [job.sequence and "sequence 2", found.get("parameters", "") if found else ""] if job.sequence else []
         levels = Levels() if found else self.convert.levels  # those of a sequence come from its first frame
         options = replace(self.convert, levels=levels, preview=None, tile_px=1, device="", overwrite=False)
         recipe = recipe_of(options, self.model, self.model_digest, *shared)
@@ -183,7 +183,9 @@ def _looked_at(job: Job, options: BatchOptions, tools: Tools, found: dict[str, A
         try:
             evidence = look(raw, options.convert, tools.model)
         except Sve2HdrError as error:
-            raise type(error)(str(error).replace(str(raw), job.raw)) from error
+            if not (isinstance(error, PatternNotFound) and found):
+                raise type(error)(str(error).replace(str(raw), job.raw)) from error
+            evidence = found | {"sve": True}  # the first frame of the sequence decides
     outputs = tuple(str(tools.manifest.out / output) for output in wanted)
     if evidence["sve"]:
         return FileResult(job.raw, "converted", outputs, found=evidence | {"sequence": job.sequence})

@@ -327,6 +327,14 @@ def test_a_doubtful_raw_is_a_failure(tmp_path: Path, shoot: list[object], here: 
     assert "--pattern rows:0.12" in done.stdout
 
 
+def test_a_doubtful_frame_of_a_sequence_is_taken_as_its_first_one_is(shoot: list[object], here: type[Here]) -> None:
+    fog = np.float32(0.01 * np.exp2(np.arange(96) / 96))[:, None, None] * np.ones((1, 128, 1)) * NEUTRAL
+    write_cfa_dng(Path("in/a/2.dng"), simulate(np.float32(fog), "RGGB", PAIRS, Sensor(), seed=0))
+    clip = ("in/a", *shoot[1:], "--lock", "folder")
+    assert command(*clip, "--dry-run").stdout.count("would convert") == 2
+    assert "2  converted" in command(*clip).stdout
+
+
 @pytest.fixture
 def watched(shoot: list[object], monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Return the arguments for a folder of two SVE raws, looked through often."""
