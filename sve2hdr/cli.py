@@ -112,10 +112,7 @@ def detect(
     levels, failed = levels_of(pattern, ev, black, white), False
     for path in raws:
         try:
-            record, lines = _detected(read_raw(path), levels, path)
-            finding = f"no exposure pattern: {record['reason']}"
-            if "suspected" in record:
-                finding = f"doubtful exposure pattern: {record['reason']}; name it with --pattern {record['suspected']}"
+            record, lines, finding = _detected(read_raw(path), levels, path)
         except Sve2HdrError as error:
             finding = one_line(error).removeprefix(f"{path}: ")
             nothing = {"sve": False, "exposure": None, "ratio_ev": 0.0, "confidence": 0.0, "cfa": None}
@@ -136,8 +133,8 @@ def detect(
         raise click.exceptions.Exit(1)
 
 
-def _detected(mosaic: Mosaic, levels: Levels, path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return the JSON record of one file as read, and the lines of its evidence."""
+def _detected(mosaic: Mosaic, levels: Levels, path: Path) -> tuple[dict[str, Any], list[str], str]:
+    """Return the JSON record of one file as read, the lines of its evidence, and why it has no pattern, if so."""
     from .levels import estimate_levels
     from .pattern import detect_pattern
 
@@ -151,7 +148,7 @@ def _detected(mosaic: Mosaic, levels: Levels, path: Path) -> tuple[dict[str, Any
             *("  " + " ".join(f"{ev:+.2f}" for ev in row) for row in found.phase_ev),
         ]
         if found.pattern is None:
-            return record, lines
+            return record, lines, found.finding
         estimate = estimate_levels(mosaic, path, levels, found)
     else:
         estimate = estimate_levels(mosaic, path, levels)
@@ -164,4 +161,4 @@ def _detected(mosaic: Mosaic, levels: Levels, path: Path) -> tuple[dict[str, Any
         rows = "; ".join(" ".join(f"{value:.5g}" for value in row) for row in period)
         lines.append(f"{name.replace('_', ' ')} {rows}")
     lines.append("from " + ", ".join(f"{name.replace('_', ' ')}: {at}" for name, at in estimate.sources.items()))
-    return record, lines
+    return record, lines, ""

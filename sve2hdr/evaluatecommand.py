@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from .errors import Sve2HdrError
-from .options import FOLDER, Number, device_option, note, overwrite_option, refuse_given
+from .options import FOLDER, Number, device_option, note, overwrite_option, refuse_given, sensor_options
 
 if TYPE_CHECKING:
     import numpy as np
 
     from .evaluate import Condition, Scene
+    from .scoretable import Rows
 
 _LAYOUTS = {  # what each is, and the network that knows it
     "rows": ("row pairs", "standard"),
@@ -46,10 +47,7 @@ _LAYOUTS = {  # what each is, and the network that knows it
     "diagonals), three or four.",
 )  # fmt: skip
 @click.option("--ev", type=Number(0.1, 8), default=3.0, show_default=True, help="Exposure ratio.")
-@click.option(
-    "--full-well", type=Number(0, 1e12, min_open=True), default=30_000.0, show_default=True, help="Electrons."
-)
-@click.option("--read-noise", type=Number(0, 1e6), default=4.0, show_default=True, help="Electrons.")
+@sensor_options
 @click.option(
     "--format", "style", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True,
     help="Of the tables; json: one object a line for each score.",
@@ -94,9 +92,8 @@ def evaluate(
     from .methods import LINEAR, external, methods_named, program_name
     from .models import AUTO, CLASSICAL
     from .pictures import check_folder, write_pictures
-    from .scoretable import as_json, as_markdown, as_text, condition_rows, scene_rows
+    from .scoretable import as_json, condition_rows, scene_rows
     from .simulate import Sensor
-    from .weights import sha256, weights_path
 
     if full:
         refuse_given(("layout", "ev", "full_well", "read_noise"), "is not for --full, which has its own")
@@ -113,7 +110,7 @@ def evaluate(
         raise nothing
     if pictures is not None:
         check_folder(pictures, overwrite)
-    sensor = Sensor(full_well_e=full_well, read_noise_e=read_noise, preamp_noise_e=min(1.2, read_noise))
+    sensor = Sensor(full_well_e=full_well, read_noise_e=read_noise)
     conditions = full_conditions() if full else quick_conditions(ev, sensor, layout)
 
     def done(result: Result) -> None:
@@ -154,10 +151,17 @@ def evaluate(
         raise
     finally:
         if style != "json" and results:
-            for name in names:
-                if name not in (LINEAR, AUTO, CLASSICAL):
-                    click.echo(f"{weights_path(name)}, SHA-256 {sha256(weights_path(name))}")
-            table = as_markdown if style == "markdown" else as_text
-            click.echo(f"{title}\n\n{table((condition_rows if full else scene_rows)(results))}")
+            rows = condition_rows(results) if full else scene_rows(results)
+            _print_table(title, rows, style, [name for name in names if name not in (LINEAR, AUTO, CLASSICAL)])
     if left_out:
         raise click.exceptions.Exit(1)
+
+
+def _print_table(title: str, rows: Rows, style: str, networks: Sequence[str]) -> None:
+    """Print which weights the networks have, and the table below its title."""
+    from .scoretable import as_markdown, as_text
+    from .weights import sha256, weights_path
+
+    for path in map(weights_path, networks):
+        click.echo(f"{path}, SHA-256 {sha256(path)}")
+    click.echo(f"{title}\n\n{(as_markdown if style == 'markdown' else as_text)(rows)}")

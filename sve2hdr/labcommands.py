@@ -10,7 +10,7 @@ import click
 
 from .errors import Sve2HdrError
 from .mosaic import BAYER_ORDERS, QUAD_BAYER
-from .options import FILE, FOLDER, PATTERN, SEED, Number, note, overwrite_option, refuse_given
+from .options import FILE, FOLDER, PATTERN, SEED, Number, note, overwrite_option, refuse_given, sensor_options
 from .pattern import MAX_EV, parse_pattern
 
 if TYPE_CHECKING:
@@ -49,12 +49,7 @@ if TYPE_CHECKING:
 @click.option("--bits", type=click.IntRange(8, 16), default=14, show_default=True)
 @click.option("--black", type=Number(0, 65535), help="Black level in counts.  [default: 1/16 of the range]")
 @click.option("--white", type=Number(0, 65535), help="White level in counts.  [default: 63/64 of the range]")
-@click.option(
-    "--full-well", type=Number(0, 1e12, min_open=True), default=30_000.0, show_default=True, help="Electrons."
-)
-@click.option(
-    "--read-noise", type=Number(0, 1e6), default=4.0, show_default=True, help="Electrons, of the least exposed sites."
-)
+@sensor_options
 @click.option(
     "--preamp-noise",
     type=Number(0, 1e6),
@@ -113,7 +108,7 @@ def simulate(
                 white_level=round(full * 63 / 64) if white is None else white,
                 full_well_e=full_well,
                 read_noise_e=read_noise,
-                preamp_noise_e=min(preamp_noise, read_noise),
+                preamp_noise_e=preamp_noise,
             )
         except ValueError as error:
             raise click.UsageError(str(error)) from error

@@ -122,6 +122,18 @@ level_options = options_of(
         help="White level in counts, or one for each exposure, the least exposed first: W1,W2.  [default: measured]",
     ),
 )
+sensor_options = options_of(  # bounds as simulate.Sensor has them
+    click.option(
+        "--full-well", type=Number(0, 1e12, min_open=True), default=30_000.0, show_default=True, help="Electrons."
+    ),
+    click.option(
+        "--read-noise",
+        type=Number(0, 1e6),
+        default=4.0,
+        show_default=True,
+        help="Electrons, of the least exposed sites.",
+    ),
+)
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 model_option = click.option(
     "--model",

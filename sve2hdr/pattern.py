@@ -62,6 +62,14 @@ class Detection:
         }
         return record | {"suspected": str(self.suspected)} if self.doubtful else record
 
+    @property
+    def finding(self) -> str:
+        """Return why no pattern was found, and what to do where one is in doubt."""
+        if not self.doubtful:
+            return f"no exposure pattern: {self.reason}"
+        ratio = ", as measured" if math.isfinite(self.ratio_ev_error) else " and its true ratio with --ev"
+        return f"doubtful exposure pattern: {self.reason}; name it with --pattern {self.suspected}{ratio}"
+
     def not_found(self, path: str | Path) -> PatternNotFound:
         """Return the error for a file whose pattern is needed and was not found.
 
@@ -69,13 +77,11 @@ class Detection:
         >>> str(detect_pattern(black).not_found("a.dng")).split("; ")[0]
         'a.dng: no exposure pattern: nothing lies above the noise'
         """
-        name_it = f"name it with --pattern {self.suspected or EXAMPLE}"
         if self.doubtful:
-            name_it += ", as measured" if math.isfinite(self.ratio_ev_error) else " and its true ratio with --ev"
-            return PatternNotFound(f"{path}: doubtful exposure pattern: {self.reason}; {name_it}")
+            return PatternNotFound(f"{path}: {self.finding}")
         return PatternNotFound(
-            f"{path}: no exposure pattern: {self.reason}; {name_it}, or convert an ordinary photo with "
-            "--if-not-sve develop"
+            f"{path}: {self.finding}; name it with --pattern {self.suspected or EXAMPLE}, or convert an ordinary photo "
+            "with --if-not-sve develop"
         )
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from lights import light
+
+if TYPE_CHECKING:
+    from sve2hdr.shards import Scenes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -56,3 +61,24 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_weights(path, config, SveNet(config).state_dict(), {})
     return path
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a shard of three scenes: one wide, one tall, one smaller than patches."""
+    from sve2hdr.shards import pack_scenes
+
+    folder = tmp_path_factory.mktemp("shards")
+    scenes = [("wide", light(0)), ("tall", light(1, 90, 72)), ("small", light(2, 24, 18))]
+    pack_scenes(scenes, folder, 60, lambda note: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scenes(shards: Path) -> Scenes:
+    """Return the scenes of `shards`."""
+    import torch
+
+    from sve2hdr.shards import Scenes
+
+    return Scenes(shards, torch.device("cpu"))

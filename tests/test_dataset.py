@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lights import light
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import Tensor
 
@@ -30,24 +31,6 @@ EXACT = SimulationRanges(
     row_noise=0,
     shadows=0,
 )
-
-
-def light(seed: int, height: int = 72, width: int = 90) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return np.kron(rng.lognormal(0, 1.5, (height // 6, width // 6, 3)), np.ones((6, 6, 1))).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shards")
-    scenes = [("wide", light(0)), ("tall", light(1, 90, 72)), ("small", light(2, 24, 18))]
-    pack_scenes(scenes, folder, 60, lambda note: None)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def scenes(shards: Path) -> Scenes:
-    return Scenes(shards, CPU)
 
 
 def some(

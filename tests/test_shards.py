@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lights import light
 from numpy.testing import assert_allclose
 from safetensors.numpy import save_file
 
@@ -14,24 +15,6 @@ from sve2hdr.shards import PERCENTILES, SLANTED_SCALE, Scenes, pack_scenes
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
-
-
-def light(seed: int, height: int = 72, width: int = 90) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return np.kron(rng.lognormal(0, 1.5, (height // 6, width // 6, 3)), np.ones((6, 6, 1))).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shards")
-    scenes = [("wide", light(0)), ("tall", light(1, 90, 72)), ("small", light(2, 24, 18))]
-    pack_scenes(scenes, folder, 60, lambda note: None)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def scenes(shards: Path) -> Scenes:
-    return Scenes(shards, CPU)
 
 
 def test_scenes_go_through_shards_unchanged_but_for_their_scale(tmp_path: Path) -> None:
