@@ -19,7 +19,7 @@ from .color import COLOR_SPACES, linear_rgb, rgb_from_camera
 from .defects import repair_defects
 from .develop import ONE_EXPOSURE, develop
 from .devices import choose_device
-from .errors import PatternNotFound, Sve2HdrError, UnreadableWeights, UnwritableOutput
+from .errors import Sve2HdrError, UnreadableWeights, UnwritableOutput
 from .files import check_writable, replacing
 from .hdrfile import HDR_EXTENSIONS, PREVIEW_EXTENSIONS, WriteOptions, encoded_preview, write_hdr
 from .highlights import hold_clipped, without_magenta
@@ -322,16 +322,14 @@ def _estimated(
     """Return a file's pattern and levels, and why it is taken for a raw of one exposure, if it is and may be."""
     if locked is not None:
         return locked.estimate_for(mosaic, raw), ""
-    try:
-        return estimate_levels(mosaic, raw, options.levels), ""
-    except PatternNotFound:
-        if options.if_not_sve != "develop" or options.levels.pattern is not None:
-            raise
-        detection = detect_pattern(options.levels.applied(mosaic, raw))
-        if detection.doubtful:  # as one exposure it would have stripes
-            raise
-        plain = f"{raw}: developed as a photo of one exposure: {detection.reason}"
-        return estimate_levels(mosaic, raw, replace(options.levels, pattern=ONE_EXPOSURE, ratio_ev=None)), plain
+    levels = options.levels
+    if options.if_not_sve != "develop" or levels.pattern is not None:
+        return estimate_levels(mosaic, raw, levels), ""
+    detection = detect_pattern(levels.applied(mosaic, raw))
+    if detection.pattern is not None or detection.doubtful:  # what is in doubt is refused: developed it has stripes
+        return estimate_levels(mosaic, raw, levels, detection), ""
+    plain = f"{raw}: developed as a photo of one exposure: {detection.reason}"
+    return estimate_levels(mosaic, raw, replace(levels, pattern=ONE_EXPOSURE, ratio_ev=None)), plain
 
 
 def _write(
