@@ -25,6 +25,7 @@ from .hdrfile import HDR_EXTENSIONS, PREVIEW_EXTENSIONS, WriteOptions, encoded_p
 from .highlights import hold_clipped, without_magenta
 from .levels import Estimate, Levels, estimate_levels
 from .lineardng import DNG_EXTENSIONS, LinearDngOptions, baseline_exposure, reduced_for_preview, write_linear_dng
+from .linegain import even_lines
 from .memory import release_freed_memory
 from .models import Model
 from .mosaic import ExposurePattern, Mosaic
@@ -34,7 +35,6 @@ from .preview import LUMINANCE_OF_RGB, look_of, tone_map, tone_map_with_gain
 from .radiance import clipped_share, full_scale
 from .rawfile import read_raw
 from .reconstruct import TILE_PX, Precision, reconstruct
-from .rowgain import even_rows
 from .whitebalance import Neutral, WhiteBalance, neutral_of
 
 OUTPUT_EXTENSIONS = (*HDR_EXTENSIONS, *DNG_EXTENSIONS)
@@ -177,7 +177,7 @@ def _reconstructed(
     mosaic, pattern, noise = estimate.applied(mosaic), estimate.pattern, estimate.noise
     name, network = model.for_one_exposure() if plain else model.for_pattern(raw, mosaic, pattern)
     fallback = network is None and len(model.candidates) > 1
-    mosaic, row_gain = even_rows(mosaic, pattern)
+    mosaic, row_gain, column_gain = even_lines(mosaic, pattern)
     mosaic, banding = remove_banding(mosaic, pattern, noise)
     mosaic, repaired = repair_defects(mosaic, pattern, noise) if options.bad_pixels else (mosaic, 0)
     if network is None and not plain:
@@ -208,6 +208,7 @@ def _reconstructed(
         **_about_levels(estimate),
         "sve2hdr:bad_pixels": f"{repaired} repaired" if options.bad_pixels else "left",
         "sve2hdr:row_gain": f"{row_gain:.4f}",
+        "sve2hdr:column_gain": f"{column_gain:.4f}",
         "sve2hdr:banding": f"{banding:.2f}",
         "sve2hdr:white_balance": str(neutral.taken),
         "sve2hdr:neutral": " ".join(f"{channel:.4f}" for channel in neutral.camera_rgb),

@@ -88,11 +88,18 @@ class Fit:
 
 def spread(residual: np.ndarray, level: np.ndarray, floor: np.ndarray, bins: int = LEVEL_BINS) -> np.ndarray:
     """Return the standard deviation of `residual` as a function of `level`, by medians over equally populated bins."""
-    order = np.argsort(level, axis=None)
-    parts = np.array_split(order, min(bins, max(1, level.size // 40)))
-    centre = np.array([np.median(level.ravel()[part]) for part in parts])
-    spread = np.array([1.4826 * np.median(np.abs(residual.ravel()[part])) for part in parts])
+    order, bins = np.argsort(level, axis=None), min(bins, max(1, level.size // 40))
+    centre = _medians(level.ravel()[order], bins)
+    spread = 1.4826 * _medians(np.abs(residual.ravel()[order]), bins)
     return np.asarray(np.maximum(np.interp(level, centre, spread), floor))
+
+
+def _medians(values: np.ndarray, bins: int) -> np.ndarray:
+    """Return the medians, (bins,), of the parts that np.array_split(values, bins) has."""
+    size, longer = divmod(values.size, bins)
+    cut = longer * (size + 1)
+    parts = values[:cut].reshape(longer, size + 1), values[cut:].reshape(bins - longer, size)
+    return np.concatenate([np.median(part, axis=1) for part in parts])
 
 
 def _spread_of_contrast(sample: Sample, residual: np.ndarray, slope: float) -> np.ndarray:

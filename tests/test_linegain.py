@@ -1,4 +1,4 @@
-"""even_rows: gains that repeat with the rows go, and nothing else is taken for them."""
+"""even_lines: gains that repeat with rows or columns go, and nothing else is taken for them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sve2hdr.linegain import even_lines
 from sve2hdr.mosaic import ExposurePattern, Mosaic, repeated
 from sve2hdr.pattern import parse_pattern
-from sve2hdr.rowgain import even_rows
 from sve2hdr.simulate import Sensor, simulate
 
 ROWS = parse_pattern("rows:1/8,1/8,1,1")
+CHESSBOARD = "grid:1,1,1/4,1/4;1,1,1/4,1/4;1/4,1/4,1,1;1/4,1/4,1,1"
 BLOCKS = "grid:1,1,1/2,1/2;1,1,1/2,1/2;1/4,1/4,1/8,1/8;1/4,1/4,1/8,1/8"
 FOUR = np.array([1.004, 0.996, 0.995, 1.005])
 EIGHT = np.array([1.004, 0.998, 0.995, 1.006, 1.001, 0.995, 1.002, 0.999])
@@ -39,6 +40,29 @@ def amplified(mosaic: Mosaic, gains: np.ndarray) -> Mosaic:
     )
 
 
+def turned(mosaic: Mosaic) -> Mosaic:
+    """Return the frame mirrored in its diagonal."""
+    cfa = "".join(mosaic.cfa[k] for k in (0, 2, 1, 3))
+    return replace(
+        mosaic, counts=np.ascontiguousarray(mosaic.counts.T), cfa=cfa, black_level=mosaic.black_level.T.copy()
+    )
+
+
+def column_stripes(evened: Mosaic, clean: Mosaic, pattern: ExposurePattern) -> float:
+    """Return by how much columns of one colour and exposure differ in gain at most."""
+    inside = (clean.counts > clean.black_level.max() + 1000) & (clean.counts < 0.8 * clean.white_level)
+    differ, step = 0.0, max(2, pattern.exposure.shape[1])
+    for row in range(4):
+        for first in range(step):
+            gains = []
+            for column in range(first, 8, step):
+                here = inside[row::4, column::8]
+                above, true = (m.counts[row::4, column::8][here] - m.black_level[0, 0] for m in (evened, clean))
+                gains.append(above.sum() / true.sum())
+            differ = max(differ, max(gains) - min(gains))
+    return differ
+
+
 def left(evened: Mosaic, clean: Mosaic) -> np.ndarray:
     """Return the gain that is left in each of 8 row phases, over the mean of its exposure, (8,)."""
     inside = (clean.counts > clean.black_level.max() + 1000) & (clean.counts < 0.8 * clean.white_level)
@@ -55,40 +79,64 @@ def left(evened: Mosaic, clean: Mosaic) -> np.ndarray:
 
 @pytest.mark.parametrize("gains", [FOUR, EIGHT])
 @pytest.mark.parametrize("cfa", ["RGGB", "GBRG"])
-def test_a_mismatch_goes(gains: np.ndarray, cfa: str) -> None:
+def test_a_mismatch_of_rows_goes(gains: np.ndarray, cfa: str) -> None:
     clean = frame(ROWS, cfa)
     uneven = amplified(clean, gains)
-    evened, greatest = even_rows(uneven, ROWS)
+    evened, rows, columns = even_lines(uneven, ROWS)
     before, after = (np.abs(left(m, clean) - 1).max() for m in (uneven, evened))
     assert after < 0.3 * before
     assert after < 0.002
-    assert 0.003 < greatest < 0.009
+    assert 0.003 < rows < 0.009
+    assert columns == 0
 
 
-@pytest.mark.parametrize("text", ["rows:1/8,1/8,1,1", "columns:1,1/4,1/4,1", "grid:1", BLOCKS])
+@pytest.mark.parametrize(
+    ("text", "gains"),
+    [
+        ("rows:1/8,1/8,1,1", FOUR),
+        ("rows:1,1/32,1/32,1", EIGHT),
+        ("grid:1", EIGHT),
+        (CHESSBOARD, EIGHT),
+        (BLOCKS, EIGHT),
+    ],
+)
+def test_stripes_of_columns_go(text: str, gains: np.ndarray) -> None:
+    pattern = parse_pattern(text)
+    clean = frame(pattern)
+    uneven = turned(amplified(turned(clean), gains))
+    evened, rows, columns = even_lines(uneven, pattern)
+    before, after = (column_stripes(m, clean, pattern) for m in (uneven, evened))
+    assert before > 0.006
+    assert after < 0.5 * before  # of blocks, only columns that are 8 apart are compared
+    assert rows == 0
+    assert 0.002 < columns < 0.009
+
+
+@pytest.mark.parametrize("text", ["rows:1/8,1/8,1,1", "columns:1,1/4,1/4,1", "grid:1", CHESSBOARD, BLOCKS])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_without_a_mismatch_the_frame_is_left_as_it_is(text: str, seed: int) -> None:
     pattern = parse_pattern(text)
     clean = frame(pattern, seed=seed)
-    evened, greatest = even_rows(clean, pattern)
+    evened, *greatest = even_lines(clean, pattern)
     assert evened is clean
-    assert greatest == 0
+    assert greatest == [0, 0]
 
 
-def test_columns_are_what_differs_where_exposures_differ_along_rows() -> None:
+def test_a_frame_on_its_side_is_evened_the_same() -> None:
     by_rows = amplified(frame(ROWS, "GRBG"), FOUR)
-    turned = replace(by_rows, counts=np.ascontiguousarray(by_rows.counts.T), cfa="GBRG")
-    evened = even_rows(turned, ExposurePattern(ROWS.exposure.T.copy()))
-    np.testing.assert_array_equal(evened[0].counts.T, even_rows(by_rows, ROWS)[0].counts)
-    assert evened[1] > 0.003
+    pattern = ExposurePattern(ROWS.exposure.T.copy())
+    upright, rows, _ = even_lines(by_rows, ROWS)
+    evened, _, columns = even_lines(turned(by_rows), pattern)
+    np.testing.assert_array_equal(evened.counts.T, upright.counts)
+    assert columns == rows > 0.003
 
 
 def test_saturated_sites_stay_and_small_frames_too() -> None:
     uneven = amplified(frame(ROWS), FOUR)
-    evened, _ = even_rows(uneven, ROWS)
+    evened = even_lines(uneven, ROWS)[0]
     top = uneven.counts >= uneven.white_level
     assert top.any()
     np.testing.assert_array_equal(evened.counts[top], uneven.counts[top])
     assert (evened.counts[~top] < uneven.white_level).all()
     small = replace(uneven, counts=uneven.counts[:24, :24].copy())
-    assert even_rows(small, ROWS)[0] is small
+    assert even_lines(small, ROWS)[0] is small

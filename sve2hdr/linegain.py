@@ -1,7 +1,8 @@
-"""Rows of one exposure and colour that differ in gain, as amplifiers of a period of 4 or 8 rows have it: evened out.
+"""Rows and columns that differ in gain, as amplifiers of a period of 4 or 8 lines have it: evened out.
 
-Such rows show as fine lines in what is flat and bright, and what differs between the two greens as a maze. Each row is
-compared with those around it that have its colour and exposure, at one place on the average: a gradient is no gain.
+Such lines show finely in what is flat and bright (EOS cameras have stripes of eight columns in raw video), and what
+differs between the two greens shows as a maze. Each line is compared with those around it that have its colour and
+exposure, at one place on the average: a gradient is no gain.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .patternfit import Sample, fit_line
 from .patternlayout import MIN_WINDOWS
 from .radiance import SATURATED
 
-PERIOD = 8  # rows of the amplifiers that are looked for, and of those with a period of 4
+PERIOD = 8  # lines of the amplifiers that are looked for, and of those with a period of 4
 CELL_COLUMNS, MAX_ROWS = 32, 160  # sites that are compared at once; rows of each phase: more change nothing
 UNSATURATED = 0.9  # of the range: near saturation noise is cut off on one side
 LIKELY = 0.01  # how far gains may well differ
@@ -27,60 +28,75 @@ ASTRAY = 0.3  # of how far two comparisons contradict each other: how wrong thei
 GREATEST = 0.03  # what differs by more is no mismatch of amplifiers
 
 Taps = Sequence[tuple[int, float]]  # rows from the one that is compared on, and their weights
-SAME_COLOURS: Taps = ((-4, 0.5), (4, 0.5))
+FOURTH: Taps = ((-4, 0.5), (4, 0.5))
+SECOND: Taps = ((-2, 0.5), (2, 0.5))
 GREENS_BELOW: Taps = ((1, 0.75), (-3, 0.25))  # in the row below of the same exposure, and one period above that
 GREENS_ABOVE: Taps = ((-1, 0.75), (3, 0.25))
 
 
-def even_rows(mosaic: Mosaic, pattern: ExposurePattern) -> tuple[Mosaic, float]:
-    """Return the mosaic with the gains of its rows made even, and how far they were off at most (0.01: one percent).
+def even_lines(mosaic: Mosaic, pattern: ExposurePattern) -> tuple[Mosaic, float, float]:
+    """Return the mosaic with the gains of its rows and columns made even, and how far those of each were off at most.
 
-    Compared are rows k and k + 4, then the greens of the two rows of an exposure, each within its exposure. A
-    difference that is not significant, or below 0.05 %, is left, as are saturated sites. Where exposures differ along
-    rows, it is columns that are compared. Other patterns, small frames and a CFA of 4 x 4 are returned as they are.
-    Black levels must be right to some counts.
+    0.01: one percent. Compared are lines that have sites of one colour and exposure side by side: k and k + 4, k and
+    k + 2, and the greens of neighbours. A difference that is not significant, or below 0.05 %, is left, as are
+    saturated sites. Small frames and a CFA of 4 x 4 are returned as they are. Black levels must be right to some
+    counts.
     """
-    rows, columns = pattern.exposure.shape
-    if columns == 1 and rows in (1, 4):
-        gains = _gains(mosaic, pattern)
-    elif rows == 1 and columns == 4:
-        turned = replace(
-            mosaic,
-            counts=mosaic.counts.T,
-            cfa="".join(cfa_period(mosaic.cfa).T.ravel()),
-            black_level=mosaic.black_level.T,
-            saturation=None if mosaic.saturation is None else mosaic.saturation.T,
-            masked=None,
-        )
-        evened, greatest = even_rows(turned, ExposurePattern(pattern.exposure.T.copy()))
-        return (replace(mosaic, counts=np.ascontiguousarray(evened.counts.T)) if greatest else mosaic), greatest
-    else:
-        return mosaic, 0.0
+    mosaic, rows = _even_rows(mosaic, pattern.exposure)
+    turned = replace(
+        mosaic,
+        counts=mosaic.counts.T,
+        cfa="".join(cfa_period(mosaic.cfa).T.ravel()),
+        black_level=mosaic.black_level.T,
+        saturation=None if mosaic.saturation is None else mosaic.saturation.T,
+        masked=None,
+    )
+    evened, columns = _even_rows(turned, pattern.exposure.T)
+    return (replace(mosaic, counts=np.ascontiguousarray(evened.counts.T)) if columns else mosaic), rows, columns
+
+
+def _even_rows(mosaic: Mosaic, exposure: np.ndarray) -> tuple[Mosaic, float]:
+    """Return the mosaic with the gains of its rows made even, and how far they were off at most."""
+    gains = _gains(mosaic, exposure)
     greatest = float(np.abs(gains - 1).max())
     return (replace(mosaic, counts=_divided(mosaic, gains)), greatest) if greatest else (mosaic, 0.0)
 
 
-def _gains(mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
-    """Return the gain of each row phase, (8,) float64, over the mean of its exposure; 1.0: none that is significant."""
+def _gains(mosaic: Mosaic, exposure: np.ndarray) -> np.ndarray:
+    """Return the gain of each row phase, (8,) float64, over the mean of those it is compared with; 1.0: even."""
     gains, letters = np.ones(PERIOD), cfa_period(mosaic.cfa)
-    if letters.shape != (2, 2) or mosaic.shape[0] < 4 * PERIOD:
+    if letters.shape != (2, 2) or PERIOD % exposure.shape[0] or min(mosaic.shape) < 4 * PERIOD:
         return gains
-    exposure = np.resize(pattern.exposure[:, 0], PERIOD)
-    for k in range(PERIOD // 2):
-        there, back = ([_sample(mosaic, row, x, x, SAME_COLOURS, gains) for x in (0, 1)] for row in (k, k + 4))
-        half = _significant(mosaic, there, back) / 2
-        gains[[k, k + 4]] *= np.exp([half, -half])
-    greens = [int(np.flatnonzero(letters[row % 2] == "G")[0]) for row in range(2)]
-    for k in range(PERIOD // 2):
-        below = (k + 1) % (PERIOD // 2)
-        if exposure[k] != exposure[below] or (k % 2 and (exposure == exposure[0]).all()):
-            continue
-        x, other = greens[k % 2], greens[below % 2]
-        there = [_sample(mosaic, k + o, x, other, GREENS_BELOW, gains) for o in (0, 4)]
-        back = [_sample(mosaic, below + o, other, x, GREENS_ABOVE, gains) for o in (0, 4)]
-        half = _significant(mosaic, there, back) / 2
-        gains[[k, k + 4]] *= math.exp(half)
-        gains[[below, below + 4]] *= math.exp(-half)
+    shape = (PERIOD, common_period(exposure, letters)[1])
+    sites = (repeated(letters, shape), repeated(exposure, shape))
+
+    def samples(rows: Sequence[int], taps: Taps, beside: Sequence[int]) -> list[Sample]:
+        """Return `rows` against those that `taps` and `beside` name, at the sites where colours and exposures agree."""
+        return [
+            _sample(mosaic, row, slice(column, None, shape[1]), taps, beside, gains)
+            for row in rows
+            for column in range(shape[1])
+            if all(
+                period[row, column] == period[(row + down) % PERIOD, (column + right) % shape[1]]
+                for period in sites
+                for down, _ in taps
+                for right in beside
+            )
+        ]
+
+    greens = (GREENS_BELOW, GREENS_ABOVE, (-1, 1))
+    pairs: list[tuple[list[int], list[int], Taps, Taps, Sequence[int]]] = [
+        *(([k], [k + 4], FOURTH, FOURTH, (0,)) for k in range(4)),
+        *(([k, k + 4], [k + 2, k + 6], SECOND, SECOND, (0,)) for k in range(2)),
+    ]
+    if (exposure == exposure[0]).all():  # those of one parity are even by now
+        pairs.append(([0, 2, 4, 6], [1, 3, 5, 7], *greens))
+    else:
+        pairs += [([k, k + 4], [k + 1, (k + 5) % PERIOD], *greens) for k in range(4)]
+    for these, those, taps, back, beside in pairs:
+        half = _significant(mosaic, samples(these, taps, beside), samples(those, back, beside)) / 2
+        gains[these] *= math.exp(half)
+        gains[those] *= math.exp(-half)
     return gains
 
 
@@ -93,6 +109,8 @@ def _significant(mosaic: Mosaic, there: Sequence[Sample], back: Sequence[Sample]
     offset_sigma, ratios, errors = offset_sigma_of(mosaic), [], []
     for samples in (there, back):
         enough = [sample for sample in samples if sample.window.size >= MIN_WINDOWS]
+        if not enough:
+            return 0.0
         fit = fit_line(enough, offset_sigma, slope_sigma=LIKELY, by_contrast=True)
         if not (math.isfinite(fit.slope_error) and abs(fit.slope - 1) <= GREATEST):
             return 0.0
@@ -103,30 +121,30 @@ def _significant(mosaic: Mosaic, there: Sequence[Sample], back: Sequence[Sample]
     return ratio if abs(ratio) > max(LEAST, SIGNIFICANT * error) else 0.0
 
 
-def _sample(mosaic: Mosaic, phase: int, column: int, other: int, taps: Taps, gains: np.ndarray) -> Sample:
-    """Return the sites of a row phase from `column` on, against those of its neighbours from column `other` on.
+def _sample(mosaic: Mosaic, phase: int, across: slice, taps: Taps, beside: Sequence[int], gains: np.ndarray) -> Sample:
+    """Return the sites of a row phase, in the columns `across`, against those that `taps` and `beside` name.
 
-    Cells of CELL_COLUMNS sites across, each measured twice by alternating sites; a cell with a saturated one is left
-    out. `gains`, (8,), of the rows are divided by.
+    Cells of CELL_COLUMNS, each measured twice by alternating sites; a cell with a saturated one is left out. `gains`,
+    (8,), of the rows are divided by.
     """
     height, width = mosaic.shape
     reach = PERIOD // 2
     rows = np.arange(phase + (PERIOD if phase < reach else 0), height - reach, PERIOD)
     rows = rows[:: -(-rows.size // MAX_ROWS) or 1]
-    columns = np.arange(2 + column, width - 2, 2)
-    columns = columns[: columns.size // (CELL_COLUMNS // 2) * (CELL_COLUMNS // 2)]
-    beside = (0,) if column == other else (-1, 1)
+    columns = np.arange(width)[across][1:-1]
+    sites = CELL_COLUMNS // across.step
+    columns = columns[: columns.size // sites * sites]
 
     def signal(down: int, right: int) -> np.ndarray:
         there, black = (phase + down) % PERIOD, mosaic.black_level
         above = mosaic.counts[np.ix_(rows + down, columns + right)].astype(np.float32)
-        return np.asarray((above - _at(black, there, column + right)) / np.float32(gains[there]))
+        return np.asarray((above - _at(black, there, across.start + right)) / np.float32(gains[there]))
 
     here = signal(0, 0)
     around = [(weight / len(beside), signal(down, right)) for down, weight in taps for right in beside]
     mean = sum((np.float32(weight) * values for weight, values in around), start=np.float32(0))
     highest = np.maximum.reduce([values for _, values in around])
-    cells = (rows.size * (columns.size // (CELL_COLUMNS // 2)), CELL_COLUMNS // 4, 2)
+    cells = (rows.size * (columns.size // sites), sites // 2, 2)
     here, mean, highest = (np.asarray(values).reshape(cells) for values in (here, mean, highest))
     limit = UNSATURATED * float(mosaic.white_by_site.min() - mosaic.black_level.max())
     peaks = here.max(axis=(1, 2)), highest.max(axis=(1, 2))
