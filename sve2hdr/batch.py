@@ -22,6 +22,7 @@ from .worker import Order, Worker, WorkerDied, WorkerOptions
 TICK_S = 0.25
 BUSY_WAIT_S, MOVING_WAIT_S, MOVING_TRIES = 1.0, 3.0, 5
 START_TRIES = 3
+UNSURE_WAIT_S = 30.0  # without new jobs, until a frame that is unsure decides for its sequence all the same
 
 
 class Events:
@@ -139,6 +140,9 @@ class Batch:
         self._found: dict[str, dict[str, Any]] = {}  # sequences whose parameters are known
         self._held: dict[str, list[Order]] = {}  # jobs that wait for the first one of their sequence
         self._leads: dict[str, str] = {}  # that one's raw
+        self._unsure: dict[str, list[tuple[float, Order]]] = {}  # those that know too little for that, and how much
+        self._led: set[str] = set()  # outputs whose records have the parameters of their sequences
+        self._fed_at = time.monotonic()
         self._crashes: Counter[str] = Counter()
         self._moves: Counter[str] = Counter()
         self._failed_starts, self._fed = 0, True
@@ -146,10 +150,13 @@ class Batch:
 
     def run(self, jobs: Sequence[Job] = ()) -> Outcome:
         """Do all jobs; raise Sve2HdrError where none can be done: no output folder, weights or device."""
-        self._waiting.extend(Order(job) for job in jobs)
         if not self.options.look_only:
             self.manifest.create()
             self._recover()
+        with contextlib.suppress(OSError):  # whoever looks at a record meets it
+            records = self.manifest.records() if any(job.sequence for job in jobs) else {}
+            self._led = {output for output, record in records.items() if record.found.get("parameters")}
+        self._add([Order(job) for job in jobs])
         with self._signals():
             try:
                 while self._turn():
@@ -164,6 +171,7 @@ class Batch:
             *self._waiting,
             *(order for _, order in self._later),
             *(o for held in self._held.values() for o in held),
+            *(o for unsure in self._unsure.values() for _, o in unsure),
         ]
         self.outcome.not_begun += len(left)
         self.outcome.interrupted = self._stop and not self.outcome.hopeless
@@ -191,12 +199,15 @@ class Batch:
         if not self._stop:
             self._take_in()
             self._hand_out()
-        self.events.tick(len(self._waiting) + len(self._later) + sum(map(len, self._held.values())))
+        held = sum(map(len, self._held.values())) + sum(map(len, self._unsure.values()))
+        self.events.tick(len(self._waiting) + len(self._later) + held)
         self.crew.tend()
         self._listen()
         self._end_hung()
         if self._stop:
             return any(worker.order for worker in self._workers)
+        if not (self._busy() or (self._fed and time.monotonic() < self._fed_at + UNSURE_WAIT_S)):
+            self._let_unsure_lead()
         return self._fed or self._busy()
 
     def _busy(self) -> bool:
@@ -206,10 +217,16 @@ class Batch:
         if self._fed:
             more = self.feed(self._busy())
             self._fed = more is not None
-            self._waiting.extend(Order(job, again=again) for job, again in more or ())
+            self._add([Order(job, again=again) for job, again in more or ()])
         now = time.monotonic()
         self._waiting.extend(order for due, order in self._later if due <= now)
         self._later = [(due, order) for due, order in self._later if due > now]
+
+    def _add(self, orders: Sequence[Order]) -> None:
+        """Take new orders in: first those of frames that have led their sequences before."""
+        if orders:
+            self._fed_at = time.monotonic()
+            self._waiting.extend(sorted(orders, key=lambda order: self._led.isdisjoint(order.job.outputs)))
 
     def _hand_out(self) -> None:
         """Give each idle worker a job; what the manifest knows to be finished needs none."""
@@ -331,12 +348,23 @@ class Batch:
         if name and name in self._held and self._leads[name] == order.job.raw:
             if result.found.get("parameters") or (self.options.look_only and result.outcome == "converted"):
                 self._found[name] = {**result.found, "lead": order.job.raw}
+                self._waiting.extendleft(o for _, o in reversed(self._unsure.pop(name, [])))
             self._waiting.extendleft(reversed(self._held.pop(name)))
+            if result.outcome == "unsure":
+                self._unsure.setdefault(name, []).append((result.found["doubt_ev"], order))
+                return
         if result.hopeless:
             self.outcome.hopeless = result.error
             self._stop = True
         self.outcome.results.append(result)
         self.events.finished(order.job, result)
+
+    def _let_unsure_lead(self) -> None:
+        """Let the frame that knows most decide for a sequence in which none knows enough; the others follow."""
+        for unsure in self._unsure.values():
+            first = min(unsure, key=lambda pair: pair[0])
+            self._waiting.extend(replace(o, leads=True) for _, o in (first, *(p for p in unsure if p is not first)))
+        self._unsure.clear()
 
     def _put_off(self, order: Order, seconds: float) -> None:
         self._later.append((time.monotonic() + seconds, order))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 from .convert import ConvertOptions
+from .levels import estimate_levels
 from .models import Model
 from .pattern import detect_pattern, with_ratio
 from .rawfile import read_raw
@@ -19,20 +21,20 @@ def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, A
     """
     mosaic = options.levels.applied(read_raw(raw), raw)
     size = {"megapixels": round(mosaic.shape[0] * mosaic.shape[1] / 1e6, 3)}
-    pattern, confidence = options.levels.pattern, None
+    pattern, confidence, error = options.levels.pattern, None, 0.0
     if pattern is None:
         detection = detect_pattern(mosaic)
         if detection.doubtful:
             raise detection.not_found(raw)
-        pattern, confidence = detection.pattern, round(detection.confidence, 3)
+        pattern, confidence, error = detection.pattern, round(detection.confidence, 3), detection.ratio_ev_error
         if pattern is None:
             return {"sve": False, "reason": detection.reason, "confidence": confidence, **size}
     if options.levels.ratio_ev is not None:
-        pattern = with_ratio(pattern, options.levels.ratio_ev)
+        pattern, error = with_ratio(pattern, options.levels.ratio_ev), 0.0
     if model is not None:
         model.for_pattern(raw, mosaic, pattern)
     found = {"pattern": str(pattern), "ratio_ev": round(pattern.ratio_ev, 4), "confidence": confidence}
-    return {"sve": True, "reason": "", **found, **size}
+    return {"sve": True, "reason": "", **found, "ratio_ev_error": round(error, 4), **size}
 
 
 def ordinary(raw: Path, options: ConvertOptions) -> dict[str, Any] | None:
@@ -42,3 +44,16 @@ def ordinary(raw: Path, options: ConvertOptions) -> dict[str, Any] | None:
     """
     found = None if options.levels.pattern is not None else look(raw, options, None)
     return None if found is None or found["sve"] else found
+
+
+def doubt_ev(raw: Path, options: ConvertOptions) -> float:
+    """Return how wrong the ratio may be that a frame would give its sequence, EV, one standard deviation.
+
+    inf: it shows too little to tell. 0: the ratio is given, or the frame is an ordinary photo. Raises UnreadableRaw,
+    and Sve2HdrError for levels that do not fit.
+    """
+    mosaic = read_raw(raw)
+    detection = None if options.levels.pattern is not None else detect_pattern(options.levels.applied(mosaic, raw))
+    if detection is not None and detection.pattern is None:
+        return math.inf if detection.undecided else 0.0
+    return estimate_levels(mosaic, raw, options.levels, detection).ratio_ev_error

@@ -29,7 +29,7 @@ from .linegain import even_lines
 from .memory import release_freed_memory
 from .models import Model
 from .mosaic import ExposurePattern, Mosaic
-from .parameters import LockedParameters, load_parameters, save_parameters
+from .parameters import LEAD_EV, LockedParameters, load_parameters, save_parameters
 from .pattern import certainty, detect_pattern
 from .preview import LUMINANCE_OF_RGB, look_of, tone_map, tone_map_with_gain
 from .radiance import clipped_share, full_scale
@@ -256,9 +256,12 @@ def convert_file(
     made = _reconstructed(raw, model, options, locked, progress, turn)
     release_freed_memory()  # what tiles took, before copies of the image take as much
     mosaic, pattern = made.mosaic, made.estimate.pattern
+    unsure = ""
     with ExitStack() as undone:  # if nothing can be written, nothing is shared
         if options.lock_parameters is not None and locked is None and pattern.ratio > 1:
             locked = _to_be_shared(made)
+            if made.estimate.ratio_ev_error > LEAD_EV:
+                unsure = f"{raw}: too dark or plain to tell its ratio well, which its sequence takes all the same"
             save_parameters(options.lock_parameters, locked)  # refuses if another process has written it meanwhile
             undone.callback(options.lock_parameters.unlink, missing_ok=True)
         notes = _write(outputs, made, options, locked)
@@ -273,7 +276,7 @@ def convert_file(
         device=made.device,
         seconds=time.perf_counter() - started,
         repaired=made.repaired,
-        notes=tuple(note for note in (*made.notes, *notes) if note),
+        notes=tuple(note for note in (*made.notes, unsure, *notes) if note),
         neutral=tuple(float(channel) for channel in made.neutral.camera_rgb),
     )
 

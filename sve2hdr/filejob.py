@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import shutil
 import tempfile
 import time
@@ -14,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .claims import Claims, key_of
-from .classify import look, ordinary
+from .classify import doubt_ev, look, ordinary
 from .convert import Converted, ConvertOptions, convert_file
 from .errors import PatternNotFound, Sve2HdrError, UnwritableOutput, one_line
 from .joblist import Job
@@ -22,10 +23,12 @@ from .levels import Levels
 from .manifest import Record, Stamp, file_sha256, recipe_of
 from .memory import peak_mb, release_freed_memory, reset_peak
 from .models import Model
+from .parameters import LEAD_EV, differs
 from .places import Place, is_url, place
 from .remotemanifest import AnyManifest
 
 PARAMETERS = "parameters.json"
+APART = "put shots into folders of their own, or take --lock none"
 FETCHED = "raw"  # folder of a raw that came from a URL
 POLICIES = ("skip", "copy", "develop", "fail")
 GOOD = ("converted", "unchanged", "developed", "copied", "skipped")
@@ -59,7 +62,7 @@ class FileResult:
     """What became of one raw: a line of the report."""
 
     input: str
-    outcome: str  # one of GOOD; failed; busy: another batch has it; moving: it changes while it is read
+    outcome: str  # one of GOOD; failed; busy: another batch has it; moving: it changes while it is read; unsure
     outputs: tuple[str, ...] = ()
     sha256: str = ""  # of the raw
     found: dict[str, Any] = field(default_factory=dict)  # pattern, exposure, ratio_ev, confidence, megapixels, ...
@@ -88,17 +91,23 @@ class Tools:
 
 
 def run_job(
-    job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None = None, again: bool = False
+    job: Job,
+    options: BatchOptions,
+    tools: Tools,
+    found: dict[str, Any] | None = None,
+    again: bool = False,
+    leads: bool = True,
 ) -> FileResult:
     """Do one job and tell what became of it; what goes wrong with it is in the result, nothing is raised.
 
     `found`: parameters of the job's sequence. `again`: outputs of an earlier state of the same raw may be replaced.
+    `leads`: where the sequence has none yet, this frame decides however unsure it is; else it is "unsure", and undone.
     """
     started = time.perf_counter()
     release_freed_memory()
     reset_peak()
     try:
-        result = _claimed(job, options, tools, found, again)
+        result = _claimed(job, options, tools, found, again, leads or not job.sequence or found is not None)
     except Exception as error:
         hopeless = any(getattr(link, "errno", None) in HOPELESS for link in _chain(error))
         sha256, said = "", one_line(error)
@@ -122,15 +131,17 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _claimed(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None, again: bool) -> FileResult:
+def _claimed(
+    job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None, again: bool, leads: bool
+) -> FileResult:
     if options.look_only or tools.claims is None:
-        return _looked_at(job, options, tools, found)
+        return _looked_at(job, options, tools, found, leads)
     keys = [key_of(output) for output in job.outputs]
     tools.manifest.recover(tools.claims, job.outputs)
     if not tools.claims.take(keys):
         return FileResult(job.raw, "busy")
     try:
-        return _done(job, options, tools, found, again)
+        return _done(job, options, tools, found, again, leads)
     finally:
         tools.claims.release(keys)
 
@@ -173,7 +184,7 @@ def _unchanged(job: Job, options: BatchOptions, manifest: AnyManifest) -> FileRe
     return FileResult(job.raw, outcome, files, records[0].raw_sha256, records[0].found)
 
 
-def _looked_at(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None) -> FileResult:
+def _looked_at(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None, leads: bool) -> FileResult:
     """Say what would happen; the outcome is the one that `_done` would have."""
     wanted = _to_make(job, options, tools.manifest, options.recipes(job, found), again=False)
     if not wanted:
@@ -181,11 +192,20 @@ def _looked_at(job: Job, options: BatchOptions, tools: Tools, found: dict[str, A
     with tempfile.TemporaryDirectory(prefix="sve2hdr-") as folder:
         raw = _at_hand(job, Path(folder))
         try:
+            if not leads and (unsure := _unsure(job, raw, options)):
+                return unsure
             evidence = look(raw, options.convert, tools.model)
         except Sve2HdrError as error:
             if not (isinstance(error, PatternNotFound) and found):
                 raise type(error)(str(error).replace(str(raw), job.raw)) from error
-            evidence = found | {"sve": True}  # the first frame of the sequence decides
+            evidence = {"sve": True}
+    if found and evidence["sve"]:  # the frame that leads the sequence decides
+        own, locked = evidence.get("ratio_ev", found["ratio_ev"]), found["ratio_ev"]
+        if differs(own, evidence.get("ratio_ev_error", math.inf), locked):
+            raise Sve2HdrError(
+                f"{job.raw}: its exposures differ by {own:.2f} EV where its sequence has {locked:.2f} EV; {APART}"
+            )
+        evidence |= {key: value for key, value in found.items() if key != "lead"}
     outputs = tuple(str(tools.manifest.out / output) for output in wanted)
     if evidence["sve"]:
         return FileResult(job.raw, "converted", outputs, found=evidence | {"sequence": job.sequence})
@@ -196,7 +216,15 @@ def _looked_at(job: Job, options: BatchOptions, tools: Tools, found: dict[str, A
     return FileResult(job.raw, outcome, there, found=evidence)
 
 
-def _done(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None, again: bool) -> FileResult:
+def _unsure(job: Job, raw: Path, options: BatchOptions) -> FileResult | None:
+    """Return the result of a frame that is too unsure to decide for its sequence; None: it may."""
+    doubt = doubt_ev(raw, options.convert)
+    return FileResult(job.raw, "unsure", found={"doubt_ev": doubt}) if doubt > LEAD_EV else None
+
+
+def _done(
+    job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None, again: bool, leads: bool
+) -> FileResult:
     manifest, source = tools.manifest, place(job.raw)
     recipes = options.recipes(job, found)
     wanted = _to_make(job, options, manifest, recipes, again)
@@ -213,6 +241,8 @@ def _done(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] |
         staged = {output: f"{i}{PurePosixPath(output).suffix}" for i, output in enumerate(wanted)}
         try:
             shared = _shared_before(job, manifest, wanted) if found is None else found["parameters"]
+            if not leads and not shared and (unsure := _unsure(job, raw, options)):
+                return unsure
             made, result = _made(_Task(job, raw, options, tools, folder, staged, record), found, shared)
         except Sve2HdrError as error:
             text = str(error).replace(str(raw), job.raw)
@@ -370,4 +400,4 @@ def _with_final_names(text: str, folder: Path, staged: dict[str, str], manifest:
     for output, name in staged.items():
         text = text.replace(str(folder / name), str(manifest.out / output))
     text = text.replace(str(folder / PARAMETERS), "its sequence")
-    return text.replace("name another --lock-params file", "take --lock none for such a folder")
+    return text.replace("name another --lock-params file", APART)

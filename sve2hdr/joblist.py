@@ -13,7 +13,7 @@ import string
 import unicodedata
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
@@ -339,26 +339,27 @@ def _same_name(output: str, exact_case: bool) -> str:
 
 def _with_sequences(jobs: Sequence[Job], lock: str) -> Iterator[Job]:
     """Give the jobs of each sequence its name: a folder's, or that of a folder and a clip's frames."""
-    clips: dict[str, bool] = {}
-    for job in jobs:
-        path = PurePosixPath(job.relative)
-        name = str(path.parent)
-        if lock == "auto":
-            name = f"{path.parent}/{re.sub(r'[0-9]+$', '', path.stem)}"
-            if name not in clips:
-                clips[name] = path.suffix.lower() == ".dng" and _is_cinema(place(job.raw))
-            if not clips[name]:
-                yield job
-                continue
-        yield Job(job.raw, job.relative, job.outputs, job.preview, name)
+    names = [_sequence_of(place(job.raw), lock) for job in jobs]
+    clips: dict[str, bool | None] = {}
+    for job, name in zip(jobs, names, strict=True):
+        if clips.get(name) is None:  # a frame that cannot be read says nothing of the others
+            clips[name] = lock == "folder" or (job.raw.lower().endswith(".dng") and _is_cinema(place(job.raw)))
+    for job, name in zip(jobs, names, strict=True):
+        yield replace(job, sequence=name) if clips[name] else job
 
 
-def _is_cinema(path: Place) -> bool:
+def _sequence_of(raw: Place, lock: str) -> str:
+    folder = str(raw.parent)
+    return folder if lock == "folder" else f"{folder}/{re.sub(r'[0-9]+$', '', PurePosixPath(raw.name).stem)}"
+
+
+def _is_cinema(path: Place) -> bool | None:
+    """Return whether a DNG is a frame of footage; None: it cannot be read."""
     if isinstance(path, RemotePath):
         try:
             ifds = ifds_in(path.read_start(TAGS_BYTES))
         except OSError:
-            return False
+            return None
     else:
         ifds = read_ifds(path)
-    return any(numbers(ifd, FRAME_RATE) or TIME_CODES in ifd for _, ifd in ifds)
+    return any(numbers(ifd, FRAME_RATE) or TIME_CODES in ifd for _, ifd in ifds) if ifds else None

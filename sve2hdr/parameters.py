@@ -22,6 +22,7 @@ from .whitebalance import Neutral, WhiteBalance, parse_white_balance
 
 FORMAT = 1
 SAME_EV, SURE_EV = 0.25, 0.2  # how far a frame's own ratio may be off; the error from which it is no evidence
+LEAD_EV = 0.03  # the error from which a frame shall not decide for others: rows would differ visibly
 TOO_BRIGHT = 0.5  # share of the most exposed sites that are saturated
 UNSURE = 1e-4  # of the range: from that error on a black level gives way to what other frames say
 FOUND_OUT = ("usual", "as-shot", "auto")  # white balances that differ from frame to frame
@@ -84,15 +85,25 @@ class LockedParameters:
             )
 
     def _refuse_exposures(self, match: Match | None, raw: Path) -> None:
-        # A frame that is too dark or too bright to tell is one of the sequence for all that is known.
-        if match is None or not match.ratio_ev_error < SURE_EV:
+        if match is None:
             return
         own, locked = match.measured_ev, self.estimate.pattern.ratio_ev
-        if abs(own - locked) > max(SAME_EV, 2.5 * match.ratio_ev_error):
+        if differs(own, match.ratio_ev_error, locked):
             raise Sve2HdrError(
                 f"{raw}: its exposures differ by {own:.2f} EV where {self.path} has {locked:.2f} EV; name another "
                 "--lock-params file"
             )
+
+
+def differs(own_ev: float, error_ev: float, locked_ev: float) -> bool:
+    """Return whether a frame's own ratio shows that it is none of a sequence with a ratio of `locked_ev`.
+
+    A frame that is too dark or too bright to tell is one for all that is known.
+
+    >>> differs(2.0, 0.01, 3.0), differs(2.9, 0.01, 3.0), differs(2.0, 0.3, 3.0)
+    (True, False, False)
+    """
+    return error_ev < SURE_EV and abs(own_ev - locked_ev) > max(SAME_EV, 2.5 * error_ev)
 
 
 def _weighed(first: Estimate, match: Match) -> np.ndarray:

@@ -63,6 +63,11 @@ class Detection:
         return record | {"suspected": str(self.suspected)} if self.doubtful else record
 
     @property
+    def undecided(self) -> bool:
+        """Whether the frame shows too little to tell; another one of its clip may."""
+        return not self.sve and (self.doubtful or self.scores.get("certainty") == 0)
+
+    @property
     def finding(self) -> str:
         """Return why no pattern was found, and what to do where one is in doubt."""
         if not self.doubtful:
@@ -96,8 +101,8 @@ def detect_pattern(mosaic: Mosaic) -> Detection:
     levels = measure_phases(windows, mosaic.cfa, offset_sigma)
     layout = choose_layout(levels, mosaic.cfa)
     if len(layout.groups) == 1:
-        reason, spread = _single_exposure(windows, levels)
-        return _refusal(mosaic, levels, reason, spread, np.inf, {"contrast": 0.0})
+        lacking, reason, spread = _single_exposure(windows, levels)
+        return _refusal(mosaic, levels, reason, spread, np.inf, {lacking: 0.0})
     groups, steps = measure_steps(mosaic, windows, layout, offset_sigma)
     ev, error = sum(s.ev for s in steps), math.hypot(*(s.error for s in steps))
     if not math.isfinite(error):
@@ -155,21 +160,22 @@ def _unmeasured(mosaic: Mosaic, windows: Windows, levels: PhaseLevels, layout: L
     return _refusal(mosaic, levels, reason, ev, np.inf, scores, suspected, doubtful=True)
 
 
-def _single_exposure(windows: Windows, levels: PhaseLevels) -> tuple[str, float]:
-    """Return why a frame whose phases do not differ is no SVE, and the EV between its phases."""
+def _single_exposure(windows: Windows, levels: PhaseLevels) -> tuple[str, str, float]:
+    """Return what a frame whose phases do not differ lacks, certainty or contrast, why, and the EV between phases."""
     if windows.row.size < MIN_WINDOWS:
-        return "the frame is too small to tell", 0.0
+        return "certainty", "the frame is too small to tell", 0.0
     level = windows.values.mean(axis=(0, 1))
     noise = float(np.median(np.abs(windows.values[0] - windows.values[1])))
     if np.percentile(level, 99) < max(1.0, 3 * noise) and np.median(level) < 0.01 * windows.saturation.mean():
-        return "nothing lies above the noise", 0.0
+        return "certainty", "nothing lies above the noise", 0.0
     burnt = float((windows.peak >= windows.saturation[:, None]).all(axis=0).mean())
     if burnt > 0.9:
-        return f"{burnt:.0%} of the frame is saturated in all sites", 0.0
+        return "certainty", f"{burnt:.0%} of the frame is saturated in all sites", 0.0
     if not levels.fitted.any():
-        return FEW_SITES, 0.0
+        return "certainty", FEW_SITES, 0.0
     spread = float(np.ptp(levels.ev[levels.fitted]))
-    return f"all sites have the same exposure, as far as a period of up to {CELL} sites can tell", spread
+    reason = f"all sites have the same exposure, as far as a period of up to {CELL} sites can tell"
+    return "contrast", reason, spread
 
 
 def _pattern(groups: list[list[int]], steps_ev: list[float]) -> ExposurePattern:

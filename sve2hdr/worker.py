@@ -36,6 +36,7 @@ class Order:
     found: dict[str, Any] | None = None  # parameters of its sequence
     again: bool = False  # what an earlier state of the raw has given may be replaced
     looked_up: bool = False  # the manifest has been asked: it must be done
+    leads: bool = False  # no frame of its sequence knows better: it decides, however unsure it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +167,7 @@ def serve(connection: Connection, options: WorkerOptions) -> None:
     connection.send(("ready", None))
     with contextlib.suppress(EOFError, OSError):
         while (order := connection.recv()) is not None:
-            result = run_job(order.job, options.batch, tools, order.found, order.again)
+            result = run_job(order.job, options.batch, tools, order.found, order.again, order.leads)
             connection.send(("result", result))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import secrets
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +30,7 @@ from sve2hdr.errors import Sve2HdrError
 from sve2hdr.filejob import BatchOptions, FileResult, run_job
 from sve2hdr.imageread import read_hdr
 from sve2hdr.joblist import Job
+from sve2hdr.manifest import Manifest, Record, Stamp
 from sve2hdr.memory import reset_peak
 from sve2hdr.places import RemotePath, Status
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
@@ -185,6 +188,48 @@ def test_a_sequence_whose_first_frame_another_batch_has_waits_for_it(tmp_path: P
     assert len(outcome.results) == 3
     assert [raw for raw, _ in asked][:3] == ["1", "1", "1"]
     assert all(found is not None for raw, found in asked if raw != "1")
+
+
+@pytest.mark.parametrize("surest", ["3", "2", "none"])
+def test_frames_that_tell_little_wait_for_one_that_tells_more(tmp_path: Path, here: type[Here], surest: str) -> None:
+    doubts, given = {"1": math.inf, "2": 0.05, "3": 0.04, "4": 0.2}, list[tuple[str, object, bool]]()
+
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        name = order.job.raw
+        given.append((name, None if order.found is None else order.found["frame"], order.leads))
+        if order.found is None and not order.leads and name != surest:
+            return FileResult(name, "unsure", found={"doubt_ev": doubts[name]})
+        return FileResult(name, "converted", found={"parameters": "{}", "frame": name})
+
+    here.answer = staticmethod(answer)
+    outcome = run(tmp_path, jobs("1", "2", "3", "4", sequence="clip"), workers=3)
+    assert outcomes(outcome) == dict.fromkeys("1234", "converted")
+    lead = {"none": "3"}.get(surest, surest)  # the one that is least unsure
+    last = {name: found for name, found, _ in given}
+    assert last == dict.fromkeys("1234", lead) | {lead: None}
+    assert ((lead, None, True) in given) == (surest == "none")
+    assert max(Counter(name for name, *_ in given).values()) == 2
+
+
+def test_what_led_a_sequence_leads_it_again(tmp_path: Path, here: type[Here]) -> None:
+    given = list[tuple[str, object]]()
+
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        given.append((order.job.raw, order.found))
+        return FileResult(order.job.raw, "unchanged", found={"parameters": "{}", "frame": order.job.raw})
+
+    here.answer = staticmethod(answer)
+    manifest = Manifest(tmp_path / "out")
+    manifest.create()
+    (tmp_path / "staged").write_text("image")
+    stamp = Stamp.of(tmp_path / "staged")
+    with manifest.staged("3.exr") as folder:
+        (folder / "0.exr").write_text("image")
+        record = Record("3.exr", "3.exr", "converted", "", "3", "", stamp, found={"parameters": "{}"})
+        manifest.publish(folder, [(record, "0.exr", False)])
+    run(tmp_path, jobs("1", "2", "3", sequence="clip"), workers=2)
+    assert given[0] == ("3", None)
+    assert {found["frame"] for _, found in given if found} == {"3"}  # type: ignore[index]
 
 
 def test_a_full_disk_ends_the_batch(tmp_path: Path, here: type[Here]) -> None:

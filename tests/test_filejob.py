@@ -26,6 +26,7 @@ from sve2hdr.filejob import BatchOptions, FileResult, Tools, finished_before, ru
 from sve2hdr.joblist import Job
 from sve2hdr.manifest import Manifest, file_sha256
 from sve2hdr.models import Model
+from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 
@@ -250,6 +251,49 @@ def test_frames_of_a_sequence_share_their_parameters(bench: Bench) -> None:
     assert bench.run(clip("plain.dng", "plain.exr"), found=first.found).outcome == "skipped"  # not torn into an SVE
     refused = bench.run(clip("plain.dng", "plain.exr"), found=first.found, if_not_sve="fail")
     assert "--lock none" in refused.error
+
+
+def write_dark(path: Path, light: float) -> None:
+    y, x = np.mgrid[:256, :256] / 20
+    grey = light * np.exp2(-4 + 3 * np.sin(x) * np.cos(y)).astype(np.float32)
+    write_cfa_dng(path, simulate(grey[..., None] * np.float32(NEUTRAL), "RGGB", PAIRS, Sensor("gain"), seed=0))
+
+
+@pytest.mark.parametrize(("light", "told"), [(1.0, True), (1e-3, False), (0.0, False)])
+def test_a_frame_that_tells_little_decides_for_no_sequence_unasked(bench: Bench, light: float, told: bool) -> None:
+    write_dark(bench.folder / "dark.dng", light)
+    clip = replace(bench.job("dark.dng"), sequence="clip")
+    for look_only in (True, False):
+        options = replace(bench.options, look_only=look_only)
+        first = run_job(clip, options, bench.tools, leads=False)
+        assert first.outcome == ("converted" if told else "unsure")
+        if not told:
+            assert first.found["doubt_ev"] > 0.03
+            assert bench.files() == set()
+    plain = replace(bench.job("plain.dng"), sequence="clip")
+    assert run_job(plain, bench.options, bench.tools, leads=False).outcome == "skipped"  # that is sure
+    if light:
+        led = run_job(clip, bench.options, bench.tools)
+        assert led.outcome == ("unchanged" if told else "converted")
+        assert any("too dark or plain to tell its ratio" in note for note in led.notes) == (not told)
+    else:
+        write_dark(bench.folder / "lit.dng", 1.0)
+        lit = bench.run(replace(bench.job("lit.dng"), sequence="clip"))
+        assert bench.run(clip, found=lit.found).outcome == "converted"  # black as it is
+
+
+def test_looking_foretells_what_a_sequence_takes_and_refuses(bench: Bench) -> None:
+    options = replace(bench.options, look_only=True)
+    first = run_job(replace(bench.job(), sequence="clip"), options, bench.tools)
+    write_frame(bench.folder / "next.dng", seed=3)
+    shared = run_job(replace(bench.job("next.dng"), sequence="clip"), options, bench.tools, first.found)
+    assert shared.found["pattern"] == first.found["pattern"]
+    other = ExposurePattern(np.array([[1 / 3], [1 / 3], [1], [1]], np.float32))
+    write_frame(bench.folder / "other.dng", pattern=other)
+    refused = run_job(replace(bench.job("other.dng"), sequence="clip"), options, bench.tools, first.found)
+    assert refused.outcome == "failed"
+    assert "where its sequence has 3.0" in refused.error
+    assert "folders of their own" in refused.error
 
 
 def test_what_a_sequence_shares_does_not_depend_on_what_is_written(bench: Bench) -> None:

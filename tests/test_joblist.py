@@ -171,6 +171,31 @@ def test_clips_are_sequences_and_photos_are_not(work: Path) -> None:
     names = {Path(job.raw).name: job.sequence for job in jobs("clip").jobs}
     assert names["A_000001.dng"] == names["A_000002.dng"] != names["B_000001.dng"] != ""
     assert names["IMG_1.dng"] == names["IMG_2.dng"] == ""
-    assert {job.sequence for job in jobs("clip", lock="folder").jobs} == {"."}
+    assert {job.sequence for job in jobs("clip", lock="folder").jobs} == {"clip"}
     assert {job.sequence for job in jobs("clip", lock="none").jobs} == {""}
     assert isinstance(jobs("clip").jobs[0], Job)
+
+
+def test_a_frame_that_cannot_be_read_says_nothing_of_its_clip(work: Path) -> None:
+    touch("clip/A_000000.dng", "plain/B_000000.dng")
+    for name in ("clip/A_000001.dng", "clip/A_000002.dng"):
+        with Path(name).open("wb") as file:
+            write_tiff(file, Ifd([entry(51044, RATIONAL, [24, 1])]))
+    with Path("plain/B_000001.dng").open("wb") as file:
+        write_tiff(file, Ifd([entry(33434, RATIONAL, [1, 50])]))
+    assert len({job.sequence for job in jobs("clip").jobs}) == 1
+    assert all(job.sequence for job in jobs("clip").jobs)
+    assert {job.sequence for job in jobs("plain").jobs} == {""}
+
+
+@pytest.mark.parametrize("lock", ["auto", "folder"])
+def test_frames_of_one_name_from_several_folders_are_several_clips(work: Path, lock: str) -> None:
+    for folder in ("card1/A", "card2/B"):
+        Path(folder).mkdir(parents=True)
+        for name in ("frame_1.dng", "frame_2.dng"):
+            with Path(folder, name).open("wb") as file:
+                write_tiff(file, Ifd([entry(51044, RATIONAL, [24, 1])]))
+    found = jobs("card1/A", "card2/B", lock=lock, naming=Naming(template="{source}/{stem}.{ext}")).jobs
+    clips = {source: {job.sequence for job in found if source in job.raw} for source in ("card1", "card2")}
+    assert all(len(names) == 1 for names in clips.values())
+    assert clips["card1"] != clips["card2"]
