@@ -28,7 +28,7 @@ from .lineardng import DNG_EXTENSIONS, LinearDngOptions, baseline_exposure, redu
 from .linegain import even_lines
 from .memory import release_freed_memory
 from .models import Model
-from .mosaic import ExposurePattern, Mosaic
+from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
 from .parameters import LEAD_EV, LockedParameters, load_parameters, save_parameters
 from .pattern import certainty, detect_pattern
 from .preview import LUMINANCE_OF_RGB, look_of, tone_map, tone_map_with_gain
@@ -198,7 +198,7 @@ def _reconstructed(
     neutral = locked.neutral_for(options.white_balance) if locked is not None else None
     if neutral is None:
         neutral = neutral_of(options.white_balance, mosaic, camera_rgb, pattern.ratio)
-    without_magenta(camera_rgb, near_clipped, neutral.camera_rgb)
+    without_magenta(camera_rgb, near_clipped, neutral.camera_rgb, pattern.ratio)
     if scale != 1:
         camera_rgb *= np.float32(scale)
     attributes = {
@@ -218,6 +218,7 @@ def _reconstructed(
         f"{raw}: {estimate.note}" if estimate.note else "",
         f"{raw}: no published network knows this pattern; the classical method was taken" if fallback else "",
         f"{raw}: {neutral.note}" if neutral.note else "",
+        _uneven_colours(raw, mosaic, pattern),
     )
     return Reconstruction(
         camera_rgb,
@@ -231,6 +232,20 @@ def _reconstructed(
         repaired,
         tuple(said for said in notes if said),
     )
+
+
+def _uneven_colours(raw: Path, mosaic: Mosaic, pattern: ExposurePattern) -> str:
+    """Return what is to be said of a pattern in which some colour has no site of the least exposure."""
+    letters, exposure = cfa_period(mosaic.cfa), pattern.exposure
+    period = common_period(letters, exposure)
+    letters, exposure = repeated(letters, period), repeated(exposure, period)
+    least = {letter: exposure[letters == letter].min() for letter in "RGB"}
+    ev = {letter: math.log2(value / exposure.min()) for letter, value in least.items() if value > exposure.min()}
+    if not ev:
+        return ""
+    names = " and ".join({"R": "red", "G": "green", "B": "blue"}[letter] for letter in ev)
+    early = f"the saturation of {names} comes {max(ev.values()):.1f} EV early"
+    return f"{raw}: in this pattern {early}; highlights above it have false colours"
 
 
 def convert_file(

@@ -36,6 +36,7 @@ DEAD_SHARE, DEAD_BESIDE, DEAD_ACTIVITY = 0.1, 0.3, 0.7
 
 BESIDE = ((0, -1), (0, 1), (-1, 0), (1, 0))
 DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+SECOND = ((0, -2), (0, 2), (-2, 0), (2, 0))  # of the same colour in a Bayer CFA
 PAIRS = ((0, 2), (2, 0), (1, 1), (1, -1), (2, 2), (2, -2), (0, 4), (4, 0))  # with what lies opposite
 
 MARGIN_PX = max(2 * REACH_PX, AROUND_PX)  # beyond the borders, where sites are asked for too
@@ -47,7 +48,7 @@ def repair_defects(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) 
     """Return the mosaic with its hot, cold and stuck sites replaced, and how many they were.
 
     A defect lies above (or below) its neighbours of the same colour and exposure, by more than noise and their own
-    range explain. So does a small star; but light falls onto the sites beside it as well, of whatever colour and
+    range explain. So does a small star; but light falls onto the sites around as well, of whatever colour and
     exposure, and a defect does not: that decides. Those too faint for it go with the majority of the others. A defect
     becomes the mean of that pair of opposite sites of its colour that agrees best, of either exposure. Pairs and
     triples of defects are found as long as they are not alone among their neighbours; of whole rows and columns, those
@@ -221,6 +222,9 @@ def _without_light(sites: _Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarr
         # a star shows beside its site, a fine line perhaps only at the corners
         share[which] = np.maximum(beside / own, diagonal / own)
         error[which] = np.maximum(doubt, doubt_there) / np.abs(own)
+        if sites.letters[phase] != "G":  # a red light shows in red sites alone
+            second, _, _ = _light_around(sites, phase, y[which], x[which], SECOND)
+            share[which] = np.maximum(share[which], second / own)
         activity[which] = (active + active_there) / np.abs(own)
     limit = np.clip(DARK_SIGMAS * error, LEAST_SHARE, LIGHT_SHARE)
     dark = (share < limit) & (activity < ACTIVITY) & (error < POSSIBLE_SHARE)

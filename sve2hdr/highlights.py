@@ -12,9 +12,8 @@ from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
 from .radiance import SATURATED
 
 STRIP_ROWS, PIXELS_AT_ONCE = 256, 1 << 20
-SURROUNDED = (
-    0.6  # share of clipped ones among the sites around a pixel, by distance, from which it is drawn to the level
-)
+SURROUNDED = 0.6  # share of clipped sites around a pixel, by distance, from which it is drawn to the level
+COLOURED = 0.7  # of the level: magenta up to there is a colour, and none that clipping has made
 
 
 def hold_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
@@ -62,16 +61,21 @@ def hold_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePatter
     return near
 
 
-def without_magenta(camera_rgb: np.ndarray, near: np.ndarray, neutral: np.ndarray) -> None:
+def without_magenta(camera_rgb: np.ndarray, near: np.ndarray, neutral: np.ndarray, clip_level: float) -> None:
     """Raise green, in place, to the lower one of red and blue, as `neutral`, (3,), balances them, where `near` says so.
 
-    Beside what is clipped, green is the first to be missing: it is the channel that clips first.
+    Beside what is clipped, green is the first to be missing: it is the channel that clips first, at `clip_level`, and
+    is raised no higher. What is well below that, red and blue, is a colour of the scene: a blossom before the sky.
     """
+    most = np.float32(clip_level / neutral[1])
     y, x = np.nonzero(near)
     for part in range(0, len(y), PIXELS_AT_ONCE):
         there = y[part : part + PIXELS_AT_ONCE], x[part : part + PIXELS_AT_ONCE]
         red, green, blue = (camera_rgb[..., channel][there] / np.float32(neutral[channel]) for channel in range(3))
-        camera_rgb[..., 1][there] = np.maximum(green, np.minimum(red, blue)) * np.float32(neutral[1])
+        wanted = np.minimum(red, blue)
+        share = np.clip((wanted / most - COLOURED) / (1 - COLOURED), 0, 1)
+        raised = green + share * np.maximum(np.minimum(wanted, most) - green, 0)
+        camera_rgb[..., 1][there] = raised * np.float32(neutral[1])
 
 
 def _spread_out(sites: np.ndarray, reach: tuple[int, int]) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from .radiance import NoiseModel, full_scale
 from .saturation import white_levels
 
 SOURCES = ("pattern", "ratio_ev", "black", "white", "read_noise", "gain")
+CUT_OFF = 1e-4  # share of sites at 0 from which noise is cut off there
 DIFFERENT_EV = 0.3  # by which an exposure that is given differs from what the pixels show before it is worth a note
 
 
@@ -196,31 +196,25 @@ def _black_source(mosaic: Mosaic, levels: Levels) -> str:
     if levels.black is not None:
         return "given"
     if mosaic.masked is not None:
-        return "margins"
+        return "margins" if mosaic.masked.level_believed else "file + fit"
     if letters.shape[0] % stated.shape[0] or letters.shape[1] % stated.shape[1]:
         return "file, per phase"
-    # Noise below a black of 0 is cut off, and what is left of it would pass for light.
-    return "file + fit" if stated.min() > 0 else "file"
+    # Where noise below a black of 0 is cut off, what is left of it would pass for light.
+    cut_off = stated.min() <= 0 and np.mean(mosaic.counts == 0) > CUT_OFF
+    return "file" if cut_off else "file + fit"
 
 
 def _white(mosaic: Mosaic, path: Path, levels: Levels, pattern: ExposurePattern) -> tuple[np.ndarray, str]:
-    """Return the white levels, (P, Q) float32 of the pattern's period, and where they are from."""
+    """Return the white levels, (P, Q) float32 of the period of pattern and CFA, and where they are from."""
     exposures = np.unique(pattern.exposure)
     if levels.white is None:
         found = white_levels(mosaic, pattern)
-        counts, source = found.counts, found.source
-    else:
-        counts, source = (np.atleast_1d(levels.white) * np.ones(1)).tolist(), "given"
-        counts = counts * len(exposures) if len(counts) == 1 else counts
-        if len(counts) != len(exposures):
-            raise Sve2HdrError(
-                f"{path}: {len(counts)} white levels for {len(exposures)} exposures; give --white one number for all, "
-                "or one for each, the least exposed first"
-            )
-    return white_by_exposure(counts, pattern, pattern.exposure.shape), source
-
-
-def white_by_exposure(counts: Sequence[float], pattern: ExposurePattern, shape: tuple[int, int]) -> np.ndarray:
-    """Return white levels, one for each exposure, the least exposed first, by site of a period: `shape`, float32."""
-    exposures = np.unique(pattern.exposure)
-    return np.asarray(counts, np.float32)[np.searchsorted(exposures, pattern.over(shape))]
+        return found.by_site, found.source
+    counts = (np.atleast_1d(levels.white) * np.ones(1)).tolist()
+    counts = counts * len(exposures) if len(counts) == 1 else counts
+    if len(counts) != len(exposures):
+        raise Sve2HdrError(
+            f"{path}: {len(counts)} white levels for {len(exposures)} exposures; give --white one number for all, "
+            "or one for each, the least exposed first"
+        )
+    return np.asarray(counts, np.float32)[np.searchsorted(exposures, pattern.exposure)], "given"

@@ -68,6 +68,8 @@ def _gains(mosaic: Mosaic, exposure: np.ndarray) -> np.ndarray:
     if letters.shape != (2, 2) or PERIOD % exposure.shape[0] or min(mosaic.shape) < 4 * PERIOD:
         return gains
     shape = (PERIOD, common_period(exposure, letters)[1])
+    if shape[1] > CELL_COLUMNS // 2:
+        return gains
     sites = (repeated(letters, shape), repeated(exposure, shape))
 
     def samples(rows: Sequence[int], taps: Taps, beside: Sequence[int]) -> list[Sample]:
@@ -132,7 +134,7 @@ def _sample(mosaic: Mosaic, phase: int, across: slice, taps: Taps, beside: Seque
     rows = np.arange(phase + (PERIOD if phase < reach else 0), height - reach, PERIOD)
     rows = rows[:: -(-rows.size // MAX_ROWS) or 1]
     columns = np.arange(width)[across][1:-1]
-    sites = CELL_COLUMNS // across.step
+    sites = CELL_COLUMNS // across.step // 2 * 2
     columns = columns[: columns.size // sites * sites]
 
     def signal(down: int, right: int) -> np.ndarray:

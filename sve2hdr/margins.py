@@ -82,9 +82,10 @@ def _measure(
     outer, inner = (_trimmed_mean(half.astype(np.float64)) for half in halves)
     if abs(outer - inner) > options.max_slope * span:
         return None
-    if abs(level.mean() - stated.mean()) > options.believed_offset * span:
+    believed = abs(level.mean() - stated.mean()) <= options.believed_offset * span
+    if not believed:
         level += stated.mean() - level.mean()
-    return MaskedSites(level, error, noise)
+    return MaskedSites(level, error, noise, believed)
 
 
 def _good_columns(strip: np.ndarray) -> np.ndarray:

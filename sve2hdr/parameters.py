@@ -12,9 +12,9 @@ import numpy as np
 
 from .errors import Sve2HdrError
 from .files import replacing
-from .levels import SOURCES, Estimate, folded, white_by_exposure
+from .levels import SOURCES, Estimate, folded
 from .matching import Match, match_exposures
-from .mosaic import ExposurePattern, Mosaic
+from .mosaic import ExposurePattern, Mosaic, repeated
 from .preview import LEAST_BASE_SLOPE, LEAST_WHITE_EV, WHITE_EV, Look
 from .radiance import NoiseModel, clipped_share, full_scale
 from .saturation import white_levels
@@ -66,7 +66,7 @@ class LockedParameters:
             open_ended = replace(mosaic, black_level=black, white_level=float(white.max()), saturation=None)
             found = white_levels(open_ended, pattern)
             sources["white"] = found.source
-            white = np.minimum(white, white_by_exposure(found.counts, pattern, white.shape))
+            white = np.minimum(white, repeated(found.by_site, white.shape))
         return replace(first, black=black, white=white, sources=sources, full_scale=full_scale(locked, pattern))
 
     def _black_is_unsure(self) -> bool:
@@ -150,9 +150,7 @@ def load_parameters(path: Path) -> LockedParameters:
         exposure, black, white, gain, read_noise = (
             np.array(record[name], np.float32) for name in ("exposure", "black", "white", "gain", "read_noise")
         )
-        if not (
-            black.shape == white.shape and black.ndim == 2 and black.min() >= 0 and black.max() < white.min() <= 65535
-        ):
+        if not (black.shape == white.shape and black.ndim == 2 and black.max() < white.min() and white.max() <= 65535):
             raise ValueError("levels that make no range")
         error, black_error, baseline = (
             record.get(name) for name in ("ratio_ev_error", "black_error", "baseline_exposure_ev")

@@ -203,15 +203,27 @@ def _black_level(raw: Any, dng: Ifd) -> np.ndarray:
 
 
 def _camera_from_xyz(raw: Any, dng: Ifd) -> np.ndarray:
-    matrices = [(number(dng, light), numbers(dng, tag)) for tag, light in ((50722, 50779), (50721, 50778))]
-    stored = [(light, np.array(values).reshape(3, 3)) for light, values in matrices if len(values) == 9]
+    stored = [(number(dng, light), _stored_matrix(dng, tag)) for tag, light in ((50722, 50779), (50721, 50778))]
     stored.sort(key=lambda m: DAYLIGHT_ILLUMINANTS.index(int(m[0])) if m[0] in DAYLIGHT_ILLUMINANTS else 99)
-    candidates: list[np.ndarray] = [matrix for _, matrix in stored]
+    candidates: list[np.ndarray] = [matrix for _, matrix in stored if matrix is not None]
     candidates.append(np.array(raw.rgb_xyz_matrix, np.float64)[:3])
-    rec709_from_camera = np.array(raw.color_matrix, np.float64)[:3, :3]
+    rec709_from_camera = np.array(raw.color_matrix, np.float64)[:3, :3]  # of a camera that is balanced
+    balanced = REC709_FROM_XYZ
     if _invertible(rec709_from_camera) and not np.allclose(rec709_from_camera, np.eye(3)):
-        candidates.append(np.linalg.inv(rec709_from_camera) @ REC709_FROM_XYZ)
-    return next((matrix for matrix in candidates if _invertible(matrix)), REC709_FROM_XYZ.copy())
+        balanced = np.linalg.inv(rec709_from_camera) @ REC709_FROM_XYZ
+    neutral = _neutral(raw, dng)
+    candidates.append(balanced * (np.ones(3) if neutral is None else neutral)[:, None])
+    return next(matrix for matrix in candidates if _invertible(matrix))
+
+
+def _stored_matrix(dng: Ifd, tag: int) -> np.ndarray | None:
+    """Return ColorMatrix1 or 2 with what belongs to it: CameraCalibration and AnalogBalance (DNG 1.7, chapter 6)."""
+    if len(numbers(dng, tag)) != 9:
+        return None
+    matrix, calibration, analog = np.array(numbers(dng, tag)).reshape(3, 3), numbers(dng, tag + 2), numbers(dng, 50727)
+    if len(calibration) == 9 and dng.get(50931, "") == dng.get(50932, ""):  # signatures: it is for this matrix
+        matrix = np.array(calibration).reshape(3, 3) @ matrix
+    return np.array(analog)[:, None] * matrix if len(analog) == 3 else matrix
 
 
 def _invertible(matrix: np.ndarray) -> bool:

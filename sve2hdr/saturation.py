@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .mosaic import CELL, ExposurePattern, Mosaic, common_period, repeated
+from .mosaic import CELL, ExposurePattern, Mosaic, cfa_period, common_period, repeated
 
 LOWEST = 0.6  # of the range from black to the white level that the file names: no pile-up is looked for below
 HAIR = 0.002  # of the range. Photon noise of a flat bright part is never narrower, so it makes no such heap
 MIN_HEAP = 20, 1e-4  # sites; share of the sites
 TAIL = 0.02  # of the heap: what may lie above it, hot sites
-MAX_SITES = 1_500_000  # of one exposure; more change nothing
+APART, ABOVE = 0.005, 1e-3  # of the range: from which colours clip apart; share of sites that are too many above white
+MAX_SITES = 700_000  # of one exposure and colour; more change nothing
 
 
 def cell_black(mosaic: Mosaic) -> np.ndarray:
@@ -53,33 +54,56 @@ def saturation_counts(mosaic: Mosaic) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class WhiteLevels:
-    """Where each exposure saturates, the least exposed first."""
+    """Where the sites of each exposure and colour saturate."""
 
-    counts: tuple[float, ...]
+    by_site: np.ndarray  # (P, Q) float32, counts, of the period that CFA and exposures form together
     source: str  # "pile-up" if all have one, "pile-up, file" if some, else "file"
 
 
 def white_levels(mosaic: Mosaic, pattern: ExposurePattern) -> WhiteLevels:
-    """Return the counts at which each exposure saturates: its pile-up, never above `mosaic.white_level`.
+    """Return the counts at which sites saturate: the pile-up of their exposure, never above `mosaic.white_level`.
 
-    An exposure without a pile-up takes that of another one if all of its own counts stay below; else the file's.
+    An exposure without a pile-up takes that of another one if all of its own counts stay below; else the file's. A
+    colour whose counts pile up elsewhere, as where a camera has balanced them before it wrote them, has a level of its
+    own.
     """
-    black = float(mosaic.black_level.mean())
-    piles: dict[float, float | None] = {}
-    tops: dict[float, float] = {}
-    for exposure in np.unique(pattern.exposure):
-        counts = _sites(mosaic.counts, pattern.exposure == exposure)
-        histogram = np.bincount(counts.ravel(), minlength=65536)
-        piles[exposure] = pile_up(histogram, black, mosaic.white_level)
-        above = np.cumsum(histogram[::-1])[::-1]
-        tops[exposure] = float(np.count_nonzero(above > max(3, 1e-5 * counts.size)) - 1)
-    found = [level for level in piles.values() if level is not None]
-    levels = []
-    for exposure, level in piles.items():
-        shared = [other for other in found if tops[exposure] <= other + HAIR * (other - black)]
-        levels.append(level if level is not None else min(shared, default=mosaic.white_level))
-    source = "pile-up" if len(found) == len(levels) else "pile-up, file" if found else "file"
-    return WhiteLevels(tuple(levels), source)
+    black, letters = float(mosaic.black_level.mean()), cfa_period(mosaic.cfa)
+    period = common_period(letters, pattern.exposure)
+    letters, exposure = repeated(letters, period), repeated(pattern.exposure, period)
+    counts = {
+        (level, letter): _histogram(mosaic.counts, (exposure == level) & (letters == letter))
+        for level in np.unique(exposure)
+        for letter in np.unique(letters[exposure == level])
+    }
+    together = {
+        level: np.sum([histogram for (of, _), histogram in counts.items() if of == level], axis=0)
+        for level in np.unique(exposure)
+    }
+    piles = {level: pile_up(histogram, black, mosaic.white_level) for level, histogram in together.items()}
+    found = [pile for pile in piles.values() if pile is not None]
+    by_site, none = np.empty(period, np.float32), 0
+    for (level, letter), histogram in counts.items():
+        shared = [other for other in found if _top(together[level]) <= other + HAIR * (other - black)]
+        white = piles[level] or min(shared, default=mosaic.white_level)
+        own, apart = pile_up(histogram, black, mosaic.white_level), APART * (mosaic.white_level - black)
+        if own is not None and abs(own - white) > apart:
+            white = own
+        elif own is None and histogram[int(white + apart) :].sum() > ABOVE * histogram.sum():
+            white = mosaic.white_level
+        none += own is None and (piles[level] is None or white == mosaic.white_level)
+        by_site[(exposure == level) & (letters == letter)] = white
+    return WhiteLevels(by_site, "pile-up" if not none else "pile-up, file" if none < len(counts) else "file")
+
+
+def _top(histogram: np.ndarray) -> int:
+    """Return the count that next to no site exceeds."""
+    above = np.cumsum(histogram[::-1])[::-1]
+    return int(np.count_nonzero(above > max(3, 1e-5 * above[0]))) - 1
+
+
+def _histogram(counts: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return how often each count occurs, (65536,) int, at the chosen sites of a period, (P, Q) bool."""
+    return np.bincount(_sites(counts, chosen).ravel(), minlength=65536)
 
 
 def _sites(counts: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ from sve2hdr.models import Model, model_named
 from sve2hdr.mosaic import Capture, ExposurePattern, Mosaic
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.noise import estimate_noise
+from sve2hdr.pattern import parse_pattern
 from sve2hdr.preview import LUMINANCE_OF_RGB
 from sve2hdr.reconstruct import reconstruct
 from sve2hdr.simulate import NEUTRAL, Mode, Sensor, simulate
@@ -66,7 +67,7 @@ def raw(frame: Mosaic, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def camera_rgb(frame: Mosaic, network: SveNet) -> np.ndarray:
     image = reconstruct(frame, PAIRS, estimate_noise(frame, PAIRS), network)
-    without_magenta(image, hold_clipped(image, frame, PAIRS), NEUTRAL)
+    without_magenta(image, hold_clipped(image, frame, PAIRS), NEUTRAL, PAIRS.ratio)
     return image
 
 
@@ -317,6 +318,15 @@ def test_a_preview_changes_nothing_in_the_image(tmp_path: Path, raw: Path, netwo
     run(raw, tmp_path / "a.exr", network)
     run(raw, tmp_path / "b.exr", network, preview=tmp_path / "b.jpg")
     assert (tmp_path / "a.exr").read_bytes() == (tmp_path / "b.exr").read_bytes()
+
+
+def test_a_pattern_in_which_colours_lack_the_least_exposure_is_told(tmp_path: Path, raw: Path) -> None:
+    levels = Levels(parse_pattern("rows:1/8,1"))
+    made = reconstruct_file(raw, model_named("classical"), ConvertOptions(device="cpu", levels=levels))
+    assert any("saturation of blue comes 3.0 EV early" in note for note in made.notes)
+    usual = Levels(PAIRS)
+    made = reconstruct_file(raw, model_named("classical"), ConvertOptions(device="cpu", levels=usual))
+    assert not any("early" in note for note in made.notes)
 
 
 def test_an_ensemble_is_another_image_and_says_so(tmp_path: Path, raw: Path, network: SveNet) -> None:

@@ -119,6 +119,23 @@ def test_the_file_is_believed_where_it_states_every_phase(frame: Mosaic) -> None
     assert found.sources["black"] == "file, per phase"
 
 
+def test_margins_that_contradict_the_file_leave_black_to_the_fit() -> None:
+    frame = shot(PAIRS, "GRBG", np.full((4, 1), STATED), WHITES, scene())
+    wrong = np.full((8, 4), STATED - 124.0)
+    masked = MaskedSites(wrong, np.full((8, 4), 0.05), np.full((8, 4), 3.0), level_believed=False)
+    found = estimate_levels(replace(frame, black_level=np.float32([[STATED - 124]]), masked=masked), RAW)
+    np.testing.assert_allclose(found.black, STATED, atol=6)
+    assert found.sources["black"] == "fit"
+    assert "contradicts" in found.note
+
+
+def test_a_black_of_zero_that_nothing_is_cut_off_at_gives_way() -> None:
+    frame = shot(PAIRS, "GRBG", np.full((4, 1), STATED), WHITES, scene())
+    found = estimate_levels(replace(frame, black_level=np.zeros((1, 1), np.float32)), RAW)
+    np.testing.assert_allclose(found.black, STATED, atol=12)
+    assert f"black level, 0, contradicts its exposures: {round(float(found.black.mean()))} was" in found.note
+
+
 def test_a_black_of_zero_is_not_moved() -> None:
     mosaic = shot(PAIRS, "RGGB", np.zeros((4, 1)), WHITES, scene())
     found = estimate_levels(replace(mosaic, black_level=np.zeros((1, 1), np.float32)), RAW)

@@ -122,6 +122,14 @@ def test_without_a_mismatch_the_frame_is_left_as_it_is(text: str, seed: int) -> 
     assert greatest == [0, 0]
 
 
+@pytest.mark.parametrize("text", ["rows:1/4,1/2,1", "columns:1/4,1/2,1", "rows:1/8,1/8,1/4,1/4,1,1"])
+def test_other_periods_are_no_matter(text: str) -> None:
+    pattern = parse_pattern(text)
+    clean = frame(pattern)
+    assert even_lines(clean, pattern)[0] is clean
+    assert even_lines(clean, ExposurePattern(np.resize(pattern.exposure, (1, 40))))[0] is clean
+
+
 def test_a_frame_on_its_side_is_evened_the_same() -> None:
     by_rows = amplified(frame(ROWS, "GRBG"), FOUR)
     pattern = ExposurePattern(ROWS.exposure.T.copy())

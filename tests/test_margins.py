@@ -34,6 +34,14 @@ def test_black_of_every_row_and_colour_is_found_whatever_the_margins(top: int, l
     np.testing.assert_allclose(smallest, black, atol=0.7)
 
 
+@pytest.mark.parametrize("black", [1024.0, 1180.0])
+def test_a_mean_far_from_the_file_s_is_not_believed(black: float) -> None:
+    found = measure_margins(sensor(np.full((1, 1), black), (0, 60)), (0, 60, 404, 300), STATED, WHITE)
+    assert found is not None
+    assert found.level_believed == (black == 1024)
+    np.testing.assert_allclose(found.black, 1024, atol=0.9)
+
+
 def test_a_period_of_eight_rows_is_kept() -> None:
     black = np.repeat(1024 + np.array([0, 0, 0, 0, 9, 9, 9, 9.0])[:, None], 2, axis=1)
     found = measure_margins(sensor(black, (0, 60)), (0, 60, 404, 300), STATED, WHITE)

@@ -104,6 +104,12 @@ def test_a_black_of_zero_comes_back_and_stays(tmp_path: Path) -> None:
     assert not load_parameters(lock).estimate_for(mosaic, RAW).black.any()
 
 
+def test_a_black_below_zero_comes_back(tmp_path: Path, frame: Mosaic, first: Estimate) -> None:
+    lock, low = tmp_path / "levels.json", replace(first, black=first.black - first.black.max() - 0.5)
+    save_parameters(lock, parameters(frame, low))
+    np.testing.assert_array_equal(load_parameters(lock).estimate.black, low.black)
+
+
 def test_mostly_saturated_frames_move_no_black(frame: Mosaic, first: Estimate) -> None:
     assert first.black_error is not None
     unsure = replace(first, black_error=first.black_error + 8)

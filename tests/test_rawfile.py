@@ -140,6 +140,22 @@ def test_daylight_matrix_is_taken_of_two(tmp_path: Path, counts: np.ndarray) -> 
     np.testing.assert_allclose(matrix, daylight, atol=1e-12)
 
 
+def test_calibration_and_analog_balance_belong_to_the_matrix(tmp_path: Path, counts: np.ndarray) -> None:
+    calibration, analog = np.diag([1.25, 1, 0.8]), np.array([0.5, 1, 0.75])
+    tags: Tags = {50723: (10, rational(calibration)), 50727: (5, rational(analog))}
+    matrix = read_raw(write_dng(tmp_path / "a.dng", counts, tags=tags)).camera_from_xyz
+    np.testing.assert_allclose(matrix, np.diag(analog) @ calibration @ MATRIX, atol=1e-12)
+    other: Tags = {**tags, 50931: (2, "one"), 50932: (2, "another")}  # signatures: the calibration is for another one
+    matrix = read_raw(write_dng(tmp_path / "b.dng", counts, tags=other)).camera_from_xyz
+    np.testing.assert_allclose(matrix, np.diag(analog) @ MATRIX, atol=1e-12)
+
+
+def test_without_a_matrix_the_stand_in_has_the_camera_s_balance(tmp_path: Path, counts: np.ndarray) -> None:
+    gone: Tags = {50721: (0, None), 50778: (0, None)}
+    mosaic = read_raw(write_dng(tmp_path / "a.dng", counts, tags=gone))
+    np.testing.assert_allclose(mosaic.camera_from_xyz, REC709_FROM_XYZ * np.array([[0.5], [1], [0.6]]))
+
+
 def test_without_colour_data_the_defaults_stand_in(tmp_path: Path, counts: np.ndarray) -> None:
     gone: Tags = {50721: (0, None), 50778: (0, None), 50728: (0, None)}
     mosaic = read_raw(write_dng(tmp_path / "a.dng", counts, tags=gone))

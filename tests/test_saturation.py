@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sve2hdr.mosaic import ExposurePattern, Mosaic
-from sve2hdr.saturation import pile_up, white_levels
+from sve2hdr.saturation import WhiteLevels, pile_up, white_levels
 
 BLACK, NOMINAL = 1024.0, 16_383.0
 PAIRS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
@@ -63,14 +63,38 @@ def frame(least: float, most: float, top: float) -> Mosaic:
     return Mosaic(counts, "RGGB", np.full((1, 1), BLACK, np.float32), NOMINAL, np.eye(3))
 
 
+def by_exposure(found: WhiteLevels) -> tuple[float, float]:
+    least, most = found.by_site[:2], found.by_site[2:]
+    assert (least == least[0, 0]).all()
+    assert (most == most[0, 0]).all()
+    return float(least[0, 0]), float(most[0, 0])
+
+
 def test_every_exposure_has_its_own_white() -> None:
     found = white_levels(frame(14_000, 13_500, top=1), PAIRS)
-    assert (found.counts, found.source) == ((14_000, 13_500), "pile-up")
+    assert (by_exposure(found), found.source) == ((14_000, 13_500), "pile-up")
 
 
 def test_an_exposure_that_stays_below_takes_the_other_white_else_the_file_s() -> None:
-    assert white_levels(frame(14_000, 13_500, top=-1), PAIRS).counts == (13_500, 13_500)
+    assert by_exposure(white_levels(frame(14_000, 13_500, top=-1), PAIRS)) == (13_500, 13_500)
     beyond = white_levels(frame(14_000, 11_000, top=-0.3), PAIRS)
-    assert (beyond.counts, beyond.source) == ((NOMINAL, 11_000), "pile-up, file")
+    assert (by_exposure(beyond), beyond.source) == ((NOMINAL, 11_000), "pile-up, file")
     dark = white_levels(frame(14_000, 13_500, top=-5), PAIRS)
-    assert (dark.counts, dark.source) == ((NOMINAL, NOMINAL), "file")
+    assert (by_exposure(dark), dark.source) == ((NOMINAL, NOMINAL), "file")
+
+
+@pytest.mark.parametrize("whites", [(16_000, 15_000, 16_000), (15_200, 15_000, 15_300), (15_600, 14_000, NOMINAL)])
+@pytest.mark.parametrize("red_clips", [True, False])
+def test_colours_that_clip_apart_have_white_levels_of_their_own(whites: tuple[int, int, int], red_clips: bool) -> None:
+    rng = np.random.default_rng(6)
+    light = np.exp2(rng.uniform(-8, 0.7, (400, 300))) * 15_000
+    light[:40] = 20_000
+    sites = np.array([[0, 1], [1, 2]])[np.ix_(np.arange(400) % 2, np.arange(300) % 2)]
+    light[sites == 0] *= 1 if red_clips else 0.5
+    counts = noisy(rng, BLACK + np.where(PAIRS.over(light.shape) == 1, 8, 1) * light)
+    counts = np.clip(np.rint(counts), 0, np.array(whites)[sites]).astype(np.uint16)
+    found = white_levels(Mosaic(counts, "RGGB", np.full((1, 1), BLACK, np.float32), NOMINAL, np.eye(3)), PAIRS)
+    for rows in (slice(0, 2), slice(2, 4)):
+        (red, green), (again, blue) = found.by_site[rows]
+        assert (green, again, blue) == (whites[1], whites[1], whites[2])
+        assert red == whites[0] if red_clips or rows.start else red >= 0.5 * 20_000
