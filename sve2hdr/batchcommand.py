@@ -14,15 +14,16 @@ import click
 
 from .errors import Sve2HdrError
 from .imageoptions import check_ensemble, convert_options, image_options
-from .memory import Load, available_bytes, megapixels_of, parse_size, usable_cores
+from .memory import DEFAULT_SHARE, Load, available_bytes, megapixels_of, parse_size, too_large, usable_cores
 from .options import FILE, FOLDER, Number, Parsed, overwrite_option
-from .places import is_url, place, without_file_url
+from .places import is_url, place, real, without_file_url
 
 if TYPE_CHECKING:
     from .batch import Crew, Outcome
     from .batchdisplay import Display
     from .filejob import BatchOptions
-    from .joblist import Inputs, JobList, Naming
+    from .joblist import Inputs, Job, JobList, Naming
+    from .manifest import Record
     from .memory import Plan
     from .remotemanifest import AnyManifest
 FORMATS = ("exr", "hdr", "tif", "dng")
@@ -51,9 +52,9 @@ class PlaceType(click.ParamType):  # type: ignore[type-arg]  # older releases of
 @click.option(
     "--list",
     "lists",
-    type=click.File("r", "utf-8", "surrogateescape"),
+    type=click.File("rb"),
     multiple=True,
-    help="Also take the paths in this file, one a line.",
+    help="Also take the paths in this UTF-8 file, one a line.",
 )
 @click.option(
     "--include", multiple=True, metavar="PATTERN", help="Only files whose name or path fits, such as '*.CR2'."
@@ -152,7 +153,7 @@ def batch(
     from .remotemanifest import manifest_of
     from .watch import Watch
 
-    listed = inputs + tuple(path for file in lists for path in read_list(file.read().splitlines()))
+    listed = inputs + tuple(path for file in lists for path in read_list(file.read(), getattr(file, "name", "--list")))
     named = tuple(without_file_url(path) for path in listed)
     if not named:
         raise click.UsageError("nothing to convert; name folders, files or patterns, or a --list of them")
@@ -163,6 +164,8 @@ def batch(
         raise click.UsageError("--ultra-hdr is of previews; add --preview")
     if watch and dry_run:
         raise click.UsageError("--dry-run looks once; leave --watch out")
+    if dry_run and report and report.is_file() and report.stat().st_size:  # perhaps the last run's
+        raise click.UsageError(f"{report}: exists already; name another --report for --dry-run")
     if dask and (workers or memory):
         raise click.UsageError("with --dask, `dask worker` takes --nthreads and --memory-limit; leave ours out")
     if dask:  # other machines have other working folders
@@ -181,14 +184,16 @@ def batch(
         look_only=dry_run,
         run=secrets.token_hex(8),
     )
-    where, manifest = Inputs(named, include, exclude, base or "", lock, watch), manifest_of(output)
+    where = Inputs(named, include, exclude, base or "", lock, watch, if_not_sve == "copy")
+    manifest = manifest_of(output)
     if not dry_run:
         manifest.create()
     found = _collected(where, manifest, naming)
-    load = Load(_largest(found, watch), model_named(model).features_per_px)
+    limit = None if dask else memory if memory is not None else int(DEFAULT_SHARE * available_bytes())
+    load = _load(found, model_named(model).features_per_px, limit, chosen["tile"], watch)
     run = RunOptions(timeout_s=timeout)
-    if not dask:
-        planned = _planned(options, load, memory, workers, chosen["tile"], None if watch else len(found.jobs))
+    if limit is not None:
+        planned = _planned(options, load, limit, workers, chosen["tile"], None if watch else len(found.jobs))
         options = replace(options, convert=replace(options.convert, tile_px=planned.tile_px))
         run = RunOptions(planned.workers, planned.threads, 0 if dry_run else planned.worker_mb, timeout)
     mode = "quiet" if quiet else "bar" if sys.stderr.isatty() and not (plain or dry_run) else "plain"
@@ -199,7 +204,9 @@ def batch(
         crew = _cluster(dask, options, timeout, load, chosen["tile"], display) if dask else None
         if watch:
             collect, refused = partial(_collected, where, manifest, naming), partial(_refused, display)
-            outcome = Batch(options, run, display, Watch(collect, refused, display.notice, idle), crew).run()
+            unfit = partial(_unfit, limit, load.features_per_px, options.convert.tile_px)
+            feed = Watch(collect, refused, display.notice, idle, unfit=unfit)
+            outcome = Batch(options, run, display, feed, crew).run()
         else:
             for refusal in found.refused:
                 _refused(display, *refusal)
@@ -224,30 +231,44 @@ def _collected(where: Inputs, manifest: AnyManifest, naming: Naming) -> JobList:
     """Return all jobs there are now."""
     from .joblist import collect
 
-    made = {record.file: record.raw for record in manifest.records().values() if record.file}
-    return collect(where, manifest.out, naming, made, manifest.exact_case())
+    records = [record for record in manifest.records().values() if record.file and not _in_place(manifest, record)]
+    return collect(where, manifest.out, naming, {r.file: r.raw for r in records}, manifest.exact_case())
+
+
+def _in_place(manifest: AnyManifest, record: Record) -> bool:
+    """Return whether a record's file is the raw itself, as older records have it of raws copied where they are."""
+    return record.outcome == "copied" and real(str(manifest.out / record.file)) == real(record.raw)
 
 
 def _planned(
-    options: BatchOptions, load: Load, memory: int | None, workers: int | None, tile: int | None, files: int | None
+    options: BatchOptions, load: Load, limit: int, workers: int | None, tile: int | None, files: int | None
 ) -> Plan:
     """Return how many workers run, no more than there are files; on a GPU a few, which feed it in turn."""
     from .devices import choose_device
-    from .memory import DEFAULT_SHARE, plan
+    from .memory import plan
 
     cores = usable_cores()
     if choose_device(options.convert.device).type != "cpu":
         cores = min(cores, 4)
     if workers is None and files is not None:
         cores = max(1, min(cores, files))
-    limit = memory if memory is not None else int(DEFAULT_SHARE * available_bytes())
     return plan(limit, load, cores, workers, tile)
 
 
-def _largest(found: JobList, watch: bool) -> float:
-    """Return the megapixels of the largest raw, or what one may have that arrives later."""
-    sizes = [megapixels_of(place(job.raw)) for job in found.jobs]
-    return max([*sizes, 50.0] if watch else sizes, default=0.0)
+def _load(found: JobList, features_per_px: float, limit: int | None, tile: int | None, watch: bool) -> Load:
+    """Return that of the largest raw, or of what may arrive later; refuse those that are too large for the limit."""
+    loads = {job.raw: Load(megapixels_of(place(job.raw)), features_per_px) for job in found.jobs}
+    if limit is not None:
+        unfit = {raw: why for raw, load in loads.items() if (why := too_large(limit, load, tile))}
+        found.refused.extend(unfit.items())
+        found.jobs = [job for job in found.jobs if job.raw not in unfit]
+    sizes = [loads[job.raw].megapixels for job in found.jobs]
+    return Load(max([*sizes, 50.0] if watch else sizes, default=0.0), features_per_px)
+
+
+def _unfit(limit: int | None, features_per_px: float, tile: int, job: Job) -> str:
+    """Return why a file that has arrived takes more memory than there is, or ""."""
+    return too_large(limit, Load(megapixels_of(place(job.raw)), features_per_px), tile) if limit is not None else ""
 
 
 def _absolute(path: str) -> str:

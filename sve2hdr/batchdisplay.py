@@ -114,7 +114,7 @@ class Display(Events):
     def __init__(self, mode: str, total: int | None, report: Report | None = None, look_only: bool = False) -> None:
         self.mode, self.total, self.report, self.look_only = mode, total, report, look_only
         self.results: list[FileResult] = []
-        self._place: dict[tuple[str, str], int] = {}  # of each job's result, which that of its next state replaces
+        self._place: dict[str, int] = {}  # of each raw's result, which that of its next state replaces
         self._began, self._worked, self._megapixels = time.monotonic(), 0, 0.0
         self._begun_at: float | None = None  # the first file that needed work
         self._rows: dict[str, TaskID] = {}
@@ -164,13 +164,12 @@ class Display(Events):
             self._bars.remove_task(self._rows.pop(job.raw))
         self._worked += result.outcome != "unchanged"
         self._megapixels += result.found.get("megapixels", 0.0) if result.outcome == "converted" else 0.0
-        place = self._place.setdefault((job.raw, job.relative), len(self.results))
-        self.results[place : place + 1] = [result]
-        self._tell(result)
+        self.add(result)
 
     def add(self, result: FileResult) -> None:
-        """Take a result that needed no work."""
-        self.results.append(result)
+        """Take a result, of a job or of a file that is none."""
+        place = self._place.setdefault(result.input, len(self.results))
+        self.results[place : place + 1] = [result]
         self._tell(result)
 
     def _tell(self, result: FileResult) -> None:

@@ -24,7 +24,7 @@ from .manifest import Record, Stamp, file_sha256, recipe_of
 from .memory import peak_mb, release_freed_memory, reset_peak
 from .models import Model
 from .parameters import LEAD_EV, differs
-from .places import Place, is_url, place
+from .places import Place, is_url, place, real
 from .remotemanifest import AnyManifest
 
 PARAMETERS = "parameters.json"
@@ -136,7 +136,8 @@ def _claimed(
 ) -> FileResult:
     if options.look_only or tools.claims is None:
         return _looked_at(job, options, tools, found, leads)
-    keys = [key_of(output) for output in job.outputs]
+    written = job.outputs + ((job.relative,) if options.if_not_sve == "copy" else ())
+    keys = [key_of(output) for output in written]
     tools.manifest.recover(tools.claims, job.outputs)
     if not tools.claims.take(keys):
         return FileResult(job.raw, "busy")
@@ -195,6 +196,8 @@ def _looked_at(job: Job, options: BatchOptions, tools: Tools, found: dict[str, A
             if not leads and (unsure := _unsure(job, raw, options)):
                 return unsure
             evidence = look(raw, options.convert, tools.model)
+            if options.if_not_sve == "copy" and not evidence["sve"]:
+                _copied_to(job, options, tools.manifest.out, file_sha256(raw))
         except Sve2HdrError as error:
             if not (isinstance(error, PatternNotFound) and found):
                 raise type(error)(str(error).replace(str(raw), job.raw)) from error
@@ -250,6 +253,8 @@ def _done(
         if _stamp(source) != before:
             return FileResult(job.raw, "moving", error="changes while it is read; run again when it is complete")
         replaceable = {o for o in wanted if options.overwrite or again or _is_ours(manifest, o)}
+        if result.outcome == "copied" and not options.overwrite:  # a copy's place is no output's
+            replaceable = set()
         manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in made])
     return replace(result, sha256=sha256, notes=tuple(note.replace(str(raw), job.raw) for note in result.notes))
 
@@ -365,17 +370,26 @@ def _ordinary(task: _Task, evidence: dict[str, Any], asked: ConvertOptions) -> M
         ours = [output for output in staged if _is_ours(task.tools.manifest, output)]
         records = [(replace(record, output=o, outcome="skipped"), "") for o in staged if o not in ours]
         return records, FileResult(job.raw, "skipped", found=evidence)
-    target = out / job.relative
-    same = target.exists() and file_sha256(target) == record.raw_sha256
-    if target.exists() and not same and not options.overwrite:
-        raise UnwritableOutput(f"{target}: exists already and differs from {job.raw}; give --overwrite")
-    name = "" if same else f"copy{target.suffix}"
+    target, there = _copied_to(job, options, out, record.raw_sha256)
+    name = "" if there else f"copy{target.suffix}"
     if name:
         shutil.copyfile(task.raw, task.folder / name)
         shutil.copystat(task.raw, task.folder / name)
-    copied = replace(record, file=job.relative, outcome="copied", sha256=record.raw_sha256, stamp=record.raw_stamp)
+    file = "" if real(str(target)) == real(job.raw) else job.relative  # a raw in its place is none of our files
+    copied = replace(record, file=file, outcome="copied", sha256=record.raw_sha256, stamp=record.raw_stamp)
     records = [(replace(copied, output=o), name if i == 0 else "") for i, o in enumerate(staged)]
     return records, FileResult(job.raw, "copied", (str(target),), found=evidence)
+
+
+def _copied_to(job: Job, options: BatchOptions, out: Place, sha256: str) -> tuple[Place, bool]:
+    """Return where a raw is copied to, and whether it is there already; raise UnwritableOutput where it cannot be."""
+    if job.no_copy:
+        raise UnwritableOutput(f"{job.raw}: {job.no_copy}")
+    target = out / job.relative
+    there = target.exists() and file_sha256(target) == sha256
+    if target.exists() and not there and not options.overwrite:
+        raise UnwritableOutput(f"{target}: exists already and differs from {job.raw}; give --overwrite")
+    return target, there
 
 
 def found_in(converted: Converted) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Job:
     outputs: tuple[str, ...]  # below OUT, with /; the preview, if there is one, is the last
     preview: bool = False
     sequence: str = ""  # jobs of one sequence share their parameters; "": none
+    no_copy: str = ""  # why `relative` below OUT cannot be the raw's copy, if one is asked for; "": it can
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Inputs:
     base: str = ""  # the tree is mirrored from here; "": from each folder named
     lock: str = "auto"  # auto: CinemaDNG clips share their parameters; folder: all raws of a folder do; none
     watched: bool = False  # what is not there yet may come: patterns and URLs may be empty
+    copied: bool = False  # ordinary raws are copied to OUT
 
 
 @dataclass
@@ -109,14 +111,19 @@ class Found:
     source: str  # name of the input folder
 
 
-def read_list(lines: Sequence[str]) -> tuple[str, ...]:
-    """Return the paths of a list file: one a line; empty lines and those that begin with # are left out.
+def read_list(content: bytes, name: str = "list") -> tuple[str, ...]:
+    r"""Return the paths of a list file, UTF-8: one a line; empty lines and those that begin with # are left out.
 
-    >>> read_list(["# two cards", "card1/DCIM", "", "card 2/IMG_0001.CR2"])
+    `name` is the file's, for Sve2HdrError where it is UTF-16 or no text.
+
+    >>> read_list(b"# two cards\ncard1/DCIM\r\n\ncard 2/IMG_0001.CR2")
     ('card1/DCIM', 'card 2/IMG_0001.CR2')
     """
-    stripped = (line.rstrip("\r\n") for line in lines)
-    return tuple(line for line in stripped if line.strip() and not line.startswith("#"))
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content:
+        raise Sve2HdrError(f"{name}: is UTF-16 or no text; save the list as UTF-8, a path a line")
+    text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    lines = (line.rstrip("\r") for line in text.split("\n"))
+    return tuple(line for line in lines if line.strip() and not line.startswith("#"))
 
 
 def collect(
@@ -128,12 +135,12 @@ def collect(
     `exact_case`: OUT tells `a.exr` from `A.exr`. Raises Sve2HdrError for an input that is not there.
     """
     made, found = dict(made_before or {}), JobList()
-    own = {real(str(out / output)) for output in made}
+    own = {_same_name(real(str(out / output)), exact_case) for output in made}
     files = [raw for path in inputs.paths for raw in _files_of(path, inputs, out, found)]
     once: dict[str, Found] = {}
     for file in files:
         name = real(file.path)
-        if name in own:
+        if _same_name(name, exact_case) in own:
             found.ignored.append((file.path, "an output of this folder"))
         elif name in once and once[name].path != file.path:
             found.ignored.append((file.path, f"the same file as {once[name].path}"))
@@ -143,7 +150,10 @@ def collect(
     jobs = [
         Job(file.path, file.relative, naming.outputs(file.relative, file.source), naming.preview) for file in ordered
     ]
-    jobs = _sparing_raws(_without_clashes(jobs, made, exact_case, found), set(once), out, found)
+    raws = {_same_name(name, exact_case) for name in once}
+    jobs = _sparing_raws(_without_clashes(jobs, made, exact_case, found), raws, out, exact_case, found)
+    if inputs.copied:
+        jobs = _with_copies(jobs, made, raws, out, exact_case)
     found.jobs = jobs if inputs.lock == "none" else list(_with_sequences(jobs, inputs.lock))
     return found
 
@@ -264,17 +274,35 @@ def _walk(top: Path, out: Place, found: JobList) -> Iterator[Path]:
             continue
         for entry in entries:
             path = folder / entry.name
-            if entry.name.startswith("."):
+            try:
+                kind = _kind(entry)
+            except OSError as error:  # a link to itself, a disk that fails
+                found.refused.append(
+                    (str(path), f"cannot be read ({error.strerror}); remove the link, or check its disk")
+                )
+                continue
+            if kind == "hidden":
                 if entry.name not in (STATE, ".DS_Store"):
                     found.ignored.append((str(path), "hidden"))
-            elif entry.is_dir(follow_symlinks=False):
+            elif kind == "folder":
                 waiting.append(path)
-            elif entry.is_dir():
+            elif kind == "linked folder":
                 linked.append(path)
-            elif entry.is_file():
+            elif kind == "file":
                 yield path
-            elif entry.is_symlink():
+            elif kind == "link":
                 found.refused.append((str(path), "a link to nothing; remove it, or mount what it points to"))
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """Return hidden, folder, linked folder, file, link (to nothing), or "" for what else there is; raise OSError."""
+    if entry.name.startswith("."):
+        return "hidden"
+    if entry.is_dir():
+        return "folder" if entry.is_dir(follow_symlinks=False) else "linked folder"
+    if entry.is_file():
+        return "file"
+    return "link" if entry.is_symlink() else ""
 
 
 def _wanted(path: Place, relative: str, inputs: Inputs, found: JobList, named: bool = False) -> bool:
@@ -320,16 +348,42 @@ def _without_clashes(jobs: Sequence[Job], made: Mapping[str, str], exact_case: b
     return kept
 
 
-def _sparing_raws(jobs: Sequence[Job], raws: Collection[str], out: Place, found: JobList) -> list[Job]:
+def _sparing_raws(
+    jobs: Sequence[Job], raws: Collection[str], out: Place, exact_case: bool, found: JobList
+) -> list[Job]:
     """Refuse jobs whose output would take the place of a raw file, whatever else is allowed."""
     kept = []
     for job in jobs:
-        onto = [output for output in job.outputs if real(str(out / output)) in raws]
+        onto = [output for output in job.outputs if _same_name(real(str(out / output)), exact_case) in raws]
         if onto:
             found.refused.append((job.raw, f"its output would replace a raw file, {onto[0]}; choose another folder"))
         else:
             kept.append(job)
     return kept
+
+
+def _with_copies(
+    jobs: Sequence[Job], made: Mapping[str, str], raws: Collection[str], out: Place, exact_case: bool
+) -> list[Job]:
+    """Tell each job why its raw could not be copied; whether it is to be, only its pixels tell."""
+    written = {_same_name(output, exact_case): job for job in jobs for output in job.outputs}
+    holder = dict(written)
+    for job in sorted(jobs, key=lambda job: made.get(job.relative) != job.raw):
+        holder.setdefault(_same_name(job.relative, exact_case), job)
+    told = []
+    for job in jobs:
+        name, why = _same_name(job.relative, exact_case), ""
+        target, own = (_same_name(real(where), exact_case) for where in (str(out / job.relative), job.raw))
+        if target in raws:
+            onto = (
+                f"its copy would replace a raw file, {job.relative}; choose another folder, or a --base above all raws"
+            )
+            why = onto if target != own else ""
+        elif holder[name] is not job:
+            advice = "another --name" if name in written else "a --base above both"
+            why = f"its copy would be written to the same file as {holder[name].raw}; give {advice}"
+        told.append(replace(job, no_copy=why))
+    return told
 
 
 def _same_name(output: str, exact_case: bool) -> str:

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .errors import Sve2HdrError
@@ -107,6 +107,24 @@ class Load:
         megapixels = max(self.megapixels, LEAST_MP)
         tile_mb = (MB_PER_TILE_MP + MB_PER_FEATURE * self.features_per_px) * min(tile_px**2 / 1e6, megapixels)
         return MARGIN * (BASE_MB + MB_PER_MP * megapixels + tile_mb)
+
+
+def too_large(limit_bytes: int, load: Load, tile_px: int | None = None) -> str:
+    """Return why not even one worker can do a frame, for the user, or "". `tile_px` is as `plan` has it.
+
+    Nothing is said of a frame where none of any size fits: that is for `plan` to say, once.
+
+    >>> too_large(4 * 10**9, Load(24, 8)), too_large(10**8, Load(24, 8))
+    ('', '')
+    """
+    limit_mb, smallest = limit_bytes / 1e6, TILES_PX[-1] if tile_px is None else tile_px
+    need = load.worker_mb(smallest)
+    if need <= limit_mb or replace(load, megapixels=0.0).worker_mb(smallest) > limit_mb:
+        return ""
+    return (
+        f"has {load.megapixels:.0f} MP, as its tags or its size say, which take about {need / 1000:.1f} GB of memory "
+        f"where {limit_mb / 1000:.1f} GB may be taken; give a larger --memory or a smaller --tile"
+    )
 
 
 @dataclass(frozen=True)

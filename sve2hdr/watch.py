@@ -17,7 +17,8 @@ SETTLE_S = 3.0  # a file that has not changed for so long is complete
 class Watch:
     """Asked again and again, it returns the jobs that have become ready. `collect` lists all jobs there are now.
 
-    Where that fails nothing is new: a store or a card that is away may come back. `notice` is told why.
+    Where that fails nothing is new: a store or a card that is away may come back. `notice` is told why. `refused` is
+    told what `collect` refuses, and why a job that is ready cannot be done: what `unfit` returns of it, if anything.
     """
 
     def __init__(
@@ -27,8 +28,9 @@ class Watch:
         notice: Callable[[str], None],
         idle_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        unfit: Callable[[Job], str] = lambda job: "",
     ) -> None:
-        self._collect, self._refused, self._notice = collect, refused, notice
+        self._collect, self._refused, self._notice, self._unfit = collect, refused, notice, unfit
         self._away = ""  # why the inputs cannot be listed
         self._idle_s, self._clock = idle_s, clock
         self._seen: dict[str, tuple[Stamp, float]] = {}  # each raw as it is, and since when
@@ -46,7 +48,7 @@ class Watch:
             self._last_new = now
         if now < self._next:
             return ()
-        found, ready = self._listed(), []
+        found, ready, new = self._listed(), [], False
         for refusal in found.refused:
             if refusal not in self._told:
                 self._told.add(refusal)
@@ -55,9 +57,13 @@ class Watch:
         self._seen = {raw: seen for raw, seen in self._seen.items() if raw in there}
         for job in found.jobs:
             if self._complete(job.raw, now):
-                ready.append((job, job.raw in self._taken))
+                again, new = job.raw in self._taken, True
                 self._taken[job.raw] = self._seen[job.raw][0]
-        if ready or any(self._taken.get(raw) != stamp for raw, (stamp, _) in self._seen.items()):
+                if why := self._unfit(job):
+                    self._refused(job.raw, why)
+                else:
+                    ready.append((job, again))
+        if new or any(self._taken.get(raw) != stamp for raw, (stamp, _) in self._seen.items()):
             self._last_new = now
         self._next = self._clock() + EVERY_S
         return None if self._idle_s is not None and now - self._last_new >= self._idle_s else ready

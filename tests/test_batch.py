@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import multiprocessing
@@ -13,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -327,13 +329,14 @@ def shoot(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, here: 
 
 
 def test_a_mixed_folder_from_first_to_last(shoot: list[object], here: type[Here]) -> None:
-    looked = command(*shoot, "--dry-run", code=1)
+    look = [*shoot[:-2], "--dry-run"]
+    looked = command(*look, code=1)
     assert not Path("out").exists()
     for said in ("a/1.dng: would convert -> out/a/1.exr", "plain.dng: would skip", "1.xmp: left alone"):
         assert f"in/{said}" in looked.stdout
     assert "in/broken.dng: " in looked.stderr
     assert "sequence" not in looked.stdout
-    assert "sequence take what its first one has" in command(*shoot, "--dry-run", "--lock", "folder", code=1).stdout
+    assert "sequence take what its first one has" in command(*look, "--lock", "folder", code=1).stdout
 
     first = command(*shoot, code=1)
     assert first.stdout.split("\n")[:3] == ["      2  converted", "      1  skipped: one exposure", "      1  failed"]
@@ -357,7 +360,7 @@ def test_a_mixed_folder_from_first_to_last(shoot: list[object], here: type[Here]
     write_frame(Path("in/a/3.dng"), seed=2)
     clip = ("--lock", "folder", "--exposure", "2")
     assert "3  converted" in command(*shoot, *clip).stdout
-    assert command(*shoot, *clip, "--dry-run").stdout.count("finished before") == 4
+    assert command(*look, *clip).stdout.count("finished before") == 4
     quiet = command(*shoot, "--exposure", "1", "-q")
     assert (quiet.stdout, quiet.stderr) == ("", "")
 
@@ -375,7 +378,7 @@ def test_a_doubtful_raw_is_a_failure(tmp_path: Path, shoot: list[object], here: 
 def test_a_doubtful_frame_of_a_sequence_is_taken_as_its_first_one_is(shoot: list[object], here: type[Here]) -> None:
     fog = np.float32(0.01 * np.exp2(np.arange(96) / 96))[:, None, None] * np.ones((1, 128, 1)) * NEUTRAL
     write_cfa_dng(Path("in/a/2.dng"), simulate(np.float32(fog), "RGGB", PAIRS, Sensor(), seed=0))
-    clip = ("in/a", *shoot[1:], "--lock", "folder")
+    clip = ("in/a", *shoot[1:-2], "--lock", "folder")
     assert command(*clip, "--dry-run").stdout.count("would convert") == 2
     assert "2  converted" in command(*clip).stdout
 
@@ -421,11 +424,26 @@ def test_a_slow_copy_that_is_whole_in_the_end_is_no_failure(watched: list[object
     assert "failed" not in result.stdout
 
 
+def test_a_file_that_was_refused_and_is_converted_later_is_no_failure(watched: list[object], here: type[Here]) -> None:
+    Path("in/link.dng").symlink_to(Path("card.dng").absolute())
+
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        if not Path("card.dng").exists():
+            write_frame(Path("card.dng"), seed=2)
+        return true(options, order)
+
+    true, here.answer = here.answer, staticmethod(answer)
+    result = command(*watched, "--watch", "--idle", "2")
+    assert "in/link.dng: a link to nothing" in result.stderr  # told when it was
+    assert "3  converted" in result.stdout
+    assert "failed" not in result.stdout
+
+
 def test_watching_a_url_that_is_empty_away_and_emptied(
     shoot: list[object], here: type[Here], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "EVERY_S", 0.05)
-    monkeypatch.setattr(watch, "SETTLE_S", 0.1)
+    turns = itertools.count()  # its clock: seconds would count how busy the machine is
+    monkeypatch.setattr(watch, "Watch", partial(watch.Watch, clock=lambda: float(next(turns))))
     bucket = RemotePath(f"memory://bucket{secrets.token_hex(4)}")
     listed, read = 0, list[str]()
     true_statuses, true_read = RemotePath.statuses, RemotePath.read_bytes
@@ -444,12 +462,73 @@ def test_watching_a_url_that_is_empty_away_and_emptied(
 
     monkeypatch.setattr(RemotePath, "statuses", statuses)
     monkeypatch.setattr(RemotePath, "read_bytes", lambda self: read.append(self.url) or true_read(self))
-    result = command(f"{bucket}/in", "-o", f"{bucket}/out", *shoot[3:], "--watch", "--idle", "1")
+    result = command(f"{bucket}/in", "-o", f"{bucket}/out", *shoot[3:], "--watch", "--idle", "40")
     assert "1  converted" in result.stdout
     assert "timed out" in result.stderr
     assert (bucket / "out/1.exr").exists()
     assert listed > 16
     assert len([url for url in read if "/done/" in url]) < 6  # a few for the job, one for all looks that follow
+
+
+def test_copies_replace_no_raw_and_no_other_copy(shoot: list[object], here: type[Here]) -> None:
+    for folder, seed in (("A", 1), ("B", 2)):
+        write_frame(Path(folder, "x.dng"), pattern=SINGLE, seed=seed)
+    raws = {path: path.read_bytes() for path in (Path("A/x.dng"), Path("B/x.dng"))}
+    copying = ["A", "B", *shoot[3:], "--if-not-sve", "copy", "--name", "{source}_{stem}.{ext}", "--overwrite", "-o"]
+    onto = command(*copying, "B", code=1)
+    assert "A/x.dng: its copy would replace a raw file, x.dng" in onto.stderr
+    assert "1  copied" in onto.stdout
+    assert {path: path.read_bytes() for path in raws} == raws
+    clash = command(*copying, "out", code=1)
+    assert "B/x.dng: its copy would be written to the same file as A/x.dng; give a --base above both" in clash.stderr
+    assert Path("out/x.dng").read_bytes() == raws[Path("A/x.dng")]
+    assert "2  copied" in command(*copying, "all", "--base", ".").stdout
+    assert {path: Path("all", path).read_bytes() for path in raws} == raws
+
+
+def test_raws_copied_in_their_place_are_taken_again(shoot: list[object], here: type[Here]) -> None:
+    Path("in/broken.dng").unlink()
+    copying = ["in", "-o", "in", *shoot[3:], "--if-not-sve", "copy"]
+    assert "1  copied" in command(*copying).stdout
+    assert "3  finished before" in command(*copying).stdout
+    (stored,) = (path for path in Path("in/.sve2hdr/done").rglob("*.json") if "plain" in path.read_text())
+    record = json.loads(stored.read_text()) | {"file": "plain.dng"}  # as older versions have it
+    stored.write_text(json.dumps(record))
+    assert "3  finished before" in command(*copying).stdout
+
+
+def test_a_file_that_is_too_large_is_refused_by_name(shoot: list[object], here: type[Here]) -> None:
+    Path("in/broken.dng").unlink()
+    with Path("in/disk.raw").open("wb") as odd:
+        odd.truncate(300_000_000)
+    small = [*shoot[:-2], "--memory", "3G"]
+    for more in ((), ("--dry-run",)):
+        done = command(*small, *more, code=1)
+        assert "in/disk.raw: has 200 MP" in done.stderr
+        assert "give a larger --memory or a smaller --tile" in done.stderr
+        assert done.stdout.count("finished before") == 3 if more else "2  converted" in done.stdout
+
+
+def test_a_dry_run_leaves_the_report_of_the_last_run(shoot: list[object], here: type[Here]) -> None:
+    Path("run.jsonl").write_text('{"input": "in/a/1.dng"}\n')
+    refused = command(*shoot, "--dry-run", "--overwrite", code=2)
+    assert "run.jsonl: exists already; name another --report" in refused.stderr
+    assert Path("run.jsonl").read_text() == '{"input": "in/a/1.dng"}\n'
+    command(*shoot[:-1], "looked.jsonl", "--dry-run", code=1)
+    assert len(lines_of(Path("looked.jsonl"))) == 4
+
+
+def test_a_list_of_another_system(shoot: list[object], here: type[Here]) -> None:
+    Path("in/a/1.dng").rename("in/a/\u5199\x85\u2028\x0c.dng")
+    names = "in/a/\u5199\x85\u2028\x0c.dng\r\nin/b/2.dng\r\n"
+    Path("cards.txt").write_bytes(b"\xef\xbb\xbf" + names.encode())
+    listed = ["--list", "cards.txt", *shoot[1:-2]]
+    assert "2  converted" in command(*listed).stdout
+    Path("cards.txt").write_bytes(names.encode("utf-16"))
+    refused = command(*listed, code=1)
+    assert refused.stderr.splitlines() == [
+        "sve2hdr: cards.txt: is UTF-16 or no text; save the list as UTF-8, a path a line"
+    ]
 
 
 @pytest.mark.parametrize(

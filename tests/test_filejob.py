@@ -160,6 +160,46 @@ def test_ordinary_raws(bench: Bench) -> None:
     assert (bench.out / "sub/plain.dng").read_bytes() == b"another"
 
 
+def test_a_copy_takes_no_place_that_is_not_its_own(bench: Bench) -> None:
+    job = replace(bench.job("plain.dng"), no_copy="its copy would replace a raw file")
+    for look_only in (True, False):
+        refused = bench.run(job, if_not_sve="copy", overwrite=True, look_only=look_only)
+        assert (refused.outcome, refused.error) == ("failed", job.no_copy)
+    assert bench.files() == set()
+    assert bench.run(job).outcome == "skipped"
+    assert bench.run(replace(bench.job(), no_copy=job.no_copy), if_not_sve="copy").outcome == "converted"
+    (bench.out / "sub/plain.dng").write_bytes(b"another")
+    for look_only in (True, False):
+        differs = bench.run(bench.job("plain.dng"), if_not_sve="copy", look_only=look_only)
+        assert "differs" in differs.error
+
+
+def test_a_copy_in_its_place_is_no_output(bench: Bench) -> None:
+    job = Job(str(bench.out / "plain.dng"), "plain.dng", ("plain.exr",))
+    (bench.folder / "plain.dng").rename(job.raw)
+    copied = bench.run(job, if_not_sve="copy", overwrite=True)
+    assert (copied.outcome, copied.outputs) == ("copied", (job.raw,))
+    assert bench.run(job, if_not_sve="copy").outcome == "unchanged"
+    assert [record.file for record in bench.tools.manifest.records().values()] == [""]
+
+
+def test_a_file_that_appears_where_a_copy_goes_is_not_replaced(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bench.run(bench.job("photo.dng", "sub/a.exr")).outcome == "converted"
+    (bench.folder / "photo.dng").unlink()
+    job, copy = bench.job("plain.dng", "sub/a.exr"), bench.out / "sub/plain.dng"
+    true = filejob._copied_to
+
+    def late(*rest: object) -> object:
+        target = true(*rest)  # type: ignore[arg-type]
+        copy.write_bytes(b"somebody's")
+        return target
+
+    monkeypatch.setattr(filejob, "_copied_to", late)
+    refused = run_job(job, replace(bench.options, if_not_sve="copy"), bench.tools, again=True)
+    assert "exists already" in refused.error
+    assert copy.read_bytes() == b"somebody's"
+
+
 @pytest.mark.parametrize("policy", filejob.POLICIES)
 @pytest.mark.parametrize("look_only", [False, True])
 def test_doubtful_raws_are_never_taken_for_ordinary_ones(bench: Bench, policy: str, look_only: bool) -> None:
@@ -313,16 +353,17 @@ def test_what_a_sequence_shares_does_not_depend_on_what_is_written(bench: Bench)
     assert again.found["parameters"] == parameters
 
 
-def test_what_another_process_has_is_busy(bench: Bench) -> None:
+@pytest.mark.parametrize(("claimed", "policy"), [("sub/photo.exr", "skip"), ("sub/photo.dng", "copy")])
+def test_what_another_process_has_is_busy(bench: Bench, claimed: str, policy: str) -> None:
     script = (
         "import sys; from sve2hdr.claims import *\n"
         "claims = Claims(Path(sys.argv[1])); print(claims.take([key_of(sys.argv[2])])); input()"
     )
-    command = [sys.executable, "-c", script, str(bench.out / ".sve2hdr/lock"), "sub/photo.exr"]
+    command = [sys.executable, "-c", script, str(bench.out / ".sve2hdr/lock"), claimed]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        assert bench.run().outcome == "busy"
+        assert bench.run(if_not_sve=policy).outcome == "busy"
         other.communicate("\n")
     assert bench.run().outcome == "converted"
 

@@ -64,7 +64,7 @@ def test_files_patterns_and_lists(work: Path) -> None:
         "in/b/2.dng",
         "in/b/[4].dng",
     ]
-    assert read_list(["in/a\n", "# no\n", "\n", " x y.dng \n"]) == ("in/a", " x y.dng ")
+    assert read_list(b"in/a\n# no\n\n x y.dng \n") == ("in/a", " x y.dng ")
     assert [job.relative for job in jobs(f"{work}/in/*/?.dng").jobs] == ["a/1.dng", "b/2.dng"]
     assert raws(jobs("in/*.cr3", watched=True)) == []  # they may come
     for missing in ("in/none.dng", "none", "in/*.cr3"):
@@ -72,6 +72,15 @@ def test_files_patterns_and_lists(work: Path) -> None:
             jobs(missing)
     with pytest.raises(Sve2HdrError, match="--base"):
         jobs("in/a/1.dng", base="in/b")
+
+
+def test_lists_of_other_systems_and_odd_names() -> None:
+    names = ("in/\u5199.dng", "a\x85b.dng", "a\u2028b.dng", "a\x0cb.dng", "bad\udcff.dng")
+    stored = "\r\n".join(names).encode("utf-8", "surrogateescape")
+    assert read_list(stored) == read_list(b"\xef\xbb\xbf" + stored + b"\n") == names
+    for encoding in ("utf-16", "utf-16-le"):
+        with pytest.raises(Sve2HdrError, match=r"cards\.txt: is UTF-16 .* save the list as UTF-8"):
+            read_list("in/1.dng\r\n".encode(encoding), "cards.txt")
 
 
 def test_include_and_exclude(work: Path) -> None:
@@ -92,6 +101,14 @@ def test_each_real_file_once_and_no_endless_links(work: Path) -> None:
     assert len(found.jobs) == 1
     assert "link to nothing" in why(found.refused, "in/gone.dng")
     assert raws(jobs("in/a")) == ["in/a/1.dng"]
+
+
+def test_a_link_to_itself_costs_no_other_file(work: Path) -> None:
+    touch("in/1.dng", "in/z/2.dng")
+    Path("in/self").symlink_to("self")
+    found = jobs("in")
+    assert raws(found) == ["in/1.dng", "in/z/2.dng"]
+    assert "check its disk" in why(found.refused, "in/self")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
@@ -120,6 +137,42 @@ def test_a_raw_is_never_the_place_of_an_output(work: Path) -> None:
     found = jobs("in", out="in", naming=Naming(("dng",)))
     assert raws(found) == ["in/3.cr2"]
     assert "raw file" in why(found.refused, "in/1.cr2")
+
+
+def test_names_that_differ_in_case_spare_raws_where_that_is_one_name(work: Path) -> None:
+    touch("in/IMG_1.DNG", "in/2.cr2", "in/3_HDR.DNG")
+    naming = Naming(("dng",))
+    inputs, made = Inputs(("in",)), {"3_hdr.dng": "in/3.dng"}
+    found = collect(inputs, Path("in"), naming, made, exact_case=False)
+    assert raws(found) == ["in/2.cr2"]
+    assert "raw file" in why(found.refused, "in/IMG_1.DNG")
+    assert why(found.ignored, "in/3_HDR.DNG") == "an output of this folder"
+    assert len(collect(inputs, Path("in"), naming, made).jobs) == 3
+
+
+def no_copies(found: JobList) -> dict[str, str]:
+    return {job.raw: job.no_copy for job in found.jobs if job.no_copy}
+
+
+def test_copies_take_the_place_of_no_raw_and_of_no_other_copy(work: Path) -> None:
+    touch("a/x.dng", "b/x.dng", "a/y.dng", "b/z.dng")
+    apart = Naming(template="{source}_{stem}.{ext}")
+    onto_raws = no_copies(jobs("a", "b", out="b", naming=apart, copied=True))
+    assert list(onto_raws) == ["a/x.dng"]
+    assert "would replace a raw file, x.dng" in onto_raws["a/x.dng"]
+    clash = no_copies(jobs("a", "b", naming=apart, copied=True))
+    assert list(clash) == ["b/x.dng"]
+    assert clash["b/x.dng"].endswith("the same file as a/x.dng; give a --base above both")
+    made = collect(Inputs(("a", "b"), copied=True), Path("out"), apart, {"x.dng": "b/x.dng"})  # it was there first
+    assert list(no_copies(made)) == ["a/x.dng"]
+    assert not no_copies(jobs("a", "b", base=".", naming=apart, copied=True))
+    touch("c/p.dng", "c/p_m.dng")
+    onto_output = no_copies(jobs("c", copied=True, naming=Naming(("dng",), template="{stem}_m.{ext}")))
+    assert onto_output["c/p_m.dng"].endswith("the same file as c/p.dng; give another --name")
+    touch("d/q.dng", "e/Q.dng")
+    assert not no_copies(jobs("d", "e", naming=apart, copied=True))
+    folded = collect(Inputs(("d", "e"), copied=True), Path("out"), apart, exact_case=False)
+    assert list(no_copies(folded)) == ["e/Q.dng"]
 
 
 def test_names_that_clash_are_refused_but_for_one(work: Path) -> None:

@@ -13,7 +13,17 @@ import pytest
 
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.memory import Load, available_bytes, megapixels_of, parse_size, peak_mb, plan, reset_peak, usable_cores
+from sve2hdr.memory import (
+    Load,
+    available_bytes,
+    megapixels_of,
+    parse_size,
+    peak_mb,
+    plan,
+    reset_peak,
+    too_large,
+    usable_cores,
+)
 from sve2hdr.mosaic import Mosaic
 
 GB = 1_000_000_000
@@ -83,6 +93,20 @@ def test_what_the_user_asks_for_is_taken_or_refused() -> None:
     with pytest.raises(Sve2HdrError, match="--workers"):
         plan(2 * GB, Load(60, 8), 8, workers=6)
     assert plan(64 * GB, FRAME, 1, workers=4).workers == 4  # more than cores, if they are asked for
+
+
+def test_a_frame_is_too_large_where_no_plan_fits_it_alone() -> None:
+    for limit in (2 * GB, 4 * GB, 16 * GB):
+        for megapixels in (1, 24, 60, 200, 900):
+            for tile_px in (None, 1024):
+                load = Load(megapixels, 8)
+                try:
+                    plan(limit, load, 4, None, tile_px)
+                except Sve2HdrError:
+                    assert "give a larger --memory or a smaller --tile" in too_large(limit, load, tile_px)
+                else:
+                    assert too_large(limit, load, tile_px) == ""
+    assert too_large(GB // 10, Load(900, 8)) == ""  # none fits: nothing that is to be said of each file
 
 
 @pytest.mark.parametrize("text", ["", "much", "-1G", "0", "4X", "1e3", "nan"])

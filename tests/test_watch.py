@@ -18,7 +18,12 @@ class Folder:
         self.noticed: list[str] = []
         self.fails: Exception | None = None
         self.watch = Watch(
-            self.collect, lambda *refusal: self.told.append(refusal), self.noticed.append, idle_s, lambda: self.now
+            self.collect,
+            lambda *refusal: self.told.append(refusal),
+            self.noticed.append,
+            idle_s,
+            lambda: self.now,
+            lambda job: "too large" if Path(job.raw).stat().st_size > 100 else "",
         )
 
     def collect(self) -> JobList:
@@ -103,4 +108,18 @@ def test_a_watch_ends_though_a_file_went_before_it_was_complete(tmp_path: Path) 
     assert folder.after(EVERY_S) == []
     (tmp_path / "a.dng").unlink()
     assert folder.after(EVERY_S) == []
+    assert folder.after(10) is None
+
+
+def test_a_file_that_takes_too_much_memory_is_refused_each_time_it_arrives(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, idle_s=10)
+    large = tmp_path / "a.dng"
+    for size in (200, 300):
+        large.write_bytes(bytes(size))
+        assert folder.after(EVERY_S) == folder.after(SETTLE_S) == []
+        assert folder.after(EVERY_S) == []
+    assert [refusal for refusal in folder.told if refusal[0] != "x.dng"] == [(str(large), "too large")] * 2
+    large.write_bytes(bytes(9))
+    assert folder.after(EVERY_S) == []
+    assert folder.after(SETTLE_S) == [("a.dng", True)]
     assert folder.after(10) is None
