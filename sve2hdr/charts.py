@@ -1,4 +1,4 @@
-"""Test charts that photographs are short of: what fine, regular detail and flat dark grey make of a reconstruction."""
+"""Test charts that photographs are short of: what fine detail, dark grey and pure colours make of a reconstruction."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import numpy as np
 
 SIDE_PX = 256
 BRIGHTNESS = (0.8, 1 / 5, 1 / 20, 1 / 80)  # of the quarters of a chart: clipped in the brighter exposure, to dark
+HUES = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0.4, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0), (0.4, 0, 1))
+LEAST_CHANNEL = 0.01  # of the brightest one of a hue: what lenses and filters leave of purity
+PATCH_LEVELS = (0.5, 0.1)  # of the brightest channel
 GREY_STOPS = 10  # below saturation of the least exposed sites
 SUPERSAMPLING = 4
 LINE_PX, LINE_PERIOD_PX = 1.5, 5.3
@@ -49,6 +52,17 @@ def flat_grey(side: int = SIDE_PX) -> np.ndarray:
     1.0
     """
     return np.full((side, side), 2.0**-GREY_STOPS, np.float32)
+
+
+def pure_colours(side: int = SIDE_PX) -> np.ndarray:
+    """Return 4 x 4 flat patches, (side, side, 3) float32, balanced RGB: HUES at both of PATCH_LEVELS.
+
+    >>> [round(float(channel), 3) for channel in pure_colours(64)[0, 0]]
+    [0.5, 0.005, 0.005]
+    """
+    hues = np.maximum(np.array(HUES, np.float32), np.float32(LEAST_CHANNEL))
+    patches = np.concatenate([level * hues for level in PATCH_LEVELS]).reshape(4, 4, 3)
+    return np.asarray(patches.repeat(side // 4, axis=0).repeat(side // 4, axis=1), np.float32)
 
 
 def _quarters(wave: np.ndarray) -> np.ndarray:

@@ -34,6 +34,8 @@ class SimulationRanges:
     vivid: float = 0.15  # share of patches whose colours are made more saturated, until channels are black
     vivid_black: float = 0.25  # at most, share of their pixels that then have a black channel
     vivid_saturation: float = 2.5  # at most, times as saturated
+    coloured_light: float = 0.07  # share of patches under light of one or two channels, as of stages and neon signs
+    coloured_light_ev: tuple[float, float] = (1.0, 9.0)  # uniform: by how much it has less of the other channels
     defective: float = 0.15  # share of patches with hot and cold sites
     defects: tuple[float, float] = (1e-4, 2e-3)  # log-uniform: share of their sites
     slanted: float = 0.3  # share of patches turned by any angle: other edges, textures of other scales
@@ -135,6 +137,9 @@ def _light(scenes: Scenes, ranges: SimulationRanges, patch_px: int, n: int, rng:
     black = np.where(rng.random(n) < ranges.vivid, rng.uniform(0, ranges.vivid_black, n), -1)
     for i in np.flatnonzero(black >= 0):
         light[i] = _vivid(light[i], black[i], ranges.vivid_saturation)
+    lit, weak = rng.random((n, 1)) < ranges.coloured_light, rng.random((n, 3)) < 0.6
+    missing_ev = np.where(lit & weak, rng.uniform(*ranges.coloured_light_ev, (n, 3)), 0)
+    light *= _columns(np.exp2(missing_ev.min(1, keepdims=True) - missing_ev), device)
     light = torch.einsum("nij,njhw->nihw", torch.from_numpy(_cameras(rng, n)).to(device), light)
     darker_ev = np.where(rng.random(n) < 0.2, rng.uniform(0, 3, n), 0)  # some frames are underexposed
     darker_ev += np.where(rng.random(n) < ranges.shadows, rng.uniform(3, 8, n), 0)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .charts import fine_lines, flat_grey, quarter_slices, zone_plate
+from .charts import SIDE_PX, fine_lines, flat_grey, pure_colours, quarter_slices, zone_plate
 from .errors import Sve2HdrError, UnknownLayout, UnreadableImage
 from .imageread import READABLE_EXTENSIONS, read_scene
 from .methods import Method
@@ -22,6 +22,7 @@ from .metrics import (
     aliasing,
     angular_error,
     chroma_error,
+    patch_error,
     psnr_linear,
     psnr_log,
     psnr_mu,
@@ -34,7 +35,13 @@ from .simulate import NEUTRAL, Mode, Sensor, camera_scene, simulate
 
 BORDER_PX = 8  # left out of the scores
 LEAST_PX = 2 * BORDER_PX + 2 * SSIM_REACH + 1  # a side, of a scene
-CHARTS = ("zone plates", "fine lines", "flat grey")
+CHARTS = {  # name -> kind and what draws it
+    "zone plates": ("detail", zone_plate),
+    "fine lines": ("detail", fine_lines),
+    "flat grey": ("grey", flat_grey),
+    "pure colours": ("colours", pure_colours),
+}
+PATCH_BORDER_PX = 12  # left out of each patch
 PERCENTILE = 98.0  # of a scene's green, which saturates the least exposed sites
 CLEAN = Sensor(full_well_e=1e7, read_noise_e=0.5, preamp_noise_e=0.2)
 ISO_6400 = Sensor(full_well_e=470.0, read_noise_e=2.5, preamp_noise_e=1.2)  # 6 EV less light; read noise falls by gain
@@ -87,7 +94,7 @@ class Scene:
 
     name: str
     truth: np.ndarray
-    kind: str = "photo"  # or "detail", whose aliasing is measured, or "grey", whose colour is
+    kind: str = "photo"  # or "detail", whose aliasing is measured, "grey", whose chroma is, or "colours"
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ class Result:
     """The scores of one method on one scene in one condition; metrics as their functions in metrics.py tell them.
 
     1.0 = saturation of the least exposed sites, 4000 cd/m2 for PU21; 8 px border left out. Photographs have no
-    aliasing and no chroma, which take charts; charts have these alone, and none of the others.
+    aliasing, chroma and colour error, which take charts; charts have these alone, and none of the others.
     """
 
     method: str
@@ -111,6 +118,7 @@ class Result:
     angle_deg: float | None = None
     aliasing: float | None = None
     chroma: float | None = None
+    colour: float | None = None
 
 
 def usual_cfa(layout: str) -> str:
@@ -183,12 +191,10 @@ def merged_stacks(folder: Path, leave_out: Callable[[str], None], note: Callable
 
 
 def chart_scenes() -> Iterator[Scene]:
-    """Yield zone plates and fine lines at four levels of brightness, and dark flat grey, all neutral."""
-    neutral = np.float32(NEUTRAL)
-    for name, chart, kind in zip(
-        CHARTS, (zone_plate, fine_lines, flat_grey), ("detail", "detail", "grey"), strict=True
-    ):
-        yield Scene(name, chart()[..., None] * neutral, kind)
+    """Yield zone plates and fine lines at four levels of brightness, dark flat grey, and patches of pure colours."""
+    for name, (kind, draw) in CHARTS.items():
+        drawn = draw()
+        yield Scene(name, (drawn if drawn.ndim == 3 else drawn[..., None]) * np.float32(NEUTRAL), kind)
 
 
 def measure(
@@ -259,6 +265,8 @@ def _scores(image: np.ndarray, scene: Scene) -> dict[str, Any]:
     truth = scene.truth
     if scene.kind == "grey":
         return {"chroma": chroma_error(image, truth, BORDER_PX)}
+    if scene.kind == "colours":
+        return {"colour": patch_error(image, truth, SIDE_PX // 4, PATCH_BORDER_PX)}
     if scene.kind == "detail":
         quarters = quarter_slices(truth.shape[0])
         return {"aliasing": float(np.mean([aliasing(image[q], truth[q], BORDER_PX) for q in quarters]))}

@@ -151,6 +151,36 @@ def chroma_error(image: np.ndarray, truth: np.ndarray, border_px: int = 0, cell_
     return float(np.sqrt(np.mean((cells - cells.mean(2, keepdims=True)) ** 2)) / cells.mean())
 
 
+def patch_error(image: np.ndarray, truth: np.ndarray, patch_px: int, border_px: int = 0, period: int = 4) -> float:
+    """Return how far off flat patches of `patch_px` a side are, as a share of each one's brightest channel.
+
+    `border_px` at each patch's edge is left out. Of the rest, the mean over all repeats of `period` x `period` px is
+    compared: wrong colours and stripes of the pattern count, noise does not. The root mean square over phases, channels
+    and patches.
+
+    >>> red = np.full((32, 32, 3), (0.5, 0.005, 0.005), np.float32)
+    >>> striped = red * np.where(np.arange(32) % 4 < 2, 0.99, 1.01)[:, None, None]
+    >>> round(patch_error(striped, red, 16) * 3**0.5, 4)  # one of three channels is off
+    0.01
+    """
+    height, width = image.shape[:2]
+    if (
+        image.shape != truth.shape
+        or image.ndim != 3
+        or patch_px - 2 * border_px < period
+        or min(height, width) < patch_px
+    ):
+        raise ValueError(f"no patches of {patch_px} px with borders of {border_px} px in {image.shape}, {truth.shape}")
+    side = (patch_px - 2 * border_px) // period * period
+    squares = []
+    for top in range(border_px, height - patch_px + border_px + 1, patch_px):
+        for left in range(border_px, width - patch_px + border_px + 1, patch_px):
+            there = slice(top, top + side), slice(left, left + side)
+            off = (image[there] - truth[there]).reshape(side // period, period, side // period, period, 3).mean((0, 2))
+            squares.append(np.mean((off / truth[there].max()) ** 2))
+    return float(np.sqrt(np.mean(squares)))
+
+
 def aliasing(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
     """Return the energy of false colour and moire, over that of the truth's own detail; 0 is none.
 

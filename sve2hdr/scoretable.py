@@ -18,6 +18,7 @@ METRICS = {  # field of Result -> heading and decimals; the means of what is a s
     "angle_deg": ("angle deg", 2, 1.0),
     "aliasing": ("aliasing %", 2, 100.0),
     "chroma": ("chroma %", 2, 100.0),
+    "colour": ("colour %", 2, 100.0),
     "seconds": ("s", 1, 1.0),
 }
 

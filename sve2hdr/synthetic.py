@@ -19,10 +19,12 @@ def synthetic_scene(seed: int, size: int = 512) -> np.ndarray:
     plain = rng.random() < 0.15  # walls and skies: nothing but light, where noise leaves blotches
     reflectance = _gradient(rng, side) if plain or rng.random() < 0.25 else _dead_leaves(rng, side)
     for _ in range(0 if plain else rng.integers(0, 6)):
-        grating = _grating(rng, side)
+        grating, area = _grating(rng, side)
         if rng.random() < 0.6:  # cloth, blinds and railings have light and dark of one colour, and so moire is seen
             reflectance *= (1 - np.float32(rng.uniform(0.3, 0.97)) * grating)[..., None]
         else:
+            if rng.random() < 0.5:  # two colours that are about as bright
+                reflectance[area] = np.exp2(rng.uniform(-4, 0)) * np.exp2(rng.normal(0, 1, 3))
             _lay(reflectance, grating, rng)
     for _ in range(0 if plain else rng.integers(0, 3)):
         _lay(reflectance, _strokes(rng, side), rng)
@@ -36,20 +38,38 @@ def synthetic_scene(seed: int, size: int = 512) -> np.ndarray:
             _lay(reflectance, text, rng)
     scene = reflectance * _light(rng, side)[..., None]
     _lay(scene, _lamps(rng, side), rng, brightness=float(np.exp2(rng.uniform(2, 8)) * np.median(scene)))
+    _lay(scene, _points(rng, side), rng, brightness=float(np.exp2(rng.uniform(2, 8)) * np.median(scene)), pure=True)
     small = scene.reshape(size, SUPERSAMPLING, size, SUPERSAMPLING, 3).mean(axis=(1, 3))
     return np.ascontiguousarray(small, dtype=np.float32)
 
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
-    """One reflectance, (3,) float32: mostly muted, now and then saturated."""
+    """One reflectance, (3,) float32: mostly muted, now and then saturated or pure."""
     grey = np.exp2(rng.uniform(-5, 0))
+    if rng.random() < 0.08:
+        return np.asarray(grey * _pure(rng), np.float32)
     chroma = rng.normal(size=3) * rng.choice([0.1, 0.35, 1.0], p=[0.4, 0.4, 0.2])
     return np.asarray(grey * np.exp2(chroma - chroma.mean()), np.float32)
 
 
-def _lay(canvas: np.ndarray, cover: np.ndarray, rng: np.random.Generator, brightness: float | None = None) -> None:
+def _pure(rng: np.random.Generator) -> np.ndarray:
+    """One colour of one or two channels, (3,) float64, at most 1: the others are 2 to 9 EV lower."""
+    channels = rng.permutation([0.0, rng.uniform(2, 9), rng.choice([0.0, rng.uniform(2, 9)])])
+    return np.asarray(np.exp2(-channels))
+
+
+def _lay(
+    canvas: np.ndarray,
+    cover: np.ndarray,
+    rng: np.random.Generator,
+    brightness: float | None = None,
+    pure: bool = False,
+) -> None:
     """Paint one colour over `canvas` where `cover`, (side, side) from 0 to 1, is above 0."""
-    colour = _colour(rng) if brightness is None else np.float32(brightness) * (0.5 + _colour(rng))
+    if brightness is None:
+        colour = _colour(rng)
+    else:
+        colour = np.asarray(brightness * (_pure(rng) if pure else 0.5 + _colour(rng)), np.float32)
     canvas += cover[..., None] * (colour - canvas)
 
 
@@ -96,8 +116,8 @@ def _gradient(rng: np.random.Generator, side: int) -> np.ndarray:
     return np.ascontiguousarray(blend, dtype=np.float32)
 
 
-def _grating(rng: np.random.Generator, side: int) -> np.ndarray:
-    """Bars, a zone plate or a Siemens star in a random rectangle, periods from 2 px of the finished scene up."""
+def _grating(rng: np.random.Generator, side: int) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """Bars, a zone plate or a Siemens star, periods from 2 px of the finished scene up, and its random rectangle."""
     cover = np.zeros((side, side), np.float32)
     h, w = rng.integers(side // 8, side // 2, 2)
     top, left = rng.integers(0, side - h), rng.integers(0, side - w)
@@ -111,7 +131,7 @@ def _grating(rng: np.random.Generator, side: int) -> np.ndarray:
         phase = np.arctan2(y, x) * rng.integers(8, 72)
     wave = np.sin(phase + rng.uniform(0, 2 * np.pi))
     cover[top : top + h, left : left + w] = wave > 0 if rng.random() < 0.6 else 0.5 + 0.5 * wave
-    return cover * np.float32(rng.uniform(0.3, 1))
+    return cover * np.float32(rng.uniform(0.3, 1)), (slice(top, top + h), slice(left, left + w))
 
 
 def _strokes(rng: np.random.Generator, side: int) -> np.ndarray:
@@ -163,4 +183,14 @@ def _lamps(rng: np.random.Generator, side: int) -> np.ndarray:
         (x, y), r = rng.uniform(0, side, 2), float(np.exp2(rng.uniform(0, 5.5)))
         shape = draw.ellipse if rng.random() < 0.6 else draw.rectangle
         shape((float(x) - r, float(y) - r, float(x) + r, float(y) + r * float(rng.uniform(0.2, 1))), fill=255)
+    return np.asarray(image, np.float32) / 255
+
+
+def _points(rng: np.random.Generator, side: int) -> np.ndarray:
+    """Point lights: LEDs, tail lights, far signs, hardly larger than a site."""
+    image = Image.new("L", (side, side))
+    draw = ImageDraw.Draw(image)
+    for _ in range(rng.integers(0, 30)):
+        (x, y), r = rng.uniform(0, side, 2), float(rng.uniform(0.8, 3))
+        draw.ellipse((float(x) - r, float(y) - r, float(x) + r, float(y) + r), fill=int(rng.integers(60, 256)))
     return np.asarray(image, np.float32) / 255

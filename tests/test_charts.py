@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.testing import assert_allclose
 
-from sve2hdr.charts import BRIGHTNESS, CONTRAST, fine_lines, flat_grey, quarter_slices, zone_plate
+from sve2hdr.charts import BRIGHTNESS, CONTRAST, fine_lines, flat_grey, pure_colours, quarter_slices, zone_plate
 
 
 def test_quarters_are_one_chart_at_falling_brightness() -> None:
@@ -33,6 +33,17 @@ def test_lines_run_level_upright_and_slanting() -> None:
     assert down[0] < right[0] / 3
     assert right[1] < down[1] / 3
     assert_allclose(down[2], right[2], rtol=0.1)
+
+
+def test_colours_are_flat_patches_at_two_levels() -> None:
+    chart = pure_colours(64)
+    patches = chart.reshape(4, 16, 4, 16, 3)
+    assert (patches == patches[:, :1, :, :1]).all()
+    colours = patches[:, 0, :, 0].reshape(2, 8, 3)
+    assert_allclose(colours.max(2), np.float32([[0.5] * 8, [0.1] * 8]))
+    assert_allclose(colours[0] / 0.5, colours[1] / 0.1, rtol=1e-6)
+    assert_allclose(colours.min(2) / colours.max(2), 0.01, rtol=1e-5)
+    assert len(np.unique(colours[0].round(4), axis=0)) == 8
 
 
 def test_grey_is_ten_stops_down() -> None:

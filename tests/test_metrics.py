@@ -12,6 +12,7 @@ from sve2hdr.metrics import (
     angular_error,
     chroma_error,
     mu_law,
+    patch_error,
     psnr_linear,
     psnr_log,
     psnr_mu,
@@ -184,6 +185,19 @@ def test_aliasing_is_false_colour_and_moire_but_not_blur() -> None:
     assert aliasing(4 * false, 4 * fine) == pytest.approx(aliasing(false, fine))
     with pytest.raises(ValueError, match="flat"):
         aliasing(fine, np.ones_like(fine))
+
+
+def test_patches_count_for_their_colour_and_stripes_and_not_for_noise_or_edges() -> None:
+    rng = np.random.default_rng(5)
+    truth = np.float32([[[0.5, 0.01, 0.01], [0.02, 0.2, 0.02]]]).repeat(64, axis=0).repeat(64, axis=1)
+    assert patch_error(truth, truth, 64, 12) == 0
+    assert patch_error(truth + rng.normal(0, 0.002, truth.shape), truth, 64, 12) < 0.003
+    assert patch_error(truth * np.float32(1.02), truth, 64, 12) == pytest.approx(0.02 / np.sqrt(3), rel=0.01)
+    edges = truth.copy()
+    edges[:, 52:76] = 9
+    assert patch_error(edges, truth, 64, 12) == 0
+    with pytest.raises(ValueError, match="no patches of 64 px"):
+        patch_error(truth, truth, 64, 31)
 
 
 @pytest.mark.parametrize("metric", [*PSNRS, pu21_ssim, angular_error, chroma_error, aliasing])
