@@ -5,12 +5,20 @@ import sys
 
 def main() -> None:
     """Run the command line; Ctrl-C while its modules are still being read ends it with one line too."""
+    _take_any_text()
     try:
         from .cli import main as commands
     except KeyboardInterrupt:
         print("sve2hdr: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     commands()
+
+
+def _take_any_text() -> None:
+    """Have what an encoding lacks, such as a name in another script, written as \\u5199 rather than end the run."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

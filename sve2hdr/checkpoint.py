@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -107,8 +108,17 @@ class Run:
             return False
 
     def trim_log(self) -> None:
-        """Cut off the log what it says of steps that will be done again, and a last line that was not finished."""
+        """Drop from the log what it says of steps that will be done again, and what a crash or power cut has torn."""
         if self.log.exists():
-            lines = self.log.read_text().splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.step]
-            self.log.write_text("".join(kept))
+            lines = self.log.read_text("utf-8", "replace").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and _step_told(line) <= self.step]
+            with replacing(self.log, overwrite=True) as partial:
+                partial.write_text("".join(kept), "utf-8")
+
+
+def _step_told(line: str) -> float:
+    """Return the step that a line of the log is of; infinity for a torn line."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, LookupError):
+        return math.inf

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .evaluate import Condition, Scene
+    from .methods import Method
     from .scoretable import Rows
 
 _LAYOUTS = {  # what each is, and the network that knows it
@@ -89,8 +90,7 @@ def evaluate(
         quick_conditions,
         scene_files,
     )
-    from .methods import LINEAR, external, methods_named, program_name
-    from .models import AUTO, CLASSICAL
+    from .methods import LINEAR, external
     from .pictures import check_folder, write_pictures
     from .scoretable import as_json, condition_rows, scene_rows
     from .simulate import Sensor
@@ -100,10 +100,10 @@ def evaluate(
     described, network = _LAYOUTS[layout]
     usual = ("classical", "standard") if full else (network,)
     names = list(dict.fromkeys((LINEAR, *(models or usual))))
-    methods = methods_named(names, str(choose_device(device)), ensemble)
+    methods, weights = _loaded(names, str(choose_device(device)), ensemble)
     for command in externals:
-        method = external(command, timeout)
-        methods[command if program_name(command) in methods else program_name(command)] = method
+        program, method = external(command, timeout)
+        methods[command if program in methods else program] = method
     files = scene_files(scenes) if scenes.is_dir() else []
     nothing = Sve2HdrError(f"{scenes}: no folder with HDR images (.exr, .hdr, .tif) or exposure stacks; name one")
     if not files and not (scenes.is_dir() and any(scenes.iterdir())):
@@ -152,16 +152,35 @@ def evaluate(
     finally:
         if style != "json" and results:
             rows = condition_rows(results) if full else scene_rows(results)
-            _print_table(title, rows, style, [name for name in names if name not in (LINEAR, AUTO, CLASSICAL)])
+            _print_table([*weights, title], rows, style)
     if left_out:
         raise click.exceptions.Exit(1)
 
 
-def _print_table(title: str, rows: Rows, style: str, networks: Sequence[str]) -> None:
-    """Print which weights the networks have, and the table below its title."""
-    from .scoretable import as_markdown, as_text
+def _loaded(names: Sequence[str], device: str, ensemble: bool) -> tuple[dict[str, Method], list[str]]:
+    """Return methods, and lines that tell which weights they have; what `train` replaces meanwhile is read again."""
+    from .methods import methods_named
+
+    while True:
+        before = _weights_of(names)
+        methods = methods_named(names, device, ensemble)
+        if _weights_of(names) == before:
+            return methods, before
+
+
+def _weights_of(names: Sequence[str]) -> list[str]:
+    """Return a line for each network that is named, with the digest of its file."""
+    from .methods import LINEAR
+    from .models import AUTO, CLASSICAL
     from .weights import sha256, weights_path
 
-    for path in map(weights_path, networks):
-        click.echo(f"{path}, SHA-256 {sha256(path)}")
-    click.echo(f"{title}\n\n{(as_markdown if style == 'markdown' else as_text)(rows)}")
+    paths = [weights_path(name) for name in names if name not in (LINEAR, AUTO, CLASSICAL)]
+    return [f"{path}, SHA-256 {sha256(path)}" for path in paths]
+
+
+def _print_table(heading: Sequence[str], rows: Rows, style: str) -> None:
+    """Print a table below the lines of its heading."""
+    from .scoretable import as_markdown, as_text
+
+    lines = "\n".join(heading)
+    click.echo(f"{lines}\n\n{(as_markdown if style == 'markdown' else as_text)(rows)}")

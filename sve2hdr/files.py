@@ -42,6 +42,13 @@ def check_writable(path: str | Path, overwrite: bool = False, extensions: Collec
     path = Path(path)
     if extensions and path.suffix.lower() not in extensions:
         raise UnwritableOutput(f"{path}: unknown extension {path.suffix!r}; use one of {', '.join(extensions)}")
+    try:
+        _check_place(path, overwrite)
+    except OSError as error:  # a name that is too long, a drive that does not answer
+        raise UnwritableOutput(f"{path}: cannot be written ({error.strerror or error}); choose another name") from error
+
+
+def _check_place(path: Path, overwrite: bool) -> None:
     if not path.parent.is_dir():
         raise UnwritableOutput(f"{path}: there is no folder {path.parent}; create it first")
     if path.is_dir():

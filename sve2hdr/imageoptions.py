@@ -64,7 +64,7 @@ image_options = options_of(
     click.option(
         "--ensemble",
         is_flag=True,
-        help="The mean over every way to turn the frame: 2 times as slow (quad-Bayer: 8), with less noise and moiré.",
+        help="The mean over every way to turn the frame: 2 times as slow (quad-Bayer: 8), with less noise and moire.",
     ),
     level_options,
 )

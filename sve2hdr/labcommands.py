@@ -146,10 +146,9 @@ def dataset(sources: tuple[Path, ...], output: Path, synthetic: int, shard_mb: f
     SOURCE is an HDR image, a folder of them, or a folder with the raws of one exposure stack (or of such folders).
     """
     from .scenes import collect_scenes
-    from .shards import pack_scenes
+    from .shards import check_no_shards, pack_scenes
 
-    if output.exists() and any(output.glob("*.safetensors")):
-        raise Sve2HdrError(f"{output}: holds shards already; name an empty folder")
+    check_no_shards(output)
     scenes = collect_scenes(sources, synthetic, seed, note)
     packed = pack_scenes(scenes, output, shard_mb, lambda line: click.echo(line, err=True))
     if not packed:

@@ -19,7 +19,7 @@ from .dngfile import write_cfa_dng
 from .errors import Sve2HdrError
 from .imageread import READABLE_EXTENSIONS, read_scene
 from .interpolate import interpolate
-from .models import CLASSICAL, model_named
+from .models import CLASSICAL, Model, model_named
 from .mosaic import ExposurePattern, Mosaic
 from .noise import estimate_noise
 from .reconstruct import reconstruct
@@ -33,24 +33,28 @@ TIMEOUT_S = 600.0
 
 def methods_named(names: Iterable[str], device: str = "cpu", ensemble: bool = False) -> dict[str, Method]:
     """Return the methods of names, as `method_named` does; with `ensemble`, each network's ensemble after it."""
-    methods = {}
+    methods: dict[str, Method] = {}
     for name in names:
-        methods[name] = method_named(name, device)
-        if ensemble and name not in (LINEAR, CLASSICAL):
-            methods[f"{name} ensemble"] = method_named(name, device, ensemble=True)
+        if name == LINEAR:
+            methods[name] = interpolate
+            continue
+        model = model_named(name)  # read once: a running `train` replaces its weights
+        methods[name] = _of_model(name, model, device)
+        if ensemble and name != CLASSICAL:
+            methods[f"{name} ensemble"] = _of_model(name, model, device, ensemble=True)
     return methods
 
 
-def method_named(name: str, device: str = "cpu", ensemble: bool = False) -> Method:
+def method_named(name: str, device: str = "cpu") -> Method:
     """Return the method of a name: linear, or what `convert --model` takes.
 
     Those that ask for noise estimate it from the mosaic, as `convert` does. Raises UnreadableWeights for other names;
     the method raises UnknownLayout for a pattern that its network does not know.
     """
-    if name == LINEAR:
-        return interpolate
-    model = model_named(name)
+    return methods_named([name], device)[name]
 
+
+def _of_model(name: str, model: Model, device: str, ensemble: bool = False) -> Method:
     def run(mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
         _, network = model.for_pattern(name, mosaic, pattern)
         if network is None:
@@ -67,18 +71,19 @@ def of_network(network: Network, device: str = "cpu", ensemble: bool = False) ->
     )
 
 
-def external(command: str, timeout_s: float = TIMEOUT_S) -> Method:
-    """Return the method that another program is: `command` with {input} and {output} in it, run without a shell.
+def external(command: str, timeout_s: float = TIMEOUT_S) -> tuple[str, Method]:
+    """Return the name and the method that another program is: `command` with {input} and {output}, run without a shell.
 
-    {input} becomes a DNG of the mosaic, in a folder of its own. {output}, or {output} with
-    one of the extensions that `read_scene` reads, becomes the file that it shall write (.exr if none is said): linear
-    Rec. 709 with the DNG's white balance, of the size of the mosaic, of any scale. As programs differ in scale, it is
-    fitted: one factor, the median over the frame of interpolated over its green. The program is not told the pattern.
+    The name is that of the program's file. {input} becomes a DNG of the mosaic, in a folder of its own. {output}, or
+    {output} with one of the extensions that `read_scene` reads, becomes the file that it shall write (.exr if none is
+    said): linear Rec. 709 with the DNG's white balance, of the size of the mosaic, of any scale. As programs differ in
+    scale, it is fitted: one factor, the median over the frame of interpolated over its green. The program is not told
+    the pattern.
     Raises Sve2HdrError at once for a command without {input} and {output}; the method raises it for a program that is
     missing, fails, takes longer than `timeout_s`, or writes what cannot be used.
     """
     try:
-        words = shlex.split(command)
+        words = split_command(command)
     except ValueError as error:
         raise Sve2HdrError(f"--external {command}: {error}; quote it as a shell would") from error
     if not all(any(mark in word for word in words[1:]) for mark in ("{input}", "{output}")):
@@ -106,16 +111,20 @@ def external(command: str, timeout_s: float = TIMEOUT_S) -> Method:
         camera_rgb = image if mosaic.as_shot_neutral is None else image * np.float32(mosaic.as_shot_neutral)
         return camera_rgb * _scale(camera_rgb, interpolate(mosaic, pattern), words[0])
 
-    return run
+    return Path(words[0]).name, run
 
 
-def program_name(command: str) -> str:
-    """Return the name for tables of a command that `external` takes.
+def split_command(command: str, windows: bool = os.name == "nt") -> list[str]:
+    r"""Return the words of a command as a shell takes them apart; `windows`: where \ is between folders, no escape.
 
-    >>> program_name("/usr/bin/cr2hdr --fast {input} {output}")
-    'cr2hdr'
+    >>> split_command(r'"C:\my tools\prog.exe" {input} --to="{output}"', windows=True)
+    ['C:\\my tools\\prog.exe', '{input}', '--to={output}']
     """
-    return Path(shlex.split(command)[0]).name
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    if windows:
+        lexer.escape = ""
+    return list(lexer)
 
 
 _OUTPUT = r"\{output\}(\.\w+)?"

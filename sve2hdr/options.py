@@ -123,9 +123,7 @@ level_options = options_of(
     ),
 )
 sensor_options = options_of(  # bounds as simulate.Sensor has them
-    click.option(
-        "--full-well", type=Number(0, 1e12, min_open=True), default=30_000.0, show_default=True, help="Electrons."
-    ),
+    click.option("--full-well", type=Number(1, 1e12), default=30_000.0, show_default=True, help="Electrons."),
     click.option(
         "--read-noise",
         type=Number(0, 1e6),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ CROP_PX, ENLARGED, GAP_PX = 64, 4, 4
 REGIONS = 3  # of a scene and condition
 WHITE_OVER_MEDIAN = 5.5  # display white: 2.5 EV above the crop's median, which then is middle grey
 ERROR_WHITE = 0.1  # error of the mu-law that is shown white
+NAME_BYTES = 100  # at most, of a scene's name in those of its pictures
 
 
 Region = tuple[slice, slice]  # rows and columns
@@ -79,15 +81,28 @@ def write_pictures(
 ) -> list[Path]:
     """Write the worst regions of the last of the images as FOLDER/<scene>-<condition>-<n>.png; return the paths.
 
-    The columns are the truth and `images` in their order; other signs than letters, digits and .,+- become a dash.
-    Raises UnwritableOutput as `write_preview` does.
+    The columns are the truth and `images` in their order; other signs than letters, digits and .,+- become a dash, and
+    long names are cut. Raises UnwritableOutput as `write_preview` does.
     """
     paths = []
+    prefix = f"{_shortened(_as_name(scene.name))}-{_as_name(str(condition))}"
     for n, region in enumerate(worst_regions(list(images.values())[-1], scene.truth), 1):
-        name = re.sub(r"[^\w.,+-]+", "-", f"{scene.name}-{condition}-{n}")
-        paths.append(folder / f"{name}.png")
+        paths.append(folder / f"{prefix}-{n}.png")
         write_preview(paths[-1], comparison(images, scene.truth, region), overwrite=overwrite)
     return paths
+
+
+def _as_name(text: str) -> str:
+    return re.sub(r"[^\w.,+-]+", "-", text)
+
+
+def _shortened(name: str) -> str:
+    """Return a name of at most NAME_BYTES bytes; one that was cut ends with a digest, which keeps it apart."""
+    stored = name.encode()
+    if len(stored) <= NAME_BYTES:
+        return name
+    digest = hashlib.sha256(stored).hexdigest()[:8]
+    return f"{stored[: NAME_BYTES - 9].decode(errors='ignore')}-{digest}"
 
 
 def _displayed(crop: np.ndarray, truth: np.ndarray) -> np.ndarray:

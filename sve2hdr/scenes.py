@@ -27,13 +27,26 @@ def collect_scenes(
 
     A folder is one scene if it holds raws (an exposure stack, merged and reduced to one pixel per Bayer cell, so that
     no demosaicing error is learned as truth), else what its images and folders hold; each source once. The synthetic
-    scenes come last, with the seeds from `seed` on. Raises Sve2HdrError for a source that does not exist.
+    scenes come last, with the seeds from `seed` on. Raises Sve2HdrError at once for a source that does not exist.
     """
+    for source in sources:
+        if not source.exists():
+            raise Sve2HdrError(f"{source}: no such file or folder; check the path")
+    return _scenes(sources, synthetic, seed, note, leave_out or note)
+
+
+def _scenes(
+    sources: Sequence[Path],
+    synthetic: int,
+    seed: int,
+    note: Callable[[str], None],
+    leave_out: Callable[[str], None],
+) -> Iterator[tuple[str, np.ndarray]]:
     once = {source.resolve(): source for source in reversed(sources)}
     if len(once) < len(sources):
         note("a source that was given several times is taken once")
     for source in reversed(once.values()):
-        yield from _of_path(source, note, leave_out or note)
+        yield from _of_path(source, note, leave_out)
     for number in range(seed, seed + synthetic):
         yield f"synthetic-{number}", synthetic_scene(number)
 
@@ -41,9 +54,9 @@ def collect_scenes(
 def _of_path(
     path: Path, note: Callable[[str], None], leave_out: Callable[[str], None]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    if not path.exists():
-        raise Sve2HdrError(f"{path}: no such file or folder; check the path")
     try:
+        if not path.exists():  # a broken link in a folder, or one that was there at first
+            raise Sve2HdrError(f"{path}: no such file or folder; check the path")
         if path.is_file():
             scene, finding = read_scene(path)
             if finding:

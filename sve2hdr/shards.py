@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -33,19 +34,51 @@ def pack_scenes(
     """Write white-balanced scenes, (name, (H, W, 3) float32), into shards of at most about `shard_mb`; return how many.
 
     Each is stored as half floats with its 99.95th percentile at 64: 16 stops below it stay exact to 0.1 %. What
-    holds no light, or values that are not finite, or is below 16 px a side, is told to `progress` and left out. Raises
-    UnwritableOutput.
+    holds no light, or values that are not finite, or is below 16 px a side, is told to `progress` and left out. The
+    shards appear once all are written: none after an error, Ctrl-C or a crash. Raises UnwritableOutput, also for a
+    folder that holds shards.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        check_no_shards(folder)
+        staging = tempfile.TemporaryDirectory(prefix=".scenes-", dir=folder, ignore_cleanup_errors=True)
     except OSError as error:
         raise UnwritableOutput(f"{folder}: no folder can be made here ({error.strerror}); choose another") from error
+    with staging as name:
+        packed = _write_shards(scenes, Path(name), shard_mb, progress)
+        _publish(Path(name), folder)
+    return packed
+
+
+def check_no_shards(folder: Path) -> None:
+    """Raise UnwritableOutput for a folder that holds shards, which others would mix with."""
+    if any(folder.glob("*.safetensors")):
+        raise UnwritableOutput(f"{folder}: holds shards already; name an empty folder")
+
+
+def _publish(staged: Path, folder: Path) -> None:
+    """Move all shards of a folder to where they are looked for, or none."""
+    check_no_shards(folder)  # again: another run may have been faster
+    shards = sorted(staged.iterdir())
+    try:
+        for shard in shards:
+            shard.rename(folder / shard.name)
+    except BaseException:
+        for shard in shards:
+            if not shard.exists():  # it was moved
+                (folder / shard.name).unlink(missing_ok=True)
+        raise
+
+
+def _write_shards(
+    scenes: Iterable[tuple[str, np.ndarray]], folder: Path, shard_mb: float, progress: Callable[[str], None]
+) -> int:
     shard: dict[str, np.ndarray] = {}
     packed = shards = 0
 
     def flush() -> None:
         nonlocal shards
-        with replacing(folder / f"scenes-{shards:03d}.safetensors", overwrite=True) as partial:
+        with replacing(folder / f"scenes-{shards:03d}.safetensors") as partial:
             partial.write_bytes(save(shard, metadata={"format": SHARD_FORMAT}))
         shards += 1
         shard.clear()
@@ -62,7 +95,8 @@ def pack_scenes(
             half = np.clip(scene.transpose(2, 0, 1) * (64 / top), 0, 60_000).astype(np.float16)
         if shard and sum(a.nbytes for a in shard.values()) + half.nbytes > shard_mb * 2**20:
             flush()
-        shard[f"{packed:05d} {name}"] = np.ascontiguousarray(half)
+        key = f"{packed:05d} {name}".encode("utf-8", "replace").decode()  # a file's name may be no Unicode
+        shard[key] = np.ascontiguousarray(half)
         packed += 1
         progress(f"{name}: {half.shape[2]} x {half.shape[1]}")
     if shard:

@@ -22,7 +22,7 @@ XYZ_FROM_REC709 = np.array(  # IEC 61966-2-1, D65
 )
 CAMERA_FROM_XYZ = np.diag(NEUTRAL) @ np.linalg.inv(XYZ_FROM_REC709)
 
-MOST_FULL_WELL_E, MOST_READ_NOISE_E = 1e12, 1e6
+LEAST_FULL_WELL_E, MOST_FULL_WELL_E, MOST_READ_NOISE_E = 1.0, 1e12, 1e6
 MOST_ELECTRONS = 1e18  # at a site: no more can be counted, and no full well is as large
 LEAST_RADIANCE, MOST_RADIANCE = 1e-30, 1e30  # of scenes: within float32 by far
 
@@ -58,8 +58,8 @@ class Sensor:
                 f"levels must have 0 <= black < white <= {2**self.bit_depth - 1} at {self.bit_depth} bits, "
                 f"not {self.black_level:g} and {self.white_level:g}"
             )
-        if not (self.full_well_e > 0 and self.read_noise_e >= 0 and self.preamp_noise_e >= 0):
-            raise ValueError("full well must be above 0 electrons, and no noise below 0")
+        if not (self.full_well_e >= LEAST_FULL_WELL_E and self.read_noise_e >= 0 and self.preamp_noise_e >= 0):
+            raise ValueError(f"full well must be at least {LEAST_FULL_WELL_E:g} electron, and no noise below 0")
         if self.full_well_e > MOST_FULL_WELL_E or max(self.read_noise_e, self.preamp_noise_e) > MOST_READ_NOISE_E:
             raise ValueError(
                 f"at most {MOST_FULL_WELL_E:g} electrons are simulated at full well, and {MOST_READ_NOISE_E:g} of noise"

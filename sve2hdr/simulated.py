@@ -120,6 +120,7 @@ def from_stack(
     target.check(sources)
     stack = read_stack(sources, exposures_ev)
     pair = sve_pair(stack, pattern)
-    about: dict[str, object] = {"pattern": str(pair.pattern), "frames": " ".join(path.name for path in stack.paths)}
+    frames = " ".join(path.name for path in stack.paths).encode("utf-8", "replace").decode()  # may be no Unicode
+    about: dict[str, object] = {"pattern": str(pair.pattern), "frames": frames}
     target.write(pair.mosaic, pair.truth, about, None)
     return "\n".join([target.line(pair.pattern, pair.mosaic.shape), *stack.notes])

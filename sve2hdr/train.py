@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .architecture import ArchitectureConfig, Network
 from .checkpoint import Run
+from .claims import Claims
 from .dataset import SimulationRanges, batches
 from .errors import Sve2HdrError, UnwritableOutput
 from .losses import l1_loss, radiance_loss, rms_loss
@@ -57,6 +58,10 @@ DEFAULT_OPTIONS = {  # by the name of the architecture
     # its gradients are some hundred times as large; four times the rate is well at a width of 16, twice is not at 64
     "paper": TrainingOptions(loss="radiance", learning_rate=2e-4, muon=0, clip_norm=1.0),
 }
+
+
+class Interrupted(Sve2HdrError):
+    """A run that Ctrl-C ended before its last step, with a checkpoint."""
 
 
 def learning_rate(options: TrainingOptions, step: int) -> float:
@@ -128,12 +133,25 @@ def train(
     started again ends with the same weights as an uninterrupted one on the same machine. Ctrl-C and SIGTERM end it
     after the step at hand, with a checkpoint.
 
-    Raises Sve2HdrError when stopped so, or when the loss is no number; UnreadableWeights for shards or a checkpoint
-    that cannot be used, or are of other options, another start or other scenes; UnwritableOutput; ValueError for a
-    patch the network cannot take.
+    Raises Interrupted for Ctrl-C; Sve2HdrError for SIGTERM, a loss that is no number, or a run_folder that another
+    process trains in; UnreadableWeights for shards or a checkpoint that cannot be used, or are of other options,
+    another start or other scenes; UnwritableOutput; ValueError for a patch the network cannot take.
     """
     scenes = Scenes(scenes_folder, device)
-    run = _begun(run_folder, start, options, scenes, device)
+    with _claimed(run_folder):
+        run = _begun(run_folder, start, options, scenes, device)
+        stopped_by = _steps(run, options, scenes, device, report)
+    if run.step < options.steps:
+        raise (Interrupted if signal.SIGINT in stopped_by else Sve2HdrError)(
+            f"{run_folder}: stopped after step {run.step} of {options.steps}; run the same command again to go on"
+        )
+    return run.weights
+
+
+def _steps(
+    run: Run, options: TrainingOptions, scenes: Scenes, device: torch.device, report: Callable[[dict[str, float]], None]
+) -> list[int]:
+    """Train from where a run is to the last step; return the signals that ended it before, if any."""
     config = run.network.config
     network, average = run.network, run.average
     started, total, since = time.monotonic() - run.seconds, torch.zeros((), device=device), run.step
@@ -141,7 +159,7 @@ def train(
         batches(scenes, config, options.ranges, options.patch_px, options.batch, options.seed, first_step=run.step)
     )
     saved, last = time.monotonic(), run.step >= options.steps
-    with closing(source), run.log.open("a") as log, _stop_signals() as stop:
+    with closing(source), run.log.open("a") as log, _stop_signals() as stopped_by:
         while not last:
             planes, truth = next(source)
             rate = learning_rate(options, run.step)
@@ -162,12 +180,12 @@ def train(
             total += loss.detach()
             run.seconds = time.monotonic() - started
 
-            last = run.step == options.steps or stop.is_set()
+            last = run.step == options.steps or bool(stopped_by)
             to_log, to_save = (last or run.step % every == 0 for every in (options.log_every, options.checkpoint_every))
             to_save |= time.monotonic() - saved >= 60 * options.checkpoint_minutes
             if (to_log or to_save) and not math.isfinite(float(total)):
                 raise Sve2HdrError(
-                    f"{run_folder}: the loss is {float(total)} at step {run.step}; lower the learning rate"
+                    f"{run.folder}: the loss is {float(total)} at step {run.step}; lower the learning rate"
                 )
             if to_log:
                 record = {
@@ -185,11 +203,21 @@ def train(
             if to_save:
                 run.save()
                 saved = time.monotonic()
-    if run.step < options.steps:
-        raise Sve2HdrError(
-            f"{run_folder}: stopped after step {run.step} of {options.steps}; run the same command again to go on"
-        )
-    return run.weights
+    return stopped_by
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Make a run's folder and hold it during the block; the claim ends with this process, however that ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        claims = Claims(folder / ".lock")
+    except OSError as error:
+        raise UnwritableOutput(f"{folder}: cannot be a run's folder ({error.strerror}); choose another") from error
+    with claims:
+        if not claims.take(["train"]):
+            raise Sve2HdrError(f"{folder}: another process trains here; wait until it ends, or name another folder")
+        yield
 
 
 def _begun(
@@ -205,10 +233,6 @@ def _begun(
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     begun_with = {"start": _digest(network) if isinstance(start, Network) else "", "scenes": scenes.digest}
     run = Run(folder, asdict(options) | begun_with, network, optimizers, average)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UnwritableOutput(f"{folder}: no folder can be made here ({error.strerror}); choose another") from error
     if run.checkpoint.exists():
         run.resume(device)
     run.trim_log()
@@ -224,11 +248,11 @@ def _digest(network: Network) -> str:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Yield an event that the first Ctrl-C or SIGTERM sets; a second one has its usual effect."""
-    stop = threading.Event()
+def _stop_signals() -> Iterator[list[int]]:
+    """Yield a list that the first Ctrl-C or SIGTERM is put into; a second one has its usual effect."""
+    stopped_by: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
-        yield stop
+        yield stopped_by
         return
     usual = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -236,13 +260,13 @@ def _stop_signals() -> Iterator[threading.Event]:
         for number, handler in usual.items():
             signal.signal(number, handler)
 
-    def handle(_number: int, _frame: object) -> None:
-        stop.set()
+    def handle(number: int, _frame: object) -> None:
+        stopped_by.append(number)
         restore()
 
     for number in usual:
         signal.signal(number, handle)
     try:
-        yield stop
+        yield stopped_by
     finally:
         restore()

@@ -106,7 +106,7 @@ def train(
     """
     from .devices import choose_device
     from .plot import plot_log
-    from .train import DEFAULT_OPTIONS
+    from .train import DEFAULT_OPTIONS, Interrupted
     from .train import train as run
     from .weights import load_weights, weights_path
 
@@ -143,6 +143,9 @@ def train(
 
     try:
         weights = run(shards, output, network, options, choose_device(device), report)
+    except Interrupted as stop:
+        note(str(stop))
+        raise click.exceptions.Exit(130) from stop
     except ArithmeticError as error:
         raise Sve2HdrError(f"{output}: {error}, and name another folder") from error
     if not told:

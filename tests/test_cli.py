@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -20,7 +21,18 @@ import tifffile
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from sve2hdr import Sve2HdrError, cli, convert, evaluate, hdrfile, imageoptions, options
+from sve2hdr import (
+    Sve2HdrError,
+    cli,
+    convert,
+    evaluate,
+    evaluatecommand,
+    hdrfile,
+    imageoptions,
+    methods,
+    options,
+    scenes,
+)
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.hdrfile import write_hdr
 from sve2hdr.imageread import read_hdr
@@ -270,7 +282,16 @@ def test_simulate_takes_a_stack_of_raws(scene_exr: Path, work: Path) -> None:
         done("simulate", scene_exr, "-o", f"{number}.dng", *frame)
     levels = [np.median(read_raw(work / f"{n}.dng").counts.astype(float) - 1024) for n in (0, 1)]
     step = float(np.log2(levels[1] / levels[0]))
-    stack = ("0.dng", "1.dng", "--ev", f"0,{step:.3f}", "--pattern", f"rows:1,1,{2**step:.4f},{2**step:.4f}")
+    if os.name == "posix":  # a name that is no Unicode
+        os.rename(b"1.dng", b"1\xff.dng")
+    stack = (
+        "0.dng",
+        next(work.glob("1*.dng")),
+        "--ev",
+        f"0,{step:.3f}",
+        "--pattern",
+        f"rows:1,1,{2**step:.4f},{2**step:.4f}",
+    )
     assert "EV" in done("simulate", *stack, "-o", "sve.dng", "--truth", "truth.exr").stdout
     assert read_hdr(work / "truth.exr").shape == (128, 160, 3)
     refused("simulate", *stack, "-o", "no.dng", "--cfa", "BGGR", code=2)  # the stack's own, not to be chosen
@@ -453,6 +474,7 @@ def test_weights_that_diverged_are_refused(made: Path, work: Path) -> None:
         ["simulate", "a.exr", "-o", "a.dng", "--ev", "1,2"],
         ["simulate", "a.exr", "b.exr", "-o", "a.dng"],
         ["simulate", "a.exr", "-o", "a.dng", "--black", "20000"],
+        ["simulate", "a.exr", "-o", "a.dng", "--full-well", "1e-300"],
         ["train", "shards", "-o", "run", "--patch", "100"],
         ["evaluate", "scenes", "--ev", "0"],
     ],
@@ -512,6 +534,55 @@ def test_evaluate_that_is_stopped_tells_what_it_has(
         assert "the scores are of what was done" in result.stderr
         assert "exposure 3 EV" in result.stdout
         assert "gain 3 EV" not in result.stdout
+
+
+@pytest.mark.parametrize("replaced", [True, False], ids=["replaced", "deleted"])
+def test_evaluate_names_the_weights_that_were_scored(
+    scene_exr: Path, weights: Path, work: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    (work / "scenes").mkdir()
+    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+    mine = work / "mine.safetensors"
+    mine.write_bytes(weights.read_bytes())
+    whole = evaluate.simulate
+
+    def meanwhile(*arguments: Any) -> object:
+        mine.write_bytes(b"newer") if replaced else mine.unlink(missing_ok=True)
+        return whole(*arguments)
+
+    monkeypatch.setattr(evaluate, "simulate", meanwhile)
+    table = done("evaluate", "scenes", "--model", "mine.safetensors").stdout.splitlines()
+    assert table[0] == f"mine.safetensors, SHA-256 {hashlib.sha256(weights.read_bytes()).hexdigest()}"
+    assert table[-1].startswith("mean")
+
+
+def test_weights_that_change_while_they_are_read_are_read_again(
+    weights: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, read = work / "mine.safetensors", list[bytes]()
+    mine.write_bytes(weights.read_bytes())
+
+    def replaced(*_: object) -> dict[str, Any]:
+        read.append(mine.read_bytes())
+        if len(read) == 1:
+            mine.write_bytes(b"newer")
+        return {}
+
+    monkeypatch.setattr(methods, "methods_named", replaced)
+    _, told = evaluatecommand._loaded(["linear", str(mine)], "cpu", False)
+    assert told == [f"{mine}, SHA-256 {hashlib.sha256(read[-1]).hexdigest()}"]
+    assert read[-1] == b"newer"
+
+
+def test_a_data_set_that_is_interrupted_leaves_no_shards(
+    scene_exr: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scenes, "synthetic_scene", raising(KeyboardInterrupt()))
+    asked = ("dataset", scene_exr, "-o", "shards", "--synthetic", 1, "--shard-mb", 1)
+    assert run(*asked).exit_code == 130
+    assert names(work / "shards") == set()
+    assert "missing: no such file" in refused("dataset", scene_exr, "missing", "-o", "new")
+    assert not (work / "new").exists()
 
 
 def raising(error: BaseException) -> Callable[..., object]:
@@ -589,6 +660,23 @@ def test_help_describes_every_option(command: str) -> None:
     for parameter in cli.main.commands[command].params:
         if isinstance(parameter, click.Option):
             assert max(parameter.opts, key=len) in text
+
+
+@pytest.mark.parametrize("command", [(), *((command,) for command in COMMANDS)])
+def test_help_is_ascii_which_every_encoding_has(command: tuple[str, ...]) -> None:
+    assert done(*command, "--help").stdout.isascii()
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp932"])
+def test_names_that_the_encoding_lacks_end_nothing(made: Path, work: Path, encoding: str) -> None:
+    (work / "\u5199\u771f \u00e9.dng").write_bytes((made / "raw.dng").read_bytes())
+    ran = subprocess.run(
+        [sys.executable, "-m", "sve2hdr", "detect", "\u5199\u771f \u00e9.dng"],
+        env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    told = "\u5199\u771f \u00e9.dng: rows:".encode(encoding, "backslashreplace")
+    assert ran.stdout.startswith(told)
 
 
 def test_help_lists_every_command() -> None:

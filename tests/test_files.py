@@ -101,6 +101,13 @@ def test_what_cannot_be_written_is_refused_beforehand(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["folder.exr", "there.exr"]
 
 
+def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnwritableOutput, match=r"name too long.*choose another"):
+        check_writable(tmp_path / ("n" * 300 + ".exr"))
+    with pytest.raises(UnwritableOutput, match=r"name too long.*choose another"):
+        check_writable(tmp_path / ("n" * 300) / "a.exr")
+
+
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

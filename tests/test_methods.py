@@ -10,10 +10,11 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sve2hdr import methods
 from sve2hdr.classical import classical
 from sve2hdr.errors import Sve2HdrError, UnreadableImage, UnreadableWeights
 from sve2hdr.interpolate import interpolate
-from sve2hdr.methods import external, method_named, of_network, program_name
+from sve2hdr.methods import external, method_named, methods_named, of_network, split_command
 from sve2hdr.mosaic import ExposurePattern, Mosaic
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.noise import estimate_noise
@@ -44,6 +45,12 @@ def script(folder: Path, text: str) -> str:
     path = folder / "a program.py"  # with a space: no shell takes it apart
     path.write_text(text)
     return shlex.join([sys.executable, str(path)])
+
+
+def ran(mosaic: Mosaic, command: str, timeout_s: float = 600) -> np.ndarray:
+    """Return what another program makes of the mosaic."""
+    _, method = external(command, timeout_s)
+    return method(mosaic, PATTERN)
 
 
 def test_names_are_what_they_say(mosaic: Mosaic, tmp_path: Path) -> None:
@@ -78,7 +85,9 @@ write_hdr(sys.argv[2][len("out="):], image * np.float32(0.03), color_space=COLOR
 """,
     )
     for output in ("out={output}.tif", "out={output}"):
-        image = external(f"{command} {{input}} {output}")(mosaic, PATTERN)
+        name, method = external(f"{command} {{input}} {output}")
+        assert name == Path(sys.executable).name
+        image = method(mosaic, PATTERN)
         assert_allclose(image, interpolate(mosaic, PATTERN), rtol=3e-3)  # half floats
 
 
@@ -106,12 +115,12 @@ def test_a_command_that_cannot_work_is_refused_at_once(command: str) -> None:
 )
 def test_what_goes_wrong_is_told(mosaic: Mosaic, tmp_path: Path, text: str, finding: str) -> None:
     with pytest.raises((Sve2HdrError, UnreadableImage), match=finding):
-        external(script(tmp_path, text) + " {input} {output}")(mosaic, PATTERN)
+        ran(mosaic, script(tmp_path, text) + " {input} {output}")
 
 
 def test_a_missing_program_and_an_unknown_format_are_told(mosaic: Mosaic, tmp_path: Path) -> None:
     with pytest.raises(Sve2HdrError, match="cannot be run"):
-        external(f"{tmp_path}/none {{input}} {{output}}")(mosaic, PATTERN)
+        ran(mosaic, f"{tmp_path}/none {{input}} {{output}}")
     with pytest.raises(Sve2HdrError, match=r"cannot read \.bmp"):
         external("prog {input} {output}.bmp")
 
@@ -120,7 +129,7 @@ def test_a_program_that_hangs_is_ended_with_what_it_started(mosaic: Mosaic, tmp_
     text = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {SLOW.format(tmp_path)!r}])"
     started = time.monotonic()
     with pytest.raises(Sve2HdrError, match="not done after 3 s"):
-        external(script(tmp_path, text) + " {input} {output}", timeout_s=3)(mosaic, PATTERN)
+        ran(mosaic, script(tmp_path, text) + " {input} {output}", timeout_s=3)
     assert time.monotonic() - started < 20
     ended = (tmp_path / "ticks").stat().st_size if (tmp_path / "ticks").exists() else 0
     time.sleep(0.5)
@@ -130,15 +139,37 @@ def test_a_program_that_hangs_is_ended_with_what_it_started(mosaic: Mosaic, tmp_
 def test_nothing_is_left_behind(mosaic: Mosaic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(Sve2HdrError):
-        external("false {input} {output}")(mosaic, PATTERN)
+        ran(mosaic, "false {input} {output}")
     assert not list(tmp_path.iterdir())
 
 
 def test_no_shell_is_between(mosaic: Mosaic, tmp_path: Path) -> None:
     with pytest.raises(Sve2HdrError):
-        external(f"true {{input}} {{output}}; touch {tmp_path}/seen")(mosaic, PATTERN)
+        ran(mosaic, f"true {{input}} {{output}}; touch {tmp_path}/seen")
     assert not (tmp_path / "seen").exists()
 
 
 def test_programs_are_called_by_name() -> None:
-    assert program_name("'/opt/a b/cr2hdr' {input} {output}") == "cr2hdr"
+    assert external("'/opt/a b/cr2hdr' {input} {output}")[0] == "cr2hdr"
+
+
+def test_commands_of_windows_keep_their_backslashes() -> None:
+    split = {
+        r"C:\tools\prog.exe {input} {output}": [r"C:\tools\prog.exe", "{input}", "{output}"],
+        r'"C:\my tools\prog.exe" -o="{output}.tif"': [r"C:\my tools\prog.exe", "-o={output}.tif"],
+        r"'C:\my tools\' x": ["C:\\my tools\\", "x"],
+    }
+    assert {command: split_command(command, windows=True) for command in split} == split
+    command = r"a\ b 'c d' \"e\" #f"
+    assert split_command(command, windows=False) == shlex.split(command) == ["a b", "c d", '"e"', "#f"]
+    with pytest.raises(ValueError, match="No closing quotation"):
+        split_command(r'"C:\tools\prog.exe', windows=True)
+
+
+def test_weights_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    whole = methods.model_named
+    monkeypatch.setattr(methods, "model_named", lambda name: read.append(name) or whole(name))
+    made = methods_named(["linear", "standard"], ensemble=True)
+    assert [*made] == ["linear", "standard", "standard ensemble"]
+    assert read == ["standard"]

@@ -83,6 +83,18 @@ def test_pictures_are_files_with_safe_names(tmp_path: Path) -> None:
     assert write_pictures(folder, scene, condition, images, overwrite=True) == paths
 
 
+@pytest.mark.parametrize("letter", ["n", "\u5199"])
+def test_pictures_of_long_names_are_written_and_told_apart(tmp_path: Path, letter: str) -> None:
+    names = [letter * 240 + end for end in ("a", "b")]
+    images = {"mine": TRUTH}
+    paths = [path for name in names for path in write_pictures(tmp_path, Scene(name, TRUTH), Condition(), images)]
+    assert sorted(tmp_path.iterdir()) == sorted(set(paths))
+    assert len(set(paths)) == len(paths) == 2 * len(write_pictures(tmp_path, Scene("a", TRUTH), Condition(), images))
+    ends = "-exposure-3-EV-1.png"
+    assert paths[0].name.endswith(ends)
+    assert all(len(path.name.encode()) <= 100 + len(ends) for path in paths)
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UnwritableOutput, match="file"):

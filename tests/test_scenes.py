@@ -57,6 +57,20 @@ def test_a_missing_source_ends_it(tmp_path: Path) -> None:
         collected(tmp_path / "nowhere")
 
 
+def test_a_missing_source_ends_it_before_any_work(tmp_path: Path) -> None:
+    write_scene(tmp_path / "good.exr", 1)
+    with pytest.raises(Sve2HdrError, match="nowhere: no such file"):
+        collect_scenes((tmp_path / "good.exr", tmp_path / "nowhere"), 0, 0, pytest.fail)  # no scene is asked for
+
+
+def test_a_broken_link_in_a_folder_is_left_out(tmp_path: Path) -> None:
+    write_scene(tmp_path / "good.exr", 1)
+    (tmp_path / "gone.exr").symlink_to(tmp_path / "nowhere.exr")
+    scenes, notes = collected(tmp_path)
+    assert list(scenes) == ["good"]
+    assert "gone.exr: no such file" in notes[0]
+
+
 def test_synthetic_scenes_have_the_seeds_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenes_module, "synthetic_scene", lambda seed: synthetic_scene(seed, size=32))
     scenes, _ = collected(synthetic=2, seed=7)

@@ -1,6 +1,7 @@
 """Shards: what goes in comes out, and every place of a scene can be drawn, those with detail more often."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,49 @@ def test_a_full_disk_leaves_no_partial_shard(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UnwritableOutput, match="No space left"):
         pack_scenes([("a", light(0))], tmp_path, 60, lambda note: None)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), UnwritableOutput("full"), MemoryError()])
+def test_shards_appear_all_or_none(tmp_path: Path, failure: BaseException) -> None:
+    def stopped() -> Iterator[tuple[str, np.ndarray]]:
+        yield from ((str(n), light(n)) for n in range(3))
+        raise failure
+
+    with pytest.raises(type(failure)):
+        pack_scenes(stopped(), tmp_path, 0.04, lambda note: None)  # a shard each
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shards_that_cannot_all_be_moved_are_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Path.rename
+
+    def full(path: Path, target: Path) -> Path:
+        if path.name == "scenes-001.safetensors":
+            raise OSError(28, "No space left on device")
+        return whole(path, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(OSError, match="No space left"):
+        pack_scenes([(str(n), light(n)) for n in range(3)], tmp_path, 0.04, lambda note: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shards_of_another_run_are_not_mixed_with(tmp_path: Path) -> None:
+    other = tmp_path / "scenes-007.safetensors"
+
+    def slower() -> Iterator[tuple[str, np.ndarray]]:
+        yield "a", light(0)
+        other.write_bytes(b"theirs")
+
+    for scenes in (slower(), iter([("a", light(0))])):
+        with pytest.raises(UnwritableOutput, match="holds shards already"):
+            pack_scenes(scenes, tmp_path, 60, lambda note: None)
+        assert list(tmp_path.iterdir()) == [other]
+
+
+def test_a_name_that_is_no_unicode_is_packed(tmp_path: Path) -> None:
+    assert pack_scenes([("a\udcff", light(0)), ("a\udcfe", light(1))], tmp_path, 60, lambda note: None) == 2
+    assert len(Scenes(tmp_path, CPU).images) == 2
 
 
 def test_foreign_damaged_and_missing_shards_are_refused(tmp_path: Path, shards: Path) -> None:

@@ -118,6 +118,8 @@ def test_negative_light_is_none() -> None:
         {"black_level": -1.0},
         {"black_level": 16_000.0},
         {"full_well_e": 0.0},
+        {"full_well_e": 1e-300},
+        {"full_well_e": float("nan")},
         {"read_noise_e": -1.0},
         {"preamp_noise_e": -1.0},
         {"white_level": float("nan")},

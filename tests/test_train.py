@@ -25,7 +25,7 @@ from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.paper import PaperConfig, PaperNet
 from sve2hdr.shards import Scenes, pack_scenes
 from sve2hdr.synthetic import synthetic_scene
-from sve2hdr.train import DEFAULT_OPTIONS, TrainingOptions, ahead, learning_rate, loss_of, train
+from sve2hdr.train import DEFAULT_OPTIONS, Interrupted, TrainingOptions, ahead, learning_rate, loss_of, train
 from sve2hdr.weights import load_weights
 
 torch.set_num_threads(1)
@@ -132,7 +132,7 @@ def test_the_log_has_a_record_at_every_interval_and_the_end(shards: Path, tmp_pa
     assert all(math.isfinite(record["loss"]) and record["loss"] > 0 for record in told)
     assert told[-1]["megapixels"] == pytest.approx(5 * 2 * 32 * 32 / 1e6)
     names = sorted(entry.name for entry in tmp_path.iterdir())
-    assert names == ["checkpoint.pt", "log.jsonl", "weights.safetensors"]
+    assert names == [".lock", "checkpoint.pt", "log.jsonl", "weights.safetensors"]
 
 
 def test_the_weights_are_the_moving_average(shards: Path, tmp_path: Path) -> None:
@@ -156,8 +156,10 @@ def test_stopped_and_resumed_is_as_if_never_stopped(
     shards: Path, whole: Path, tmp_path: Path, stop: signal.Signals
 ) -> None:
     before = handlers()
+    expected = Interrupted if stop == signal.SIGINT else Sve2HdrError
     with pytest.raises(Sve2HdrError, match=r"stopped after step [3-7] of 8; run the same command again") as refusal:
         train(shards, tmp_path, TINY, OPTIONS, CPU, at_step(2, lambda: os.kill(os.getpid(), stop)))
+    assert type(refusal.value) is expected
     assert "\n" not in str(refusal.value)
     assert handlers() == before
     stopped = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"]
@@ -216,6 +218,65 @@ def test_killed_and_resumed_is_as_if_never_killed(shards: Path, whole: Path, tmp
     assert_same_weights(tmp_path, whole)
     assert [record["step"] for record in log_of(tmp_path)] == [2, 4, 6, 8]  # 6 once, though it was done twice
     assert not [entry for entry in tmp_path.iterdir() if "partial" in entry.name]
+
+
+TORN = {
+    "zeros": b"\0" * 40,
+    "zeros in a line": b"\0" * 40 + b"\n",
+    "a beginning": b'{"st\n',
+    "an end": b"8}\n",
+    "no text": b"\xff\xfe\n",
+    "another value": b"[1]\n",
+    "no step": b'{"loss": 1}\n',
+}
+
+
+@pytest.mark.parametrize("torn", TORN.values(), ids=TORN.keys())
+def test_a_torn_log_does_not_keep_a_run_from_going_on(shards: Path, whole: Path, tmp_path: Path, torn: bytes) -> None:
+    train(shards, tmp_path, TINY, replace(OPTIONS, steps=4, decay_share=0), CPU)
+    with (tmp_path / "log.jsonl").open("ab") as log:
+        log.write(torn)
+    train(shards, tmp_path, TINY, replace(OPTIONS, steps=6), CPU)
+    assert [record["step"] for record in log_of(tmp_path)] == [2, 4, 6]
+    assert b"\0" not in (tmp_path / "log.jsonl").read_bytes()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from sve2hdr.claims import Claims
+claims = Claims(Path(sys.argv[1]) / ".lock")
+print(claims.take(["train"]), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_run_is_of_one_process_until_that_ends(shards: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, steps=2)
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "True\n"
+            with pytest.raises(Sve2HdrError, match="another process trains here") as refusal:
+                train(shards, tmp_path, TINY, options, CPU)
+        finally:
+            other.kill()
+    assert "\n" not in str(refusal.value)
+    assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
+    train(shards, tmp_path, TINY, options, CPU)
+
+
+def test_a_run_is_held_while_it_trains(shards: Path, tmp_path: Path) -> None:
+    taken: list[str] = []
+
+    def ask() -> None:
+        command = [sys.executable, "-c", HOLD, str(tmp_path)]
+        taken.append(subprocess.run(command, input="", capture_output=True, text=True, timeout=60, check=True).stdout)
+
+    train(shards, tmp_path, TINY, replace(OPTIONS, steps=2), CPU, at_step(2, ask))
+    ask()
+    assert taken == ["False\n", "True\n"]
 
 
 def test_killed_before_the_first_checkpoint_it_starts_anew(shards: Path, whole: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 from safetensors import safe_open
 
 from sve2hdr import cli, evaluate
+from sve2hdr.checkpoint import Run
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.imageread import read_hdr
 from sve2hdr.mosaic import Capture, ExposurePattern
@@ -116,6 +118,24 @@ def test_a_folder_without_usable_stacks_is_refused(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "left out: " in result.stderr
     assert "no scene is left to be scored" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 1)])
+def test_a_run_that_is_stopped_has_a_checkpoint_and_says_so(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals, code: int
+) -> None:
+    whole = Run.save
+
+    def save(run: Run) -> None:
+        whole(run)
+        if run.step == 1:
+            signal.raise_signal(stop)
+
+    monkeypatch.setattr(Run, "save", save)
+    asked = ("train", shards, "-o", tmp_path, "--steps", 9, *SMALL, *NARROW, "--checkpoint-minutes", 1e-9)
+    said = f"sve2hdr: {tmp_path}: stopped after step 2 of 9; run the same command again to go on"
+    assert refused(*asked, code=code) == said
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
 
 
 def test_options_reach_the_run_and_its_weights_file(shards: Path, tmp_path: Path) -> None:
