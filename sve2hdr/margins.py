@@ -85,7 +85,7 @@ def _measure(
     believed = abs(level.mean() - stated.mean()) <= options.believed_offset * span
     if not believed:
         level += stated.mean() - level.mean()
-    return MaskedSites(level, error, noise, believed)
+    return MaskedSites(level, error, noise, level_believed=believed)
 
 
 def _good_columns(strip: np.ndarray) -> np.ndarray:

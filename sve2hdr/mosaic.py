@@ -77,8 +77,8 @@ class MaskedSites:
     black: np.ndarray  # (P, Q) float64, counts
     error: np.ndarray  # (P, Q) float64, counts: one standard deviation of `black`
     read_noise: np.ndarray  # (P, Q) float64, counts: a standard deviation, without what whole rows or columns share
-    level_believed: bool = True  # False: the file states another one, which the mean of `black` follows
     rows: RowOffsets | None = None  # of the visible rows, above the black of their phase; None: unknown
+    level_believed: bool = True  # False: the file states another one, which the mean of `black` follows
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single ==
