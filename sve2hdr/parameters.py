@@ -22,7 +22,7 @@ from .whitebalance import Neutral, WhiteBalance, parse_white_balance
 
 FORMAT = 1
 SAME_EV, SURE_EV = 0.25, 0.2  # how far a frame's own ratio may be off; the error from which it is no evidence
-LEAD_EV = 0.03  # the error from which a frame shall not decide for others: rows would differ visibly
+LEAD_EV = 0.015  # the error from which a frame shall not decide for others: 1 %, which rows of bright frames would show
 TOO_BRIGHT = 0.5  # share of the most exposed sites that are saturated
 UNSURE = 1e-4  # of the range: from that error on a black level gives way to what other frames say
 FOUND_OUT = ("usual", "as-shot", "auto")  # white balances that differ from frame to frame

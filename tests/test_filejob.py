@@ -28,6 +28,7 @@ from sve2hdr.manifest import Manifest, file_sha256
 from sve2hdr.models import Model
 from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.network import NetworkConfig, SveNet
+from sve2hdr.parameters import LEAD_EV
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 
 torch.set_num_threads(1)
@@ -308,7 +309,7 @@ def test_a_frame_that_tells_little_decides_for_no_sequence_unasked(bench: Bench,
         first = run_job(clip, options, bench.tools, leads=False)
         assert first.outcome == ("converted" if told else "unsure")
         if not told:
-            assert first.found["doubt_ev"] > 0.03
+            assert first.found["doubt_ev"] > LEAD_EV
             assert bench.files() == set()
     plain = replace(bench.job("plain.dng"), sequence="clip")
     assert run_job(plain, bench.options, bench.tools, leads=False).outcome == "skipped"  # that is sure
