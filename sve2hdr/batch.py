@@ -141,7 +141,7 @@ class Batch:
         self._held: dict[str, list[Order]] = {}  # jobs that wait for the first one of their sequence
         self._leads: dict[str, str] = {}  # that one's raw
         self._unsure: dict[str, list[tuple[float, Order]]] = {}  # those that know too little for that, and how much
-        self._led: set[str] = set()  # outputs whose records have the parameters of their sequences
+        self._led: set[str] | None = None  # outputs whose records have the parameters of their sequences
         self._fed_at = time.monotonic()
         self._crashes: Counter[str] = Counter()
         self._moves: Counter[str] = Counter()
@@ -153,9 +153,6 @@ class Batch:
         if not self.options.look_only:
             self.manifest.create()
             self._recover()
-        with contextlib.suppress(OSError):  # whoever looks at a record meets it
-            records = self.manifest.records() if any(job.sequence for job in jobs) else {}
-            self._led = {output for output, record in records.items() if record.found.get("parameters")}
         self._add([Order(job) for job in jobs])
         with self._signals():
             try:
@@ -224,9 +221,16 @@ class Batch:
 
     def _add(self, orders: Sequence[Order]) -> None:
         """Take new orders in: first those of frames that have led their sequences before."""
-        if orders:
-            self._fed_at = time.monotonic()
-            self._waiting.extend(sorted(orders, key=lambda order: self._led.isdisjoint(order.job.outputs)))
+        if not orders:
+            return
+        self._fed_at = time.monotonic()
+        if self._led is None and any(order.job.sequence for order in orders):
+            self._led = set()
+            with contextlib.suppress(OSError):  # whoever looks at a record meets it
+                records = self.manifest.records().items()
+                self._led = {output for output, record in records if record.found.get("parameters")}
+        led = self._led or set()
+        self._waiting.extend(sorted(orders, key=lambda order: led.isdisjoint(order.job.outputs)))
 
     def _hand_out(self) -> None:
         """Give each idle worker a job; what the manifest knows to be finished needs none."""
@@ -266,7 +270,7 @@ class Batch:
                 return order
             if name in self._found:
                 lead = self._found[name].get("lead") == order.job.raw
-                return replace(order, found=None if lead else self._found[name])
+                return replace(order, found=None if lead else self._found[name], leads=lead)
             if name not in self._held:
                 self._held[name], self._leads[name] = [], order.job.raw
             if self._leads[name] == order.job.raw:  # also one that comes back, because another batch has it

@@ -223,8 +223,9 @@ def _without_light(sites: _Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarr
         share[which] = np.maximum(beside / own, diagonal / own)
         error[which] = np.maximum(doubt, doubt_there) / np.abs(own)
         if sites.letters[phase] != "G":  # a red light shows in red sites alone
-            second, _, _ = _light_around(sites, phase, y[which], x[which], SECOND)
-            share[which] = np.maximum(share[which], second / own)
+            each = [_light_around(sites, phase, y[which], x[which], [offset])[0] / own for offset in SECOND]
+            second = np.sort(np.stack(each), axis=0)[:-1].sum(axis=0) / 3  # the highest may be a defect as well
+            share[which] = np.maximum(share[which], second)
         activity[which] = (active + active_there) / np.abs(own)
     limit = np.clip(DARK_SIGMAS * error, LEAST_SHARE, LIGHT_SHARE)
     dark = (share < limit) & (activity < ACTIVITY) & (error < POSSIBLE_SHARE)

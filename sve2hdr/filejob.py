@@ -196,6 +196,8 @@ def _looked_at(job: Job, options: BatchOptions, tools: Tools, found: dict[str, A
             if not leads and (unsure := _unsure(job, raw, options)):
                 return unsure
             evidence = look(raw, options.convert, tools.model)
+            if found and not evidence["sve"] and math.isinf(doubt_ev(raw, options.convert)):
+                evidence = {"sve": True}
             if options.if_not_sve == "copy" and not evidence["sve"]:
                 _copied_to(job, options, tools.manifest.out, file_sha256(raw))
         except Sve2HdrError as error:

@@ -403,8 +403,9 @@ def _with_sequences(jobs: Sequence[Job], lock: str) -> Iterator[Job]:
 
 
 def _sequence_of(raw: Place, lock: str) -> str:
-    folder = str(raw.parent)
-    return folder if lock == "folder" else f"{folder}/{re.sub(r'[0-9]+$', '', PurePosixPath(raw.name).stem)}"
+    path = PurePosixPath(raw.name)
+    folder = real(str(raw.parent))
+    return folder if lock == "folder" else f"{folder}/{re.sub(r'[0-9]+$', '', path.stem)}{path.suffix.lower()}"
 
 
 def _is_cinema(path: Place) -> bool | None:

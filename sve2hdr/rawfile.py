@@ -213,7 +213,7 @@ def _camera_from_xyz(raw: Any, dng: Ifd) -> np.ndarray:
         balanced = np.linalg.inv(rec709_from_camera) @ REC709_FROM_XYZ
     neutral = _neutral(raw, dng)
     candidates.append(balanced * (np.ones(3) if neutral is None else neutral)[:, None])
-    return next(matrix for matrix in candidates if _invertible(matrix))
+    return next((matrix for matrix in candidates if _invertible(matrix)), REC709_FROM_XYZ.copy())
 
 
 def _stored_matrix(dng: Ifd, tag: int) -> np.ndarray | None:

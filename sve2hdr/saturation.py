@@ -70,29 +70,25 @@ def white_levels(mosaic: Mosaic, pattern: ExposurePattern) -> WhiteLevels:
     black, letters = float(mosaic.black_level.mean()), cfa_period(mosaic.cfa)
     period = common_period(letters, pattern.exposure)
     letters, exposure = repeated(letters, period), repeated(pattern.exposure, period)
-    counts = {
-        (level, letter): _histogram(mosaic.counts, (exposure == level) & (letters == letter))
+    histograms = {
+        level: {letter: _histogram(mosaic.counts, (exposure == level) & (letters == letter)) for letter in letters_of}
         for level in np.unique(exposure)
-        for letter in np.unique(letters[exposure == level])
+        for letters_of in [np.unique(letters[exposure == level])]
     }
-    together = {
-        level: np.sum([histogram for (of, _), histogram in counts.items() if of == level], axis=0)
-        for level in np.unique(exposure)
-    }
+    together = {level: np.sum(list(of_colours.values()), axis=0) for level, of_colours in histograms.items()}
     piles = {level: pile_up(histogram, black, mosaic.white_level) for level, histogram in together.items()}
     found = [pile for pile in piles.values() if pile is not None]
-    by_site, none = np.empty(period, np.float32), 0
-    for (level, letter), histogram in counts.items():
-        shared = [other for other in found if _top(together[level]) <= other + HAIR * (other - black)]
-        white = piles[level] or min(shared, default=mosaic.white_level)
-        own, apart = pile_up(histogram, black, mosaic.white_level), APART * (mosaic.white_level - black)
-        if own is not None and abs(own - white) > apart:
-            white = own
-        elif own is None and histogram[int(white + apart) :].sum() > ABOVE * histogram.sum():
-            white = mosaic.white_level
-        none += own is None and (piles[level] is None or white == mosaic.white_level)
-        by_site[(exposure == level) & (letters == letter)] = white
-    return WhiteLevels(by_site, "pile-up" if not none else "pile-up, file" if none < len(counts) else "file")
+    by_site, unknown, apart = np.empty(period, np.float32), [], APART * (mosaic.white_level - black)
+    for level, of_colours in histograms.items():
+        shared = [pile for pile in found if _top(together[level]) <= pile + HAIR * (pile - black)]
+        usual = piles[level] or min(shared, default=mosaic.white_level)
+        for letter, histogram in of_colours.items():
+            own = pile_up(histogram, black, mosaic.white_level)
+            beyond = own is None and histogram[int(usual + apart) :].sum() > ABOVE * histogram.sum()
+            white = mosaic.white_level if beyond else usual if own is None or abs(own - usual) <= apart else own
+            unknown.append(own is None and (beyond or piles[level] is None))
+            by_site[(exposure == level) & (letters == letter)] = white
+    return WhiteLevels(by_site, "file" if all(unknown) else "pile-up, file" if any(unknown) else "pile-up")
 
 
 def _top(histogram: np.ndarray) -> int:

@@ -90,7 +90,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> type[Here]:
                 patch.setattr("sve2hdr.worker.limit_memory", lambda megabytes: None)
                 patch.setattr("sve2hdr.worker.keep_freed_memory", lambda: None)
                 tools[key] = prepared(replace(options, threads=1), lambda share: None)
-        return run_job(order.job, options.batch, tools[key], order.found, order.again)
+        return run_job(order.job, options.batch, tools[key], order.found, order.again, order.leads)
 
     class Ours(Here):
         pass
@@ -213,7 +213,8 @@ def test_frames_that_tell_little_wait_for_one_that_tells_more(tmp_path: Path, he
     assert max(Counter(name for name, *_ in given).values()) == 2
 
 
-def test_what_led_a_sequence_leads_it_again(tmp_path: Path, here: type[Here]) -> None:
+@pytest.mark.parametrize("watched", [False, True])
+def test_what_led_a_sequence_leads_it_again(tmp_path: Path, here: type[Here], watched: bool) -> None:
     given = list[tuple[str, object]]()
 
     def answer(options: WorkerOptions, order: Order) -> FileResult:
@@ -229,9 +230,35 @@ def test_what_led_a_sequence_leads_it_again(tmp_path: Path, here: type[Here]) ->
         (folder / "0.exr").write_text("image")
         record = Record("3.exr", "3.exr", "converted", "", "3", "", stamp, found={"parameters": "{}"})
         manifest.publish(folder, [(record, "0.exr", False)])
-    run(tmp_path, jobs("1", "2", "3", sequence="clip"), workers=2)
+    fed = [[(job, False) for job in jobs("1", "2", "3", sequence="clip")]] if watched else []
+    options = BatchOptions(str(tmp_path / "out"), convert=ConvertOptions(device="cpu"))
+    batch = Batch(options, RunOptions(2), feed=lambda busy: fed.pop() if fed else None)
+    batch.run([] if watched else jobs("1", "2", "3", sequence="clip"))
     assert given[0] == ("3", None)
     assert {found["frame"] for _, found in given if found} == {"3"}  # type: ignore[index]
+
+
+def test_an_unsure_frame_that_led_and_has_changed_leads_again(
+    tmp_path: Path, here: type[Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        if not order.leads:
+            return FileResult(order.job.raw, "unsure", found={"doubt_ev": 0.1})
+        return FileResult(order.job.raw, "converted", found={"parameters": "{}"})
+
+    here.answer = staticmethod(answer)
+    fed = [[(jobs("1", sequence="clip")[0], again)] for again in (True, False)]
+    options = BatchOptions(str(tmp_path / "out"), convert=ConvertOptions(device="cpu"))
+    monkeypatch.setattr(batch_module, "UNSURE_WAIT_S", 0.0)
+
+    def feed(busy: bool) -> list[tuple[Job, bool]] | None:
+        if not fed:
+            return None
+        return fed.pop() if len(fed) == 2 or batch.outcome.results else []
+
+    batch = Batch(options, RunOptions(1), feed=feed)
+    outcome = batch.run()
+    assert [result.outcome for result in outcome.results] == ["converted", "converted"]
 
 
 def test_a_full_disk_ends_the_batch(tmp_path: Path, here: type[Here]) -> None:

@@ -59,6 +59,19 @@ def test_strong_defects_are_found_wherever_they_are(name: str, cfa: str) -> None
     assert count >= 0.95 * seen.sum()
 
 
+@pytest.mark.parametrize("pair", [(0, 2), (2, 0)])
+@pytest.mark.parametrize("first", [(60, 60), (61, 61), (62, 60)])
+def test_two_hot_sites_of_one_colour_do_not_pass_for_light(first: tuple[int, int], pair: tuple[int, int]) -> None:
+    frame = frame_of(np.full((128, 128), 0.02))
+    counts = frame.counts.copy()
+    places = [first, (first[0] + pair[0], first[1] + pair[1])]
+    for place in places:
+        counts[place] += 4000
+    result, count = repaired(replace(frame, counts=counts), PATTERNS["row pairs"])
+    assert count == 2
+    assert all(abs(int(result.counts[place]) - int(frame.counts[place])) < 300 for place in places)
+
+
 @pytest.mark.parametrize("pair", [(0, 2), (0, 1), (1, 0), (1, 1), (4, 0)])
 def test_two_defects_side_by_side_are_both_found(pair: tuple[int, int]) -> None:
     frame = frame_of(np.full((128, 128), 0.02))

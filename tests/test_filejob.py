@@ -313,12 +313,16 @@ def test_a_frame_that_tells_little_decides_for_no_sequence_unasked(bench: Bench,
             assert bench.files() == set()
     plain = replace(bench.job("plain.dng"), sequence="clip")
     assert run_job(plain, bench.options, bench.tools, leads=False).outcome == "skipped"  # that is sure
+    if not told:  # a dry run foretells that it is converted, once another frame leads
+        write_dark(bench.folder / "lit.dng", 1.0)
+        looking = replace(bench.options, look_only=True)
+        lit = run_job(replace(bench.job("lit.dng"), sequence="clip"), looking, bench.tools)
+        assert run_job(clip, looking, bench.tools, lit.found).outcome == "converted"
     if light:
         led = run_job(clip, bench.options, bench.tools)
         assert led.outcome == ("unchanged" if told else "converted")
         assert any("too dark or plain to tell its ratio" in note for note in led.notes) == (not told)
     else:
-        write_dark(bench.folder / "lit.dng", 1.0)
         lit = bench.run(replace(bench.job("lit.dng"), sequence="clip"))
         assert bench.run(clip, found=lit.found).outcome == "converted"  # black as it is
 

@@ -224,7 +224,7 @@ def test_clips_are_sequences_and_photos_are_not(work: Path) -> None:
     names = {Path(job.raw).name: job.sequence for job in jobs("clip").jobs}
     assert names["A_000001.dng"] == names["A_000002.dng"] != names["B_000001.dng"] != ""
     assert names["IMG_1.dng"] == names["IMG_2.dng"] == ""
-    assert {job.sequence for job in jobs("clip", lock="folder").jobs} == {"clip"}
+    assert {job.sequence for job in jobs("clip", lock="folder").jobs} == {str(work.resolve() / "clip")}
     assert {job.sequence for job in jobs("clip", lock="none").jobs} == {""}
     assert isinstance(jobs("clip").jobs[0], Job)
 
@@ -239,6 +239,20 @@ def test_a_frame_that_cannot_be_read_says_nothing_of_its_clip(work: Path) -> Non
     assert len({job.sequence for job in jobs("clip").jobs}) == 1
     assert all(job.sequence for job in jobs("clip").jobs)
     assert {job.sequence for job in jobs("plain").jobs} == {""}
+
+
+def test_photos_beside_footage_are_no_frames_and_a_folder_is_one_however_it_is_named(work: Path) -> None:
+    Path("clip").mkdir()
+    for name in ("A_1.dng", "A_3.dng", "B_2.dng"):
+        with Path("clip", name).open("wb") as file:
+            write_tiff(file, Ifd([entry(51044, RATIONAL, [24, 1])]))
+    touch("clip/A_2.CR2", "clip/B_1.CR2")
+    Path("link").symlink_to("clip", target_is_directory=True)
+    found = jobs("clip/A_1.dng", "link/A_3.dng", "clip/A_2.CR2", "clip/B_1.CR2", "clip/B_2.dng").jobs
+    named = {Path(job.raw).name: job.sequence for job in found}
+    assert named["A_1.dng"] == named["A_3.dng"] != ""
+    assert named["B_2.dng"] not in ("", named["A_1.dng"])
+    assert named["A_2.CR2"] == named["B_1.CR2"] == ""
 
 
 @pytest.mark.parametrize("lock", ["auto", "folder"])

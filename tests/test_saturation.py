@@ -63,6 +63,14 @@ def frame(least: float, most: float, top: float) -> Mosaic:
     return Mosaic(counts, "RGGB", np.full((1, 1), BLACK, np.float32), NOMINAL, np.eye(3))
 
 
+def test_colours_that_do_not_clip_leave_a_pile_up_at_the_file_s_level_known() -> None:
+    mosaic = frame(int(NOMINAL), int(NOMINAL), top=1)
+    counts = mosaic.counts.copy()
+    counts[::2, ::2] = np.minimum(counts[::2, ::2], 9_000)
+    found = white_levels(Mosaic(counts, "RGGB", mosaic.black_level, NOMINAL, np.eye(3)), PAIRS)
+    assert (by_exposure(found), found.source) == ((NOMINAL, NOMINAL), "pile-up")
+
+
 def by_exposure(found: WhiteLevels) -> tuple[float, float]:
     least, most = found.by_site[:2], found.by_site[2:]
     assert (least == least[0, 0]).all()
