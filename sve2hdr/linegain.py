@@ -20,7 +20,7 @@ from .patternlayout import MIN_WINDOWS
 from .radiance import SATURATED
 
 PERIOD = 8  # lines of the amplifiers that are looked for, and of those with a period of 4
-CELL_COLUMNS, MAX_ROWS = 32, 160  # sites that are compared at once; rows of each phase: more change nothing
+CELL_COLUMNS, MAX_ROWS = 32, 160  # sites that are compared at once; rows of a phase: more change nothing
 UNSATURATED = 0.9  # of the range: near saturation noise is cut off on one side
 LIKELY = 0.01  # how far gains may well differ
 SIGNIFICANT, LEAST = 4.0, 5e-4  # standard errors; a difference that nobody sees is left
@@ -132,7 +132,7 @@ def _sample(mosaic: Mosaic, phase: int, across: slice, taps: Taps, beside: Seque
     height, width = mosaic.shape
     reach = PERIOD // 2
     rows = np.arange(phase + (PERIOD if phase < reach else 0), height - reach, PERIOD)
-    rows = rows[:: -(-rows.size // MAX_ROWS) or 1]
+    rows = rows[:: -(-rows.size * across.step // (2 * MAX_ROWS)) or 1]
     columns = np.arange(width)[across][1:-1]
     sites = CELL_COLUMNS // across.step // 2 * 2
     columns = columns[: columns.size // sites * sites]
