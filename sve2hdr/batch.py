@@ -14,8 +14,8 @@ from types import FrameType
 from typing import Any, Protocol
 
 from .errors import Sve2HdrError
-from .filejob import BatchOptions, FileResult, finished_before
 from .joblist import Job
+from .jobstate import BatchOptions, FileResult, finished_before
 from .remotemanifest import manifest_of
 from .worker import Order, Worker, WorkerDied, WorkerOptions
 

@@ -21,8 +21,8 @@ from .places import is_url, place, real, without_file_url
 if TYPE_CHECKING:
     from .batch import Crew, Outcome
     from .batchdisplay import Display
-    from .filejob import BatchOptions
     from .joblist import Inputs, Job, JobList, Naming
+    from .jobstate import BatchOptions
     from .manifest import Record
     from .memory import Plan
     from .remotemanifest import AnyManifest
@@ -147,8 +147,8 @@ def batch(
     """
     from .batch import Batch, RunOptions
     from .batchdisplay import Display, Report
-    from .filejob import BatchOptions
     from .joblist import Inputs, Naming, read_list
+    from .jobstate import BatchOptions
     from .models import is_file, model_digest, model_named
     from .remotemanifest import manifest_of
     from .watch import Watch
@@ -157,17 +157,7 @@ def batch(
     named = tuple(without_file_url(path) for path in listed)
     if not named:
         raise click.UsageError("nothing to convert; name folders, files or patterns, or a --list of them")
-    if idle is not None and not watch:
-        raise click.UsageError("--idle is for --watch")
-    check_ensemble(chosen["ensemble"], model)
-    if chosen["ultra_hdr"] and not preview:
-        raise click.UsageError("--ultra-hdr is of previews; add --preview")
-    if watch and dry_run:
-        raise click.UsageError("--dry-run looks once; leave --watch out")
-    if dry_run and report and report.is_file() and report.stat().st_size:  # perhaps the last run's
-        raise click.UsageError(f"{report}: exists already; name another --report for --dry-run")
-    if dask and (workers or memory):
-        raise click.UsageError("with --dask, `dask worker` takes --nthreads and --memory-limit; leave ours out")
+    _refuse_contradictions(**click.get_current_context().params)
     if dask:  # other machines have other working folders
         named, output, base = tuple(map(_absolute, named)), _absolute(output), base and _absolute(base)
     try:
@@ -212,6 +202,24 @@ def batch(
                 _refused(display, *refusal)
             outcome = Batch(options, run, display, crew=crew).run(found.jobs)
     _end(outcome, display, quiet, watch)
+
+
+def _refuse_contradictions(
+    *, idle: float | None, watch: bool, dry_run: bool, report: Path | None, dask: str | None, workers: int | None,
+    memory: int | None, preview: bool, ultra_hdr: bool, ensemble: bool, model: str, **_: Any,
+) -> None:  # fmt: skip
+    """Refuse options that are not for each other."""
+    if idle is not None and not watch:
+        raise click.UsageError("--idle is for --watch")
+    check_ensemble(ensemble, model)
+    if ultra_hdr and not preview:
+        raise click.UsageError("--ultra-hdr is of previews; add --preview")
+    if watch and dry_run:
+        raise click.UsageError("--dry-run looks once; leave --watch out")
+    if dry_run and report and report.is_file() and report.stat().st_size:  # perhaps the last run's
+        raise click.UsageError(f"{report}: exists already; name another --report for --dry-run")
+    if dask and (workers or memory):
+        raise click.UsageError("with --dask, `dask worker` takes --nthreads and --memory-limit; leave ours out")
 
 
 def _end(outcome: Outcome, display: Display, quiet: bool, watch: bool) -> None:
@@ -287,7 +295,7 @@ def _cluster(
 
 
 def _refused(display: Display, path: str, why: str) -> None:
-    from .filejob import FileResult
+    from .jobstate import FileResult
 
     display.add(FileResult(path, "failed", error=why))
 

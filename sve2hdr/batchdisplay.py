@@ -15,8 +15,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from .batch import Events, Outcome
 from .errors import Sve2HdrError
-from .filejob import FileResult
 from .joblist import Job
+from .jobstate import FileResult
 from .pattern import certainty
 
 OUTCOMES = {  # in the order of the table

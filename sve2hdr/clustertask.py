@@ -18,7 +18,7 @@ from .errors import Sve2HdrError, one_line
 from .memory import DEFAULT_SHARE, Load, Plan, available_bytes, plan, usable_cores
 
 if TYPE_CHECKING:
-    from .filejob import BatchOptions, FileResult
+    from .jobstate import BatchOptions, FileResult
     from .worker import Order, Worker
 
 IDLE_S = 30.0  # a worker process without jobs ends after so long
@@ -69,7 +69,7 @@ def _said(order: Order, options: TaskOptions) -> FileResult | str:
 
 
 def _asked(worker: Worker, order: Order, timeout_s: float) -> FileResult:
-    from .filejob import FileResult
+    from .jobstate import FileResult
 
     worker.send(order)
     while True:

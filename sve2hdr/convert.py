@@ -22,13 +22,13 @@ from .devices import choose_device
 from .errors import Sve2HdrError, UnreadableWeights, UnwritableOutput
 from .files import check_writable, replacing
 from .hdrfile import HDR_EXTENSIONS, PREVIEW_EXTENSIONS, WriteOptions, encoded_preview, write_hdr
-from .highlights import hold_clipped, without_magenta
+from .highlights import early_saturation, hold_clipped, without_magenta
 from .levels import Estimate, Levels, estimate_levels
 from .lineardng import DNG_EXTENSIONS, LinearDngOptions, baseline_exposure, reduced_for_preview, write_linear_dng
 from .linegain import even_lines
 from .memory import release_freed_memory
 from .models import Model
-from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
+from .mosaic import ExposurePattern, Mosaic
 from .parameters import LEAD_EV, LockedParameters, load_parameters, save_parameters
 from .pattern import certainty, detect_pattern
 from .preview import LUMINANCE_OF_RGB, look_of, tone_map, tone_map_with_gain
@@ -218,7 +218,7 @@ def _reconstructed(
         f"{raw}: {estimate.note}" if estimate.note else "",
         f"{raw}: no published network knows this pattern; the classical method was taken" if fallback else "",
         f"{raw}: {neutral.note}" if neutral.note else "",
-        _uneven_colours(raw, mosaic, pattern),
+        f"{raw}: {early}" if (early := early_saturation(mosaic, pattern)) else "",
     )
     return Reconstruction(
         camera_rgb,
@@ -232,20 +232,6 @@ def _reconstructed(
         repaired,
         tuple(said for said in notes if said),
     )
-
-
-def _uneven_colours(raw: Path, mosaic: Mosaic, pattern: ExposurePattern) -> str:
-    """Return what is to be said of a pattern in which some colour has no site of the least exposure."""
-    letters, exposure = cfa_period(mosaic.cfa), pattern.exposure
-    period = common_period(letters, exposure)
-    letters, exposure = repeated(letters, period), repeated(exposure, period)
-    least = {letter: exposure[letters == letter].min() for letter in "RGB"}
-    ev = {letter: math.log2(value / exposure.min()) for letter, value in least.items() if value > exposure.min()}
-    if not ev:
-        return ""
-    names = " and ".join({"R": "red", "G": "green", "B": "blue"}[letter] for letter in ev)
-    early = f"the saturation of {names} comes {max(ev.values()):.1f} EV early"
-    return f"{raw}: in this pattern {early}; highlights above it have false colours"
 
 
 def convert_file(

@@ -8,21 +8,20 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .claims import Claims, key_of
+from .claims import key_of
 from .classify import doubt_ev, look, ordinary
 from .convert import Converted, ConvertOptions, convert_file
 from .errors import PatternNotFound, Sve2HdrError, UnwritableOutput, one_line
 from .joblist import Job
+from .jobstate import BatchOptions, FileResult, Tools, is_ours, shared_before, to_make, unchanged
 from .levels import Levels
-from .manifest import Record, Stamp, file_sha256, recipe_of
+from .manifest import Record, Stamp, file_sha256
 from .memory import peak_mb, release_freed_memory, reset_peak
-from .models import Model
 from .parameters import LEAD_EV, differs
 from .places import Place, is_url, place, real
 from .remotemanifest import AnyManifest
@@ -30,64 +29,7 @@ from .remotemanifest import AnyManifest
 PARAMETERS = "parameters.json"
 APART = "put shots into folders of their own, or take --lock none"
 FETCHED = "raw"  # folder of a raw that came from a URL
-POLICIES = ("skip", "copy", "develop", "fail")
-GOOD = ("converted", "unchanged", "developed", "copied", "skipped")
 HOPELESS = (errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))  # the next files would fare no better
-
-
-@dataclass(frozen=True, eq=False)
-class BatchOptions:
-    """What holds for all jobs of a batch; plain values, so that it can be sent along with them."""
-
-    out: str
-    model: str = "auto"  # as `--model` has it; a file's path is absolute
-    model_digest: str = ""
-    convert: ConvertOptions = field(default_factory=ConvertOptions)
-    if_not_sve: str = "skip"  # one of POLICIES
-    overwrite: bool = False  # make everything anew, and replace files that are not from a batch
-    look_only: bool = False  # find out and tell; write nothing
-    run: str = ""  # a name for this run alone; what a lost worker has finished in it is no work of an earlier one
-
-    def recipes(self, job: Job, found: dict[str, Any] | None) -> tuple[str, str]:
-        """Return the digests of how a job is converted, and of how it is dealt with if it is no SVE raw."""
-        shared = [job.sequence and "sequence 2", found.get("parameters", "") if found else ""] if job.sequence else []
-        levels = Levels() if found else self.convert.levels  # those of a sequence come from its first frame
-        options = replace(self.convert, levels=levels, preview=None, tile_px=1, device="", overwrite=False)
-        recipe = recipe_of(options, self.model, self.model_digest, *shared)
-        return recipe, f"{recipe}-{self.if_not_sve}"
-
-
-@dataclass(frozen=True)
-class FileResult:
-    """What became of one raw: a line of the report."""
-
-    input: str
-    outcome: str  # one of GOOD; failed; busy: another batch has it; moving: it changes while it is read; unsure
-    outputs: tuple[str, ...] = ()
-    sha256: str = ""  # of the raw
-    found: dict[str, Any] = field(default_factory=dict)  # pattern, exposure, ratio_ev, confidence, megapixels, ...
-    seconds: float = 0.0
-    peak_mb: float = 0.0
-    error: str = ""
-    notes: tuple[str, ...] = ()
-    hopeless: bool = False  # the disk is full, or the like: no other file would fare better
-    spent: bool = False  # the process that did it hangs, or has a heap that stays torn: it is to do no other
-
-    @property
-    def good(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.outcome in GOOD
-
-
-@dataclass(eq=False)
-class Tools:
-    """What a process needs for its jobs, made once."""
-
-    manifest: AnyManifest
-    claims: Claims | None  # None where only looked at
-    model: Model
-    progress: Callable[[float], None] = lambda share: None
-    turn: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
 
 def run_job(
@@ -147,49 +89,11 @@ def _claimed(
         tools.claims.release(keys)
 
 
-def _to_make(
-    job: Job, options: BatchOptions, manifest: AnyManifest, recipes: tuple[str, str], again: bool
-) -> list[str]:
-    """Return the outputs that are still to be made; raise UnwritableOutput where one may not be replaced."""
-    wanted = []
-    for output in job.outputs:
-        state, why = manifest.state(output, place(job.raw), recipes)
-        if state == "foreign" and not (options.overwrite or again):
-            raise UnwritableOutput(f"{manifest.out / output}: {why}; give --overwrite or another --name")
-        if state != "done" or (options.overwrite and not _of_this_run(manifest.get(output), options)):
-            wanted.append(output)
-    return wanted
-
-
-def _of_this_run(record: Record | None, options: BatchOptions) -> bool:
-    return record is not None and record.run == options.run != ""
-
-
-def finished_before(
-    job: Job, options: BatchOptions, manifest: AnyManifest, found: dict[str, Any] | None = None
-) -> FileResult | None:
-    """Return the result of a job of which nothing is left to do, by the manifest alone; None: it must be done.
-
-    Raises OSError where that cannot be found out.
-    """
-    recipes = options.recipes(job, found)
-    if options.overwrite or any(manifest.state(o, place(job.raw), recipes)[0] != "done" for o in job.outputs):
-        return None
-    return _unchanged(job, options, manifest)
-
-
-def _unchanged(job: Job, options: BatchOptions, manifest: AnyManifest) -> FileResult:
-    records = [record for output in job.outputs if (record := manifest.get(output)) is not None]
-    files = tuple(dict.fromkeys(str(manifest.out / record.file) for record in records if record.file))
-    outcome = records[0].outcome if any(_of_this_run(record, options) for record in records) else "unchanged"
-    return FileResult(job.raw, outcome, files, records[0].raw_sha256, records[0].found)
-
-
 def _looked_at(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None, leads: bool) -> FileResult:
     """Say what would happen; the outcome is the one that `_done` would have."""
-    wanted = _to_make(job, options, tools.manifest, options.recipes(job, found), again=False)
+    wanted = to_make(job, options, tools.manifest, options.recipes(job, found), again=False)
     if not wanted:
-        return _unchanged(job, options, tools.manifest)
+        return unchanged(job, options, tools.manifest)
     with tempfile.TemporaryDirectory(prefix="sve2hdr-") as folder:
         raw = _at_hand(job, Path(folder))
         try:
@@ -232,9 +136,9 @@ def _done(
 ) -> FileResult:
     manifest, source = tools.manifest, place(job.raw)
     recipes = options.recipes(job, found)
-    wanted = _to_make(job, options, manifest, recipes, again)
+    wanted = to_make(job, options, manifest, recipes, again)
     if not wanted:
-        return _unchanged(job, options, manifest)
+        return unchanged(job, options, manifest)
     before = _stamp(source)
     with manifest.staged(wanted[0]) as folder:
         raw = _at_hand(job, folder)
@@ -245,7 +149,7 @@ def _done(
         record = Record("", "", "converted", recipes[0], job.raw, sha256, before, run=options.run)
         staged = {output: f"{i}{PurePosixPath(output).suffix}" for i, output in enumerate(wanted)}
         try:
-            shared = _shared_before(job, manifest, wanted) if found is None else found["parameters"]
+            shared = shared_before(job, manifest, wanted) if found is None else found["parameters"]
             if not leads and not shared and (unsure := _unsure(job, raw, options)):
                 return unsure
             made, result = _made(_Task(job, raw, options, tools, folder, staged, record), found, shared)
@@ -254,19 +158,11 @@ def _done(
             raise type(error)(_with_final_names(text, folder, staged, manifest)) from error
         if _stamp(source) != before:
             return FileResult(job.raw, "moving", error="changes while it is read; run again when it is complete")
-        replaceable = {o for o in wanted if options.overwrite or again or _is_ours(manifest, o)}
+        replaceable = {o for o in wanted if options.overwrite or again or is_ours(manifest, o)}
         if result.outcome == "copied" and not options.overwrite:  # a copy's place is no output's
             replaceable = set()
         manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in made])
     return replace(result, sha256=sha256, notes=tuple(note.replace(str(raw), job.raw) for note in result.notes))
-
-
-def _shared_before(job: Job, manifest: AnyManifest, wanted: Sequence[str]) -> str:
-    """Return what the first frame of a sequence has found for all, where some of its outputs are there, else ""."""
-    if not job.sequence:
-        return ""
-    kept = [record for output in job.outputs if output not in wanted and (record := manifest.get(output)) is not None]
-    return next((str(record.found["parameters"]) for record in kept if record.found.get("parameters")), "")
 
 
 def _at_hand(job: Job, folder: Path) -> Path:
@@ -292,11 +188,6 @@ def _stamp(raw: Place) -> Stamp:
 
 def _gone(raw: Place, error: OSError) -> Sve2HdrError:
     return Sve2HdrError(f"{raw}: cannot be read ({error.strerror}); check the card, cable or network")
-
-
-def _is_ours(manifest: AnyManifest, output: str) -> bool:
-    record = manifest.get(output)  # what is foreign has been refused
-    return record is not None and bool(record.file)
 
 
 @dataclass(frozen=True)
@@ -369,7 +260,7 @@ def _ordinary(task: _Task, evidence: dict[str, Any], asked: ConvertOptions) -> M
         records = [(replace(record, output=o, file=o, outcome="developed"), name) for o, name in staged.items()]
         return records, FileResult(job.raw, "developed", task.finals, found=evidence, notes=made.notes)
     if options.if_not_sve == "skip":
-        ours = [output for output in staged if _is_ours(task.tools.manifest, output)]
+        ours = [output for output in staged if is_ours(task.tools.manifest, output)]
         records = [(replace(record, output=o, outcome="skipped"), "") for o in staged if o not in ours]
         return records, FileResult(job.raw, "skipped", found=evidence)
     target, there = _copied_to(job, options, out, record.raw_sha256)

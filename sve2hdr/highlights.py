@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
+from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, over_common_period, repeated
 from .radiance import SATURATED
 
 STRIP_ROWS, PIXELS_AT_ONCE = 256, 1 << 20
@@ -59,6 +59,18 @@ def hold_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePatter
         here *= 1 - held
         here += held * np.float32(pattern.ratio)  # a sum of products: exactly the level where held is 1
     return near
+
+
+def early_saturation(mosaic: Mosaic, pattern: ExposurePattern) -> str:
+    """Return what is to be said of a pattern in which some colour has no site of the least exposure, or ""."""
+    letters, exposure = over_common_period(cfa_period(mosaic.cfa), pattern.exposure)
+    names = {"R": "red", "G": "green", "B": "blue"}
+    least = {name: exposure[letters == letter].min() / exposure.min() for letter, name in names.items()}
+    early = [name for name, share in least.items() if share > 1]
+    if not early:
+        return ""
+    said = f"the saturation of {' and '.join(early)} comes {np.log2(max(least.values())):.1f} EV early"
+    return f"in this pattern {said}; highlights above it have false colours"
 
 
 def without_magenta(camera_rgb: np.ndarray, near: np.ndarray, neutral: np.ndarray, clip_level: float) -> None:

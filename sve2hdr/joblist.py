@@ -375,10 +375,8 @@ def _with_copies(
         name, why = _same_name(job.relative, exact_case), ""
         target, own = (_same_name(real(where), exact_case) for where in (str(out / job.relative), job.raw))
         if target in raws:
-            onto = (
-                f"its copy would replace a raw file, {job.relative}; choose another folder, or a --base above all raws"
-            )
-            why = onto if target != own else ""
+            advice = "choose another folder, or a --base above all raws"
+            why = "" if target == own else f"its copy would replace a raw file, {job.relative}; {advice}"
         elif holder[name] is not job:
             advice = "another --name" if name in written else "a --base above both"
             why = f"its copy would be written to the same file as {holder[name].raw}; give {advice}"

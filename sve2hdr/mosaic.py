@@ -29,6 +29,12 @@ def common_period(*periods: np.ndarray) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
+def over_common_period(*periods: np.ndarray) -> list[np.ndarray]:
+    """Return each of `periods` repeated over the smallest period that all of them fit into."""
+    shape = common_period(*periods)
+    return [repeated(period, shape) for period in periods]
+
+
 def cfa_period(cfa: str) -> np.ndarray:
     """Return a CFA name, its letters row by row, as one square period of letters.
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from .mosaic import ExposurePattern, Mosaic, common_period, repeated
+from .mosaic import ExposurePattern, Mosaic, over_common_period
 
 Array = TypeVar("Array")  # np.ndarray or torch.Tensor: only operators and methods that both have are used
 
@@ -35,8 +35,7 @@ class NoiseModel:
 
 def full_scale(mosaic: Mosaic, pattern: ExposurePattern) -> float:
     """Return the counts from black to saturation of the least exposed sites, of whichever of them has the fewest."""
-    period = common_period(pattern.exposure, mosaic.black_level, mosaic.white_by_site)
-    exposure, black, white = (repeated(p, period) for p in (pattern.exposure, mosaic.black_level, mosaic.white_by_site))
+    exposure, black, white = over_common_period(pattern.exposure, mosaic.black_level, mosaic.white_by_site)
     return float((white - black)[exposure == exposure.min()].min())
 
 
@@ -75,8 +74,8 @@ def clipped_share(mosaic: Mosaic, pattern: ExposurePattern, of: float | None = N
 
     `of`: of the sites of another exposure of the pattern.
     """
-    period = common_period(pattern.exposure, mosaic.black_level, mosaic.white_by_site)
-    exposure, black, white = (repeated(p, period) for p in (pattern.exposure, mosaic.black_level, mosaic.white_by_site))
+    exposure, black, white = over_common_period(pattern.exposure, mosaic.black_level, mosaic.white_by_site)
+    period = exposure.shape
     saturated = sites = 0
     for y, x in np.argwhere(exposure == (exposure.min() if of is None else of)):
         plane = mosaic.counts[y :: period[0], x :: period[1]]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .mosaic import CELL, ExposurePattern, Mosaic, cfa_period, common_period, repeated
+from .mosaic import CELL, ExposurePattern, Mosaic, cfa_period, common_period, over_common_period, repeated
 
 LOWEST = 0.6  # of the range from black to the white level that the file names: no pile-up is looked for below
 HAIR = 0.002  # of the range. Photon noise of a flat bright part is never narrower, so it makes no such heap
@@ -67,9 +67,8 @@ def white_levels(mosaic: Mosaic, pattern: ExposurePattern) -> WhiteLevels:
     colour whose counts pile up elsewhere, as where a camera has balanced them before it wrote them, has a level of its
     own.
     """
-    black, letters = float(mosaic.black_level.mean()), cfa_period(mosaic.cfa)
-    period = common_period(letters, pattern.exposure)
-    letters, exposure = repeated(letters, period), repeated(pattern.exposure, period)
+    black = float(mosaic.black_level.mean())
+    letters, exposure = over_common_period(cfa_period(mosaic.cfa), pattern.exposure)
     histograms = {
         level: {letter: _histogram(mosaic.counts, (exposure == level) & (letters == letter)) for letter in letters_of}
         for level in np.unique(exposure)
@@ -78,7 +77,7 @@ def white_levels(mosaic: Mosaic, pattern: ExposurePattern) -> WhiteLevels:
     together = {level: np.sum(list(of_colours.values()), axis=0) for level, of_colours in histograms.items()}
     piles = {level: pile_up(histogram, black, mosaic.white_level) for level, histogram in together.items()}
     found = [pile for pile in piles.values() if pile is not None]
-    by_site, unknown, apart = np.empty(period, np.float32), [], APART * (mosaic.white_level - black)
+    by_site, unknown, apart = np.empty(exposure.shape, np.float32), [], APART * (mosaic.white_level - black)
     for level, of_colours in histograms.items():
         shared = [pile for pile in found if _top(together[level]) <= pile + HAIR * (pile - black)]
         usual = piles[level] or min(shared, default=mosaic.white_level)

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import Sve2HdrError, one_line
-from .filejob import BatchOptions, FileResult, Tools, run_job
+from .filejob import run_job
 from .joblist import Job
+from .jobstate import BatchOptions, FileResult, Tools
 from .memory import BASE_MB, keep_freed_memory, limit_memory
 from .remotemanifest import manifest_of
 

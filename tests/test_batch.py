@@ -29,9 +29,10 @@ from sve2hdr.batch import Batch, Events, Outcome, RunOptions
 from sve2hdr.convert import ConvertOptions
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.filejob import BatchOptions, FileResult, run_job
+from sve2hdr.filejob import run_job
 from sve2hdr.imageread import read_hdr
 from sve2hdr.joblist import Job
+from sve2hdr.jobstate import BatchOptions, FileResult
 from sve2hdr.manifest import Manifest, Record, Stamp
 from sve2hdr.memory import reset_peak
 from sve2hdr.places import RemotePath, Status

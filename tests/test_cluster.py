@@ -24,9 +24,9 @@ from sve2hdr.batch import Batch, Events, Outcome, RunOptions
 from sve2hdr.clustertask import TaskOptions
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.filejob import BatchOptions, FileResult
 from sve2hdr.imageread import read_hdr
 from sve2hdr.joblist import Job
+from sve2hdr.jobstate import BatchOptions, FileResult
 from sve2hdr.memory import Load
 from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.network import NetworkConfig, SveNet

@@ -22,8 +22,9 @@ from sve2hdr.batchdisplay import report_line
 from sve2hdr.convert import ConvertOptions, convert_file
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnwritableOutput
-from sve2hdr.filejob import BatchOptions, FileResult, Tools, finished_before, run_job
+from sve2hdr.filejob import run_job
 from sve2hdr.joblist import Job
+from sve2hdr.jobstate import POLICIES, BatchOptions, FileResult, Tools, finished_before
 from sve2hdr.manifest import Manifest, file_sha256
 from sve2hdr.models import Model
 from sve2hdr.mosaic import ExposurePattern
@@ -201,7 +202,7 @@ def test_a_file_that_appears_where_a_copy_goes_is_not_replaced(bench: Bench, mon
     assert copy.read_bytes() == b"somebody's"
 
 
-@pytest.mark.parametrize("policy", filejob.POLICIES)
+@pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("look_only", [False, True])
 def test_doubtful_raws_are_never_taken_for_ordinary_ones(bench: Bench, policy: str, look_only: bool) -> None:
     fog = np.float32(0.01 * np.exp2(np.arange(128) / 128))[:, None, None] * np.ones((1, 128, 1)) * NEUTRAL

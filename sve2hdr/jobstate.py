@@ -1,0 +1,128 @@
+"""What a batch is asked for, what became of a raw, and what of a job the manifest has done already."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .claims import Claims
+from .convert import ConvertOptions
+from .errors import UnwritableOutput
+from .joblist import Job
+from .levels import Levels
+from .manifest import Record, recipe_of
+from .models import Model
+from .places import place
+from .remotemanifest import AnyManifest
+
+POLICIES = ("skip", "copy", "develop", "fail")
+GOOD = ("converted", "unchanged", "developed", "copied", "skipped")
+
+
+@dataclass(frozen=True, eq=False)
+class BatchOptions:
+    """What holds for all jobs of a batch; plain values, so that it can be sent along with them."""
+
+    out: str
+    model: str = "auto"  # as `--model` has it; a file's path is absolute
+    model_digest: str = ""
+    convert: ConvertOptions = field(default_factory=ConvertOptions)
+    if_not_sve: str = "skip"  # one of POLICIES
+    overwrite: bool = False  # make everything anew, and replace files that are not from a batch
+    look_only: bool = False  # find out and tell; write nothing
+    run: str = ""  # a name for this run alone; what a lost worker has finished in it is no work of an earlier one
+
+    def recipes(self, job: Job, found: dict[str, Any] | None) -> tuple[str, str]:
+        """Return the digests of how a job is converted, and of how it is dealt with if it is no SVE raw."""
+        shared = [job.sequence and "sequence 2", found.get("parameters", "") if found else ""] if job.sequence else []
+        levels = Levels() if found else self.convert.levels  # those of a sequence come from its first frame
+        options = replace(self.convert, levels=levels, preview=None, tile_px=1, device="", overwrite=False)
+        recipe = recipe_of(options, self.model, self.model_digest, *shared)
+        return recipe, f"{recipe}-{self.if_not_sve}"
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one raw: a line of the report."""
+
+    input: str
+    outcome: str  # one of GOOD; failed; busy: another batch has it; moving: it changes while it is read; unsure
+    outputs: tuple[str, ...] = ()
+    sha256: str = ""  # of the raw
+    found: dict[str, Any] = field(default_factory=dict)  # pattern, exposure, ratio_ev, confidence, megapixels, ...
+    seconds: float = 0.0
+    peak_mb: float = 0.0
+    error: str = ""
+    notes: tuple[str, ...] = ()
+    hopeless: bool = False  # the disk is full, or the like: no other file would fare better
+    spent: bool = False  # the process that did it hangs, or has a heap that stays torn: it is to do no other
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.outcome in GOOD
+
+
+@dataclass(eq=False)
+class Tools:
+    """What a process needs for its jobs, made once."""
+
+    manifest: AnyManifest
+    claims: Claims | None  # None where only looked at
+    model: Model
+    progress: Callable[[float], None] = lambda share: None
+    turn: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+
+
+def to_make(job: Job, options: BatchOptions, manifest: AnyManifest, recipes: tuple[str, str], again: bool) -> list[str]:
+    """Return the outputs that are still to be made; raise UnwritableOutput where one may not be replaced."""
+    wanted = []
+    for output in job.outputs:
+        state, why = manifest.state(output, place(job.raw), recipes)
+        if state == "foreign" and not (options.overwrite or again):
+            raise UnwritableOutput(f"{manifest.out / output}: {why}; give --overwrite or another --name")
+        if state != "done" or (options.overwrite and not _of_this_run(manifest.get(output), options)):
+            wanted.append(output)
+    return wanted
+
+
+def _of_this_run(record: Record | None, options: BatchOptions) -> bool:
+    return record is not None and record.run == options.run != ""
+
+
+def finished_before(
+    job: Job, options: BatchOptions, manifest: AnyManifest, found: dict[str, Any] | None = None
+) -> FileResult | None:
+    """Return the result of a job of which nothing is left to do, by the manifest alone; None: it must be done.
+
+    Raises OSError where that cannot be found out.
+    """
+    recipes = options.recipes(job, found)
+    if options.overwrite or any(manifest.state(o, place(job.raw), recipes)[0] != "done" for o in job.outputs):
+        return None
+    return unchanged(job, options, manifest)
+
+
+def unchanged(job: Job, options: BatchOptions, manifest: AnyManifest) -> FileResult:
+    """Return the result of a job whose outputs are all there."""
+    records = [record for output in job.outputs if (record := manifest.get(output)) is not None]
+    files = tuple(dict.fromkeys(str(manifest.out / record.file) for record in records if record.file))
+    outcome = records[0].outcome if any(_of_this_run(record, options) for record in records) else "unchanged"
+    return FileResult(job.raw, outcome, files, records[0].raw_sha256, records[0].found)
+
+
+def shared_before(job: Job, manifest: AnyManifest, wanted: Sequence[str]) -> str:
+    """Return what the first frame of a sequence has found for all, where some of its outputs are there, else ""."""
+    if not job.sequence:
+        return ""
+    kept = [record for output in job.outputs if output not in wanted and (record := manifest.get(output)) is not None]
+    return next((str(record.found["parameters"]) for record in kept if record.found.get("parameters")), "")
+
+
+def is_ours(manifest: AnyManifest, output: str) -> bool:
+    """Return whether an output that is there is from a batch."""
+    record = manifest.get(output)  # what is foreign has been refused
+    return record is not None and bool(record.file)
