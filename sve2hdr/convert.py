@@ -16,7 +16,7 @@ from . import __version__
 from .banding import remove_banding
 from .classical import classical
 from .color import COLOR_SPACES, linear_rgb, rgb_from_camera
-from .defects import repair_defects
+from .defects import Defects, repair_defects
 from .develop import ONE_EXPOSURE, develop
 from .devices import choose_device
 from .errors import Sve2HdrError, UnreadableWeights, UnwritableOutput
@@ -116,7 +116,7 @@ class Reconstruction:
     model: str
     device: str
     attributes: dict[str, str]  # what files tell of it
-    repaired: int  # hot, cold and stuck sites that were replaced
+    defects: Defects | None  # that were replaced; None: they were to be left
     notes: tuple[str, ...]
 
     def linear_rgb(self, color_space: str = "rec709", out: np.ndarray | None = None) -> np.ndarray:
@@ -179,7 +179,9 @@ def _reconstructed(
     fallback = network is None and len(model.candidates) > 1
     mosaic, row_gain, column_gain = even_lines(mosaic, pattern)
     mosaic, banding = remove_banding(mosaic, pattern, noise)
-    mosaic, repaired = repair_defects(mosaic, pattern, noise) if options.bad_pixels else (mosaic, 0)
+    defects = None
+    if options.bad_pixels:
+        mosaic, defects = repair_defects(mosaic, pattern, noise, locked.defects if locked is not None else None)
     if network is None and not plain:
         device = torch.device("cpu")
         camera_rgb = classical(mosaic, pattern, noise, progress=progress)
@@ -206,7 +208,7 @@ def _reconstructed(
         "sve2hdr:model": name,
         **({"sve2hdr:ensemble": "yes"} if options.ensemble and network is not None else {}),
         **_about_levels(estimate),
-        "sve2hdr:bad_pixels": f"{repaired} repaired" if options.bad_pixels else "left",
+        "sve2hdr:bad_pixels": "left" if defects is None else f"{defects.count} repaired",
         "sve2hdr:row_gain": f"{row_gain:.4f}",
         "sve2hdr:column_gain": f"{column_gain:.4f}",
         "sve2hdr:banding": f"{banding:.2f}",
@@ -229,7 +231,7 @@ def _reconstructed(
         name,
         device.type,
         attributes,
-        repaired,
+        defects,
         tuple(said for said in notes if said),
     )
 
@@ -276,7 +278,7 @@ def convert_file(
         shape=mosaic.shape,
         device=made.device,
         seconds=time.perf_counter() - started,
-        repaired=made.repaired,
+        repaired=0 if made.defects is None else made.defects.count,
         notes=tuple(note for note in (*made.notes, unsure, *notes) if note),
         neutral=tuple(float(channel) for channel in made.neutral.camera_rgb),
     )
@@ -306,7 +308,7 @@ def _to_be_shared(made: Reconstruction) -> LockedParameters:
     mosaic, small = made.mosaic, reduced_for_preview(made.camera_rgb)
     look = look_of(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], made.clip_level), made.noise)
     baseline_ev = baseline_exposure(small, made.clip_level, made.noise)
-    return LockedParameters(made.estimate, mosaic.shape, mosaic.cfa, made.neutral, look, baseline_ev)
+    return LockedParameters(made.estimate, mosaic.shape, mosaic.cfa, made.neutral, look, baseline_ev, made.defects)
 
 
 def _locked(options: ConvertOptions) -> LockedParameters | None:

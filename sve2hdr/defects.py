@@ -44,8 +44,43 @@ MARGIN_PX = max(2 * REACH_PX, AROUND_PX)  # beyond the borders, where sites are 
 Offset = tuple[int, int]
 
 
-def repair_defects(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> tuple[Mosaic, int]:
-    """Return the mosaic with its hot, cold and stuck sites replaced, and how many they were.
+@dataclass(frozen=True, eq=False)
+class Defects:
+    """The sites of a frame that were replaced."""
+
+    y: np.ndarray  # (N,) int64, of single sites, in the order of rows
+    x: np.ndarray
+    on_lines: int = 0  # sites of whole rows and columns
+
+    @property
+    def count(self) -> int:
+        """Return how many they are, with those of lines."""
+        return len(self.y) + self.on_lines
+
+    def by_row(self) -> dict[str, str]:
+        """Return the single sites as text: the columns of each row that has some.
+
+        >>> Defects(np.array([3, 3, 7]), np.array([1, 9, 4])).by_row()
+        {'3': '1 9', '7': '4'}
+        """
+        rows, first = np.unique(self.y, return_index=True)
+        columns = np.split(self.x, first[1:])
+        return {str(row): " ".join(map(str, of_row)) for row, of_row in zip(rows, columns, strict=False)}
+
+    @classmethod
+    def of_rows(cls, rows: dict[str, str], shape: tuple[int, int]) -> Defects:
+        """Return what `by_row` gave; ValueError for sites outside a frame of this shape."""
+        sites = sorted((int(row), int(column)) for row, columns in rows.items() for column in columns.split())
+        y, x = np.array(sites, np.int64).reshape(-1, 2).T
+        if len(y) and (min(y.min(), x.min()) < 0 or y.max() >= shape[0] or x.max() >= shape[1]):
+            raise ValueError("defects outside of the frame")
+        return cls(y, x)
+
+
+def repair_defects(
+    mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel, known: Defects | None = None
+) -> tuple[Mosaic, Defects]:
+    """Return the mosaic with its hot, cold and stuck sites replaced, and which they were.
 
     A defect lies above (or below) its neighbours of the same colour and exposure, by more than noise and their own
     range explain. So does a small star; but light falls onto the sites around as well, of whatever colour and
@@ -54,33 +89,39 @@ def repair_defects(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) 
     triples of defects are found as long as they are not alone among their neighbours; of whole rows and columns, those
     that `stuck_lines` finds. A frame smaller than a period of the cell is returned as it is.
 
+    `known`: single sites that another frame of the camera has shown to be defects. They are replaced, and others only
+    where this frame alone is certain of them, so that faint ones do not come and go from frame to frame.
+
     >>> grey = np.full((64, 64), 500, np.uint16)
     >>> grey[20, 31] = 4000
     >>> frame = Mosaic(grey, "RGGB", np.full((2, 2), 100, np.float32), 16_000.0, np.eye(3))
     >>> noise = NoiseModel(np.full((1, 1), 0.5, np.float32), np.full((1, 1), 5, np.float32))
-    >>> repaired, count = repair_defects(frame, ExposurePattern(np.ones((1, 1), np.float32)), noise)
-    >>> count, int(repaired.counts[20, 31])
+    >>> repaired, defects = repair_defects(frame, ExposurePattern(np.ones((1, 1), np.float32)), noise)
+    >>> defects.count, int(repaired.counts[20, 31])
     (1, 500)
     """
     periods = (pattern.exposure, mosaic.black_level, mosaic.white_by_site, noise.gain, noise.read_noise)
     period = common_period(cfa_period(mosaic.cfa), *periods)
     if mosaic.shape[0] < period[0] or mosaic.shape[1] < period[1]:
-        return mosaic, 0
+        return mosaic, Defects(np.zeros(0, np.int64), np.zeros(0, np.int64))
     sites = _Sites.of(mosaic, pattern, noise)
     rows, columns = stuck_lines(mosaic, pattern, noise)
-    on_lines = 0
+    on_lines = np.zeros(mosaic.shape, bool)
     if len(rows) or len(columns):
-        bad = np.zeros(mosaic.shape, bool)
-        bad[rows], bad[:, columns] = True, True
-        y, x = np.nonzero(bad)
-        mosaic, on_lines = _replaced(mosaic, sites, y, x), len(y)
+        on_lines[rows], on_lines[:, columns] = True, True
+        mosaic = _replaced(mosaic, sites, *np.nonzero(on_lines))
         sites = replace(sites, counts=mosaic.counts)
     found = [_candidates(sites, top) for top in range(0, mosaic.shape[0], sites.band_rows)]
     y, x, excess = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    if not len(y):
-        return mosaic, on_lines
-    bad = _without_light(sites, y, x, excess)
-    return _replaced(mosaic, sites, y[bad], x[bad]), on_lines + int(bad.sum())
+    bad = np.zeros(mosaic.shape, bool)
+    if len(y):
+        single = _without_light(sites, y, x, excess, certain_only=known is not None)
+        bad[y[single], x[single]] = True
+    if known is not None:
+        bad[known.y, known.x] = ~on_lines[known.y, known.x]
+    y, x = np.nonzero(bad)
+    defects = Defects(y, x, int(on_lines.sum()))
+    return _replaced(mosaic, sites, y, x) if len(y) else mosaic, defects
 
 
 def _replaced(mosaic: Mosaic, sites: _Sites, y: np.ndarray, x: np.ndarray) -> Mosaic:
@@ -212,8 +253,8 @@ def _second_extremes(planes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarr
     return high, low
 
 
-def _without_light(sites: _Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarray) -> np.ndarray:
-    """Return which of the candidates are defects, not light, (N,) bool."""
+def _without_light(sites: _Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarray, certain_only: bool) -> np.ndarray:
+    """Return which of the candidates are defects, not light, (N,) bool; of the faint ones none if `certain_only`."""
     share, error, activity = np.zeros(len(y)), np.zeros(len(y)), np.zeros(len(y))
     for phase, which in sites.by_phase(y, x):
         own = excess[which] * sites.scale[phase]
@@ -231,7 +272,7 @@ def _without_light(sites: _Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarr
     dark = (share < limit) & (activity < ACTIVITY) & (error < POSSIBLE_SHARE)
     certain = error < CERTAIN_SHARE
     decided = int((dark & certain).sum()), int((~dark & certain).sum())
-    bad = dark if decided[0] >= MAJORITY * max(1, decided[1]) else dark & certain
+    bad = dark if decided[0] >= MAJORITY * max(1, decided[1]) and not certain_only else dark & certain
     bad[bad] = _alone(sites, y[bad], x[bad], excess[bad])
     signal = sites.signal(y, x)
     dead = signal < DEAD_SHARE * (signal - excess)

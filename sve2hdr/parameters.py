@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .defects import Defects
 from .errors import Sve2HdrError
 from .files import replacing
 from .levels import SOURCES, Estimate, folded
@@ -38,6 +39,7 @@ class LockedParameters:
     neutral: Neutral | None = None  # of the first frame; None: each its own
     look: Look | None = None  # of previews
     baseline_exposure_ev: float | None = None  # of linear DNGs
+    defects: Defects | None = None  # of the first frame; None: each its own
     path: Path | None = None  # of the file that it is from
 
     def neutral_for(self, asked: WhiteBalance) -> Neutral | None:
@@ -136,6 +138,7 @@ def save_parameters(path: Path, parameters: LockedParameters, overwrite: bool = 
         "white_balance": None if neutral is None else str(neutral.taken),
         "look": None if parameters.look is None else [round(value, 3) for value in parameters.look],
         "baseline_exposure_ev": parameters.baseline_exposure_ev,
+        "defects": None if parameters.defects is None else parameters.defects.by_row(),
     }
     with replacing(path, overwrite) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -165,14 +168,15 @@ def load_parameters(path: Path) -> LockedParameters:
             {name: str(record["sources"][name]) for name in SOURCES},
             black_error=None if black_error is None else _positive(black_error, black.shape),
         )
-        rows, columns = record["shape"]
+        shape = int(record["shape"][0]), int(record["shape"][1])
         return LockedParameters(
             estimate,
-            (int(rows), int(columns)),
+            shape,
             str(record["cfa"]),
             _neutral(record.get("neutral"), record.get("white_balance")),
             None if record.get("look") is None else _look(record["look"]),
             None if baseline is None else _within(baseline, -20, 20),
+            None if record.get("defects") is None else Defects.of_rows(record["defects"], shape),
             path,
         )
     except OSError as error:

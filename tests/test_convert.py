@@ -149,6 +149,22 @@ def test_frames_of_a_sequence_share_scale_colour_and_brightness(tmp_path: Path, 
     assert shown["bright"] > shown["dim"] + 40  # not each as bright as it looks best
 
 
+def test_frames_of_a_sequence_share_where_hot_sites_are(tmp_path: Path, network: SveNet) -> None:
+    lock = tmp_path / "levels.json"
+    for name, hot in (("first", True), ("second", False)):
+        taken = simulate(np.full((96, 96, 3), 0.02, np.float32), "RGGB", PAIRS, Sensor("gain"), seed=1)
+        counts = taken.counts.copy()
+        counts[[40, 71], [31, 60]] += 6000 * hot
+        write_cfa_dng(tmp_path / f"{name}.raw.dng", replace(taken, counts=counts))
+    repaired = {}
+    for name, bad_pixels in (("first", True), ("second", True), ("second", False)):
+        levels = Levels() if lock.exists() else Levels(pattern=PAIRS)
+        options = replace(GIVEN, levels=levels, lock_parameters=lock, bad_pixels=bad_pixels, overwrite=True)
+        made = convert_file(tmp_path / f"{name}.raw.dng", tmp_path / f"{name}.exr", Model({"tiny": network}), options)
+        repaired[name, bad_pixels] = made.repaired
+    assert repaired == {("first", True): 2, ("second", True): 2, ("second", False): 0}
+
+
 def test_what_another_conversion_shares_meanwhile_is_not_mixed_in(tmp_path: Path, raw: Path, network: SveNet) -> None:
     lock = tmp_path / "levels.json"
 

@@ -109,10 +109,10 @@ def test_banding_is_taken_off_as_the_masked_columns_show_it(dual_iso: DualIso, m
 def test_hot_sites_are_repaired(dual_iso: DualIso, mosaic: Mosaic) -> None:
     hot = dual_iso[3].copy()
     hot[:, 1100:] = False  # where even the less exposed sites are bright
-    result, count = repair_defects(mosaic, PATTERN, estimate_noise(mosaic, PATTERN))
+    result, defects = repair_defects(mosaic, PATTERN, estimate_noise(mosaic, PATTERN))
     changed = result.counts != mosaic.counts
     assert (changed & hot).sum() > 0.5 * hot.sum()
-    assert count < 1.5 * dual_iso[3].sum()
+    assert defects.count < 1.5 * dual_iso[3].sum()
 
 
 def test_without_white_balance_none_is_read(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sve2hdr.defects import repair_defects
+from sve2hdr.defects import Defects, repair_defects
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic
 from sve2hdr.noise import estimate_noise
 from sve2hdr.radiance import NoiseModel
@@ -31,7 +31,8 @@ def frame_of(light: np.ndarray, pattern: ExposurePattern = ROWS, cfa: str = "RGG
 
 
 def repaired(frame: Mosaic, pattern: ExposurePattern = ROWS) -> tuple[Mosaic, int]:
-    return repair_defects(frame, pattern, estimate_noise(frame, pattern))
+    result, defects = repair_defects(frame, pattern, estimate_noise(frame, pattern))
+    return result, defects.count
 
 
 def smooth(shape: tuple[int, int] = (256, 320)) -> np.ndarray:
@@ -211,7 +212,7 @@ def test_saturated_surroundings_and_black_frames_are_left() -> None:
     noise = NoiseModel(np.full((1, 1), 0.5, np.float32), np.full((1, 1), 2, np.float32))
     for level in (0, BLACK, WHITE):
         frame = replace(frame_of(np.full((64, 64), 0.1)), counts=np.full((64, 64), level, np.uint16))
-        assert repair_defects(frame, ROWS, noise)[1] == 0
+        assert repair_defects(frame, ROWS, noise)[1].count == 0
 
 
 def test_frames_of_any_size_go_through() -> None:
@@ -227,3 +228,33 @@ def test_levels_that_differ_between_rows_are_no_defects() -> None:
     shifted = frame.counts + np.resize(black - BLACK, (256, 2))[:, np.arange(320) % 2]
     _, count = repaired(replace(frame, counts=shifted.astype(np.uint16), black_level=black))
     assert count <= 1
+
+
+def test_what_a_sequence_knows_is_replaced_and_faint_sites_do_not_come_and_go() -> None:
+    rng = np.random.default_rng(5)
+    y, x = (axis.ravel() for axis in np.mgrid[8:248:16, 8:312:17])
+    excess = rng.uniform(60, 400, len(y))
+    known, replaced_alone, replaced = None, [], []
+    for seed in range(5):
+        frame = simulate(np.float32(smooth()[..., None] / 30 * NEUTRAL), "RGGB", ROWS, Sensor("gain"), seed)
+        counts = frame.counts.copy()
+        counts[y, x] += excess.astype(np.uint16)
+        frame, noise = replace(frame, counts=counts), estimate_noise(frame, ROWS)
+        for found, given in ((replaced_alone, None), (replaced, known)):
+            defects = repair_defects(frame, ROWS, noise, given)[1]
+            found.append({*zip(defects.y.tolist(), defects.x.tolist(), strict=True)})
+        if known is None:
+            known = defects
+    come_and_go = [set.union(*found) - set.intersection(*found) for found in (replaced_alone, replaced)]
+    assert len(come_and_go[0]) > 20
+    assert len(come_and_go[1]) < 0.4 * len(come_and_go[0])
+    assert all(found >= replaced[0] for found in replaced)
+
+
+def test_sites_that_are_known_are_replaced_where_nothing_shows_them() -> None:
+    frame, known = frame_of(smooth()), Defects(np.array([0, 100, 255]), np.array([7, 100, 319]))
+    counts = frame.counts.copy()
+    counts[known.y, known.x] += 40  # less than noise
+    result, defects = repair_defects(replace(frame, counts=counts), ROWS, estimate_noise(frame, ROWS), known)
+    assert np.argwhere(result.counts != counts).tolist() == [[0, 7], [100, 100], [255, 319]]
+    assert defects.count == 3

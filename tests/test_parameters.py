@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from test_levels import BLACKS, NOMINAL, PAIRS, RAW, STATED, WHITES, scene, shot
 
+from sve2hdr.defects import Defects
 from sve2hdr.errors import Sve2HdrError, UnwritableOutput
 from sve2hdr.levels import Estimate, Levels, estimate_levels
 from sve2hdr.mosaic import Mosaic
@@ -86,10 +87,13 @@ def test_a_white_level_that_only_the_file_names_gives_way_to_a_pile_up() -> None
 def test_all_that_is_shared_comes_back_from_the_file(tmp_path: Path, frame: Mosaic, first: Estimate) -> None:
     lock, look = tmp_path / "levels.json", Look(-12.5, -4.25, 0.75, 5.0)
     neutral = Neutral(np.array([0.5, 1.0, 0.625]), WhiteBalance("kelvin", (4200.0,)), "a note")
-    save_parameters(lock, LockedParameters(first, frame.shape, frame.cfa, neutral, look, 1.25))
+    defects = Defects(np.array([3, 3, 400]), np.array([5, 507, 0]), on_lines=512)
+    save_parameters(lock, LockedParameters(first, frame.shape, frame.cfa, neutral, look, 1.25, defects))
     found = load_parameters(lock)
     assert (found.look, found.baseline_exposure_ev) == (look, 1.25)
     assert found.neutral is not None
+    assert found.defects is not None
+    assert (found.defects.y.tolist(), found.defects.x.tolist()) == ([3, 3, 400], [5, 507, 0])
     assert found.neutral.camera_rgb.tolist() == [0.5, 1, 0.625]
     assert found.neutral.taken == neutral.taken
     assert found.neutral_for(WhiteBalance()) is found.neutral_for(WhiteBalance("auto")) is found.neutral
@@ -151,6 +155,10 @@ def test_files_that_hold_no_parameters_are_refused(tmp_path: Path, text: str) ->
         ("look", "[-9, -3, 1, 0.5]"),
         ("baseline_exposure_ev", "NaN"),
         ("sources", "{}"),
+        ("defects", "[[1, 2]]"),
+        ("defects", '{"1": "5 x"}'),
+        ("defects", '{"512": "5"}'),
+        ("defects", '{"5": "-1"}'),
     ],
 )
 def test_damaged_parameters_are_refused(tmp_path: Path, frame: Mosaic, first: Estimate, name: str, value: str) -> None:
