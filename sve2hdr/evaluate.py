@@ -110,6 +110,10 @@ class Result:
     condition: str
     mode: Mode
     seconds: float
+    ratio_ev: float
+    layout: str
+    full_well_e: float
+    read_noise_e: float
     psnr_mu: float | None = None
     pu21_psnr: float | None = None
     pu21_ssim: float | None = None
@@ -225,7 +229,8 @@ def measure(
                     started = time.perf_counter()
                     images[name] = method(mosaic, believed) * least
                     seconds = time.perf_counter() - started
-                    result = Result(name, scene.name, str(condition), condition.mode, seconds)
+                    what = condition.ratio_ev, condition.layout, sensor.full_well_e, sensor.read_noise_e
+                    result = Result(name, scene.name, str(condition), condition.mode, seconds, *what)
                     of_methods.append(replace(result, **_scores(images[name], scene)))
                     done(of_methods[-1])
             except Sve2HdrError as error:

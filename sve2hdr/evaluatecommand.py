@@ -94,6 +94,7 @@ def evaluate(
     from .pictures import check_folder, write_pictures
     from .scoretable import as_json, condition_rows, scene_rows
     from .simulate import Sensor
+    from .weights import weights_path
 
     if full:
         refuse_given(("layout", "ev", "full_well", "read_noise"), "is not for --full, which has its own")
@@ -137,7 +138,7 @@ def evaluate(
         for result in scored:
             results.append(result)
             if style == "json":
-                click.echo(as_json(result))
+                click.echo(as_json(result, weights))
 
     try:
         keep(measure(methods, material, conditions, done, seen, leave_out))
@@ -152,30 +153,33 @@ def evaluate(
     finally:
         if style != "json" and results:
             rows = condition_rows(results) if full else scene_rows(results)
-            _print_table([*weights, title], rows, style)
+            files_read = [f"{weights_path(name)}, SHA-256 {weights[name]}" for name in names if name in weights]
+            _print_table([*files_read, title], rows, style)
     if left_out:
         raise click.exceptions.Exit(1)
 
 
-def _loaded(names: Sequence[str], device: str, ensemble: bool) -> tuple[dict[str, Method], list[str]]:
-    """Return methods, and lines that tell which weights they have; what `train` replaces meanwhile is read again."""
-    from .methods import methods_named
+def _loaded(names: Sequence[str], device: str, ensemble: bool) -> tuple[dict[str, Method], dict[str, str]]:
+    """Return methods, and the digests of the weights of those that have some.
+
+    What `train` replaces meanwhile is read again.
+    """
+    from .methods import ensemble_of, methods_named
 
     while True:
         before = _weights_of(names)
         methods = methods_named(names, device, ensemble)
         if _weights_of(names) == before:
-            return methods, before
+            return methods, before | {ensemble_of(name): digest for name, digest in before.items()}
 
 
-def _weights_of(names: Sequence[str]) -> list[str]:
-    """Return a line for each network that is named, with the digest of its file."""
+def _weights_of(names: Sequence[str]) -> dict[str, str]:
+    """Return the digest of the file of each network that is named."""
     from .methods import LINEAR
     from .models import AUTO, CLASSICAL
     from .weights import sha256, weights_path
 
-    paths = [weights_path(name) for name in names if name not in (LINEAR, AUTO, CLASSICAL)]
-    return [f"{path}, SHA-256 {sha256(path)}" for path in paths]
+    return {name: sha256(weights_path(name)) for name in names if name not in (LINEAR, AUTO, CLASSICAL)}
 
 
 def _print_table(heading: Sequence[str], rows: Rows, style: str) -> None:

@@ -10,13 +10,14 @@ import numpy as np
 from .errors import Sve2HdrError
 from .matching import match_exposures
 from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
-from .noise import estimate_noise
+from .noise import measured_noise
 from .pattern import Detection, detect_pattern, with_ratio
 from .radiance import NoiseModel, full_scale
 from .saturation import white_levels
 
 SOURCES = ("pattern", "ratio_ev", "black", "white", "read_noise", "gain")
 CUT_OFF = 1e-4  # share of sites at 0 from which noise is cut off there
+UNSURE_EV = 0.1  # an error of the measured ratio from which it is worth a note
 DIFFERENT_EV = 0.3  # by which an exposure that is given differs from what the pixels show before it is worth a note
 
 
@@ -125,6 +126,8 @@ def estimate_levels(
     error = 0.0 if ratio_given else np.inf
     if match is not None and not ratio_given:
         pattern, error = match.pattern, match.ratio_ev_error
+        if UNSURE_EV < error < np.inf:
+            note = f"the ratio, {pattern.ratio_ev:.2f} EV, is known to {error:.2f} EV at best; --ev takes the right one"
     cell, black = common_period(cfa_period(mosaic.cfa), pattern.exposure), mosaic.black_level
     black_error = None
     if levels.black is not None:
@@ -149,8 +152,9 @@ def estimate_levels(
     if mosaic.masked is not None:
         read_noise = repeated(mosaic.masked.read_noise, common_period(mosaic.masked.read_noise, black))
         read_noise = folded(read_noise**2, period) ** 0.5
-    noise = estimate_noise(mosaic, pattern, read_noise)
-    sources |= {"read_noise": "photon transfer" if read_noise is None else "margins", "gain": "photon transfer"}
+    noise, shown = measured_noise(mosaic, pattern, read_noise)
+    transfer = "photon transfer" if shown else "usual sensor"
+    sources |= {"read_noise": transfer if read_noise is None else "margins", "gain": transfer}
     confidence = None if given or detection is None else detection.confidence
     black_error = None if black_error is None else repeated(black_error, period)
     return Estimate(pattern, confidence, error, black, white, noise, sources, note, black_error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -41,8 +42,13 @@ def methods_named(names: Iterable[str], device: str = "cpu", ensemble: bool = Fa
         model = model_named(name)  # read once: a running `train` replaces its weights
         methods[name] = _of_model(name, model, device)
         if ensemble and name != CLASSICAL:
-            methods[f"{name} ensemble"] = _of_model(name, model, device, ensemble=True)
+            methods[ensemble_of(name)] = _of_model(name, model, device, ensemble=True)
     return methods
+
+
+def ensemble_of(name: str) -> str:
+    """Return what a network's ensemble is called."""
+    return f"{name} ensemble"
 
 
 def method_named(name: str, device: str = "cpu") -> Method:
@@ -79,8 +85,8 @@ def external(command: str, timeout_s: float = TIMEOUT_S) -> tuple[str, Method]:
     said): linear Rec. 709 with the DNG's white balance, of the size of the mosaic, of any scale. As programs differ in
     scale, it is fitted: one factor, the median over the frame of interpolated over its green. The program is not told
     the pattern.
-    Raises Sve2HdrError at once for a command without {input} and {output}; the method raises it for a program that is
-    missing, fails, takes longer than `timeout_s`, or writes what cannot be used.
+    Raises Sve2HdrError at once for a command without {input} and {output}, and for a program that is missing; the
+    method raises it for one that fails, takes longer than `timeout_s`, or writes what cannot be used.
     """
     try:
         words = split_command(command)
@@ -88,7 +94,8 @@ def external(command: str, timeout_s: float = TIMEOUT_S) -> tuple[str, Method]:
         raise Sve2HdrError(f"--external {command}: {error}; quote it as a shell would") from error
     if not all(any(mark in word for word in words[1:]) for mark in ("{input}", "{output}")):
         raise Sve2HdrError(f"--external {command}: must name a program, {{input}} and {{output}}")
-
+    if shutil.which(words[0]) is None:
+        raise Sve2HdrError(f"--external {command}: there is no program {words[0]}; check its name and the PATH")
     extension = _output_extension(words)
 
     def run(mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:

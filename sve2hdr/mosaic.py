@@ -102,6 +102,10 @@ class Mosaic:
     masked: MaskedSites | None = None  # None: the file has no masked sites to be believed
 
     def __post_init__(self) -> None:
+        for name in ("counts", "black_level", "camera_from_xyz", "as_shot_neutral", "saturation"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, np.ndarray):
+                raise TypeError(f"{name} must be a numpy array, not {type(value).__name__}")
         if self.counts.ndim != 2 or self.counts.dtype != np.uint16 or 0 in self.counts.shape:
             raise ValueError(f"counts must be (H, W) uint16, not {self.counts.shape} {self.counts.dtype}")
         cfa_period(self.cfa)
@@ -119,6 +123,8 @@ class Mosaic:
                 )
         if self.camera_from_xyz.shape != (3, 3):
             raise ValueError(f"camera_from_xyz must be (3, 3), not {self.camera_from_xyz.shape}")
+        if not abs(np.linalg.det(self.camera_from_xyz)) > 0:
+            raise ValueError(f"camera_from_xyz has no inverse: {self.camera_from_xyz.tolist()}")
         if self.as_shot_neutral is not None and not (
             self.as_shot_neutral.shape == (3,) and bool((self.as_shot_neutral > 0).all())
         ):

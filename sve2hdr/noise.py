@@ -20,6 +20,7 @@ ROUNDING = 1 / 12  # counts squared: the variance of rounding, which no frame go
 USUAL_FULL_WELL_E, USUAL_READ_NOISE_E = 30_000.0, 4.0
 PREAMP_SHARE = 0.3  # of the usual read noise that is there before the amplifier, and so grows with its gain
 PRIOR = 0.01
+ENOUGH_LEVELS = 3.0  # of signal, each counted with its trust: with less, it is the usual sensor that decides
 TEXTURE_SPREAD = 0.2  # median over flattest, as a logarithm: from here on nothing of it is taken for noise
 
 
@@ -33,6 +34,13 @@ def estimate_noise(mosaic: Mosaic, pattern: ExposurePattern, read_noise: np.ndar
     better. A frame that shows too little (too small, saturated, without light) has the usual sensor's noise.
     `read_noise`, (P, Q) counts: where it is known, as from masked sites, only the gain is asked for.
     """
+    return measured_noise(mosaic, pattern, read_noise)[0]
+
+
+def measured_noise(
+    mosaic: Mosaic, pattern: ExposurePattern, read_noise: np.ndarray | None = None
+) -> tuple[NoiseModel, bool]:
+    """Return what `estimate_noise` does, and whether the frame showed enough of its noise for that to be measured."""
     known = np.ones((1, 1)) if read_noise is None else read_noise
     period = common_period(cfa_period(mosaic.cfa), pattern.exposure, mosaic.black_level, known)
     exposure = pattern.over(period)
@@ -56,7 +64,9 @@ def estimate_noise(mosaic: Mosaic, pattern: ExposurePattern, read_noise: np.ndar
     for level, (_, read) in zip(levels, (by_exposure, by_gain)[scaled], strict=True):
         gain[exposure == level] = base_gain[best] * (level / levels[0] if scaled else 1)
         noise[exposure == level] = read[best]
-    return NoiseModel(gain, noise if read_noise is None else repeated(known, period).astype(np.float32))
+    shown = sum(float(trust.sum()) for _, _, trust in curves)
+    model = NoiseModel(gain, noise if read_noise is None else repeated(known, period).astype(np.float32))
+    return model, shown >= ENOUGH_LEVELS
 
 
 def _root_mean_square(values: np.ndarray) -> float:

@@ -29,6 +29,8 @@ class NoiseModel:
 
     def __post_init__(self) -> None:
         for name, period in (("gain", self.gain), ("read_noise", self.read_noise)):
+            if not isinstance(period, np.ndarray):
+                raise TypeError(f"{name} must be a numpy array, not {type(period).__name__}")
             if period.ndim != 2 or not np.isfinite(period).all() or period.min() < 0:
                 raise ValueError(f"{name} must be one period, (P, Q), of numbers not below 0")
 

@@ -75,7 +75,7 @@ def _of_path(
             yield path.name, _merged(raws)
             return
         if raws:
-            note(f"{path}: its {len(raws)} raws are left out beside images or folders; give them a folder")
+            note(f"{path}: raws beside images or folders are left out, {len(raws)} here; give them a folder")
     except (Sve2HdrError, OSError) as error:
         leave_out(f"left out: {error}")
         return

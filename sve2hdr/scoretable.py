@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from .evaluate import Result
@@ -96,9 +96,13 @@ def as_markdown(rows: Rows) -> str:
     return "\n".join(lines)
 
 
-def as_json(result: Result) -> str:
-    """Return a JSON object in one line; what was not measured, or is infinite, is null."""
-    return json.dumps({name: _finite(value) for name, value in asdict(result).items()})
+def as_json(result: Result, weights: Mapping[str, str]) -> str:
+    """Return a JSON object in one line; what was not measured, or is infinite, is null.
+
+    `weights`: the SHA-256 of the weights of each method that has some.
+    """
+    record = {name: _finite(value) for name, value in asdict(result).items()}
+    return json.dumps(record | {"weights_sha256": weights.get(result.method)})
 
 
 def _words(rows: Rows) -> list[bool]:

@@ -117,6 +117,8 @@ def simulate(camera_rgb: np.ndarray, cfa: str, pattern: ExposurePattern, sensor:
     >>> frame.counts[:, 0].tolist()
     [2000, 2000, 9000, 9000]
     """
+    if not np.isfinite(camera_rgb).all():
+        raise ValueError("camera_rgb has values that are not finite")
     exposure, least = pattern.over(camera_rgb.shape[:2]), float(pattern.exposure.min())
     gain, read_noise = noise_of_sites(sensor, exposure, least)
     span_e = sensor.full_well_e * (exposure / least if sensor.mode == "exposure" else np.ones_like(exposure))

@@ -16,7 +16,7 @@ from .merge import merge_frames, merged_read_noise
 from .mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
 from .radiance import SATURATED
 from .rawfile import read_raw
-from .registration import PairMeasure, green_plane, measure_pair
+from .registration import NEARLY_SATURATED, PairMeasure, green_plane, measure_pair
 
 MAX_EXIF_ERROR_EV = 0.3  # shutters and apertures are nominal; more is another file or wrong tags
 MAX_STEP_ERROR_EV = 0.15  # between an exposure of the pattern and the frame that stands for it
@@ -122,6 +122,8 @@ def _exif_ev(paths: Sequence[Path], frames: Sequence[Mosaic]) -> list[float]:
 
 def _measured(brighter: Path, darker: Path, *greens: np.ndarray) -> PairMeasure:
     measure = measure_pair(*greens)
+    if measure is None and np.mean(greens[0] >= NEARLY_SATURATED) > 0.5:
+        raise UnusableStack(f"{brighter}: is saturated for the most part; leave it out, or add a frame between")
     if measure is None:
         raise UnusableStack(f"{darker}: no part is well exposed both here and in {brighter.name}; add a frame between")
     return measure

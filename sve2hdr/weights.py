@@ -42,7 +42,7 @@ def load_weights(path: Path) -> Network:
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}
             if metadata.get("format") != WEIGHTS_FORMAT:
-                raise UnreadableWeights(f"{path}: not weights of sve2hdr; train some, or leave --model out")
+                raise UnreadableWeights(f"{path}: not weights of sve2hdr; name a file that train wrote")
             # the first files had one architecture, and did not name it
             architecture = metadata.get("architecture", NetworkConfig.architecture)
             if architecture not in ARCHITECTURES:
@@ -51,7 +51,7 @@ def load_weights(path: Path) -> Network:
             network.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, LookupError) as error:
         reason = " ".join(str(error).split())[:200]  # torch lists every tensor that does not fit
-        raise UnreadableWeights(f"{path}: cannot be read as weights ({reason}); leave --model out") from error
+        raise UnreadableWeights(f"{path}: cannot be read as weights ({reason}); name another file") from error
     return network.eval()
 
 

@@ -240,3 +240,18 @@ def test_read_noise_that_is_known_leaves_the_gain_to_be_found(frame: Mosaic) -> 
     found = estimate_noise(estimate_levels(frame, RAW).applied(frame), PAIRS, known)
     np.testing.assert_allclose(found.read_noise[:, 0], known[:, 0], rtol=1e-6)
     assert found.gain.min() == pytest.approx((WHITES[0] - STATED) / FULL_WELL_E, rel=0.5)
+
+
+@pytest.mark.parametrize(("error_ev", "said"), [(0.05, False), (0.19, True)])
+def test_a_ratio_that_is_hardly_known_is_told(
+    frame: Mosaic, monkeypatch: pytest.MonkeyPatch, error_ev: float, said: bool
+) -> None:
+    def unsure(*args: object, **options: object) -> object:
+        match = match_exposures(*args, **options)  # type: ignore[arg-type]
+        assert match is not None
+        return replace(match, ratio_ev_error=error_ev)
+
+    monkeypatch.setattr("sve2hdr.levels.match_exposures", unsure)
+    note = estimate_levels(frame, RAW).note
+    assert ("known to 0.19 EV at best; --ev takes the right one" in note) == said
+    assert "known" not in estimate_levels(frame, RAW, Levels(ratio_ev=3.0)).note

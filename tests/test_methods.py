@@ -119,10 +119,18 @@ def test_what_goes_wrong_is_told(mosaic: Mosaic, tmp_path: Path, text: str, find
 
 
 def test_a_missing_program_and_an_unknown_format_are_told(mosaic: Mosaic, tmp_path: Path) -> None:
+    for program in ("no-such-program", f"{tmp_path}/none"):
+        with pytest.raises(Sve2HdrError, match=f"there is no program {program}"):
+            external(f"{program} {{input}} {{output}}")
+    program = tmp_path / "removed"
+    program.write_text("")
+    program.chmod(0o755)
+    _, method = external(f"{program} {{input}} {{output}}")
+    program.unlink()
     with pytest.raises(Sve2HdrError, match="cannot be run"):
-        ran(mosaic, f"{tmp_path}/none {{input}} {{output}}")
+        method(mosaic, PATTERN)
     with pytest.raises(Sve2HdrError, match=r"cannot read \.bmp"):
-        external("prog {input} {output}.bmp")
+        external(f"{sys.executable} {{input}} {{output}}.bmp")
 
 
 def test_a_program_that_hangs_is_ended_with_what_it_started(mosaic: Mosaic, tmp_path: Path) -> None:
@@ -149,8 +157,12 @@ def test_no_shell_is_between(mosaic: Mosaic, tmp_path: Path) -> None:
     assert not (tmp_path / "seen").exists()
 
 
-def test_programs_are_called_by_name() -> None:
-    assert external("'/opt/a b/cr2hdr' {input} {output}")[0] == "cr2hdr"
+def test_programs_are_called_by_name(tmp_path: Path) -> None:
+    program = tmp_path / "a b" / "cr2hdr"
+    program.parent.mkdir()
+    program.write_text("")
+    program.chmod(0o755)
+    assert external(f"'{program}' {{input}} {{output}}")[0] == "cr2hdr"
 
 
 def test_commands_of_windows_keep_their_backslashes() -> None:

@@ -50,6 +50,7 @@ def test_other_colour_layouts_are_refused(cfa: str) -> None:
         {"white_level": 64.0},
         {"white_level": float("nan")},
         {"camera_from_xyz": np.eye(4)},
+        {"camera_from_xyz": np.zeros((3, 3))},
         {"as_shot_neutral": np.ones(2)},
         {"as_shot_neutral": np.array([1.0, 0.0, 1.0])},
         {"as_shot_neutral": np.array([1.0, np.nan, 1.0])},
@@ -57,6 +58,14 @@ def test_other_colour_layouts_are_refused(cfa: str) -> None:
 )
 def test_a_mosaic_that_contradicts_itself_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"\S"):
+        replace(FRAME, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"counts": [[1, 2], [3, 4]]}, {"black_level": 64.0}, {"as_shot_neutral": [0.5, 1.0, 0.6]}]
+)
+def test_what_is_no_array_is_named(wrong: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match=f"{next(iter(wrong))} must be a numpy array, not "):
         replace(FRAME, **wrong)  # type: ignore[arg-type]
 
 

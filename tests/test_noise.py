@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sve2hdr.mosaic import ExposurePattern, Mosaic
-from sve2hdr.noise import estimate_noise
+from sve2hdr.noise import estimate_noise, measured_noise
 from sve2hdr.simulate import Mode, Sensor, simulate
 
 PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
@@ -68,3 +68,12 @@ def test_any_frame_gives_a_noise_model(name: str, black: np.ndarray) -> None:
             assert np.isfinite(period).all()
             assert (period > 0).all()
             assert (period < 15_000).all()
+
+
+def test_whether_the_frame_shows_its_noise_is_told() -> None:
+    rng = np.random.default_rng(1)
+    contrast = np.kron(10 ** -rng.uniform(0.3, 1.5, (48, 64)), np.ones((8, 8)))
+    light = 0.1 * (1 + contrast * rng.uniform(-1, 1, (384, 512)))
+    texture = np.float32(light[..., None] * np.ones(3))
+    for scene, shown in ((gradients(), True), (texture, False), (gradients(16, 16), False)):
+        assert measured_noise(simulate(scene, "RGGB", PAIRS, Sensor("gain"), seed=1), PAIRS)[1] == shown

@@ -82,3 +82,8 @@ def test_a_noise_model_is_one_period_of_numbers(wrong: np.ndarray) -> None:
         NoiseModel(wrong, np.ones((1, 1)))
     with pytest.raises(ValueError, match="read_noise must be"):
         NoiseModel(np.ones((1, 1)), wrong)
+
+
+def test_a_noise_model_is_of_arrays() -> None:
+    with pytest.raises(TypeError, match="gain must be a numpy array, not float"):
+        NoiseModel(1.0, np.ones((1, 1)))  # type: ignore[arg-type]

@@ -5,13 +5,14 @@ import json
 from sve2hdr.evaluate import Result
 from sve2hdr.scoretable import as_json, as_markdown, as_text, condition_rows, scene_rows
 
+SENSOR = (3.0, "rows", 30_000.0, 4.0)
 RESULTS = [
-    Result("linear", "a", "exposure 3 EV", "exposure", 1.0, psnr_mu=30.0, pu21_ssim=0.9),
-    Result("mine", "a", "exposure 3 EV", "exposure", 2.0, psnr_mu=33.0, pu21_ssim=0.95),
-    Result("linear", "b", "exposure 3 EV", "exposure", 1.0, psnr_mu=20.0, pu21_ssim=0.7),
-    Result("mine", "b", "exposure 3 EV", "exposure", 2.0, psnr_mu=25.5, pu21_ssim=0.75),
-    Result("linear", "zone plates", "exposure 3 EV", "exposure", 1.0, aliasing=0.125),
-    Result("mine", "zone plates", "exposure 3 EV", "exposure", 1.0, aliasing=0.01),
+    Result("linear", "a", "exposure 3 EV", "exposure", 1.0, *SENSOR, psnr_mu=30.0, pu21_ssim=0.9),
+    Result("mine", "a", "exposure 3 EV", "exposure", 2.0, *SENSOR, psnr_mu=33.0, pu21_ssim=0.95),
+    Result("linear", "b", "exposure 3 EV", "exposure", 1.0, *SENSOR, psnr_mu=20.0, pu21_ssim=0.7),
+    Result("mine", "b", "exposure 3 EV", "exposure", 2.0, *SENSOR, psnr_mu=25.5, pu21_ssim=0.75),
+    Result("linear", "zone plates", "exposure 3 EV", "exposure", 1.0, *SENSOR, aliasing=0.125),
+    Result("mine", "zone plates", "exposure 3 EV", "exposure", 1.0, *SENSOR, aliasing=0.01),
 ]
 
 
@@ -44,11 +45,13 @@ def test_every_line_of_a_table_has_its_columns() -> None:
 
 
 def test_json_lines_are_json_even_for_a_perfect_score() -> None:
-    perfect = Result("a", "b", "c", "gain", 0.5, psnr_mu=float("inf"), chroma=0.25)
-    lines = [json.loads(as_json(result)) for result in [*RESULTS, perfect]]
+    perfect = Result("a", "b", "c", "gain", 0.5, *SENSOR, psnr_mu=float("inf"), chroma=0.25)
+    lines = [json.loads(as_json(result, {"mine": "ab12"})) for result in [*RESULTS, perfect]]
     assert len(lines) == 7
     assert lines[0]["psnr_mu"] == 30
     assert lines[0]["mode"] == "exposure"
+    assert (lines[0]["full_well_e"], lines[0]["read_noise_e"]) == (30_000, 4)
+    assert (lines[0]["weights_sha256"], lines[1]["weights_sha256"]) == (None, "ab12")
     assert lines[-1]["psnr_mu"] is None
     assert lines[-1]["chroma"] == 0.25
-    assert "Infinity" not in as_json(perfect)
+    assert "Infinity" not in as_json(perfect, {})

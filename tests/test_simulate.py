@@ -171,3 +171,10 @@ def test_a_scene_of_almost_no_light_is_refused() -> None:
 def test_no_sensor_counts_so_many_electrons(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="electrons are simulated"):
         replace(Sensor(), **wrong)  # type: ignore[arg-type]
+
+
+def test_a_scene_with_values_that_are_not_finite_is_refused() -> None:
+    scene = np.full((8, 8, 3), 0.1, np.float32)
+    scene[2, 3, 1] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        simulate(scene, "RGGB", ExposurePattern(np.ones((1, 1), np.float32)), Sensor(), 1)

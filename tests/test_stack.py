@@ -178,6 +178,8 @@ def test_too_few_equal_or_unconnected_frames_are_refused(tmp_path: Path, rgb: np
     with pytest.raises(UnusableStack, match="have one exposure"):
         read_stack(written(tmp_path, [taken(rgb, 0, 0), taken(rgb, 0, 1)]))
     with pytest.raises(UnusableStack, match="no part is well exposed both here and in"):
+        read_stack(written(tmp_path, [taken(rgb / 1000, 0, 0), taken(rgb / 1000, -1, 1)]))
+    with pytest.raises(UnusableStack, match=r"frame0\.dng: is saturated for the most part"):
         read_stack(written(tmp_path, [taken(rgb + 2, 0, 0), taken(rgb, -14, 1)]))
 
 
