@@ -129,11 +129,7 @@ def _bands(
     rows_period = common_period(np.ones((step, 1)), *parts)[0]
     for top in range(step, height - step, BAND_PERIODS * rows_period):
         bottom = min(top + BAND_PERIODS * rows_period, height - step)
-        first = (top - step) % rows_period
-        black, read, gain = (
-            repeated(np.roll(repeated(p, (rows_period, p.shape[1])), -first, 0), (bottom - top + 2 * step, width))
-            for p in parts
-        )
+        black, read, gain = (repeated(p, (bottom - top + 2 * step, width)) for p in parts)
         signal = mosaic.counts[top - step : bottom + step].astype(np.float32) - black.astype(np.float32)
         inner = slice(step, -step)
         yield slice(top, bottom), signal, read[inner].astype(np.float32) ** 2 + np.float32(1 / 12), gain[inner]

@@ -15,7 +15,7 @@ from .radiance import SATURATED, NoiseModel, full_scale
 
 BAND_ROWS = 256
 REACH_PX = 5  # how far the neighbours of a site's own kind may lie
-NEIGHBOURS = 10  # of the same colour and exposure, the nearest
+NEIGHBOURS, LEAST_NEIGHBOURS = 10, 3  # of the same colour and exposure, the nearest
 ALIKE = 0.1  # exposures that differ by less, as logarithms, are one
 
 # A defect stands out from its neighbours: by so many standard deviations, and by so many times the range in which they
@@ -87,7 +87,8 @@ def repair_defects(
     exposure, and a defect does not: that decides. Those too faint for it go with the majority of the others. A defect
     becomes the mean of that pair of opposite sites of its colour that agrees best, of either exposure. Pairs and
     triples of defects are found as long as they are not alone among their neighbours; of whole rows and columns, those
-    that `stuck_lines` finds. A frame smaller than a period of the cell is returned as it is.
+    that `stuck_lines` finds. A frame smaller than a period of the cell is returned as it is, and so is one whose
+    pattern leaves sites too few neighbours to judge them by.
 
     `known`: single sites that another frame of the camera has shown to be defects. They are replaced, and others only
     where this frame alone is certain of them, so that faint ones do not come and go from frame to frame.
@@ -102,9 +103,12 @@ def repair_defects(
     """
     periods = (pattern.exposure, mosaic.black_level, mosaic.white_by_site, noise.gain, noise.read_noise)
     period = common_period(cfa_period(mosaic.cfa), *periods)
+    none = Defects(np.zeros(0, np.int64), np.zeros(0, np.int64))
     if mosaic.shape[0] < period[0] or mosaic.shape[1] < period[1]:
-        return mosaic, Defects(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        return mosaic, none
     sites = _Sites.of(mosaic, pattern, noise)
+    if any(len(sites.neighbours(phase)) < LEAST_NEIGHBOURS for phase in np.ndindex(sites.period)):
+        return mosaic, none
     rows, columns = stuck_lines(mosaic, pattern, noise)
     on_lines = np.zeros(mosaic.shape, bool)
     if len(rows) or len(columns):

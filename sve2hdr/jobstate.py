@@ -37,7 +37,7 @@ class BatchOptions:
 
     def recipes(self, job: Job, found: dict[str, Any] | None) -> tuple[str, str]:
         """Return the digests of how a job is converted, and of how it is dealt with if it is no SVE raw."""
-        shared = [job.sequence and "sequence 2", found.get("parameters", "") if found else ""] if job.sequence else []
+        shared = ["sequence 2", found.get("parameters", "") if found else ""] if job.sequence else []
         levels = Levels() if found else self.convert.levels  # those of a sequence come from its first frame
         options = replace(self.convert, levels=levels, preview=None, tile_px=1, device="", overwrite=False)
         recipe = recipe_of(options, self.model, self.model_digest, *shared)

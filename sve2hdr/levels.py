@@ -209,7 +209,7 @@ def _black_source(mosaic: Mosaic, levels: Levels) -> str:
 
 
 def _white(mosaic: Mosaic, path: Path, levels: Levels, pattern: ExposurePattern) -> tuple[np.ndarray, str]:
-    """Return the white levels, (P, Q) float32 of the period of pattern and CFA, and where they are from."""
+    """Return the white levels, (P, Q) float32 of one period, and where they are from."""
     exposures = np.unique(pattern.exposure)
     if levels.white is None:
         found = white_levels(mosaic, pattern)

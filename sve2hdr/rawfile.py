@@ -63,18 +63,6 @@ def read_raw(path: str | Path) -> Mosaic:
         raise UnreadableRaw(f"{path}: {_undecodable(path, ifds, error)}") from error
 
 
-def read_noise_profile(path: Path) -> np.ndarray | None:
-    """Return a DNG's NoiseProfile (tag 51041), (1 or planes, 2) float64 rows (scale, offset), or None.
-
-    The variance of a signal x, 0 at black and 1 at white, is scale * x + offset.
-    """
-    for _, ifd in tifftags.read_ifds(path):
-        values = np.array(numbers(ifd, 51041), np.float64)
-        if values.size and values.size % 2 == 0 and np.isfinite(values).all():
-            return values.reshape(-1, 2)
-    return None
-
-
 def _mosaic(path: Path, raw: Any, ifds: list[tuple[str, Ifd]]) -> Mosaic:
     visible = _visible(path, raw)
     capture = read_capture(path, ifds, raw)

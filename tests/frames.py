@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sve2hdr import tifftags
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
@@ -21,3 +22,9 @@ def write_frame(path: Path, seed: int = 0, pattern: ExposurePattern = PAIRS) -> 
     grey = np.exp2(-4 + 3 * np.sin(x + seed) * np.cos(y)).astype(np.float32)
     write_cfa_dng(path, simulate(grey[..., None] * np.float32(NEUTRAL), "RGGB", pattern, Sensor(), seed=seed))
     return path.read_bytes()
+
+
+def read_noise_profile(path: Path) -> np.ndarray | None:
+    """Return a DNG's NoiseProfile (tag 51041), (1 or planes, 2) float64 rows (scale, offset), or None."""
+    found = [tifftags.numbers(ifd, 51041) for _, ifd in tifftags.read_ifds(path)]
+    return next((np.array(values, np.float64).reshape(-1, 2) for values in found if values), None)

@@ -258,3 +258,15 @@ def test_sites_that_are_known_are_replaced_where_nothing_shows_them() -> None:
     result, defects = repair_defects(replace(frame, counts=counts), ROWS, estimate_noise(frame, ROWS), known)
     assert np.argwhere(result.counts != counts).tolist() == [[0, 7], [100, 100], [255, 319]]
     assert defects.count == 3
+
+
+@pytest.mark.parametrize("side", [5, 6, 8])
+def test_patterns_that_leave_sites_no_neighbours_of_their_kind_are_left(side: int) -> None:
+    exposure = np.random.default_rng(1).permutation(np.exp2(-np.linspace(0, 6, side**2))).reshape(side, side)
+    if side == 8:
+        exposure = exposure[:, [0, 1, 0, 1, 4, 5, 4, 5]]  # one neighbour each
+    frame = replace(frame_of(smooth()), counts=np.random.default_rng(2).integers(3000, 3050, (96, 96), np.uint16))
+    noise = NoiseModel(np.full((1, 1), 0.5, np.float32), np.full((1, 1), 5, np.float32))
+    result, defects = repair_defects(frame, ExposurePattern(np.float32(exposure / exposure.max())), noise)
+    assert defects.count == 0
+    assert result is frame

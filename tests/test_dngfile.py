@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import rawpy
 import tifffile
+from frames import read_noise_profile
 
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnwritableOutput
 from sve2hdr.mosaic import BAYER_ORDERS, Capture, Mosaic
-from sve2hdr.rawfile import read_noise_profile, read_raw
+from sve2hdr.rawfile import read_raw
 
 MATRIX = np.array([[0.9194, -0.2787, -0.1059], [-0.8098, 1.5657, 0.2608], [-0.261, 0.3064, 0.7867]])
 CAPTURE = Capture(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sve2hdr.errors import UnreadableRaw
 from sve2hdr.mosaic import BAYER_ORDERS, cfa_period
-from sve2hdr.rawfile import REC709_FROM_XYZ, read_noise_profile, read_raw
+from sve2hdr.rawfile import REC709_FROM_XYZ, read_raw
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "raw"
 MATRIX = np.array([[0.7, -0.2, -0.05], [-0.4, 1.2, 0.16], [-0.09, 0.2, 0.58]])
@@ -194,14 +194,6 @@ def test_masked_columns_that_saw_light_are_not_believed(tmp_path: Path) -> None:
     rows = np.where(np.arange(410) % 4 < 2, 400.0, 900.0)
     area: Tags = {50829: (4, (5, 40, 410, 160))}
     assert read_raw(write_dng(tmp_path / "a.dng", dual_iso_sensor(rows), tags=area)).black_level.tolist() == [[100]]
-
-
-def test_noise_profile(tmp_path: Path, counts: np.ndarray) -> None:
-    path = write_dng(tmp_path / "a.dng", counts, tags={51041: (12, (1e-4, 2e-7, 2e-4, 3e-7, 1e-4, 2e-7))})
-    profile = read_noise_profile(path)
-    assert profile is not None
-    np.testing.assert_array_equal(profile, [[1e-4, 2e-7], [2e-4, 3e-7], [1e-4, 2e-7]])
-    assert read_noise_profile(write_dng(tmp_path / "b.dng", counts)) is None
 
 
 # Refusals -------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import OpenEXR
 import pytest
 import rawpy
 import tifffile
+from frames import read_noise_profile
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr import simulated
@@ -16,7 +17,7 @@ from sve2hdr.errors import UnreadableImage, UnwritableOutput
 from sve2hdr.hdrfile import WriteOptions, write_hdr
 from sve2hdr.imageread import read_hdr
 from sve2hdr.mosaic import Capture, ExposurePattern
-from sve2hdr.rawfile import read_noise_profile, read_raw
+from sve2hdr.rawfile import read_raw
 from sve2hdr.simulate import Sensor, camera_scene, simulate
 from sve2hdr.simulated import SimulatedFile, from_image, is_image
 
