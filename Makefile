@@ -5,9 +5,10 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 SVE2HDR := $(PY) -m sve2hdr
 CODE := sve2hdr tests examples
+NEW_ENOUGH := -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 # the first Python that is new enough; another one: make PYTHON=/path/to/python3 demo
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+	$$p $(NEW_ENOUGH) && echo $$p && break; done)
 
 .PHONY: help demo test format bench clean
 .DEFAULT_GOAL := help
@@ -19,11 +20,12 @@ help:
 	@echo 'make bench   speed and memory of the network and of whole conversions on this machine'
 	@echo 'make clean   remove what these left, but for .venv and your training runs'
 
-# A stamp is newer than what it was installed from; a virtual environment that does not start is made anew.
+# A stamp is newer than what it was installed from; a virtual environment that does not start, or is too old, is made anew.
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@$(PY) -c 'import pip' 2>/dev/null || { \
-		test -n '$(PYTHON)' || { echo 'no Python 3.11 or newer found; name one: make PYTHON=/path/to/python3'; exit 1; }; \
-		$(PYTHON) -m venv --clear $(VENV); }
+	@$(PY) $(NEW_ENOUGH) && $(PY) -c 'import pip' 2>/dev/null || { \
+		'$(PYTHON)' $(NEW_ENOUGH) || { \
+			echo 'no Python 3.11 or newer with venv found; name one: make PYTHON=/path/to/python3'; exit 1; }; \
+		'$(PYTHON)' -m venv --clear $(VENV); }
 	@echo 'Installing into $(VENV); PyTorch is large, so this takes a while.'
 	$(PIP) install -qq --constraint constraints.txt --editable .
 	@touch $@

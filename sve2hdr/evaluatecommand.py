@@ -90,11 +90,10 @@ def evaluate(
         quick_conditions,
         scene_files,
     )
-    from .methods import LINEAR, external
+    from .methods import LINEAR, ensemble_of, external
     from .pictures import check_folder, write_pictures
     from .scoretable import as_json, condition_rows, scene_rows
     from .simulate import Sensor
-    from .weights import weights_path
 
     if full:
         refuse_given(("layout", "ev", "full_well", "read_noise"), "is not for --full, which has its own")
@@ -102,6 +101,7 @@ def evaluate(
     usual = ("classical", "standard") if full else (network,)
     names = list(dict.fromkeys((LINEAR, *(models or usual))))
     methods, weights = _loaded(names, str(choose_device(device)), ensemble)
+    digests = {of: digest for name, (_, digest) in weights.items() for of in (name, ensemble_of(name))}
     for command in externals:
         program, method = external(command, timeout)
         methods[command if program in methods else program] = method
@@ -138,7 +138,7 @@ def evaluate(
         for result in scored:
             results.append(result)
             if style == "json":
-                click.echo(as_json(result, weights))
+                click.echo(as_json(result, digests))
 
     try:
         keep(measure(methods, material, conditions, done, seen, leave_out))
@@ -153,33 +153,31 @@ def evaluate(
     finally:
         if style != "json" and results:
             rows = condition_rows(results) if full else scene_rows(results)
-            files_read = [f"{weights_path(name)}, SHA-256 {weights[name]}" for name in names if name in weights]
-            _print_table([*files_read, title], rows, style)
+            read = [f"{path}, SHA-256 {digest}" for path, digest in weights.values()]
+            _print_table([*read, title], rows, style)
     if left_out:
         raise click.exceptions.Exit(1)
 
 
-def _loaded(names: Sequence[str], device: str, ensemble: bool) -> tuple[dict[str, Method], dict[str, str]]:
-    """Return methods, and the digests of the weights of those that have some.
-
-    What `train` replaces meanwhile is read again.
-    """
-    from .methods import ensemble_of, methods_named
+def _loaded(names: Sequence[str], device: str, ensemble: bool) -> tuple[dict[str, Method], dict[str, tuple[Path, str]]]:
+    """Return methods, and file and digest of each network's weights; what `train` replaces meanwhile is read again."""
+    from .methods import methods_named
 
     while True:
         before = _weights_of(names)
         methods = methods_named(names, device, ensemble)
         if _weights_of(names) == before:
-            return methods, before | {ensemble_of(name): digest for name, digest in before.items()}
+            return methods, before
 
 
-def _weights_of(names: Sequence[str]) -> dict[str, str]:
-    """Return the digest of the file of each network that is named."""
+def _weights_of(names: Sequence[str]) -> dict[str, tuple[Path, str]]:
+    """Return the file of each network that is named, and its digest."""
     from .methods import LINEAR
     from .models import AUTO, CLASSICAL
     from .weights import sha256, weights_path
 
-    return {name: sha256(weights_path(name)) for name in names if name not in (LINEAR, AUTO, CLASSICAL)}
+    paths = {name: weights_path(name) for name in names if name not in (LINEAR, AUTO, CLASSICAL)}
+    return {name: (path, sha256(path)) for name, path in paths.items()}
 
 
 def _print_table(heading: Sequence[str], rows: Rows, style: str) -> None:

@@ -570,7 +570,7 @@ def test_weights_that_change_while_they_are_read_are_read_again(
 
     monkeypatch.setattr(methods, "methods_named", replaced)
     _, told = evaluatecommand._loaded(["linear", str(mine)], "cpu", False)
-    assert told == [f"{mine}, SHA-256 {hashlib.sha256(read[-1]).hexdigest()}"]
+    assert told == {str(mine): (mine, hashlib.sha256(read[-1]).hexdigest())}
     assert read[-1] == b"newer"
 
 
@@ -729,3 +729,11 @@ def test_progress_is_drawn_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -
         with options.progress_bar("raw.dng") as progress:
             progress(0.5)
         assert ("raw.dng" in stream.getvalue()) is drawn
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+def test_closed_streams_stop_nothing(made: Path, work: Path) -> None:
+    command = [sys.executable, "-m", "sve2hdr", "convert", str(made / "raw.dng"), "-o", "a.exr"]
+    ran = subprocess.run(["/bin/sh", "-c", 'exec "$0" "$@" >&- 2>&-', *command], cwd=work, timeout=120, check=False)
+    assert ran.returncode == 0
+    assert (work / "a.exr").exists()

@@ -1,4 +1,4 @@
-"""The wheel holds all that is needed: installed elsewhere, it converts."""
+"""The wheel holds all that is needed: installed elsewhere, it converts. The source distribution holds the tests too."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sve2hdr.imageread import read_hdr
 
 pytestmark = pytest.mark.slow
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "sve2hdr", "weights")
+OF_THE_PROJECT = ("MANIFEST.in", "CHANGELOG.md", "Makefile", "constraints.txt", "examples", "tests")
 
 
 def run(*command: object, folder: Path, environment: dict[str, str] | None = None) -> str:
@@ -27,16 +29,20 @@ def run(*command: object, folder: Path, environment: dict[str, str] | None = Non
     return ran.stdout
 
 
-@pytest.fixture(scope="module")
-def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a wheel built from a copy, so that nothing of an older build gets in and nothing is left behind."""
-    folder = tmp_path_factory.mktemp("build")
-    for name in SOURCES:
+def copied(repository: Path, names: tuple[str, ...], folder: Path) -> Path:
+    for name in names:
         source = repository / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a wheel built from a copy, so that nothing of an older build gets in and nothing is left behind."""
+    folder = copied(repository, SOURCES, tmp_path_factory.mktemp("build"))
     offline = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
     run(sys.executable, "-m", "pip", "wheel", *offline, "--wheel-dir", "dist", ".", folder=folder)
     (built,) = (folder / "dist").glob("*.whl")
@@ -70,3 +76,14 @@ def test_installed_wheel_converts_from_any_folder(wheel: Path, example_raw: Path
     assert "EV" in run(sys.executable, script, *convert, folder=elsewhere, environment=environment)
     assert read_hdr(elsewhere / "out.exr").shape == (384, 768, 3)
     assert {path.name for path in elsewhere.iterdir()} == {"out.exr", "out.preview.jpg"}
+
+
+def test_source_distribution_holds_what_the_tests_need(repository: Path, tmp_path: Path) -> None:
+    folder = copied(repository, (*SOURCES, *OF_THE_PROJECT), tmp_path)
+    build = "from setuptools import build_meta; print(build_meta.build_sdist('dist'))"
+    name = run(sys.executable, "-c", build, folder=folder).split()[-1]
+    with tarfile.open(folder / "dist" / name) as archive:
+        held = {Path(*Path(member.name).parts[1:]) for member in archive.getmembers() if member.isfile()}
+    for part in (*SOURCES, *OF_THE_PROJECT):
+        files = [path for path in (folder / part).rglob("*") if path.is_file()] or [folder / part]
+        assert {path.relative_to(folder) for path in files} <= held, part
