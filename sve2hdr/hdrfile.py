@@ -32,8 +32,9 @@ HDR_EXTENSIONS = (".exr", ".hdr", ".tif", ".tiff")
 PREVIEW_EXTENSIONS = (".jpg", ".jpeg", ".png")
 EXR_COMPRESSIONS = ("none", "rle", "zips", "zip", "piz", "pxr24", "b44", "b44a", "dwaa", "dwab")
 
-HALF_MIN = 2.0**-14  # where halves begin to lose bits
+HALF_LEAST_PEAK = 2.0**-10  # the step of the least halves, 2**-24, is that of 14 bits then
 HALF_MAX = 65504.0  # OpenEXR's and IEEE 754's largest half
+DWA_MAX = 60000.0  # DWA stores halves, and overshoots by up to 3.5 %
 TIFF_STRIP_PX = 1 << 18  # at most so many pixels are encoded at a time
 EXIF_STAND_IN = EXIF_IFD + 1  # of no meaning, and in the same place of an IFD, which is sorted
 BIG_TIFF_BYTES = 2**32 - 2**25  # from here on offsets need 64 bits
@@ -45,7 +46,7 @@ class WriteOptions:
     """How an EXR is stored; the other formats have one way each."""
 
     half: bool = True  # 16-bit floats; False: 32-bit
-    compression: str = "zip"  # one of EXR_COMPRESSIONS; pxr24, b44 and dwa lose precision
+    compression: str = "zip"  # one of EXR_COMPRESSIONS; pxr24, b44 and dwa lose precision, dwa makes halves of floats
 
     def __post_init__(self) -> None:
         if self.compression not in EXR_COMPRESSIONS:
@@ -66,8 +67,8 @@ def write_hdr(
 
     `attributes` are texts of our own ("sve2hdr:pattern"), kept in EXR attributes, HDR header lines or the TIFF's
     description, beside the capture and the colour space. What a format cannot hold is never changed silently: an EXR
-    with values beyond +-65504, or below 2**-14 only, becomes 32-bit, and RGBE, which has no negatives, shows them as 0;
-    the note returned says so in a sentence for the user, and is "" otherwise.
+    with values beyond +-65504 (dwa: 60000), or below 2**-10 only, becomes 32-bit (dwa: in ZIP), and RGBE, which has no
+    negatives, shows them as 0; the note returned says so in a sentence for the user, and is "" otherwise.
 
     Raises UnwritableOutput (see `replacing`), and ValueError for another shape or dtype or values that are not finite.
     """
@@ -81,14 +82,10 @@ def write_hdr(
     options, attributes, note = options or WriteOptions(), attributes or {}, ""
     with replacing(path, overwrite) as partial, partial.open("wb+") as stream:
         if path.suffix.lower() == ".exr":
-            peak = max(-least, greatest)
-            half = options.half and (HALF_MIN <= peak <= HALF_MAX or peak == 0)
-            if options.half and not half:
-                finding = f"beyond {HALF_MAX:.0f}" if peak > HALF_MAX else f"below {HALF_MIN:.5f} only"
-                note = f"{path}: holds values {finding}, so it was written as 32-bit float"
+            options, note = _exr_options(path, max(-least, greatest), options)
             header = _exr_header(color_space, capture, attributes)
             header["compression"] = _exr_compression(options.compression)
-            pixels = np.ascontiguousarray(image, np.float16 if half else np.float32)  # OpenEXR ignores strides
+            pixels = np.ascontiguousarray(image, np.float16 if options.half else np.float32)  # OpenEXR ignores strides
             OpenEXR.File(header, {"RGB": pixels}).write(stream)
         elif path.suffix.lower() == ".hdr":
             if least < 0:
@@ -139,6 +136,18 @@ def encoded_preview(
 
 
 # OpenEXR
+
+
+def _exr_options(path: Path, peak: float, options: WriteOptions) -> tuple[WriteOptions, str]:
+    """Return how an image of this greatest magnitude can be stored, and a note if that is another way than asked for."""
+    dwa = options.compression.startswith("dwa")
+    greatest = DWA_MAX if dwa else HALF_MAX
+    if not (options.half or dwa) or HALF_LEAST_PEAK <= peak <= greatest or peak == 0:
+        return options, ""
+    finding = f"beyond {greatest:.0f}" if peak > greatest else f"below {HALF_LEAST_PEAK:.5f} only"
+    instead = f" in ZIP, as {options.compression} has no such range" if dwa else ""
+    note = f"{path}: holds values {finding}, so it was written as 32-bit float{instead}"
+    return WriteOptions(half=False, compression="zip" if dwa else options.compression), note
 
 
 def _exr_compression(name: str) -> Any:

@@ -195,6 +195,34 @@ def test_what_halves_cannot_hold_makes_the_exr_float_and_is_told(tmp_path: Path,
     assert_array_equal(read_hdr(tmp_path / "a.exr"), image)
 
 
+@pytest.mark.parametrize("compression", ["dwaa", "dwab"])
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("peak", [65000.0, 1e6, 2.0**-12])
+def test_what_dwa_would_spoil_is_written_in_zip_and_told(
+    tmp_path: Path, compression: str, half: bool, peak: float
+) -> None:
+    noise = np.random.default_rng(1).random((64, 64, 3)) < 0.5
+    image = np.float32(peak * noise)
+    note = write(tmp_path / "a.exr", image, options=WriteOptions(half, compression))
+    assert f"32-bit float in ZIP, as {compression}" in note
+    assert_array_equal(read_hdr(tmp_path / "a.exr"), image)
+
+
+@pytest.mark.parametrize("compression", EXR_COMPRESSIONS)
+@pytest.mark.parametrize("half", [True, False])
+def test_no_compression_overshoots_into_infinity(tmp_path: Path, compression: str, half: bool) -> None:
+    peak = 60000 if compression.startswith("dwa") else 65504
+    image = np.float32(peak * (np.random.default_rng(1).random((64, 64, 3)) < 0.5))
+    assert write(tmp_path / "a.exr", image, options=WriteOptions(half, compression)) == ""
+    assert_allclose(read_hdr(tmp_path / "a.exr"), image, atol=0.05 * peak)
+
+
+def test_shadows_of_a_dark_image_are_not_lost_in_halves(tmp_path: Path) -> None:
+    image = np.geomspace(2.0**-23, 2.0**-11, 64 * 3, dtype=np.float32).reshape(8, 8, 3)
+    assert "below 0.00098 only" in write(tmp_path / "a.exr", image)
+    assert_allclose(read_hdr(tmp_path / "a.exr"), image, rtol=1e-3)
+
+
 def test_exr_is_the_same_every_time(tmp_path: Path) -> None:
     for name in ("a.exr", "b.exr"):
         write(tmp_path / name, image_of(), capture=CAPTURE)
