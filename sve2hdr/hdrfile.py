@@ -23,6 +23,7 @@ from .errors import UnwritableOutput
 from .exif import EXIF_START, UNCALIBRATED, exif_block, exif_entries
 from .files import check_writable, replacing
 from .gainmap import ultra_hdr
+from .icc import icc_profile
 from .mosaic import Capture
 from .preview import HEADROOM_EV
 from .rgbe import write_rgbe
@@ -217,6 +218,7 @@ def _write_tiff(
         metadata=None,
         description=_ascii(description),
         software=SOFTWARE,
+        iccprofile=None if space.chromaticities is None else icc_profile(space),
         datetime=capture.taken if re.fullmatch(r"\d{4}(:\d\d){2} \d\d(:\d\d){2}", capture.taken) else None,
         extratags=tags,
     )
