@@ -20,7 +20,7 @@ import tifffile
 
 from .color import ColorSpace
 from .errors import UnwritableOutput
-from .exif import EXIF_START, UNCALIBRATED, exif_block, exif_entries
+from .exif import EXIF_START, UNCALIBRATED, camera_entries, exif_block, exif_entries
 from .files import check_writable, replacing
 from .gainmap import ultra_hdr
 from .icc import icc_profile
@@ -169,6 +169,11 @@ def _exr_time_code(smpte: Sequence[int]) -> Any:
     return None
 
 
+def _exr_utc_offset(told: str) -> float | None:
+    """Return what a local time is added to make UTC, s, of EXIF's "+hh:mm" ahead of UTC: of the other sign."""
+    return -60.0 * (int(told[:3]) * 60 + int(told[0] + told[4:])) if told else None
+
+
 def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, str]) -> dict[str, Any]:
     # Names and types: ImfStandardAttributes.h. OpenEXR.File writes into the dict it is given: a new one each time.
     standard: dict[str, Any] = {
@@ -179,7 +184,11 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
         "cameraMake": capture.make,
         "cameraModel": capture.model,
         "lensModel": capture.lens,
+        "cameraSerialNumber": capture.serial_number,
+        "owner": capture.copyright or capture.artist,
+        "Artist": capture.artist,  # no standard attribute; named as OpenImageIO has it
         "capDate": capture.taken,
+        "utcOffset": _exr_utc_offset(capture.utc_offset),
         "colorInteropID": space.interop_id,
         "framesPerSecond": capture.frame_rate and Fraction(capture.frame_rate).limit_denominator(1001),  # 24000/1001
         "timeCode": _exr_time_code(capture.time_code) if capture.time_code else None,
@@ -201,8 +210,7 @@ def _write_tiff(
 ) -> None:
     said = {"color space": f"scene-linear {space.name}", **attributes}
     description = "\n".join(f"{name}: {value}" for name, value in said.items())
-    texts = [(271, capture.make), (272, capture.model)]  # Make, Model
-    tags: list[tuple[int, int, int, str | int, bool]] = [(t, 2, 0, _ascii(text), True) for t, text in texts if text]
+    tags: list[tuple[int, int, int, bytes | int, bool]] = [(*e, True) for e in camera_entries(capture)]
     big = image.nbytes > BIG_TIFF_BYTES
     if not big:  # a BigTIFF wants the IFD in another form; no reader of EXIF takes one
         tags += [(274, 3, 1, 1, True), (EXIF_STAND_IN, 4, 1, 0, True)]  # Orientation: upright

@@ -171,6 +171,17 @@ def test_exr_attributes(tmp_path: Path) -> None:
     assert "whiteLuminance" not in header
 
 
+@pytest.mark.parametrize(("told", "seconds"), [("+02:00", -7200), ("-03:30", 12600), ("+00:00", 0), ("", None)])
+def test_exr_tells_whose_it_is_and_how_far_utc_is_away(tmp_path: Path, told: str, seconds: float | None) -> None:
+    capture = Capture(artist="Ann", copyright="© Ann Ö.", serial_number="0123", utc_offset=told)
+    write(tmp_path / "a.exr", image_of(), capture=capture)
+    header = OpenEXR.File(str(tmp_path / "a.exr"), header_only=True).header()
+    assert (header["owner"], header["Artist"], header["cameraSerialNumber"]) == ("© Ann Ö.", "Ann", "0123")
+    assert header.get("utcOffset") == seconds  # UTC == local time + utcOffset (ImfStandardAttributes.h)
+    write(tmp_path / "b.exr", image_of(), capture=Capture(artist="Ann"))
+    assert OpenEXR.File(str(tmp_path / "b.exr"), header_only=True).header()["owner"] == "Ann"
+
+
 @pytest.mark.parametrize("name", COLOR_SPACES)
 def test_exr_chromaticities_are_those_of_the_space(tmp_path: Path, name: str) -> None:
     space = COLOR_SPACES[name]
@@ -244,7 +255,7 @@ def test_tiff_round_trip_and_tags(tmp_path: Path) -> None:
         assert page.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
         assert page.dtype == np.float32
     description = tags.pop("ImageDescription")
-    assert tags == {"Make": "Canon", "Model": "EOS ?", "Software": "sve2hdr", "DateTime": "2020:01:02 03:04:05"}
+    assert tags == {"Make": "Canon", "Model": "EOS Ω", "Software": "sve2hdr", "DateTime": "2020:01:02 03:04:05"}
     assert description == "color space: scene-linear rec709\nsve2hdr:ev: 3.00"
 
 
