@@ -112,6 +112,15 @@ def test_color_spaces(
         assert_allclose(read_hdr(tmp_path / "a.exr"), camera_rgb, atol=2e-3 * float(wanted.max()))
 
 
+def test_a_temperature_without_neutral_is_refused_before_the_long_work(
+    tmp_path: Path, raw: Path, network: SveNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sve2hdr.convert.estimate_levels", lambda *_: pytest.fail("levels were measured first"))
+    with pytest.raises(Sve2HdrError, match="no neutral at 1600K"):
+        run(raw, tmp_path / "a.exr", network, white_balance=WhiteBalance("kelvin", (1600.0,)))
+    assert names_in(tmp_path) == []
+
+
 def test_highlights_and_negatives_are_kept_and_exposure_shifts_them(tmp_path: Path, raw: Path, network: SveNet) -> None:
     run(raw, tmp_path / "a.exr", network, color_space="camera")
     run(raw, tmp_path / "b.exr", network, color_space="camera", exposure_ev=-1.5)
