@@ -66,7 +66,11 @@ def _positive(value: float | None) -> float | None:
 
 
 def _frame_rate(stored: float | None) -> float | None:
-    return stored if stored is not None and 0.01 <= stored <= 100_000 else None
+    """Return a rate as stored, or what it was rounded from: 23.976, 23.98 and 29.97 are 24 and 30 over 1.001."""
+    if stored is None or not 0.01 <= stored <= 100_000:
+        return None
+    whole, ntsc = round(stored), round(stored) * 1000 / 1001
+    return ntsc if abs(stored - ntsc) < abs(stored - whole) / 4 else stored
 
 
 def _time_code(stored: tuple[float, ...]) -> tuple[int, ...]:
