@@ -140,7 +140,7 @@ def encoded_preview(
 
 
 def _exr_options(path: Path, peak: float, options: WriteOptions) -> tuple[WriteOptions, str]:
-    """Return how an image of this greatest magnitude can be stored, and a note if that is another way than asked for."""
+    """Return how an image of this greatest magnitude can be stored, and a note if not as asked for."""
     dwa = options.compression.startswith("dwa")
     greatest = DWA_MAX if dwa else HALF_MAX
     if not (options.half or dwa) or HALF_LEAST_PEAK <= peak <= greatest or peak == 0:
@@ -199,6 +199,7 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
             header[name] = float(header[name])  # an int would become an attribute of another type
     if space.chromaticities is not None:
         header["chromaticities"] = tuple(float(v) for xy in space.chromaticities for v in xy)
+        header["adoptedNeutral"] = space.neutral  # another one than the white point in XYZ
     return {**header, "type": OpenEXR.scanlineimage, "software": SOFTWARE, **attributes}
 
 

@@ -188,8 +188,9 @@ def test_exr_chromaticities_are_those_of_the_space(tmp_path: Path, name: str) ->
     write(tmp_path / "a.exr", image_of(), color_space=space)
     header = OpenEXR.File(str(tmp_path / "a.exr"), header_only=True).header()
     if space.chromaticities is None:
-        assert not {"chromaticities", "colorInteropID"} & set(header)
+        assert not {"chromaticities", "colorInteropID", "adoptedNeutral"} & set(header)
         return
+    assert_allclose(header["adoptedNeutral"], space.neutral, atol=1e-6)
     assert_allclose(header["chromaticities"], np.ravel(space.chromaticities), atol=1e-6)
     if name != "xyz":  # OpenEXR's own table has no chromaticities for XYZ
         known = OpenEXR.colorInteropIDToChromaticities(header["colorInteropID"])
