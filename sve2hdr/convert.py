@@ -215,6 +215,7 @@ def _reconstructed(
         "sve2hdr:banding": f"{banding:.2f}",
         "sve2hdr:white_balance": str(neutral.taken),
         "sve2hdr:neutral": " ".join(f"{channel:.4f}" for channel in neutral.camera_rgb),
+        "sve2hdr:camera_from_xyz": " ".join(f"{value:.6g}" for value in mosaic.camera_from_xyz.ravel()),  # row by row
     }
     notes = (
         plain,

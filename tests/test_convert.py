@@ -108,6 +108,9 @@ def test_color_spaces(
     assert_allclose(read_hdr(tmp_path / "a.exr"), wanted, atol=2e-3 * float(wanted.max()))
     header = OpenEXR.File(str(tmp_path / "a.exr")).header()
     assert ("chromaticities" in header) == (space != "camera")
+    told = {name: np.array(header[f"sve2hdr:{name}"].split(), float) for name in ("neutral", "camera_from_xyz")}
+    assert_allclose(told["camera_from_xyz"].reshape(3, 3), frame.camera_from_xyz, atol=1e-5)
+    assert_allclose(told["neutral"], NEUTRAL, atol=1e-3)
     if space == "camera":
         assert_allclose(read_hdr(tmp_path / "a.exr"), camera_rgb, atol=2e-3 * float(wanted.max()))
 
