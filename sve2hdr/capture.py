@@ -1,4 +1,4 @@
-"""What a raw file says of its shot: camera, lens, exposure, date, orientation."""
+"""What a raw file says of its shot: camera, lens, exposure, date, orientation, whose it is."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
         orientation=ORIENTATION_OF_FLIP.get(raw.sizes.flip, 1),
         frame_rate=_frame_rate(number(tags, FRAME_RATE)),
         time_code=_time_code(numbers(tags, TIME_CODES)),
+        artist=text(tags, 315),
+        copyright=text(tags, 33432),
+        serial_number=text(tags, 42033) or text(tags, 50735),  # BodySerialNumber, a DNG's CameraSerialNumber
+        utc_offset=_matching(r"[+-]\d\d:\d\d", text(tags, 36881) or text(tags, 36880)),
+        subseconds=_matching(r"\d{1,9}", text(tags, 37521)),
     )
 
 
@@ -61,7 +66,11 @@ def _positive(value: float | None) -> float | None:
 
 
 def _frame_rate(stored: float | None) -> float | None:
-    return stored if stored is not None and 0.01 <= stored <= 100_000 else None
+    """Return a rate as stored, or what it was rounded from: 23.976, 23.98 and 29.97 are 24 and 30 over 1.001."""
+    if stored is None or not 0.01 <= stored <= 100_000:
+        return None
+    whole, ntsc = round(stored), round(stored) * 1000 / 1001
+    return ntsc if abs(stored - ntsc) < abs(stored - whole) / 4 else stored
 
 
 def _time_code(stored: tuple[float, ...]) -> tuple[int, ...]:
@@ -70,7 +79,11 @@ def _time_code(stored: tuple[float, ...]) -> tuple[int, ...]:
 
 
 def _date(stored: str) -> str:
-    return stored if re.fullmatch(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d", stored) and stored[:4] != "0000" else ""
+    return _matching(r"(?!0000)\d{4}:\d\d:\d\d \d\d:\d\d:\d\d", stored)
+
+
+def _matching(pattern: str, stored: str) -> str:
+    return stored if re.fullmatch(pattern, stored, re.ASCII) else ""
 
 
 def _ciff_make_model(path: Path) -> tuple[str, str]:

@@ -35,7 +35,7 @@ from .preview import LUMINANCE_OF_RGB, look_of, tone_map, tone_map_with_gain
 from .radiance import clipped_share, full_scale
 from .rawfile import read_raw
 from .reconstruct import TILE_PX, Precision, reconstruct
-from .whitebalance import Neutral, WhiteBalance, neutral_of
+from .whitebalance import Neutral, WhiteBalance, check_temperature, neutral_of
 
 OUTPUT_EXTENSIONS = (*HDR_EXTENSIONS, *DNG_EXTENSIONS)
 
@@ -171,6 +171,7 @@ def _reconstructed(
 ) -> Reconstruction:
     device = choose_device(options.device)
     mosaic = read_raw(raw)
+    check_temperature(options.white_balance, mosaic, raw)
     estimate, plain = _estimated(mosaic, raw, options, locked)
     scale = estimate.scale(mosaic)
     # noise is measured, not taken from a DNG's NoiseProfile: converters write there what one ISO has, not what two have
@@ -214,6 +215,7 @@ def _reconstructed(
         "sve2hdr:banding": f"{banding:.2f}",
         "sve2hdr:white_balance": str(neutral.taken),
         "sve2hdr:neutral": " ".join(f"{channel:.4f}" for channel in neutral.camera_rgb),
+        "sve2hdr:camera_from_xyz": " ".join(f"{value:.6g}" for value in mosaic.camera_from_xyz.ravel()),  # row by row
     }
     notes = (
         plain,

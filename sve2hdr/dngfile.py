@@ -8,7 +8,7 @@ import imagecodecs
 import numpy as np
 
 from .errors import UnwritableOutput
-from .exif import exif_entries
+from .exif import camera_entries, exif_entries
 from .files import replacing
 from .mosaic import Mosaic, cfa_period
 from .tiffwrite import (
@@ -87,8 +87,7 @@ def _mosaic_entries(mosaic: Mosaic) -> list[Entry]:
     """Return what the counts mean: filters, levels, colours, and the camera's names."""
     capture, period = mosaic.capture, cfa_period(mosaic.cfa)
     entries = [
-        text_entry(271, capture.make),
-        text_entry(272, capture.model),
+        *camera_entries(capture),
         entry(274, SHORT, [capture.orientation]),
         entry(33421, SHORT, period.shape),  # CFARepeatPatternDim
         entry(33422, BYTE, ["RGB".index(letter) for letter in mosaic.cfa]),  # CFAPattern

@@ -25,7 +25,7 @@ LARGEST_SHORT = 65535
 
 
 def exif_entries(capture: Capture, color_space: int | None = None) -> list[Entry]:
-    """Return the entries of an EXIF IFD (EXIF 2.3): time, aperture, ISO, focal length, date and lens, where known.
+    """Return the entries of an EXIF IFD (2.31): exposure, aperture, ISO, focal length, date, lens, body, where known.
 
     An ISO above 65535, which its tag cannot hold, is in RecommendedExposureIndex. `color_space` is SRGB or UNCALIBRATED
     for a developed image, for which EXIF demands it; None for raw data.
@@ -37,8 +37,11 @@ def exif_entries(capture: Capture, color_space: int | None = None) -> list[Entry
     if capture.iso is not None and capture.iso > LARGEST_SHORT:
         entries += [entry(34864, SHORT, [2]), entry(34866, LONG, [round(capture.iso)])]
     entries += [
-        entry(36864, UNDEFINED, b"0230"),  # ExifVersion
-        text_entry(36867, capture.taken),  # DateTimeOriginal
+        entry(36864, UNDEFINED, b"0231"),  # ExifVersion
+        text_entry(36867, capture.taken),  # DateTimeOriginal, and its
+        text_entry(36881, capture.utc_offset),  # OffsetTimeOriginal
+        text_entry(37521, capture.subseconds),  # SubSecTimeOriginal
+        text_entry(42033, capture.serial_number),  # BodySerialNumber
         text_entry(42036, capture.lens),  # LensModel
     ]
     if color_space is not None:
@@ -46,18 +49,23 @@ def exif_entries(capture: Capture, color_space: int | None = None) -> list[Entry
     return [e for e in entries if e[2]]
 
 
+def camera_entries(capture: Capture) -> list[Entry]:
+    """Return the entries of a main IFD that name the camera and whose image it is, where known."""
+    texts = ((271, capture.make), (272, capture.model), (315, capture.artist), (33432, capture.copyright))
+    return [text_entry(tag, text) for tag, text in texts if text]
+
+
 def exif_block(capture: Capture, shape: tuple[int, int], software: str = "sve2hdr") -> bytes:
     """Return the EXIF of an sRGB image of `shape`, (rows, columns), as a TIFF structure of its own.
 
     JPEG holds it in APP1 behind `EXIF_START`, PNG in eXIf without. Orientation is 1, whatever the capture says: the
-    pixels are turned already. Holds what EXIF 2.3 demands of a JPEG (resolution, ColorSpace, ...) besides the capture.
+    pixels are turned already. Holds what EXIF 2.31 demands of a JPEG (resolution, ColorSpace, ...) besides the capture.
 
     >>> exif_block(Capture(model="EOS 5D"), (480, 640))[:8]
     b'II*\\x00\\x08\\x00\\x00\\x00'
     """
     main = [
-        text_entry(271, capture.make),
-        text_entry(272, capture.model),
+        *camera_entries(capture),
         entry(274, SHORT, [1]),  # Orientation
         entry(282, RATIONAL, [72, 1]),  # XResolution, in the default of EXIF: unknown
         entry(283, RATIONAL, [72, 1]),

@@ -20,9 +20,10 @@ import tifffile
 
 from .color import ColorSpace
 from .errors import UnwritableOutput
-from .exif import EXIF_START, UNCALIBRATED, exif_block, exif_entries
+from .exif import EXIF_START, UNCALIBRATED, camera_entries, exif_block, exif_entries
 from .files import check_writable, replacing
 from .gainmap import ultra_hdr
+from .icc import icc_profile
 from .mosaic import Capture
 from .preview import HEADROOM_EV
 from .rgbe import write_rgbe
@@ -32,8 +33,9 @@ HDR_EXTENSIONS = (".exr", ".hdr", ".tif", ".tiff")
 PREVIEW_EXTENSIONS = (".jpg", ".jpeg", ".png")
 EXR_COMPRESSIONS = ("none", "rle", "zips", "zip", "piz", "pxr24", "b44", "b44a", "dwaa", "dwab")
 
-HALF_MIN = 2.0**-14  # where halves begin to lose bits
+HALF_LEAST_PEAK = 2.0**-10  # the step of the least halves, 2**-24, is that of 14 bits then
 HALF_MAX = 65504.0  # OpenEXR's and IEEE 754's largest half
+DWA_MAX = 60000.0  # DWA stores halves, and overshoots by up to 3.5 %
 TIFF_STRIP_PX = 1 << 18  # at most so many pixels are encoded at a time
 EXIF_STAND_IN = EXIF_IFD + 1  # of no meaning, and in the same place of an IFD, which is sorted
 BIG_TIFF_BYTES = 2**32 - 2**25  # from here on offsets need 64 bits
@@ -45,7 +47,7 @@ class WriteOptions:
     """How an EXR is stored; the other formats have one way each."""
 
     half: bool = True  # 16-bit floats; False: 32-bit
-    compression: str = "zip"  # one of EXR_COMPRESSIONS; pxr24, b44 and dwa lose precision
+    compression: str = "zip"  # one of EXR_COMPRESSIONS; pxr24, b44 and dwa lose precision, dwa makes halves of floats
 
     def __post_init__(self) -> None:
         if self.compression not in EXR_COMPRESSIONS:
@@ -66,8 +68,8 @@ def write_hdr(
 
     `attributes` are texts of our own ("sve2hdr:pattern"), kept in EXR attributes, HDR header lines or the TIFF's
     description, beside the capture and the colour space. What a format cannot hold is never changed silently: an EXR
-    with values beyond +-65504, or below 2**-14 only, becomes 32-bit, and RGBE, which has no negatives, shows them as 0;
-    the note returned says so in a sentence for the user, and is "" otherwise.
+    with values beyond +-65504 (dwa: 60000), or below 2**-10 only, becomes 32-bit (dwa: in ZIP), and RGBE, which has no
+    negatives, shows them as 0; the note returned says so in a sentence for the user, and is "" otherwise.
 
     Raises UnwritableOutput (see `replacing`), and ValueError for another shape or dtype or values that are not finite.
     """
@@ -81,14 +83,10 @@ def write_hdr(
     options, attributes, note = options or WriteOptions(), attributes or {}, ""
     with replacing(path, overwrite) as partial, partial.open("wb+") as stream:
         if path.suffix.lower() == ".exr":
-            peak = max(-least, greatest)
-            half = options.half and (HALF_MIN <= peak <= HALF_MAX or peak == 0)
-            if options.half and not half:
-                finding = f"beyond {HALF_MAX:.0f}" if peak > HALF_MAX else f"below {HALF_MIN:.5f} only"
-                note = f"{path}: holds values {finding}, so it was written as 32-bit float"
+            options, note = _exr_options(path, max(-least, greatest), options)
             header = _exr_header(color_space, capture, attributes)
             header["compression"] = _exr_compression(options.compression)
-            pixels = np.ascontiguousarray(image, np.float16 if half else np.float32)  # OpenEXR ignores strides
+            pixels = np.ascontiguousarray(image, np.float16 if options.half else np.float32)  # OpenEXR ignores strides
             OpenEXR.File(header, {"RGB": pixels}).write(stream)
         elif path.suffix.lower() == ".hdr":
             if least < 0:
@@ -141,6 +139,18 @@ def encoded_preview(
 # OpenEXR
 
 
+def _exr_options(path: Path, peak: float, options: WriteOptions) -> tuple[WriteOptions, str]:
+    """Return how an image of this greatest magnitude can be stored, and a note if not as asked for."""
+    dwa = options.compression.startswith("dwa")
+    greatest = DWA_MAX if dwa else HALF_MAX
+    if not (options.half or dwa) or HALF_LEAST_PEAK <= peak <= greatest or peak == 0:
+        return options, ""
+    finding = f"beyond {greatest:.0f}" if peak > greatest else f"below {HALF_LEAST_PEAK:.5f} only"
+    instead = f" in ZIP, as {options.compression} has no such range" if dwa else ""
+    note = f"{path}: holds values {finding}, so it was written as 32-bit float{instead}"
+    return WriteOptions(half=False, compression="zip" if dwa else options.compression), note
+
+
 def _exr_compression(name: str) -> Any:
     return getattr(OpenEXR, f"{'NO' if name == 'none' else name.upper()}_COMPRESSION")
 
@@ -159,6 +169,11 @@ def _exr_time_code(smpte: Sequence[int]) -> Any:
     return None
 
 
+def _exr_utc_offset(told: str) -> float | None:
+    """Return what a local time is added to make UTC, s, of EXIF's "+hh:mm" ahead of UTC: of the other sign."""
+    return -60.0 * (int(told[:3]) * 60 + int(told[0] + told[4:])) if told else None
+
+
 def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, str]) -> dict[str, Any]:
     # Names and types: ImfStandardAttributes.h. OpenEXR.File writes into the dict it is given: a new one each time.
     standard: dict[str, Any] = {
@@ -169,7 +184,11 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
         "cameraMake": capture.make,
         "cameraModel": capture.model,
         "lensModel": capture.lens,
+        "cameraSerialNumber": capture.serial_number,
+        "owner": capture.copyright or capture.artist,
+        "Artist": capture.artist,  # no standard attribute; named as OpenImageIO has it
         "capDate": capture.taken,
+        "utcOffset": _exr_utc_offset(capture.utc_offset),
         "colorInteropID": space.interop_id,
         "framesPerSecond": capture.frame_rate and Fraction(capture.frame_rate).limit_denominator(1001),  # 24000/1001
         "timeCode": _exr_time_code(capture.time_code) if capture.time_code else None,
@@ -180,6 +199,7 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
             header[name] = float(header[name])  # an int would become an attribute of another type
     if space.chromaticities is not None:
         header["chromaticities"] = tuple(float(v) for xy in space.chromaticities for v in xy)
+        header["adoptedNeutral"] = space.neutral  # another one than the white point in XYZ
     return {**header, "type": OpenEXR.scanlineimage, "software": SOFTWARE, **attributes}
 
 
@@ -191,8 +211,7 @@ def _write_tiff(
 ) -> None:
     said = {"color space": f"scene-linear {space.name}", **attributes}
     description = "\n".join(f"{name}: {value}" for name, value in said.items())
-    texts = [(271, capture.make), (272, capture.model)]  # Make, Model
-    tags: list[tuple[int, int, int, str | int, bool]] = [(t, 2, 0, _ascii(text), True) for t, text in texts if text]
+    tags: list[tuple[int, int, int, bytes | int, bool]] = [(*e, True) for e in camera_entries(capture)]
     big = image.nbytes > BIG_TIFF_BYTES
     if not big:  # a BigTIFF wants the IFD in another form; no reader of EXIF takes one
         tags += [(274, 3, 1, 1, True), (EXIF_STAND_IN, 4, 1, 0, True)]  # Orientation: upright
@@ -208,6 +227,7 @@ def _write_tiff(
         metadata=None,
         description=_ascii(description),
         software=SOFTWARE,
+        iccprofile=None if space.chromaticities is None else icc_profile(space),
         datetime=capture.taken if re.fullmatch(r"\d{4}(:\d\d){2} \d\d(:\d\d){2}", capture.taken) else None,
         extratags=tags,
     )

@@ -43,7 +43,11 @@ image_options = options_of(
         "--float", "single", is_flag=True, help="EXR with 32-bit instead of 16-bit floats; DNG with 16-bit floats."
     ),
     click.option(
-        "--compression", type=click.Choice(COMPRESSIONS), default="zip", show_default=True, help="Of the EXR."
+        "--compression",
+        type=click.Choice(COMPRESSIONS),
+        default="zip",
+        show_default=True,
+        help="Of the EXR; pxr24, b44 and dwa lose precision, and dwa stores 16-bit floats even with --float.",
     ),
     click.option(
         "--ultra-hdr", is_flag=True, help="The preview, a JPEG, with a gain map: brighter highlights on HDR screens."

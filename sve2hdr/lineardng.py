@@ -12,7 +12,7 @@ import numpy as np
 
 from .color import CLIP_ENDS, CLIP_STARTS, COLOR_SPACES, linear_rgb, white_balance
 from .errors import UnwritableOutput
-from .exif import exif_entries
+from .exif import camera_entries, exif_entries
 from .files import replacing
 from .hdrfile import SOFTWARE, encoded_preview
 from .mosaic import Capture, Mosaic
@@ -198,8 +198,7 @@ def _preview_entries(shape: tuple[int, ...]) -> list[Entry]:
 def _color_entries(mosaic: Mosaic, brighter_ev: float) -> list[Entry]:
     capture = mosaic.capture
     return [
-        text_entry(271, capture.make),
-        text_entry(272, capture.model),
+        *camera_entries(capture),
         entry(274, SHORT, [1]),  # Orientation
         text_entry(305, SOFTWARE),
         entry(50706, BYTE, [1, 4, 0, 0]),  # DNGVersion

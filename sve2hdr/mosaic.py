@@ -62,6 +62,11 @@ class Capture:
     orientation: int = 1  # EXIF Orientation, 1 to 8: what turns the sensor's picture upright
     frame_rate: float | None = None  # of footage, frames a second
     time_code: tuple[int, ...] = ()  # of footage: the 8 bytes of SMPTE ST 331, as CinemaDNG has them
+    artist: str = ""
+    copyright: str = ""
+    serial_number: str = ""  # of the camera's body
+    utc_offset: str = ""  # of `taken`: "+hh:mm" or "-hh:mm" ahead of UTC, as EXIF writes it
+    subseconds: str = ""  # of `taken`: decimal digits of a second
 
 
 @dataclass(frozen=True, eq=False)

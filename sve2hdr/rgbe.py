@@ -43,9 +43,14 @@ def write_rgbe(
         lines.append("PRIMARIES=" + " ".join(f"{v:.6g}" for xy in space.chromaticities for v in xy))
     if capture.taken:
         lines.append(f"CAPDATE={capture.taken}")
-    if capture.make or capture.model:
-        lines.append(f"# camera: {capture.make} {capture.model}")
-    lines += [f"# {name}: {value}" for name, value in attributes.items()]
+    said = {
+        "camera": f"{capture.make} {capture.model}".strip(),
+        "artist": capture.artist,
+        "copyright": capture.copyright,
+        "serial number": capture.serial_number,
+        "UTC offset": capture.utc_offset,
+    }
+    lines += [f"# {name}: {value}" for name, value in (said | dict(attributes)).items() if value]
     lines = [" ".join(line.split()) for line in lines]  # a line break in a text would end the header
     height, width = image.shape[:2]
     stream.write(("\n".join([*lines, "FORMAT=32-bit_rle_rgbe", "", f"-Y {height} +X {width}"]) + "\n").encode())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from .color import CLIP_STARTS, D65, Xy, xyz_from_xy
+from .errors import Sve2HdrError
 from .mosaic import Mosaic
 
 LEAST_KELVIN, DAYLIGHT_FROM_KELVIN, GREATEST_KELVIN = 1600.0, 4000.0, 25000.0
@@ -65,6 +67,20 @@ def parse_white_balance(text: str) -> WhiteBalance:
     if not (all(0 < value < np.inf for value in values) and max(values) <= 100 * min(values)):
         raise ValueError(f"{text!r}: multipliers must be above 0, and within a factor of 100 of each other")
     return WhiteBalance("multipliers", values)
+
+
+def check_temperature(choice: WhiteBalance, mosaic: Mosaic, raw: Path) -> None:
+    """Raise Sve2HdrError where a temperature was asked for that `camera_from_xyz` gives no neutral of.
+
+    Few matrices hold for candle light: at 1600 K, in some, blue is below 0.
+    """
+    if choice.rule == "kelvin":
+        try:
+            neutral_of_light(xy_of_kelvin(choice.values[0]), mosaic)
+        except ValueError as error:
+            raise Sve2HdrError(
+                f"{raw}: this camera's matrix has no neutral at {choice}; give --wb a higher temperature or multipliers"
+            ) from error
 
 
 class Neutral(NamedTuple):

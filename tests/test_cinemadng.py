@@ -16,7 +16,7 @@ from sve2hdr.capture import _frame_rate, _time_code
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.hdrfile import write_hdr
 from sve2hdr.lineardng import write_linear_dng
-from sve2hdr.mosaic import ExposurePattern, Mosaic
+from sve2hdr.mosaic import Capture, ExposurePattern, Mosaic
 from sve2hdr.pattern import detect_pattern
 from sve2hdr.rawfile import read_raw
 from sve2hdr.simulate import CAMERA_FROM_XYZ, NEUTRAL, Sensor, simulate
@@ -135,6 +135,22 @@ def test_frame_rate_and_time_code_go_along(tmp_path: Path) -> None:
         tags = dng.pages.first.tags
         assert tuple(tags[51044].value) == (24000, 1001)
         assert list(tags[51043].value) == [0x52, 0x59, 0x34, 0x12, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("told", "meant"),
+    [(23.976, Fraction(24000, 1001)), (23.98, Fraction(24000, 1001)), (29.97, Fraction(30000, 1001)),
+     (59.94, Fraction(60000, 1001)), (25.0, Fraction(25)), (24.0, Fraction(24)), (1.0, Fraction(1)),
+     (12.5, Fraction(25, 2))],
+)  # fmt: skip
+def test_rounded_frame_rates_are_taken_for_what_they_were(tmp_path: Path, told: float, meant: Fraction) -> None:
+    capture = Capture(frame_rate=_frame_rate(told))
+    pixels = np.ones((64, 64, 3), np.float32)
+    write_hdr(tmp_path / "a.exr", pixels, color_space=COLOR_SPACES["rec709"], capture=capture)
+    assert OpenEXR.File(str(tmp_path / "a.exr")).header()["framesPerSecond"] == meant
+    write_linear_dng(tmp_path / "a.dng", pixels, replace(frame(14, (64, 64)), capture=capture), 8.0)
+    with tifffile.TiffFile(tmp_path / "a.dng") as dng:
+        assert Fraction(*dng.pages.first.tags[51044].value) == meant
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason="../shared/data is not here: a real CinemaDNG untested")

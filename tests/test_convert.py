@@ -108,8 +108,20 @@ def test_color_spaces(
     assert_allclose(read_hdr(tmp_path / "a.exr"), wanted, atol=2e-3 * float(wanted.max()))
     header = OpenEXR.File(str(tmp_path / "a.exr")).header()
     assert ("chromaticities" in header) == (space != "camera")
+    told = {name: np.array(header[f"sve2hdr:{name}"].split(), float) for name in ("neutral", "camera_from_xyz")}
+    assert_allclose(told["camera_from_xyz"].reshape(3, 3), frame.camera_from_xyz, atol=1e-5)
+    assert_allclose(told["neutral"], NEUTRAL, atol=1e-3)
     if space == "camera":
         assert_allclose(read_hdr(tmp_path / "a.exr"), camera_rgb, atol=2e-3 * float(wanted.max()))
+
+
+def test_a_temperature_without_neutral_is_refused_before_the_long_work(
+    tmp_path: Path, raw: Path, network: SveNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sve2hdr.convert.estimate_levels", lambda *_: pytest.fail("levels were measured first"))
+    with pytest.raises(Sve2HdrError, match="no neutral at 1600K"):
+        run(raw, tmp_path / "a.exr", network, white_balance=WhiteBalance("kelvin", (1600.0,)))
+    assert names_in(tmp_path) == []
 
 
 def test_highlights_and_negatives_are_kept_and_exposure_shifts_them(tmp_path: Path, raw: Path, network: SveNet) -> None:

@@ -30,6 +30,11 @@ CAPTURE = Capture(
     focal_length_mm=35.0,
     taken="2020:01:02 03:04:05",
     orientation=6,
+    artist="Ann Ö.",
+    copyright="© Ann Ö.",
+    serial_number="0123",
+    utc_offset="-03:30",
+    subseconds="070",
 )
 
 needs_dcraw = pytest.mark.skipif(shutil.which("dcraw") is None, reason="dcraw is not installed: untested with it")
@@ -104,6 +109,12 @@ def test_black_levels_per_row_and_in_fractions_survive(tmp_path: Path) -> None:
     levels = np.float32([[2047.25] * 2, [2047.25] * 2, [2053] * 2, [2053.5] * 2])
     write_cfa_dng(tmp_path / "a.dng", replace(frame(), black_level=levels))
     np.testing.assert_array_equal(read_raw(tmp_path / "a.dng").black_level, levels)
+
+
+@pytest.mark.parametrize("told", [{"utc_offset": "   :  "}, {"utc_offset": "2 h"}, {"subseconds": "7 s"}])
+def test_what_is_no_time_counts_as_missing(tmp_path: Path, told: dict[str, str]) -> None:
+    write_cfa_dng(tmp_path / "a.dng", frame(capture=Capture(**told)))  # type: ignore[arg-type]
+    assert read_raw(tmp_path / "a.dng").capture == Capture()
 
 
 def test_missing_capture_data_stay_missing(tmp_path: Path) -> None:

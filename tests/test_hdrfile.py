@@ -171,14 +171,26 @@ def test_exr_attributes(tmp_path: Path) -> None:
     assert "whiteLuminance" not in header
 
 
+@pytest.mark.parametrize(("told", "seconds"), [("+02:00", -7200), ("-03:30", 12600), ("+00:00", 0), ("", None)])
+def test_exr_tells_whose_it_is_and_how_far_utc_is_away(tmp_path: Path, told: str, seconds: float | None) -> None:
+    capture = Capture(artist="Ann", copyright="© Ann Ö.", serial_number="0123", utc_offset=told)
+    write(tmp_path / "a.exr", image_of(), capture=capture)
+    header = OpenEXR.File(str(tmp_path / "a.exr"), header_only=True).header()
+    assert (header["owner"], header["Artist"], header["cameraSerialNumber"]) == ("© Ann Ö.", "Ann", "0123")
+    assert header.get("utcOffset") == seconds  # UTC == local time + utcOffset (ImfStandardAttributes.h)
+    write(tmp_path / "b.exr", image_of(), capture=Capture(artist="Ann"))
+    assert OpenEXR.File(str(tmp_path / "b.exr"), header_only=True).header()["owner"] == "Ann"
+
+
 @pytest.mark.parametrize("name", COLOR_SPACES)
 def test_exr_chromaticities_are_those_of_the_space(tmp_path: Path, name: str) -> None:
     space = COLOR_SPACES[name]
     write(tmp_path / "a.exr", image_of(), color_space=space)
     header = OpenEXR.File(str(tmp_path / "a.exr"), header_only=True).header()
     if space.chromaticities is None:
-        assert not {"chromaticities", "colorInteropID"} & set(header)
+        assert not {"chromaticities", "colorInteropID", "adoptedNeutral"} & set(header)
         return
+    assert_allclose(header["adoptedNeutral"], space.neutral, atol=1e-6)
     assert_allclose(header["chromaticities"], np.ravel(space.chromaticities), atol=1e-6)
     if name != "xyz":  # OpenEXR's own table has no chromaticities for XYZ
         known = OpenEXR.colorInteropIDToChromaticities(header["colorInteropID"])
@@ -193,6 +205,34 @@ def test_what_halves_cannot_hold_makes_the_exr_float_and_is_told(tmp_path: Path,
     assert "32-bit float" in note
     assert str(tmp_path / "a.exr") in note
     assert_array_equal(read_hdr(tmp_path / "a.exr"), image)
+
+
+@pytest.mark.parametrize("compression", ["dwaa", "dwab"])
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("peak", [65000.0, 1e6, 2.0**-12])
+def test_what_dwa_would_spoil_is_written_in_zip_and_told(
+    tmp_path: Path, compression: str, half: bool, peak: float
+) -> None:
+    noise = np.random.default_rng(1).random((64, 64, 3)) < 0.5
+    image = np.float32(peak * noise)
+    note = write(tmp_path / "a.exr", image, options=WriteOptions(half, compression))
+    assert f"32-bit float in ZIP, as {compression}" in note
+    assert_array_equal(read_hdr(tmp_path / "a.exr"), image)
+
+
+@pytest.mark.parametrize("compression", EXR_COMPRESSIONS)
+@pytest.mark.parametrize("half", [True, False])
+def test_no_compression_overshoots_into_infinity(tmp_path: Path, compression: str, half: bool) -> None:
+    peak = 60000 if compression.startswith("dwa") else 65504
+    image = np.float32(peak * (np.random.default_rng(1).random((64, 64, 3)) < 0.5))
+    assert write(tmp_path / "a.exr", image, options=WriteOptions(half, compression)) == ""
+    assert_allclose(read_hdr(tmp_path / "a.exr"), image, atol=0.05 * peak)
+
+
+def test_shadows_of_a_dark_image_are_not_lost_in_halves(tmp_path: Path) -> None:
+    image = np.geomspace(2.0**-23, 2.0**-11, 64 * 3, dtype=np.float32).reshape(8, 8, 3)
+    assert "below 0.00098 only" in write(tmp_path / "a.exr", image)
+    assert_allclose(read_hdr(tmp_path / "a.exr"), image, rtol=1e-3)
 
 
 def test_exr_is_the_same_every_time(tmp_path: Path) -> None:
@@ -216,7 +256,7 @@ def test_tiff_round_trip_and_tags(tmp_path: Path) -> None:
         assert page.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
         assert page.dtype == np.float32
     description = tags.pop("ImageDescription")
-    assert tags == {"Make": "Canon", "Model": "EOS ?", "Software": "sve2hdr", "DateTime": "2020:01:02 03:04:05"}
+    assert tags == {"Make": "Canon", "Model": "EOS Ω", "Software": "sve2hdr", "DateTime": "2020:01:02 03:04:05"}
     assert description == "color space: scene-linear rec709\nsve2hdr:ev: 3.00"
 
 

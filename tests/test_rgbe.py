@@ -1,5 +1,6 @@
 """Radiance RGBE: round trips to half a step, other eyes, old and foreign files."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import imagecodecs
@@ -58,10 +59,13 @@ def test_rgbe_keeps_greys_grey_and_has_no_negatives(tmp_path: Path) -> None:
 
 
 def test_rgbe_header_names_other_primaries(tmp_path: Path) -> None:
-    write(tmp_path / "a.hdr", image_of(), color_space=COLOR_SPACES["rec2020"], capture=CAPTURE)
+    write(
+        tmp_path / "a.hdr", image_of(), color_space=COLOR_SPACES["rec2020"], capture=replace(CAPTURE, copyright="© Ann")
+    )
     head = (tmp_path / "a.hdr").read_bytes().split(b"\n\n")[0].decode().splitlines()
     assert "PRIMARIES=0.708 0.292 0.17 0.797 0.131 0.046 0.3127 0.329" in head
-    assert "CAPDATE=2020:01:02 03:04:05" in head
+    assert {"CAPDATE=2020:01:02 03:04:05", "# camera: Canon EOS 5D Mark III", "# copyright: © Ann"} <= set(head)
+    assert not any(line.startswith(("# artist", "# serial number", "# UTC offset")) for line in head)
     write(tmp_path / "b.hdr", image_of(), color_space=COLOR_SPACES["camera"])
     assert b"# camera RGB" in (tmp_path / "b.hdr").read_bytes()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from sve2hdr.color import COLOR_SPACES, D65, linear_rgb, white_balance
+from sve2hdr.errors import Sve2HdrError
 from sve2hdr.mosaic import Mosaic
+from sve2hdr.simulate import CAMERA_FROM_XYZ
 from sve2hdr.whitebalance import (
     WhiteBalance,
     auto_neutral,
+    check_temperature,
     kelvin_and_duv,
     looks_wrong,
     neutral_of,
@@ -214,3 +218,12 @@ def test_wrong_arguments_are_refused() -> None:
         xy_of_kelvin(100)
     with pytest.raises(ValueError, match="no neutral"):
         neutral_of_light(D65, mosaic_with(matrix=-CANON))
+
+
+def test_a_temperature_the_matrix_does_not_hold_for_is_refused() -> None:
+    simulated = mosaic_with(matrix=CAMERA_FROM_XYZ)
+    with pytest.raises(Sve2HdrError, match=r"^a\.dng: .* no neutral at 1600K; give --wb a higher temperature"):
+        check_temperature(parse_white_balance("1600K"), simulated, Path("a.dng"))
+    for text in ("2000K", "2,1,1", "daylight"):
+        check_temperature(parse_white_balance(text), simulated, Path("a.dng"))
+    check_temperature(parse_white_balance("1600K"), mosaic_with(matrix=CANON), Path("a.dng"))
