@@ -13,6 +13,7 @@ import rawpy
 from . import tifftags
 from .banding import masked_row_offsets
 from .capture import read_capture
+from .color import D65, xyz_from_xy
 from .errors import UnreadableRaw
 from .files import quiet_libraries
 from .margins import black_of_margins, measure_margins
@@ -201,7 +202,7 @@ def _camera_from_xyz(raw: Any, dng: Ifd) -> np.ndarray:
         balanced = np.linalg.inv(rec709_from_camera) @ REC709_FROM_XYZ
     neutral = _neutral(raw, dng)
     candidates.append(balanced * (np.ones(3) if neutral is None else neutral)[:, None])
-    return next((matrix for matrix in candidates if _invertible(matrix)), REC709_FROM_XYZ.copy())
+    return next((matrix for matrix in candidates if _of_a_camera(matrix)), REC709_FROM_XYZ.copy())
 
 
 def _stored_matrix(dng: Ifd, tag: int) -> np.ndarray | None:
@@ -216,6 +217,10 @@ def _stored_matrix(dng: Ifd, tag: int) -> np.ndarray | None:
 
 def _invertible(matrix: np.ndarray) -> bool:
     return bool(np.isfinite(matrix).all() and abs(np.linalg.det(matrix)) > 1e-6)
+
+
+def _of_a_camera(matrix: np.ndarray) -> bool:
+    return _invertible(matrix) and bool((matrix @ xyz_from_xy(D65) > 0).all())  # every camera sees daylight
 
 
 def _neutral(raw: Any, dng: Ifd) -> np.ndarray | None:

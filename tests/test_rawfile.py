@@ -190,6 +190,13 @@ def test_equal_black_levels_stay_as_stated(tmp_path: Path) -> None:
     assert read_raw(path).black_level.tolist() == [[100]]
 
 
+def test_a_matrix_that_sees_no_daylight_is_not_taken(tmp_path: Path, counts: np.ndarray) -> None:
+    wrong: Tags = {50721: (10, rational(-MATRIX))}
+    gone: Tags = {50721: (0, None), 50778: (0, None)}
+    found = read_raw(write_dng(tmp_path / "a.dng", counts, tags=wrong)).camera_from_xyz
+    np.testing.assert_array_equal(found, read_raw(write_dng(tmp_path / "b.dng", counts, tags=gone)).camera_from_xyz)
+
+
 def test_masked_columns_that_saw_light_are_not_believed(tmp_path: Path) -> None:
     rows = np.where(np.arange(410) % 4 < 2, 400.0, 900.0)
     area: Tags = {50829: (4, (5, 40, 410, 160))}
