@@ -32,7 +32,7 @@ from .mosaic import ExposurePattern, Mosaic
 from .parameters import LEAD_EV, LockedParameters, load_parameters, save_parameters
 from .pattern import certainty, detect_pattern
 from .preview import LUMINANCE_OF_RGB, look_of, tone_map, tone_map_with_gain
-from .radiance import clipped_share, full_scale
+from .radiance import NoiseModel, clipped_share, full_scale
 from .rawfile import read_raw
 from .reconstruct import TILE_PX, Precision, reconstruct
 from .whitebalance import Neutral, WhiteBalance, check_temperature, neutral_of
@@ -178,11 +178,8 @@ def _reconstructed(
     mosaic, pattern, noise = estimate.applied(mosaic), estimate.pattern, estimate.noise
     name, network = model.for_one_exposure() if plain else model.for_pattern(raw, mosaic, pattern)
     fallback = network is None and len(model.candidates) > 1
-    mosaic, row_gain, column_gain = even_lines(mosaic, pattern)
-    mosaic, banding = remove_banding(mosaic, pattern, noise)
-    defects = None
-    if options.bad_pixels:
-        mosaic, defects = repair_defects(mosaic, pattern, noise, locked.defects if locked is not None else None)
+    known = locked.defects if locked is not None else None
+    mosaic, defects, corrections = _corrected(mosaic, pattern, noise, options.bad_pixels, known)
     if network is None and not plain:
         device = torch.device("cpu")
         camera_rgb = classical(mosaic, pattern, noise, progress=progress)
@@ -209,10 +206,7 @@ def _reconstructed(
         "sve2hdr:model": name,
         **({"sve2hdr:ensemble": "yes"} if options.ensemble and network is not None else {}),
         **_about_levels(estimate),
-        "sve2hdr:bad_pixels": "left" if defects is None else f"{defects.count} repaired",
-        "sve2hdr:row_gain": f"{row_gain:.4f}",
-        "sve2hdr:column_gain": f"{column_gain:.4f}",
-        "sve2hdr:banding": f"{banding:.2f}",
+        **corrections,
         "sve2hdr:white_balance": str(neutral.taken),
         "sve2hdr:neutral": " ".join(f"{channel:.4f}" for channel in neutral.camera_rgb),
         "sve2hdr:camera_from_xyz": " ".join(f"{value:.6g}" for value in mosaic.camera_from_xyz.ravel()),  # row by row
@@ -236,6 +230,24 @@ def _reconstructed(
         defects,
         tuple(said for said in notes if said),
     )
+
+
+def _corrected(
+    mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel, bad_pixels: bool, known: Defects | None
+) -> tuple[Mosaic, Defects | None, dict[str, str]]:
+    """Return the mosaic without what the sensor added to the light, the defects replaced, and what files tell of it."""
+    mosaic, row_gain, column_gain = even_lines(mosaic, pattern)
+    mosaic, banding = remove_banding(mosaic, pattern, noise)
+    defects = None
+    if bad_pixels:
+        mosaic, defects = repair_defects(mosaic, pattern, noise, known)
+    attributes = {
+        "sve2hdr:bad_pixels": "left" if defects is None else f"{defects.count} repaired",
+        "sve2hdr:row_gain": f"{row_gain:.4f}",
+        "sve2hdr:column_gain": f"{column_gain:.4f}",
+        "sve2hdr:banding": f"{banding:.2f}",
+    }
+    return mosaic, defects, attributes
 
 
 def convert_file(
