@@ -229,7 +229,6 @@ def frames_of_pattern(stack: ExposureStack, pattern: ExposurePattern, most_expos
     for base in candidates:
         distance = np.abs(ev - (ev[base] + wanted)[..., None])
         index = distance.argmin(axis=-1)
-        index[wanted == 0] = base
         if distance.min(axis=-1).max() <= MAX_STEP_ERROR_EV:
             possible.append(index)
     if not possible:

@@ -69,6 +69,15 @@ def test_masked_columns_do_where_the_scene_tells_nothing() -> None:
     assert (banding - taken).std() < 0.6
 
 
+def test_masked_columns_tell_the_banding_of_each_exposure_apart() -> None:
+    bright = np.resize(ROWS.exposure == 1, SHAPE[0])
+    banding = np.where(bright, offsets(2), 0)
+    shown = banding + np.random.default_rng(8).normal(0, 1.5, SHAPE[0])
+    taken, _ = removed(frame_of(dim(), banding), RowOffsets(shown, np.full(SHAPE[0], 1.5)))
+    assert (banding - taken)[bright].std() < 2
+    assert taken[~bright].std() < 0.5  # not what is noise of the masked columns there
+
+
 def sensor_with(
     banding: np.ndarray, left: int, right: int
 ) -> tuple[np.ndarray, tuple[int, int, int, int], MaskedSites]:

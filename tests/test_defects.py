@@ -270,3 +270,29 @@ def test_patterns_that_leave_sites_no_neighbours_of_their_kind_are_left(side: in
     result, defects = repair_defects(frame, ExposurePattern(np.float32(exposure / exposure.max())), noise)
     assert defects.count == 0
     assert result is frame
+
+
+@pytest.mark.parametrize("channel", [0, 2])
+def test_red_and_blue_lights_that_no_green_site_sees_stay(channel: int) -> None:
+    light, offsets = np.full((128, 128, 3), 5e-4) * NEUTRAL, np.mgrid[-6:7, -6:7]
+    for y, x in np.mgrid[16:112:19, 16:112:19].reshape(2, -1).T:
+        light[y - 6 : y + 7, x - 6 : x + 7, channel] += 0.05 * np.exp(-(offsets**2).sum(axis=0) / 2.3)  # FWHM 2.5 px
+    sensor = Sensor("gain", black_level=BLACK, white_level=WHITE)
+    assert repaired(simulate(np.float32(light), "RGGB", ROWS, sensor, seed=2))[1] == 0
+
+
+@pytest.mark.parametrize("stars", [True, False])
+def test_faint_sites_go_with_the_majority(stars: bool) -> None:
+    light, offsets = np.full((256, 256), 0.005), np.mgrid[-3:4, -3:4]
+    bright, faint = np.mgrid[14:242:25, 14:242:25].reshape(2, -1), np.mgrid[28:240:24, 28:240:25].reshape(2, -1)
+    if stars:
+        for y, x in bright.T:
+            light[y - 3 : y + 4, x - 3 : x + 4] += 0.05 * np.exp(-(offsets**2).sum(axis=0) / 0.52)  # FWHM 1.2 px
+    frame = frame_of(light)
+    counts = frame.counts.copy()
+    counts[tuple(faint)] += 100  # so little that the noise of the sites beside leaves open what it is
+    if not stars:
+        counts[tuple(bright)] += 3000
+    result, _ = repaired(replace(frame, counts=counts))
+    gone = (result.counts != counts)[tuple(faint)].mean()
+    assert gone == 0 if stars else gone > 0.5

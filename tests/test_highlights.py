@@ -75,6 +75,18 @@ def test_a_site_that_clips_alone_changes_little() -> None:
     assert (camera_rgb == 0.5).all()
 
 
+def test_a_clipped_green_site_is_near_as_far_as_twice_the_period() -> None:
+    mosaic, _ = lamp("rows:1/8,1/8,1,1")
+    counts = np.full_like(mosaic.counts, 1200)
+    counts[[256, 249], [0, 95]] = 16_000  # green of GRBG, at borders of the frame; row 256 begins a strip
+    near = hold_clipped(
+        np.full((HEIGHT, WIDTH, 3), 0.5, np.float32), replace(mosaic, counts=counts), parse_pattern("rows:1/8,1/8,1,1")
+    )
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    expected[249:264, :4] = expected[242:257, 92:] = True  # a period is 4 x 2 sites
+    np.testing.assert_array_equal(near, expected)
+
+
 def test_magenta_goes_where_it_is_asked_for_and_other_colours_stay() -> None:
     neutral = np.array([0.5, 1.0, 0.625])
     beside = [[1, 0.5, 1], [1.9, 0.7, 1.5]]  # of a level of 1: what is missing of green

@@ -255,3 +255,13 @@ def test_a_ratio_that_is_hardly_known_is_told(
     note = estimate_levels(frame, RAW).note
     assert ("known to 0.19 EV at best; --ev takes the right one" in note) == said
     assert "known" not in estimate_levels(frame, RAW, Levels(ratio_ev=3.0)).note
+
+
+def test_a_black_level_that_moved_is_known_no_better_than_texture_allows() -> None:
+    frame = shot(PAIRS, "GRBG", np.full((4, 1), STATED), WHITES, scene())
+    match = match_exposures(replace(frame, black_level=frame.black_level + np.float32(120)), PAIRS)
+    assert match is not None
+    assert match.moved
+    # each of four colours may be off by 0.3 counts of 14 bits, whatever the errors of its own line
+    np.testing.assert_allclose(match.black_error, 0.3 / (1 - 1 / 8) / 4**0.5, atol=0.03)
+    np.testing.assert_allclose(match.black, STATED, atol=0.5)

@@ -346,3 +346,13 @@ def test_a_frame_that_is_black_but_for_a_little_is_brightened_for_that() -> None
     assert baseline_exposure(image, 8.0, noise=1e-4) == 0
     dim = np.full((8, 8, 3), 0.01, np.float32)
     assert baseline_exposure(dim, 8.0, noise=0.01) == baseline_exposure(dim, 8.0) == 3  # all of it
+
+
+def test_how_deep_shadows_and_how_bright_a_few_lamps_are_moves_no_baseline_exposure() -> None:
+    image = np.full((40, 40, 3), 0.3, np.float32)
+    plain, shadows, lamps = baseline_exposure(image, CLIP), image.copy(), image.copy()
+    shadows[:2] = 0.3 * 2.0**-9
+    deeper = np.where(shadows < 0.3, np.float32(0.3 * 2.0**-16), shadows)
+    assert plain < baseline_exposure(shadows, CLIP) == baseline_exposure(deeper, CLIP) < 3
+    lamps[0, :8] = 1000
+    assert baseline_exposure(lamps, CLIP) == plain

@@ -65,6 +65,13 @@ def test_black_that_the_first_frame_is_not_sure_of_follows_frames_that_are() -> 
     np.testing.assert_array_equal(sure.black, wrong.black)
 
 
+def test_black_levels_of_two_frames_are_weighed_by_their_errors(frame: Mosaic, first: Estimate) -> None:
+    assert first.black_error is not None
+    unsure = replace(first, black=first.black + 10, black_error=2 * first.black_error)  # which counts for a fourth
+    found = parameters(frame, unsure).estimate_for(frame, RAW)
+    np.testing.assert_allclose(found.black, first.black + 2, atol=0.1)
+
+
 def test_where_the_first_frame_had_no_fit_others_have(frame: Mosaic, first: Estimate) -> None:
     unfitted = replace(
         first, black=np.full_like(first.black, STATED), black_error=None, sources=first.sources | {"black": "file"}

@@ -106,3 +106,20 @@ def test_colours_that_clip_apart_have_white_levels_of_their_own(whites: tuple[in
         (red, green), (again, blue) = found.by_site[rows]
         assert (green, again, blue) == (whites[1], whites[1], whites[2])
         assert red == whites[0] if red_clips or rows.start else red >= 0.5 * 20_000
+
+
+def test_a_colour_with_sites_above_the_pile_up_of_the_others_keeps_the_file_s_white() -> None:
+    mosaic = frame(13_000, 13_000, top=1)
+    mosaic.counts[::2, ::2] //= 2  # red, far from any pile-up
+    mosaic.counts[::34, ::30] = np.linspace(13_100, 15_000, 120).reshape(12, 10)  # 0.4 % of red, of either exposure
+    found = white_levels(mosaic, PAIRS)
+    assert found.by_site.tolist() == [[NOMINAL, 13_000], [13_000, 13_000]] * 2
+    assert found.source == "pile-up, file"
+
+
+@pytest.mark.parametrize("whites", [(14_000, 13_500), (13_500, 14_000)])
+def test_an_exposure_without_a_pile_up_takes_the_lowest_of_the_others(whites: tuple[int, int]) -> None:
+    mosaic = frame(*whites, top=1)
+    mosaic.counts[1::4] = 2_000
+    three = ExposurePattern(np.float32([[1 / 8], [1 / 64], [1], [1]]))
+    assert white_levels(mosaic, three).by_site[:, 0].tolist() == [whites[0], 13_500, whites[1], whites[1]]

@@ -228,6 +228,14 @@ def test_the_darkest_sites_hold_the_highlights_if_any_frame_does(rgb: np.ndarray
     np.testing.assert_array_equal(mosaic.counts[2::4], stack.frames[math.ceil(peak) - 3].counts[2::4])
 
 
+def test_where_all_frames_saturate_the_darkest_sites_come_from_the_darkest(four: ExposureStack) -> None:
+    half = ExposurePattern(np.float32([[1 / 2], [1 / 2], [1], [1]]))
+    mosaic, _ = sample_sve(four, half)  # the scene's lights are beyond what even the last frame holds
+    assert (four.frames[3].counts >= WHITE).mean() > 1e-3
+    np.testing.assert_array_equal(mosaic.counts[0::4], four.frames[3].counts[0::4])
+    np.testing.assert_array_equal(mosaic.counts[2::4], four.frames[2].counts[2::4])
+
+
 def test_exposures_the_stack_does_not_have_are_refused(four: ExposureStack) -> None:
     for ratio in (1.5, 16.0):
         pattern = ExposurePattern(np.float32([[1 / ratio], [1]]))

@@ -227,3 +227,21 @@ def test_a_temperature_the_matrix_does_not_hold_for_is_refused() -> None:
     for text in ("2000K", "2,1,1", "daylight"):
         check_temperature(parse_white_balance(text), simulated, Path("a.dng"))
     check_temperature(parse_white_balance("1600K"), mosaic_with(matrix=CANON), Path("a.dng"))
+
+
+def test_a_few_lamps_hardly_move_auto() -> None:
+    mosaic = mosaic_with()
+    image = scene(neutral_of_light(xy_of_kelvin(5500), mosaic))
+    without = auto_neutral(image, mosaic, 1e6)
+    image[::20, ::30] = 10_000 * neutral_of_light(xy_of_kelvin(2700), mosaic)
+    assert_allclose(auto_neutral(image, mosaic, 1e6), without, rtol=0.02)
+
+
+def test_the_less_can_be_grey_the_nearer_auto_is_to_sunlight() -> None:
+    mosaic = mosaic_with()
+    image, found = np.full((100, 100, 3), [0.03, 0.3, 0.03], np.float32), []
+    for rows in (0, 5, 25, 100):
+        image[:rows] = 0.3 * neutral_of_light(xy_of_kelvin(3000), mosaic)
+        found.append(1e6 / kelvin_and_duv(np.linalg.inv(CANON) @ auto_neutral(image, mosaic, 8.0))[0])
+    # sunlight, 185 MK^-1, counts as a tenth of the image, what is grey, 333 MK^-1, as much as there is of it
+    assert_allclose(found, [185, 234, 291, 320], atol=3)
