@@ -83,7 +83,7 @@ class Converted:
         found = f"{self.pattern}, {certainty(self.pattern.ratio_ev, self.confidence)}"
         if self.pattern.ratio == 1:
             found = "one exposure"
-        bad = f"; {self.repaired} bad sites replaced" if self.repaired else ""
+        bad = f"; bad sites replaced: {self.repaired}" if self.repaired else ""
         return (
             f"{self.raw} -> {', '.join(map(str, self.outputs))}\n"
             f"{found}; clipped in all exposures: {self.clipped:.2%}{bad}; "
