@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 SVE2HDR := $(PY) -m sve2hdr
 CODE := sve2hdr tests examples
-NEW_ENOUGH := -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 # the first Python that is new enough; another one: make PYTHON=/path/to/python3 demo
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p $(NEW_ENOUGH) && echo $$p && break; done)
@@ -24,7 +24,7 @@ help:
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PY) $(NEW_ENOUGH) && $(PY) -c 'import pip' 2>/dev/null || { \
 		'$(PYTHON)' $(NEW_ENOUGH) || { \
-			echo 'no Python 3.11 or newer with venv found; name one: make PYTHON=/path/to/python3'; exit 1; }; \
+			echo 'no Python 3.11 or newer found; name one: make PYTHON=/path/to/python3'; exit 1; }; \
 		'$(PYTHON)' -m venv --clear $(VENV); }
 	@echo 'Installing into $(VENV); PyTorch is large, so this takes a while.'
 	$(PIP) install -qq --constraint constraints.txt --editable .

@@ -17,11 +17,17 @@ def main() -> None:
 
 
 def _have_streams() -> None:
-    """Have what is said go nowhere, rather than end the run, where a daemon or a window has closed a stream."""
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # to the end of the process
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    """Have what is said go nowhere, rather than end the run, where a daemon or a window has closed a stream.
+
+    The descriptors too, and for the processes that `batch` starts: what is opened next would take their numbers.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def _take_any_text() -> None:

@@ -90,8 +90,8 @@ def repair_defects(
     that `stuck_lines` finds. A frame smaller than a period of the cell is returned as it is, and so is one whose
     pattern leaves sites too few neighbours to judge them by.
 
-    `known`: single sites that another frame of the camera has shown to be defects. They are replaced, and others only
-    where this frame alone is certain of them, so that faint ones do not come and go from frame to frame.
+    `known`: single sites that another frame of the camera has shown to be defects. They are replaced too, whether this
+    one shows them or not, so that fewer come and go from frame to frame.
 
     >>> grey = np.full((64, 64), 500, np.uint16)
     >>> grey[20, 31] = 4000
@@ -119,7 +119,7 @@ def repair_defects(
     y, x, excess = (np.concatenate(parts) for parts in zip(*found, strict=True))
     bad = np.zeros(mosaic.shape, bool)
     if len(y):
-        single = _without_light(sites, y, x, excess, certain_only=known is not None)
+        single = _without_light(sites, y, x, excess)
         bad[y[single], x[single]] = True
     if known is not None:
         bad[known.y, known.x] = ~on_lines[known.y, known.x]
@@ -257,8 +257,8 @@ def _second_extremes(planes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarr
     return high, low
 
 
-def _without_light(sites: _Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarray, certain_only: bool) -> np.ndarray:
-    """Return which of the candidates are defects, not light, (N,) bool; of the faint ones none if `certain_only`."""
+def _without_light(sites: _Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarray) -> np.ndarray:
+    """Return which of the candidates are defects, not light, (N,) bool."""
     share, error, activity = np.zeros(len(y)), np.zeros(len(y)), np.zeros(len(y))
     for phase, which in sites.by_phase(y, x):
         own = excess[which] * sites.scale[phase]
@@ -276,7 +276,7 @@ def _without_light(sites: _Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarr
     dark = (share < limit) & (activity < ACTIVITY) & (error < POSSIBLE_SHARE)
     certain = error < CERTAIN_SHARE
     decided = int((dark & certain).sum()), int((~dark & certain).sum())
-    bad = dark if decided[0] >= MAJORITY * max(1, decided[1]) and not certain_only else dark & certain
+    bad = dark if decided[0] >= MAJORITY * max(1, decided[1]) else dark & certain
     bad[bad] = _alone(sites, y[bad], x[bad], excess[bad])
     signal = sites.signal(y, x)
     dead = signal < DEAD_SHARE * (signal - excess)

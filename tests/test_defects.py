@@ -230,7 +230,7 @@ def test_levels_that_differ_between_rows_are_no_defects() -> None:
     assert count <= 1
 
 
-def test_what_a_sequence_knows_is_replaced_and_faint_sites_do_not_come_and_go() -> None:
+def test_what_a_sequence_knows_is_replaced_and_fewer_faint_sites_come_and_go() -> None:
     rng = np.random.default_rng(5)
     y, x = (axis.ravel() for axis in np.mgrid[8:248:16, 8:312:17])
     excess = rng.uniform(60, 400, len(y))
@@ -296,3 +296,19 @@ def test_faint_sites_go_with_the_majority(stars: bool) -> None:
     result, _ = repaired(replace(frame, counts=counts))
     gone = (result.counts != counts)[tuple(faint)].mean()
     assert gone == 0 if stars else gone > 0.5
+
+
+def test_a_bright_first_frame_bars_no_repair_of_darker_ones() -> None:
+    rng = np.random.default_rng(5)
+    y, x = (axis.ravel() for axis in np.mgrid[8:248:16, 8:312:17])
+    excess, found = rng.uniform(100, 800, len(y)), {}
+    known = Defects(np.array([100]), np.array([100]))
+    frame = simulate(np.float32(smooth()[..., None] / 30 * NEUTRAL), "RGGB", ROWS, Sensor("gain"), 1)
+    counts = frame.counts.copy()
+    counts[y, x] += excess.astype(np.uint16)
+    frame, noise = replace(frame, counts=counts), estimate_noise(frame, ROWS)
+    for given in (None, known):
+        defects = repair_defects(frame, ROWS, noise, given)[1]
+        found[given] = {*zip(defects.y.tolist(), defects.x.tolist(), strict=True)}
+    assert len(found[None]) > 50
+    assert found[known] == found[None] | {(100, 100)}
