@@ -29,7 +29,7 @@ from .metrics import (
     pu21_psnr,
     pu21_ssim,
 )
-from .mosaic import BAYER_ORDERS, QUAD_BAYER, ExposurePattern
+from .mosaic import BAYER_ORDERS, ExposurePattern, cfa_period
 from .scenes import collect_scenes
 from .simulate import NEUTRAL, Mode, Sensor, camera_scene, simulate
 
@@ -125,9 +125,15 @@ class Result:
     colour: float | None = None
 
 
-def usual_cfa(layout: str) -> str:
-    """Return the colour filters of a layout where nothing else is said."""
-    return QUAD_BAYER if layout.startswith("quad") else "RGGB"
+def usual_cfa(layout: str, order: str = "RGGB") -> str:
+    """Return the colour filters of a layout in a Bayer order: of quad-Bayer each is a block of 2 x 2.
+
+    >>> usual_cfa("blocks"), usual_cfa("quad", "GBRG")
+    ('RGGB', 'GGBBGGBBRRGGRRGG')
+    """
+    if not layout.startswith("quad"):
+        return order
+    return "".join(cfa_period(order).repeat(2, 0).repeat(2, 1).ravel().tolist())
 
 
 def quick_conditions(ratio_ev: float = 3.0, sensor: Sensor | None = None, layout: str = "rows") -> list[Condition]:
@@ -137,17 +143,20 @@ def quick_conditions(ratio_ev: float = 3.0, sensor: Sensor | None = None, layout
     return [Condition(ratio_ev, mode, sensor=sensor, cfa=usual_cfa(layout), layout=layout) for mode in modes]
 
 
-def full_conditions() -> list[Condition]:
-    """Return both modes at ratios 4, 8 and 16 and at three levels of noise, wrong levels, phases and CFA orders."""
-    gain = Condition(mode="gain")
+def full_conditions(layout: str = "rows") -> list[Condition]:
+    """Return both modes at ratios 4, 8 and 16 and at three levels of noise, wrong levels, phases and CFA orders.
+
+    Phases are those of rows: of column pairs there are none.
+    """
+    exposure, gain = both = quick_conditions(layout=layout)
     return [
-        *(condition for ev in (2.0, 3.0, 4.0) for condition in quick_conditions(ev)),
-        *(replace(c, noise="clean", sensor=CLEAN) for c in quick_conditions()),
-        *(replace(c, noise="ISO 6400", sensor=ISO_6400) for c in quick_conditions()),
+        *(condition for ev in (2.0, 3.0, 4.0) for condition in quick_conditions(ev, layout=layout)),
+        *(replace(c, noise="clean", sensor=CLEAN) for c in both),
+        *(replace(c, noise="ISO 6400", sensor=ISO_6400) for c in both),
         *(replace(gain, ratio_error_ev=ev) for ev in (-0.05, 0.05)),
         *(replace(gain, black_error=counts) for counts in (-2.0, 2.0)),
-        *(Condition(phase=phase) for phase in (1, 2, 3)),
-        *(Condition(cfa=cfa) for cfa in BAYER_ORDERS[1:]),
+        *(replace(exposure, phase=phase) for phase in range(1, LAYOUTS[layout].shape[0])),
+        *(replace(exposure, cfa=usual_cfa(layout, order)) for order in BAYER_ORDERS[1:]),
     ]
 
 

@@ -96,9 +96,9 @@ def evaluate(
     from .simulate import Sensor
 
     if full:
-        refuse_given(("layout", "ev", "full_well", "read_noise"), "is not for --full, which has its own")
+        refuse_given(("ev", "full_well", "read_noise"), "is not for --full, which has its own")
     described, network = _LAYOUTS[layout]
-    usual = ("classical", "standard") if full else (network,)
+    usual = ("classical", network) if full else (network,)
     names = list(dict.fromkeys((LINEAR, *(models or usual))))
     methods, weights = _loaded(names, str(choose_device(device)), ensemble)
     digests = {of: digest for name, (_, digest) in weights.items() for of in (name, ensemble_of(name))}
@@ -112,7 +112,7 @@ def evaluate(
     if pictures is not None:
         check_folder(pictures, overwrite)
     sensor = Sensor(full_well_e=full_well, read_noise_e=read_noise)
-    conditions = full_conditions() if full else quick_conditions(ev, sensor, layout)
+    conditions = full_conditions(layout) if full else quick_conditions(ev, sensor, layout)
 
     def done(result: Result) -> None:
         score = "" if result.psnr_mu is None else f": {result.psnr_mu:.2f} dB"
@@ -131,7 +131,8 @@ def evaluate(
     material = photographs(files, leave_out, note) if files else merged_stacks(scenes, leave_out, note)
     title = f"PSNR-mu, dB; {described}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, 14 bit"
     if full:
-        title = "Row pairs, 14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"
+        title = f"{described}, 14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"
+        title = title[0].upper() + title[1:]
     results: list[Result] = []
 
     def keep(scored: Iterable[Result]) -> None:
@@ -145,7 +146,7 @@ def evaluate(
         if not results:
             raise Sve2HdrError(f"{scenes}: no scene is left to be scored; see above") if left_out else nothing
         if full:
-            keep(measure(methods, chart_scenes(), quick_conditions(), done, seen, leave_out))
+            keep(measure(methods, chart_scenes(), quick_conditions(layout=layout), done, seen, leave_out))
     except BaseException:  # also Ctrl-C: what has taken long is not lost
         if results:
             note("stopped; the scores are of what was done")

@@ -348,6 +348,14 @@ def test_evaluate_in_full_goes_through_conditions_and_charts(scene_exr: Path, wo
     for told in ("gain 4 EV", "clean noise", "ISO 6400", "phase 3", "BGGR", "black +2", "zone plates", "flat grey"):
         assert told in table
     assert "classical" not in table
+    table = done("evaluate", "scenes", "--full", "--layout", "quad", "--model", "linear").stdout
+    for told in (
+        "Quad-Bayer with diagonals",
+        "gain 4 EV, quad",
+        "GGBBGGBBRRGGRRGG phase 0",
+        "pure colours, gain 3 EV, quad",
+    ):
+        assert told in table
 
 
 def test_evaluate_takes_the_network_of_the_layout(scene_exr: Path, work: Path) -> None:

@@ -146,6 +146,15 @@ def test_what_a_method_is_told_is_wrong_as_stated() -> None:
     assert right.cfa == "GRBG"
 
 
+@pytest.mark.parametrize("layout", ["quad", "blocks", "columns"])
+def test_the_full_set_of_other_layouts_is_of_them(layout: str) -> None:
+    rows, others = full_conditions(), full_conditions(layout)
+    assert {c.layout for c in others} == {layout}
+    assert {len(c.cfa) for c in others} == {16 if layout == "quad" else 4}
+    assert {c.phase for c in others} == set(range(len(LAYOUTS[layout])))
+    assert len({str(c) for c in others}) == len(others) == len(rows) - 4 + len(LAYOUTS[layout])
+
+
 def test_the_full_set_holds_what_it_promises() -> None:
     conditions = full_conditions()
     assert len({str(c) for c in conditions}) == len(conditions)
