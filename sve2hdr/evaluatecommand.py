@@ -90,7 +90,7 @@ def evaluate(
         quick_conditions,
         scene_files,
     )
-    from .methods import LINEAR, ensemble_of, external
+    from .methods import LINEAR, ensemble_of
     from .pictures import check_folder, write_pictures
     from .scoretable import as_json, condition_rows, scene_rows
     from .simulate import Sensor
@@ -101,10 +101,8 @@ def evaluate(
     usual = ("classical", network) if full else (network,)
     names = list(dict.fromkeys((LINEAR, *(models or usual))))
     methods, weights = _loaded(names, str(choose_device(device)), ensemble)
+    methods |= _of_programs(externals, timeout, methods)
     digests = {of: digest for name, (_, digest) in weights.items() for of in (name, ensemble_of(name))}
-    for command in externals:
-        program, method = external(command, timeout)
-        methods[command if program in methods else program] = method
     files = scene_files(scenes) if scenes.is_dir() else []
     nothing = Sve2HdrError(f"{scenes}: no folder with HDR images (.exr, .hdr, .tif) or exposure stacks; name one")
     if not files and not (scenes.is_dir() and any(scenes.iterdir())):
@@ -129,10 +127,6 @@ def evaluate(
         note(what)
 
     material = photographs(files, leave_out, note) if files else merged_stacks(scenes, leave_out, note)
-    title = f"PSNR-mu, dB; {described}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, 14 bit"
-    if full:
-        title = f"{described}, 14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"
-        title = title[0].upper() + title[1:]
     results: list[Result] = []
 
     def keep(scored: Iterable[Result]) -> None:
@@ -153,9 +147,15 @@ def evaluate(
         raise
     finally:
         if style != "json" and results:
-            rows = condition_rows(results) if full else scene_rows(results)
-            read = [f"{path}, SHA-256 {digest}" for path, digest in weights.values()]
-            _print_table([*read, title], rows, style)
+            heading = [f"{path}, SHA-256 {digest}" for path, digest in weights.values()]
+            if full:
+                means = "14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"
+                _print_table(
+                    [*heading, f"{described[0].upper()}{described[1:]}, {means}"], condition_rows(results), style
+                )
+            else:
+                title = f"PSNR-mu, dB; {described}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, 14 bit"
+                _print_table([*heading, title], scene_rows(results), style)
     if left_out:
         raise click.exceptions.Exit(1)
 
@@ -169,6 +169,17 @@ def _loaded(names: Sequence[str], device: str, ensemble: bool) -> tuple[dict[str
         methods = methods_named(names, device, ensemble)
         if _weights_of(names) == before:
             return methods, before
+
+
+def _of_programs(commands: Sequence[str], timeout: float, taken: Iterable[str]) -> dict[str, Method]:
+    """Return the methods that other programs are, by their names, or by their commands where a name is taken."""
+    from .methods import external
+
+    methods: dict[str, Method] = {}
+    for command in commands:
+        program, method = external(command, timeout)
+        methods[command if program in {*taken, *methods} else program] = method
+    return methods
 
 
 def _weights_of(names: Sequence[str]) -> dict[str, tuple[Path, str]]:

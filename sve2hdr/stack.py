@@ -122,11 +122,11 @@ def _exif_ev(paths: Sequence[Path], frames: Sequence[Mosaic]) -> list[float]:
 
 def _measured(brighter: Path, darker: Path, *greens: np.ndarray) -> PairMeasure:
     measure = measure_pair(*greens)
-    if measure is None and np.mean(greens[0] >= NEARLY_SATURATED) > 0.5:
+    if measure is not None:
+        return measure
+    if np.mean(greens[0] >= NEARLY_SATURATED) > 0.5:
         raise UnusableStack(f"{brighter}: is saturated for the most part; leave it out, or add a frame between")
-    if measure is None:
-        raise UnusableStack(f"{darker}: no part is well exposed both here and in {brighter.name}; add a frame between")
-    return measure
+    raise UnusableStack(f"{darker}: no part is well exposed both here and in {brighter.name}; add a frame between")
 
 
 def _refuse_wrong_exposures(paths: Sequence[Path], measured: np.ndarray, stated: np.ndarray, source: str) -> None:
