@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
         focal_length_mm=_positive(number(tags, 37386)) or _positive(shot.get("focal_length")),
         taken=_date(text(tags, 36867)) or shot.get("taken", ""),
         orientation=ORIENTATION_OF_FLIP.get(raw.sizes.flip, 1),
-        frame_rate=_frame_rate(number(tags, FRAME_RATE)),
+        frame_rate=true_frame_rate(number(tags, FRAME_RATE)),
         time_code=_time_code(numbers(tags, TIME_CODES)),
         artist=text(tags, 315),
         copyright=text(tags, 33432),
@@ -65,12 +66,30 @@ def _positive(value: float | None) -> float | None:
     return float(value) if value is not None and np.isfinite(value) and value > 0 else None
 
 
-def _frame_rate(stored: float | None) -> float | None:
+def true_frame_rate(stored: float | None) -> float | None:
     """Return a rate as stored, or what it was rounded from: 23.976, 23.98 and 29.97 are 24 and 30 over 1.001."""
     if stored is None or not 0.01 <= stored <= 100_000:
         return None
     whole, ntsc = round(stored), round(stored) * 1000 / 1001
     return ntsc if abs(stored - ntsc) < abs(stored - whole) / 4 else stored
+
+
+def smpte_time_code(start: datetime | None, frame_rate: float | None, frames_later: int) -> tuple[int, ...]:
+    """Return the time code of a frame of a clip that began at `start`, the time of day: 8 bytes of SMPTE ST 331.
+
+    Frames are counted as if there were a whole number a second, none is dropped. Empty without a start, and for rates
+    that a time code has no room for: below 1 and above 30 a second.
+
+    >>> smpte_time_code(datetime(2026, 1, 1, 23, 59, 59), 25.0, 26)[:4]
+    (1, 0, 0, 0)
+    """
+    whole = round(frame_rate or 0)
+    if start is None or not 1 <= whole <= 30:
+        return ()
+    since_midnight_s = 3600 * start.hour + 60 * start.minute + start.second + start.microsecond / 1e6
+    seconds, frame = divmod(round(since_midnight_s * whole) + frames_later, whole)
+    parts = (frame, seconds % 60, seconds // 60 % 60, seconds // 3600 % 24)
+    return (*(n // 10 << 4 | n % 10 for n in parts), 0, 0, 0, 0)
 
 
 def _time_code(stored: tuple[float, ...]) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from .batchcommand import batch
 from .errors import Sve2HdrError, one_line
 from .evaluatecommand import evaluate
 from .imageoptions import check_ensemble, convert_options, image_options
-from .labcommands import dataset, simulate
+from .labcommands import dataset, simulate, unpack
 from .memory import keep_freed_memory
 from .options import (
     FILE,
@@ -38,7 +38,7 @@ def main() -> None:
     """Turn a raw photo whose sites have different exposures (SVE, Dual ISO) into an HDR image."""
 
 
-for command in (batch, simulate, dataset, train, evaluate):
+for command in (batch, unpack, simulate, dataset, train, evaluate):
     main.add_command(command)
 
 

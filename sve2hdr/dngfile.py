@@ -8,7 +8,7 @@ import imagecodecs
 import numpy as np
 
 from .errors import UnwritableOutput
-from .exif import camera_entries, exif_entries
+from .exif import camera_entries, exif_entries, footage_entries
 from .files import replacing
 from .mosaic import Mosaic, cfa_period
 from .tiffwrite import (
@@ -101,6 +101,7 @@ def _mosaic_entries(mosaic: Mosaic) -> list[Entry]:
         entry(50717, LONG, [round(mosaic.white_level)]),
         entry(50721, SRATIONAL, rationals(mosaic.camera_from_xyz.ravel(), MATRIX_DENOMINATOR)),  # ColorMatrix1
         entry(50778, SHORT, [ILLUMINANT_D65]),  # CalibrationIlluminant1
+        *footage_entries(capture),
     ]
     if mosaic.as_shot_neutral is not None:
         entries.append(entry(50728, RATIONAL, rationals(mosaic.as_shot_neutral, MATRIX_DENOMINATOR)))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 
 from .mosaic import Capture
+from .tifftags import FRAME_RATE, TIME_CODES
 from .tiffwrite import (
+    BYTE,
     EXIF_IFD,
     LONG,
     RATIONAL,
     SHORT,
+    SRATIONAL,
     UNDEFINED,
     Entry,
     Ifd,
@@ -53,6 +56,14 @@ def camera_entries(capture: Capture) -> list[Entry]:
     """Return the entries of a main IFD that name the camera and whose image it is, where known."""
     texts = ((271, capture.make), (272, capture.model), (315, capture.artist), (33432, capture.copyright))
     return [text_entry(tag, text) for tag, text in texts if text]
+
+
+def footage_entries(capture: Capture) -> list[Entry]:
+    """Return the entries of a main IFD that make a DNG a frame of footage (CinemaDNG 1.1), where known."""
+    entries = [entry(TIME_CODES, BYTE, list(capture.time_code))] if capture.time_code else []
+    if capture.frame_rate is not None:
+        entries.append(entry(FRAME_RATE, SRATIONAL, nearest_rational(capture.frame_rate)))
+    return entries
 
 
 def exif_block(capture: Capture, shape: tuple[int, int], software: str = "sve2hdr") -> bytes:

@@ -315,7 +315,9 @@ def _wanted(path: Place, relative: str, inputs: Inputs, found: JobList, named: b
         return False
     if not (inputs.include or named) and path.suffix.lower() not in RAW_EXTENSIONS:
         video = path.suffix.lower() == ".mlv"
-        found.ignored.append((str(path), "a video: unpack its frames to DNG" if video else "no raw file by its name"))
+        found.ignored.append(
+            (str(path), "a video; sve2hdr unpack makes DNG frames of it" if video else "no raw file by its name")
+        )
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""Commands that make scenes and mosaics: simulate and dataset. Each imports what it needs itself."""
+"""Commands that make scenes and mosaics: simulate, dataset and unpack. Each imports what it needs itself."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .errors import Sve2HdrError
+from .errors import Sve2HdrError, one_line
 from .mosaic import BAYER_ORDERS, QUAD_BAYER
-from .options import FILE, FOLDER, PATTERN, SEED, Number, note, overwrite_option, refuse_given, sensor_options
+from .options import (
+    FILE,
+    FOLDER,
+    PATTERN,
+    SEED,
+    Number,
+    note,
+    overwrite_option,
+    progress_bar,
+    refuse_given,
+    sensor_options,
+)
 from .pattern import MAX_EV, parse_pattern
 
 if TYPE_CHECKING:
@@ -154,3 +165,31 @@ def dataset(sources: tuple[Path, ...], output: Path, synthetic: int, shard_mb: f
     if not packed:
         raise Sve2HdrError(f"{', '.join(map(str, sources))}: no scenes found; name HDR images or folders of raws")
     click.echo(f"{output}: {packed} scenes")
+
+
+@click.command()
+@click.argument("clips", metavar="CLIP...", type=FILE, nargs=-1, required=True)
+@click.option("-o", "--output", type=FOLDER, required=True, help="Folder in which each clip gets one of its name.")
+@overwrite_option
+def unpack(clips: tuple[Path, ...], output: Path, overwrite: bool) -> None:
+    """Make CinemaDNG frames, and a WAV, of Magic Lantern video.
+
+    CLIP is an .MLV file; those that continue it, .M00 and so on, are found beside it.
+    """
+    from .unpack import unpack_clip
+
+    failed = False
+    for path in clips:
+        try:
+            with progress_bar(path.name) as progress:
+                unpacked = unpack_clip(path, output, overwrite=overwrite, progress=progress)
+        except Sve2HdrError as error:
+            failed = True
+            click.echo(f"sve2hdr: {one_line(error)}", err=True)
+            continue
+        failed |= bool(unpacked.failures)
+        for said in (*(f"{path}: {told}" for told in unpacked.clip.notes), *unpacked.failures):
+            note(said)
+        click.echo(unpacked.summary())
+    if failed:
+        raise click.exceptions.Exit(1)

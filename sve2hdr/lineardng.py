@@ -12,12 +12,11 @@ import numpy as np
 
 from .color import CLIP_ENDS, CLIP_STARTS, COLOR_SPACES, linear_rgb, white_balance
 from .errors import UnwritableOutput
-from .exif import camera_entries, exif_entries
+from .exif import camera_entries, exif_entries, footage_entries
 from .files import replacing
 from .hdrfile import SOFTWARE, encoded_preview
 from .mosaic import Capture, Mosaic
 from .preview import BLACK_SIGMAS, Look, tone_map
-from .tifftags import FRAME_RATE, TIME_CODES
 from .tiffwrite import (
     BYTE,
     EXIF_IFD,
@@ -30,7 +29,6 @@ from .tiffwrite import (
     Entry,
     Ifd,
     entry,
-    nearest_rational,
     rationals,
     text_entry,
     write_tiff,
@@ -208,15 +206,8 @@ def _color_entries(mosaic: Mosaic, brighter_ev: float) -> list[Entry]:
         entry(50728, RATIONAL, rationals(1 / white_balance(mosaic), MATRIX_DENOMINATOR)),  # AsShotNeutral
         entry(50730, SRATIONAL, rationals(np.array([brighter_ev]), 100)),  # BaselineExposure
         entry(50778, SHORT, [ILLUMINANT_D65]),  # CalibrationIlluminant1
-        *_footage_entries(capture),
+        *footage_entries(capture),
     ]
-
-
-def _footage_entries(capture: Capture) -> list[Entry]:
-    entries = [entry(TIME_CODES, BYTE, list(capture.time_code))] if capture.time_code else []
-    if capture.frame_rate is not None:
-        entries.append(entry(FRAME_RATE, SRATIONAL, nearest_rational(capture.frame_rate)))
-    return entries
 
 
 def _unique_model(capture: Capture) -> str:

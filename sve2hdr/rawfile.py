@@ -100,9 +100,7 @@ def _undecodable(path: Path, ifds: list[tuple[str, Ifd]], error: Exception) -> s
     if start.startswith((b"\xff\xd8", b"\x89PNG")):
         return "a picture, not a raw file; give the camera's own raw file"
     if start.startswith(b"MLV"):
-        return (
-            "Magic Lantern video; unpack its frames to DNG, Dual ISO left as it is, and convert their folder by batch"
-        )
+        return "Magic Lantern video; make DNG frames of it by sve2hdr unpack, and convert their folder by sve2hdr batch"
     if isinstance(error, rawpy.LibRawFileUnsupportedError):
         if start[6:14] == b"HEAPCCDR" or start.startswith((b"FUJIFILM", b"FOVb")) or start[4:12] == b"ftypcrx ":
             return "a damaged or truncated raw file, or one newer than this LibRaw; copy it again from the card"
@@ -202,7 +200,7 @@ def _camera_from_xyz(raw: Any, dng: Ifd) -> np.ndarray:
         balanced = np.linalg.inv(rec709_from_camera) @ REC709_FROM_XYZ
     neutral = _neutral(raw, dng)
     candidates.append(balanced * (np.ones(3) if neutral is None else neutral)[:, None])
-    return next((matrix for matrix in candidates if _of_a_camera(matrix)), REC709_FROM_XYZ.copy())
+    return next((matrix for matrix in candidates if of_a_camera(matrix)), REC709_FROM_XYZ.copy())
 
 
 def _stored_matrix(dng: Ifd, tag: int) -> np.ndarray | None:
@@ -219,8 +217,9 @@ def _invertible(matrix: np.ndarray) -> bool:
     return bool(np.isfinite(matrix).all() and abs(np.linalg.det(matrix)) > 1e-6)
 
 
-def _of_a_camera(matrix: np.ndarray) -> bool:
-    return _invertible(matrix) and bool((matrix @ xyz_from_xy(D65) > 0).all())  # every camera sees daylight
+def of_a_camera(matrix: np.ndarray) -> bool:
+    """Return whether a matrix, (3, 3) XYZ to camera RGB, could be a camera's: it has an inverse, and sees daylight."""
+    return _invertible(matrix) and bool((matrix @ xyz_from_xy(D65) > 0).all())
 
 
 def _neutral(raw: Any, dng: Ifd) -> np.ndarray | None:

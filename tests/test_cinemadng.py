@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from cr2container import lossless_jpeg
 
-from sve2hdr.capture import _frame_rate, _time_code
+from sve2hdr.capture import _time_code, true_frame_rate
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.hdrfile import write_hdr
 from sve2hdr.lineardng import write_linear_dng
@@ -129,7 +129,7 @@ def test_frame_rate_and_time_code_go_along(tmp_path: Path) -> None:
     write_hdr(tmp_path / "d.exr", image, color_space=COLOR_SPACES["rec709"], capture=nonsense)
     assert "timeCode" not in OpenEXR.File(str(tmp_path / "d.exr")).header()
     assert _time_code((300.0,) * 8) == _time_code((float("nan"),) * 8) == _time_code((1.0,)) == ()
-    assert _frame_rate(2.0**31) is None
+    assert true_frame_rate(2.0**31) is None
     write_linear_dng(tmp_path / "c.dng", image, read, 8.0)
     with tifffile.TiffFile(tmp_path / "c.dng") as dng:
         tags = dng.pages.first.tags
@@ -144,7 +144,7 @@ def test_frame_rate_and_time_code_go_along(tmp_path: Path) -> None:
      (12.5, Fraction(25, 2))],
 )  # fmt: skip
 def test_rounded_frame_rates_are_taken_for_what_they_were(tmp_path: Path, told: float, meant: Fraction) -> None:
-    capture = Capture(frame_rate=_frame_rate(told))
+    capture = Capture(frame_rate=true_frame_rate(told))
     pixels = np.ones((64, 64, 3), np.float32)
     write_hdr(tmp_path / "a.exr", pixels, color_space=COLOR_SPACES["rec709"], capture=capture)
     assert OpenEXR.File(str(tmp_path / "a.exr")).header()["framesPerSecond"] == meant

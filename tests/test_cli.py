@@ -40,7 +40,7 @@ from sve2hdr.metrics import psnr_mu
 from sve2hdr.mosaic import Capture
 from sve2hdr.rawfile import read_raw
 
-COMMANDS = ("batch", "convert", "dataset", "detect", "evaluate", "simulate", "train")
+COMMANDS = ("batch", "convert", "dataset", "detect", "evaluate", "simulate", "train", "unpack")
 PATTERN = "rows:0.125,0.125,1,1"
 
 

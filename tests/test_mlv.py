@@ -1,0 +1,230 @@
+"""Magic Lantern video: every frame comes out site by site, and what is wrong with a clip is said."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlvcontainer import GUID, Shot, block, camera_blocks, file_header, packed, raw_block, video_block, write_mlv
+
+from sve2hdr.color import D65, xyz_from_xy
+from sve2hdr.errors import UnreadableRaw
+from sve2hdr.mlv import open_clip
+from sve2hdr.mlvframe import read_frame, unpacked
+from sve2hdr.mosaic import BAYER_ORDERS
+from sve2hdr.rawfile import read_raw
+from sve2hdr.simulate import CAMERA_FROM_XYZ
+
+
+def frames(count: int = 3, bits: int = 14, shape: tuple[int, int] = (66, 98), seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 1 << bits, shape).astype(np.uint16) for _ in range(count)]
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_counts_come_out_as_they_went_in(tmp_path: Path, bits: int, compressed: bool) -> None:
+    if compressed and bits == 16:
+        pytest.skip("cameras compress 14 bits at most")
+    wanted, path = frames(bits=bits), tmp_path / "a.MLV"
+    write_mlv(path, wanted, Shot(bits, compressed, black=100, white=(1 << bits) - 1))
+    clip = open_clip(path)
+    assert [frame.number for frame in clip.frames] == [0, 1, 2]
+    for frame, counts in zip(clip.frames, wanted, strict=True):
+        mosaic = read_frame(clip, frame)
+        np.testing.assert_array_equal(mosaic.counts, counts)
+        assert (mosaic.cfa, mosaic.black_level.tolist(), mosaic.white_level) == ("RGGB", [[100]], (1 << bits) - 1)
+    assert clip.notes == ()
+    assert clip.dual_iso
+
+
+@pytest.mark.parametrize("bits", range(8, 17))
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 64, 1001])
+def test_any_number_of_any_bits_is_unpacked(bits: int, count: int) -> None:
+    numbers = np.random.default_rng(bits).integers(0, 1 << bits, count).astype(np.uint16)
+    stored = packed(numbers, bits)
+    np.testing.assert_array_equal(unpacked(stored, bits, count), numbers)
+    np.testing.assert_array_equal(unpacked(stored + b"\xff\xff\xff", bits, count), numbers)
+    with pytest.raises(ValueError, match="too few"):
+        unpacked(stored[:-1], bits, count)
+
+
+def test_what_the_camera_wrote_goes_along(tmp_path: Path) -> None:
+    path = tmp_path / "a.MLV"
+    write_mlv(path, frames(30), Shot())
+    clip = open_clip(path)
+    first, later = (read_frame(clip, clip.frames[i]).capture for i in (0, 29))
+    assert (first.make, first.model, first.serial_number) == ("Canon", "Canon EOS 5D Mark III", "0123456789")
+    assert (first.lens, first.focal_length_mm, first.f_number) == ("EF24-70mm f/2.8L II USM", 35, 2.8)
+    assert (first.iso, first.exposure_time_s) == (400, 0.020833)
+    assert first.frame_rate == pytest.approx(24000 / 1001, abs=1e-9)
+    assert (first.taken, first.subseconds) == ("2025:12:31 23:59:58", "000")
+    assert (later.taken, later.subseconds) == ("2025:12:31 23:59:59", "208")  # 29 frames of 41.667 ms
+    assert first.time_code[:4] == (0x00, 0x58, 0x59, 0x23)
+    assert later.time_code[:4] == (0x05, 0x59, 0x59, 0x23)
+    np.testing.assert_allclose(read_frame(clip, clip.frames[0]).camera_from_xyz, CAMERA_FROM_XYZ, atol=1e-4)
+
+
+def test_settings_hold_from_their_time_on(tmp_path: Path) -> None:
+    """Blocks lie in any order; the last one before a frame counts, and the first one before its own time, too."""
+    path, shot, (counts, *_) = tmp_path / "a.MLV", Shot(), frames()
+    exposures = [block(b"EXPO", time, struct.pack("<IIIIQ", 0, iso, iso, 0, 1000)) for time, iso in
+                 ((1500, 200), (2500, 800))]  # fmt: skip
+    video = [video_block(shot, number, 1000 * (number + 1), counts) for number in range(3)]
+    path.write_bytes(file_header(shot) + b"".join([*video[::-1], *exposures[::-1], raw_block(shot, counts.shape)]))
+    clip = open_clip(path)
+    assert [read_frame(clip, frame).capture.iso for frame in clip.frames] == [200, 200, 800]
+    assert read_frame(clip, clip.frames[0]).capture.taken == ""
+
+
+def test_files_that_continue_a_clip_are_found(tmp_path: Path) -> None:
+    shot, wanted = Shot(files=3), frames(6)
+    video = [video_block(shot, number, 1000 * (number + 1), counts) for number, counts in enumerate(wanted)]
+    parts = {"A.MLV": [0, 3], "A.M00": [1, 4], "A.m01": [2, 5]}
+    for number, (name, members) in enumerate(parts.items()):
+        head = [raw_block(shot, wanted[0].shape), *camera_blocks(shot)] if number == 0 else []
+        (tmp_path / name).write_bytes(file_header(shot, number) + b"".join([*head, *(video[i] for i in members)]))
+    clip = open_clip(tmp_path / "A.MLV")
+    assert clip.notes == ()
+    for frame, counts in zip(clip.frames, wanted, strict=True):
+        np.testing.assert_array_equal(read_frame(clip, frame).counts, counts)
+
+    (tmp_path / "A.M00").write_bytes(file_header(shot, 1, GUID + 1) + video[1])
+    clip = open_clip(tmp_path / "A.MLV")
+    assert [frame.number for frame in clip.frames] == [0, 3]
+    assert [note.split(" ")[0] for note in clip.notes] == ["A.M00", "only", "2"]
+    (tmp_path / "A.M00").unlink()
+    assert "only 1 of its 3 files" in open_clip(tmp_path / "A.MLV").notes[0]
+
+
+def test_a_clip_that_ends_early_keeps_its_whole_frames(tmp_path: Path) -> None:
+    path, wanted = tmp_path / "a.MLV", frames(4)
+    write_mlv(path, wanted)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: -wanted[0].size])
+    clip = open_clip(path)
+    assert len(clip.frames) == 3
+    assert f"of {len(whole) - wanted[0].size}" in clip.notes[0]
+    assert "cut off" in clip.notes[0]
+    path.write_bytes(whole + bytes(3000))
+    assert len(open_clip(path).frames) == 4
+    assert f"at byte {len(whole)}" in open_clip(path).notes[0]
+
+
+def test_dropped_frames_are_counted(tmp_path: Path) -> None:
+    path, shot, (counts, *_) = tmp_path / "a.MLV", Shot(), frames()
+    video = [video_block(shot, number, 1000 * number, counts) for number in (2, 3, 7)]
+    path.write_bytes(file_header(shot) + raw_block(shot, counts.shape) + b"".join(video))
+    assert "3 of its frames are missing" in open_clip(path).notes[0]
+
+
+@pytest.mark.parametrize("order", BAYER_ORDERS)
+def test_the_order_of_colours_is_heeded(tmp_path: Path, order: str) -> None:
+    path, code = tmp_path / "a.MLV", int.from_bytes(bytes("RGB".index(letter) for letter in order), "little")
+    write_mlv(path, frames(1), Shot(cfa=code))
+    clip = open_clip(path)
+    assert read_frame(clip, clip.frames[0]).cfa == order
+
+
+@pytest.mark.parametrize("active", [(28, 40, 230, 298), (27, 39, 230, 298), (0, 0, 0, 0), (28, 40, 231, 298)])
+def test_frames_of_the_whole_sensor_lose_their_margins(tmp_path: Path, active: tuple[int, int, int, int]) -> None:
+    """Black of both exposures is measured in the masked columns; the first site stays a red one."""
+    rng, path = np.random.default_rng(1), tmp_path / "a.MLV"
+    black = np.resize([2040, 2040, 2056, 2056], 230)[:, None]
+    counts = np.rint(black + rng.normal(0, 4, (230, 298)))
+    counts[28:230, 40:298] += rng.uniform(0, 9000, (202, 258))
+    write_mlv(path, [counts.astype(np.uint16)], Shot(sensor=(230, 298), active=active, black=2047))
+    clip = open_clip(path)
+    mosaic = read_frame(clip, clip.frames[0])
+    if active[2] != 230:  # no area, or not one of this sensor
+        assert (mosaic.shape, mosaic.black_level.tolist()) == ((230, 298), [[2047]])
+        return
+    np.testing.assert_array_equal(mosaic.counts, counts[28:, 40:].astype(np.uint16))
+    assert mosaic.cfa == "RGGB"
+    np.testing.assert_allclose(mosaic.black_level[:, 0], [2040, 2040, 2056, 2056], atol=0.5)
+
+
+WHITE_BALANCES = [
+    ((9, 5600, 0, 0, 0), "kelvin"), ((1, 0, 0, 0, 0), "sun"), ((3, 5600, 0, 0, 0), "tungsten"),
+    ((6, 5600, 2048, 1024, 1536), "custom"), ((0, 5600, 2048, 1024, 1536), "none"), ((6, 0, 0, 1024, 0), "none"),
+    ((9, 0, 0, 0, 0), "none"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stored", "meant"), WHITE_BALANCES)
+def test_white_balance_is_as_it_was_set(tmp_path: Path, stored: tuple[int, int, int, int, int], meant: str) -> None:
+    path = tmp_path / "a.MLV"
+    write_mlv(path, frames(1), Shot(white_balance=stored))
+    clip = open_clip(path)
+    neutral = read_frame(clip, clip.frames[0]).as_shot_neutral
+    daylight = CAMERA_FROM_XYZ @ xyz_from_xy(D65)
+    daylight /= daylight[1]
+    if meant == "none":
+        assert neutral is None
+        return
+    assert neutral is not None
+    if meant == "custom":
+        np.testing.assert_allclose(neutral, [0.5, 1, 2 / 3])
+    else:  # warmer than D65, tungsten by far
+        red = neutral[0] / daylight[0]
+        assert 1.4 < red < 2.2 if meant == "tungsten" else 1 < red < 1.2
+        assert neutral[2] < daylight[2]
+
+
+def test_a_matrix_of_zeros_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.MLV"
+    write_mlv(path, frames(1), Shot(matrix=(0,) * 9))
+    clip = open_clip(path)
+    assert np.linalg.det(read_frame(clip, clip.frames[0]).camera_from_xyz) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"video_class": 0x81}, "class 0x81"), ({"version": b"v3.0"}, "v3.0"), ({"cfa": 0x01010101}, "colour filters"),
+     ({"black": 9000, "white": 8000}, "damaged levels"), ({"bits": 7}, "7 bits")],
+)  # fmt: skip
+def test_what_is_no_raw_video_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    path = tmp_path / "a.MLV"
+    write_mlv(path, frames(1, bits=7), replace(Shot(), **change))  # type: ignore[arg-type]
+    with pytest.raises(UnreadableRaw, match=message):  # noqa: PT012 - which of both it is depends on the change
+        clip = open_clip(path)
+        read_frame(clip, clip.frames[0])
+
+
+@pytest.mark.parametrize("content", [b"", b"MLVI", b"\xff\xd8\xff" * 100, file_header(Shot())])
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.MLV"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableRaw, match=str(path)):
+        open_clip(path)
+    with pytest.raises(UnreadableRaw, match="begins"):
+        open_clip(path.with_suffix(".M00"))
+    with pytest.raises(UnreadableRaw, match="no such file"):
+        open_clip(tmp_path / "b.MLV")
+
+
+def test_damaged_clips_end_in_our_errors(tmp_path: Path) -> None:
+    """Whatever is wrong with a clip, it is read, or one of our errors says so."""
+    path, rng = tmp_path / "a.MLV", np.random.default_rng(5)
+    write_mlv(path, frames(2), Shot(compressed=True))
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    for _ in range(300):
+        damaged = whole.copy()
+        places = rng.integers(0, rng.choice([60, 700, whole.size]), rng.integers(1, 9))
+        damaged[places] = rng.integers(0, 256, places.size)
+        path.write_bytes(damaged.tobytes())
+        with contextlib.suppress(UnreadableRaw):
+            clip = open_clip(path)
+            for frame in clip.frames:
+                read_frame(clip, frame)
+
+
+def test_convert_names_the_command_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.MLV"
+    write_mlv(path, frames(1))
+    with pytest.raises(UnreadableRaw, match="sve2hdr unpack"):
+        read_raw(path)

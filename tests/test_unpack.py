@@ -1,0 +1,122 @@
+"""unpack: a clip of Magic Lantern video becomes frames that batch converts, and nothing is written twice."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from mlvcontainer import Shot, video_block, write_mlv
+
+from sve2hdr.cli import main
+from sve2hdr.joblist import Inputs, Naming, collect
+from sve2hdr.mosaic import ExposurePattern
+from sve2hdr.pattern import detect_pattern
+from sve2hdr.rawfile import read_raw
+from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+
+PATTERN = ExposurePattern(np.float32([[1], [1 / 8], [1 / 8], [1]]))
+
+
+def clip(path: Path, count: int = 3, compressed: bool = True) -> list[np.ndarray]:
+    """Write a clip of Dual ISO frames over which the light moves, and return their counts."""
+    y, x = np.mgrid[:96, :128].astype(np.float32)
+    frames = []
+    for i in range(count):
+        light = np.exp2(6 * x / 128 - 5.5 + 0.6 * np.sin((y + 3 * i) / 9) + 0.4 * np.sign(np.sin((x + 2 * y) / 13)))
+        scene = np.float32(light[..., None] * NEUTRAL)
+        frames.append(simulate(scene, "RGGB", PATTERN, Sensor("gain", 14, 2047, 15_000), seed=i).counts)
+    rng = np.random.default_rng(0)
+    sound = [rng.integers(-9000, 9000, (2000, 2)).astype(np.int16) for _ in range(count)]
+    write_mlv(path, frames, Shot(compressed=compressed), sound)
+    return frames
+
+
+def run(*arguments: str | Path) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_frames_sound_and_colours_come_out(tmp_path: Path, compressed: bool) -> None:
+    counts = clip(tmp_path / "M01-1234.MLV", compressed=compressed)
+    code, out, err = run("unpack", tmp_path / "M01-1234.MLV", "-o", tmp_path / "clips")
+    folder = tmp_path / "clips" / "M01-1234"
+    assert (code, err) == (0, "")
+    assert out == f"{folder}: 3 frames of 128 x 96 px, 23.976 frames a second, Dual ISO, with sound\n"
+    names = [f"M01-1234_{i:06d}.dng" for i in range(3)]
+    assert sorted(path.name for path in folder.iterdir()) == ["M01-1234.wav", *names]
+    for name, frame in zip(names, counts, strict=True):
+        mosaic = read_raw(folder / name)
+        np.testing.assert_array_equal(mosaic.counts, frame)
+        assert (mosaic.black_level.tolist(), mosaic.white_level, mosaic.cfa) == ([[2047]], 15_000, "RGGB")
+        assert mosaic.as_shot_neutral is not None
+        assert mosaic.capture.frame_rate == pytest.approx(24000 / 1001)
+        assert len(mosaic.capture.time_code) == 8
+        assert mosaic.capture.model == "Canon EOS 5D Mark III"
+    with wave.open(str(folder / "M01-1234.wav")) as sound:
+        assert sound.getparams()[:4] == (2, 2, 48_000, 6000)
+        samples = np.frombuffer(sound.readframes(6000), "<i2").reshape(3, 2000, 2)
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(samples, [rng.integers(-9000, 9000, (2000, 2)) for _ in range(3)])
+
+
+def test_what_is_there_is_kept(tmp_path: Path) -> None:
+    clip(tmp_path / "A.MLV")
+    run("unpack", tmp_path / "A.MLV", "-o", tmp_path)
+    for name in ("A_000001.dng", "A.wav"):
+        (tmp_path / "A" / name).write_bytes(b"mine")
+    (tmp_path / "A" / "A_000002.dng").unlink()
+    code, out, _ = run("unpack", tmp_path / "A.MLV", "-o", tmp_path)
+    assert (code, out.split(": ")[1].split(" of ")[0]) == (0, "1 frames")
+    assert "2 kept that were there" in out
+    assert (tmp_path / "A" / "A_000001.dng").read_bytes() == (tmp_path / "A" / "A.wav").read_bytes() == b"mine"
+    assert read_raw(tmp_path / "A" / "A_000002.dng").shape == (96, 128)
+    code, out, _ = run("unpack", tmp_path / "A.MLV", "-o", tmp_path, "--overwrite")
+    assert (code, "were there" in out) == (0, False)
+    assert read_raw(tmp_path / "A" / "A_000001.dng").shape == (96, 128)
+    assert (tmp_path / "A" / "A.wav").read_bytes()[:4] == b"RIFF"
+
+
+def test_a_bad_frame_or_clip_does_not_stop_the_rest(tmp_path: Path) -> None:
+    counts = clip(tmp_path / "A.MLV")
+    whole = (tmp_path / "A.MLV").read_bytes()
+    middle = video_block(Shot(compressed=True), 1, 1000 + 41_667, counts[1])
+    at = whole.index(middle) + 64  # where its JPEG begins
+    (tmp_path / "A.MLV").write_bytes(whole[:at] + bytes(200) + whole[at + 200 :])
+    (tmp_path / "B.MLV").write_bytes(b"nothing")
+    clip(tmp_path / "C.MLV", 1)
+    code, out, err = run("unpack", *(tmp_path / f"{name}.MLV" for name in "ABC"), "-o", tmp_path / "out")
+    assert code == 1
+    assert [line.split(" of ")[0].rsplit("/", 1)[1] for line in out.splitlines()] == ["A: 2 frames", "C: 1 frames"]
+    damaged, foreign = err.splitlines()
+    assert damaged.startswith(f"sve2hdr: {tmp_path / 'A.MLV'}: frame 1 is damaged")
+    assert foreign.startswith(f"sve2hdr: {tmp_path / 'B.MLV'}: no Magic Lantern video")
+    assert not (tmp_path / "out" / "A" / "A_000001.dng").exists()
+    assert not (tmp_path / "out" / "B").exists()
+
+
+def test_a_clip_without_sound_or_dual_iso(tmp_path: Path) -> None:
+    write_mlv(tmp_path / "A.MLV", [np.full((64, 64), 5000, np.uint16)], Shot(dual_iso=False, rate=(0, 0)))
+    code, out, _ = run("unpack", tmp_path / "A.MLV", "-o", tmp_path)
+    assert (code, out) == (0, f"{tmp_path / 'A'}: 1 frames of 64 x 64 px\n")
+    assert [path.name for path in (tmp_path / "A").iterdir()] == ["A_000000.dng"]
+    (tmp_path / "b").write_bytes(b"")
+    code, _, err = run("unpack", tmp_path / "A.MLV", "-o", tmp_path / "b" / "c")
+    assert code == 1
+    assert "no folder can be made" in err
+
+
+def test_batch_takes_the_frames_for_one_clip(tmp_path: Path) -> None:
+    for name in "AB":
+        clip(tmp_path / f"{name}.MLV", 2)
+    run("unpack", tmp_path / "A.MLV", tmp_path / "B.MLV", "-o", tmp_path / "clips")
+    found = collect(Inputs((str(tmp_path / "clips"),)), tmp_path / "hdr", Naming())
+    sequences = [job.sequence for job in found.jobs]
+    assert len(sequences) == 4
+    assert all(sequences)
+    assert sequences[0] == sequences[1] != sequences[2] == sequences[3]
+    assert {why for _, why in found.ignored} == {"no raw file by its name"}  # the sound
+    assert detect_pattern(read_raw(Path(found.jobs[0].raw))).pattern is not None
