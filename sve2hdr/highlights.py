@@ -14,17 +14,18 @@ from .radiance import SATURATED
 STRIP_ROWS, PIXELS_AT_ONCE = 256, 1 << 20
 SURROUNDED = 0.6  # share of clipped sites around a pixel, by distance, from which it is drawn to the level
 COLOURED = 0.7  # of the level: magenta up to there is a colour, and none that clipping has made
+BESIDE = 1 / 3  # share of clipped green sites around a pixel, by distance, from which its own green counts as missing
 
 
 def hold_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
-    """Hold camera RGB, (H, W, 3) float32, in place where the least exposed sites clip; return where green does, nearby.
+    """Hold camera RGB, (H, W, 3) float32, in place where the least exposed sites clip; return how near green does.
 
     1.0 is saturation of the most exposed sites. No channel stays above the level at which the least exposed sites clip,
     `pattern.ratio`, for no site has seen more. Where all of the least exposed sites around a pixel clip, of all three
     colours, it is at that level; one channel alone is not drawn there, or thin dark things before lamps would glow in
-    its colour. Returned is (H, W) bool, for `without_magenta`.
+    its colour. Returned is (H, W) float16, 0 to 1, for `without_magenta`: how much of the green around is clipped.
     """
-    near = np.zeros(mosaic.shape, bool)
+    near = np.zeros(mosaic.shape, np.float16)
     np.minimum(camera_rgb, np.float32(pattern.ratio), out=camera_rgb)
     letters = cfa_period(mosaic.cfa)
     white, black = mosaic.white_by_site, mosaic.black_level
@@ -37,7 +38,7 @@ def hold_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePatter
     counted: dict[tuple[int, int, str], np.ndarray] = {}  # the same for most strips
     for top in range(0, height, STRIP_ROWS):
         bottom = min(height, top + STRIP_ROWS)
-        first, last = max(0, top - 2 * reach[0]), min(height, bottom + 2 * reach[0])
+        first, last = max(0, top - reach[0]), min(height, bottom + reach[0])
         rows = np.arange(first, last)
         there = np.ix_(rows % period[0], np.arange(width) % period[1])
         clipped = mosaic.counts[first:last] >= limit[there]
@@ -48,12 +49,12 @@ def hold_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePatter
             sites = repeated(least & (repeated(letters, period) == letter), (period[0] + last - first, width))
             sites = sites[first % period[0] :][: last - first]
             lost, inner = clipped & sites, slice(top - first, bottom - first)
-            if letter == "G":
-                near[top:bottom] = (_spread_out(lost, (2 * reach[0], 2 * reach[1])) > 0)[inner]
             kind = first % period[0], last - first, letter
             if kind not in counted:
                 counted[kind] = np.maximum(_spread_out(sites, reach), np.float32(1e-6))
             share = _spread_out(lost, reach)[inner] / counted[kind][inner]
+            if letter == "G":
+                near[top:bottom] = np.minimum(share / BESIDE, 1)
             np.minimum(held, np.clip((share - SURROUNDED) / (1 - SURROUNDED), 0, 1), out=held)
         here, held = camera_rgb[top:bottom], held[..., None]
         here *= 1 - held
@@ -74,10 +75,11 @@ def early_saturation(mosaic: Mosaic, pattern: ExposurePattern) -> str:
 
 
 def without_magenta(camera_rgb: np.ndarray, near: np.ndarray, neutral: np.ndarray, clip_level: float) -> None:
-    """Raise green, in place, to the lower one of red and blue, as `neutral`, (3,), balances them, where `near` says so.
+    """Raise green, in place, to the lower one of red and blue, as `neutral`, (3,), balances them, by the share `near`.
 
     Beside what is clipped, green is the first to be missing: it is the channel that clips first, at `clip_level`, and
-    is raised no higher. What is well below that, red and blue, is a colour of the scene: a blossom before the sky.
+    is raised no higher. What is well below that, red and blue, is a colour of the scene: a blossom before the sky. So
+    is what lies further from clipped sites of green than others of its kind, `near` 0.
     """
     most = np.float32(clip_level / neutral[1])
     y, x = np.nonzero(near)
@@ -85,7 +87,7 @@ def without_magenta(camera_rgb: np.ndarray, near: np.ndarray, neutral: np.ndarra
         there = y[part : part + PIXELS_AT_ONCE], x[part : part + PIXELS_AT_ONCE]
         red, green, blue = (camera_rgb[..., channel][there] / np.float32(neutral[channel]) for channel in range(3))
         wanted = np.minimum(red, blue)
-        share = np.clip((wanted / most - COLOURED) / (1 - COLOURED), 0, 1)
+        share = near[there] * np.clip((wanted / most - COLOURED) / (1 - COLOURED), 0, 1)
         raised = green + share * np.maximum(np.minimum(wanted, most) - green, 0)
         camera_rgb[..., 1][there] = raised * np.float32(neutral[1])
 

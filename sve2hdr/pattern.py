@@ -7,7 +7,7 @@ frame, and its groups end exactly between two sites. A frame that does not show 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 
 from .errors import PatternNotFound
 from .mosaic import CELL, ExposurePattern, Mosaic
+from .patternfit import colour_classes
 from .patternlayout import MIN_WINDOWS, Layout, PhaseLevels, choose_layout, measure_phases
 from .patternproof import CLEAR_MARGIN, SAME_EXPOSURE_EV, Step, judge, measure_steps, words
 from .patternwindows import Windows, measure_windows
@@ -24,7 +25,8 @@ BLACK_ERROR = 0.0025  # of the range from black to white: how wrong the black le
 MAX_EV = 20  # of the ratios that are taken
 SURE = 0.5  # confidence from which a frame counts as SVE
 DOUBTFUL_EV = 1.0  # from which exposures that are refused are no matter of course
-EXAMPLE = "rows:1/8,1/8,1,1"
+BURNT_APART = 0.25  # share of the frame that is saturated in some sites of a colour and not in others: no scene's doing
+EXAMPLE, EXAMPLE_EV = "rows:1/8,1/8,1,1", 3.0
 FEW_SITES = "too few sites are neither saturated nor lost in noise to compare the exposures"
 
 
@@ -60,7 +62,7 @@ class Detection:
             "cfa": self.cfa,
             "reason": self.reason,
         }
-        return record | {"suspected": str(self.suspected)} if self.doubtful else record
+        return record | {"suspected": str(self.suspected)} if self.doubtful and self.suspected else record
 
     @property
     def undecided(self) -> bool:
@@ -73,7 +75,7 @@ class Detection:
         if not self.doubtful:
             return f"no exposure pattern: {self.reason}"
         ratio = ", as measured" if math.isfinite(self.ratio_ev_error) else " and its true ratio with --ev"
-        return f"doubtful exposure pattern: {self.reason}; name it with --pattern {self.suspected}{ratio}"
+        return f"doubtful exposure pattern: {self.reason}; name it with --pattern {self.suspected or EXAMPLE}{ratio}"
 
     def not_found(self, path: str | Path) -> PatternNotFound:
         """Return the error for a file whose pattern is needed and was not found.
@@ -96,8 +98,13 @@ def detect_pattern(mosaic: Mosaic) -> Detection:
     Looked for are row pairs, column pairs and 2 x 2 blocks in all phases, and in a 4 x 4 CFA the sites of its 2 x 2
     blocks. A pattern that is found has one period of 1 or 4 sites each way.
     """
-    offset_sigma = offset_sigma_of(mosaic)
     windows = measure_windows(mosaic)
+    found = _detected(mosaic, windows)
+    return found if found.sve or found.doubtful else _unless_burnt_apart(found, windows)
+
+
+def _detected(mosaic: Mosaic, windows: Windows) -> Detection:
+    offset_sigma = offset_sigma_of(mosaic)
     levels = measure_phases(windows, mosaic.cfa, offset_sigma)
     layout = choose_layout(levels, mosaic.cfa)
     if len(layout.groups) == 1:
@@ -158,6 +165,28 @@ def _unmeasured(mosaic: Mosaic, windows: Windows, levels: PhaseLevels, layout: L
     reason = f"{words(layout.name)} differ by at least {ev:.1f} EV, but {FEW_SITES}"
     suspected = _pattern(layout.groups, [max(a - b, 0.0) for a, b in pairwise(means)])
     return _refusal(mosaic, levels, reason, ev, np.inf, scores, suspected, doubtful=True)
+
+
+def _unless_burnt_apart(found: Detection, windows: Windows) -> Detection:
+    """Return a refusal, as one in doubt where some phases of the sites are burnt out and others are not.
+
+    Where something black stands before something bright, little else may be left to tell the exposures.
+    """
+    if not windows.row.size:
+        return found
+    burnt = (windows.peak >= windows.saturation[:, None]).mean(axis=1)
+    least, most = np.zeros_like(burnt), np.zeros_like(burnt)
+    for phases in colour_classes(found.cfa):
+        least[phases], most[phases] = burnt[phases].min(), burnt[phases].max()
+    apart = most - least
+    if apart.max() <= BURNT_APART:
+        return found
+    reason = f"{apart.max():.0%} of the frame is saturated in some sites of a colour and not in others, but {FEW_SITES}"
+    suspected = found.suspected
+    if apart.min() > BURNT_APART:
+        bright = burnt > (least + most) / 2
+        suspected = _pattern([np.flatnonzero(bright).tolist(), np.flatnonzero(~bright).tolist()], [EXAMPLE_EV])
+    return replace(found, reason=reason, suspected=suspected, ratio_ev_error=np.inf, doubtful=True)
 
 
 def _single_exposure(windows: Windows, levels: PhaseLevels) -> tuple[str, str, float]:

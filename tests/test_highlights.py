@@ -45,7 +45,7 @@ def test_what_is_guessed_where_all_is_lost_becomes_one_level(pattern: str) -> No
     far = np.ones((HEIGHT, WIDTH), bool)
     far[190:340, 22:74] = False
     np.testing.assert_array_equal(guessed[far], np.minimum(before, np.float32(found.ratio))[far])
-    assert near[200:330, 32:64].all()
+    assert (near[204:326, 34:62] == 1).all()
     assert not near[far].any()
 
 
@@ -75,7 +75,7 @@ def test_a_site_that_clips_alone_changes_little() -> None:
     assert (camera_rgb == 0.5).all()
 
 
-def test_a_clipped_green_site_is_near_as_far_as_twice_the_period() -> None:
+def test_a_clipped_green_site_is_near_within_a_period() -> None:
     mosaic, _ = lamp("rows:1/8,1/8,1,1")
     counts = np.full_like(mosaic.counts, 1200)
     counts[[256, 249], [0, 95]] = 16_000  # green of GRBG, at borders of the frame; row 256 begins a strip
@@ -83,8 +83,22 @@ def test_a_clipped_green_site_is_near_as_far_as_twice_the_period() -> None:
         np.full((HEIGHT, WIDTH, 3), 0.5, np.float32), replace(mosaic, counts=counts), parse_pattern("rows:1/8,1/8,1,1")
     )
     expected = np.zeros((HEIGHT, WIDTH), bool)
-    expected[249:264, :4] = expected[242:257, 92:] = True  # a period is 4 x 2 sites
-    np.testing.assert_array_equal(near, expected)
+    expected[253:260, :2] = expected[246:253, 94:] = True  # a period is 4 x 2 sites
+    np.testing.assert_array_equal(near > 0, expected)
+    assert near[256, 0] == near[249, 95] == 1
+    assert 0 < near[253, 1] < 0.5  # it fades, so that no block shows
+
+
+def test_magenta_things_before_the_sky_stay_magenta() -> None:
+    """A blossom that lies nearly as high as what clips behind it: its green was measured, and is not missing."""
+    light = np.full((HEIGHT, WIDTH, 3), 30, np.float32)
+    blossom = np.float32([0.9, 0.25, 0.85]) * np.float32(NEUTRAL)
+    light[200:330, 32:64] = blossom
+    found = parse_pattern("rows:1/8,1/8,1,1")
+    mosaic = simulate(light, "RGGB", found, Sensor(full_well_e=1e7, read_noise_e=0.1), seed=1)
+    image = np.minimum(light * np.float32(found.ratio), np.float32(found.ratio))
+    without_magenta(image, hold_clipped(image, mosaic, found), NEUTRAL, found.ratio)
+    np.testing.assert_allclose(image[204:326, 34:62], np.broadcast_to(blossom * found.ratio, (122, 28, 3)), rtol=1e-6)
 
 
 def test_magenta_goes_where_it_is_asked_for_and_other_colours_stay() -> None:
@@ -93,9 +107,12 @@ def test_magenta_goes_where_it_is_asked_for_and_other_colours_stay() -> None:
     others = [[1, 2, 0.5], [0.2, 0.9, 1], [1, 0.9, 0.2], [0.7, 0.1, 0.6], [2, 1, 1.6]]  # colours, and what is held
     colours = np.float32(beside + others) * np.float32(neutral)
     camera_rgb = np.stack([colours, colours])
-    near = np.zeros((2, len(colours)), bool)
-    near[1] = True
+    near = np.zeros((2, len(colours)), np.float16)
+    near[1] = 1
+    halfway = camera_rgb[1:].copy()
     without_magenta(camera_rgb, near, neutral, 1.0)
+    without_magenta(halfway, near[1:] / 2, neutral, 1.0)
+    np.testing.assert_allclose(halfway[0], (camera_rgb[1] + colours) / 2, rtol=1e-6)
     np.testing.assert_array_equal(camera_rgb[0], colours)
     np.testing.assert_allclose(camera_rgb[1, 0], neutral, rtol=1e-6)
     np.testing.assert_allclose(camera_rgb[1, 1], [0.95, 1, 0.9375], rtol=1e-6)

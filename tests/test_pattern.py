@@ -412,3 +412,25 @@ def test_what_is_too_small_to_be_clear_is_in_doubt() -> None:
     assert found.scores["clearness"] < 0.1
     assert found.doubtful
     assert "too much of the frame" in found.reason
+
+
+@pytest.mark.parametrize("gain", [False, True])
+@pytest.mark.parametrize("ev", [3, 4])
+@pytest.mark.parametrize("sky", [0.3, 0.8])
+@pytest.mark.parametrize("columns", [False, True])
+def test_black_before_a_bright_sky_is_in_doubt(sky: float, ev: float, gain: bool, columns: bool) -> None:
+    """All of the sky is burnt out in the brighter rows, all of the ground lost in noise: little is left to compare."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(np.float32)
+    light = sky * np.exp2(-0.8 * y / SHAPE[0] - 0.3 * np.cos(x / 90))[..., None] * np.float32([0.8, 1, 0.9])
+    light[y > 200 + 12 * np.sin(x / 25)] = 1e-4
+    pattern = with_ratio(turned([[1 / 8], [1 / 8], [1], [1]], 1), ev)
+    if columns:
+        pattern = ExposurePattern(pattern.exposure.T.copy())
+    found = detect_pattern(taken(light, pattern, gain=gain))
+    assert found.doubtful
+    assert found.suspected is not None
+    np.testing.assert_array_equal(found.suspected.exposure == 1, pattern.exposure == 1)
+    assert "and its true ratio with --ev" in found.finding
+    ordinary = detect_pattern(taken(light, gain=gain))
+    assert not ordinary.sve
+    assert not ordinary.doubtful
