@@ -8,8 +8,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from .mosaic import ExposurePattern, MaskedSites, Mosaic, RowOffsets, cfa_period, common_period, repeated
-from .radiance import SATURATED, NoiseModel
+from .mosaic import (
+    ExposurePattern,
+    MaskedSites,
+    Mosaic,
+    RowOffsets,
+    cfa_period,
+    common_period,
+    over_common_period,
+    repeated,
+)
+from .radiance import SATURATED, NoiseModel, saturation_limit
 
 SEGMENTS, MIN_COLUMNS = 16, 24  # parts of a row that must agree, and how wide they are at least
 MIN_SITES, MIN_SEGMENTS = 12, 6  # unsaturated ones, of a part and of a row
@@ -47,10 +56,11 @@ def remove_banding(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) 
     if spread < max(LEAST_SHARE, LEAST_COUNTS / float(read_noise.mean())):
         return mosaic, 0.0
     offsets = likely * read_noise
-    counts, white = mosaic.counts.copy(), repeated(mosaic.white_by_site, mosaic.shape)
+    levels = over_common_period(mosaic.black_level, mosaic.white_by_site)
+    counts, limit = mosaic.counts.copy(), repeated(saturation_limit(*levels), mosaic.shape)
     for row in np.flatnonzero(np.abs(offsets) >= 0.5):  # smaller ones are lost in rounding
         shifted = np.clip(np.rint(counts[row] - offsets[row]), 0, 65535)
-        counts[row] = np.where(counts[row] < SATURATED * white[row], shifted, counts[row])
+        counts[row] = np.where(counts[row] < limit[row], shifted, counts[row])
     return replace(mosaic, counts=counts), float(offsets.std())
 
 

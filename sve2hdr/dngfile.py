@@ -8,7 +8,7 @@ import imagecodecs
 import numpy as np
 
 from .errors import UnwritableOutput
-from .exif import camera_entries, exif_entries, footage_entries
+from .exif import camera_entries, exif_entries, footage_entries, unique_camera_model
 from .files import replacing
 from .mosaic import Mosaic, cfa_period
 from .tiffwrite import (
@@ -93,7 +93,7 @@ def _mosaic_entries(mosaic: Mosaic) -> list[Entry]:
         entry(33422, BYTE, ["RGB".index(letter) for letter in mosaic.cfa]),  # CFAPattern
         entry(50706, BYTE, [1, 4, 0, 0]),  # DNGVersion
         entry(50707, BYTE, [1, 1, 0, 0]),  # DNGBackwardVersion
-        text_entry(50708, capture.model or "sve2hdr mosaic"),  # UniqueCameraModel
+        text_entry(50708, unique_camera_model(capture)),
         entry(50710, BYTE, [0, 1, 2]),  # CFAPlaneColor: red, green, blue
         entry(50711, SHORT, [1]),  # CFALayout: rectangular
         entry(50713, SHORT, mosaic.black_level.shape),  # BlackLevelRepeatDim

@@ -58,6 +58,20 @@ def camera_entries(capture: Capture) -> list[Entry]:
     return [text_entry(tag, text) for tag, text in texts if text]
 
 
+def unique_camera_model(capture: Capture) -> str:
+    """Return the camera's name, make and model, as DNG's UniqueCameraModel has it and colour profiles ask for it.
+
+    >>> unique_camera_model(Capture(make="Sony", model="ILCE-7M3"))
+    'Sony ILCE-7M3'
+    >>> unique_camera_model(Capture(make="NIKON CORPORATION", model="NIKON D750"))
+    'NIKON D750'
+    """
+    make = capture.make.split(" ")[0]
+    if not capture.model:
+        return "sve2hdr"
+    return capture.model if capture.model.lower().startswith(make.lower()) else f"{make} {capture.model}"
+
+
 def footage_entries(capture: Capture) -> list[Entry]:
     """Return the entries of a main IFD that make a DNG a frame of footage (CinemaDNG 1.1), where known."""
     entries = [entry(TIME_CODES, BYTE, list(capture.time_code))] if capture.time_code else []

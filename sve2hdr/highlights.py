@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, over_common_period, repeated
-from .radiance import SATURATED
+from .radiance import saturation_limit
 
 STRIP_ROWS, PIXELS_AT_ONCE = 256, 1 << 20
 SURROUNDED = 0.6  # share of clipped sites around a pixel, by distance, from which it is drawn to the level
@@ -33,7 +33,7 @@ def hold_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePatter
     reach = common_period(letters, pattern.exposure)  # a site of every kind lies within it, either way
     white, black, exposure = (repeated(p, period) for p in (white, black, pattern.exposure))
     least = exposure == exposure.min()
-    limit = np.where(least, black + np.float32(SATURATED) * (white - black), np.inf)
+    limit = np.where(least, saturation_limit(black, white), np.inf)
     height, width = mosaic.shape
     counted: dict[tuple[int, int, str], np.ndarray] = {}  # the same for most strips
     for top in range(0, height, STRIP_ROWS):

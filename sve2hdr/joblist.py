@@ -245,14 +245,10 @@ def _below(path: str, out: Place, start: Path) -> bool:
 
 
 def _relative(path: Path, base: Path) -> str:
-    try:
-        return path.relative_to(base).as_posix()
-    except ValueError:
-        pass
-    try:
-        return path.resolve().relative_to(base.resolve()).as_posix()
-    except ValueError:
-        raise Sve2HdrError(f"{path}: does not lie below --base {base}; name another base") from None
+    for below, top in ((path, base), (path.resolve(), base.resolve())):
+        if below.is_relative_to(top) and ".." not in below.relative_to(top).parts:
+            return below.relative_to(top).as_posix()
+    raise Sve2HdrError(f"{path}: does not lie below --base {base}; name another base")
 
 
 def _walk(top: Path, out: Place, found: JobList) -> Iterator[Path]:

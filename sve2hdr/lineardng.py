@@ -12,10 +12,10 @@ import numpy as np
 
 from .color import CLIP_ENDS, CLIP_STARTS, COLOR_SPACES, linear_rgb, white_balance
 from .errors import UnwritableOutput
-from .exif import camera_entries, exif_entries, footage_entries
+from .exif import camera_entries, exif_entries, footage_entries, unique_camera_model
 from .files import replacing
 from .hdrfile import SOFTWARE, encoded_preview
-from .mosaic import Capture, Mosaic
+from .mosaic import Mosaic
 from .preview import BLACK_SIGMAS, Look, tone_map
 from .tiffwrite import (
     BYTE,
@@ -201,20 +201,13 @@ def _color_entries(mosaic: Mosaic, brighter_ev: float) -> list[Entry]:
         text_entry(305, SOFTWARE),
         entry(50706, BYTE, [1, 4, 0, 0]),  # DNGVersion
         entry(50707, BYTE, [1, 4, 0, 0]),  # DNGBackwardVersion
-        text_entry(50708, _unique_model(capture)),
+        text_entry(50708, unique_camera_model(capture)),
         entry(50721, SRATIONAL, rationals(mosaic.camera_from_xyz.ravel(), MATRIX_DENOMINATOR)),  # ColorMatrix1
         entry(50728, RATIONAL, rationals(1 / white_balance(mosaic), MATRIX_DENOMINATOR)),  # AsShotNeutral
         entry(50730, SRATIONAL, rationals(np.array([brighter_ev]), 100)),  # BaselineExposure
         entry(50778, SHORT, [ILLUMINANT_D65]),  # CalibrationIlluminant1
         *footage_entries(capture),
     ]
-
-
-def _unique_model(capture: Capture) -> str:
-    make = capture.make.split(" ")[0]
-    if not capture.model:
-        return "sve2hdr camera RGB"
-    return capture.model if capture.model.lower().startswith(make.lower()) else f"{make} {capture.model}"
 
 
 def _raw_ifd(camera_rgb: np.ndarray, clip_level: float, options: LinearDngOptions) -> Ifd:

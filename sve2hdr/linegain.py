@@ -13,11 +13,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
+from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, over_common_period, repeated
 from .pattern import offset_sigma_of
 from .patternfit import Sample, fit_line
 from .patternlayout import MIN_WINDOWS
-from .radiance import SATURATED
+from .radiance import saturation_limit
 
 PERIOD = 8  # lines of the amplifiers that are looked for, and of those with a period of 4
 CELL_COLUMNS, MAX_ROWS = 32, 160  # sites that are compared at once; rows of a phase: more change nothing
@@ -164,12 +164,12 @@ def _at(period: np.ndarray, row: int, column: int) -> np.float32:
 
 def _divided(mosaic: Mosaic, gains: np.ndarray) -> np.ndarray:
     """Return the counts, (H, W) uint16, their signal divided by the gains of their rows, saturated sites left."""
-    counts, shape = mosaic.counts.copy(), (mosaic.black_level.shape[0], mosaic.shape[1])
-    white = repeated(mosaic.white_by_site, (mosaic.white_by_site.shape[0], mosaic.shape[1]))
-    black = repeated(mosaic.black_level, shape)
+    counts = mosaic.counts.copy()
+    black, white = over_common_period(mosaic.black_level, mosaic.white_by_site)
+    black, limit = (repeated(p, (len(p), mosaic.shape[1])) for p in (black, saturation_limit(black, white)))
     for phase in np.flatnonzero(gains != 1):
         for row in range(int(phase), mosaic.shape[0], PERIOD):
-            dark, top = black[row % len(black)], white[row % len(white)]
+            dark, top = black[row % len(black)], limit[row % len(limit)]
             even = np.clip(np.rint(dark + (counts[row] - dark) / np.float32(gains[phase])), 0, 65535)
-            counts[row] = np.where(counts[row] < SATURATED * top, even, counts[row])
+            counts[row] = np.where(counts[row] < top, even, counts[row])
     return counts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
-from .radiance import SATURATED, NoiseModel
+from .radiance import NoiseModel, saturation_limit
 
 BLOCK = (2, 10)  # rows, columns of sites of one phase in a block: low, because rows of one phase lie far apart
 QUANTILE, QUANTILE_Z = 0.1, -1.2816  # of the block variances at one level: the blocks with least texture
@@ -85,8 +85,7 @@ def _block_statistics(mosaic: Mosaic, phase: tuple[int, int], period: tuple[int,
     difference = blocks[..., 1:-1] - (blocks[..., :-2] + blocks[..., 2:]) / 2
     black = float(repeated(mosaic.black_level, (phase[0] + 1, phase[1] + 1))[phase])
     white = float(repeated(mosaic.white_by_site, (phase[0] + 1, phase[1] + 1))[phase])
-    top = black + SATURATED * (white - black)
-    good = (blocks < top).all((-2, -1)) & (blocks > 0).all((-2, -1))
+    good = (blocks < saturation_limit(black, white)).all((-2, -1)) & (blocks > 0).all((-2, -1))
     return (blocks.mean((-2, -1)) - black)[good], ((difference**2).mean((-2, -1)) / 1.5)[good]
 
 

@@ -14,6 +14,8 @@ from .mosaic import ExposurePattern, Mosaic, over_common_period
 
 Array = TypeVar("Array")  # np.ndarray or torch.Tensor: only operators and methods that both have are used
 
+Levels = TypeVar("Levels", float, np.ndarray)
+
 SATURATED, USABLE = 0.99, 0.95  # of the span from black to white: here `usable` reaches 0, and here it leaves 1
 
 
@@ -33,6 +35,12 @@ class NoiseModel:
                 raise TypeError(f"{name} must be a numpy array, not {type(period).__name__}")
             if period.ndim != 2 or not np.isfinite(period).all() or period.min() < 0:
                 raise ValueError(f"{name} must be one period, (P, Q), of numbers not below 0")
+
+
+def saturation_limit(black: Levels, white: Levels) -> Levels:
+    """Return the counts from which on a site is saturated: where `usable` reaches 0."""
+    limit: Levels = black + SATURATED * (white - black)
+    return limit
 
 
 def full_scale(mosaic: Mosaic, pattern: ExposurePattern) -> float:
@@ -77,11 +85,10 @@ def clipped_share(mosaic: Mosaic, pattern: ExposurePattern, of: float | None = N
     `of`: of the sites of another exposure of the pattern.
     """
     exposure, black, white = over_common_period(pattern.exposure, mosaic.black_level, mosaic.white_by_site)
-    period = exposure.shape
+    period, limit = exposure.shape, saturation_limit(black, white)
     saturated = sites = 0
     for y, x in np.argwhere(exposure == (exposure.min() if of is None else of)):
         plane = mosaic.counts[y :: period[0], x :: period[1]]
-        limit = black[y, x] + SATURATED * (white[y, x] - black[y, x])
-        saturated += int((plane >= limit).sum())
+        saturated += int((plane >= limit[y, x]).sum())
         sites += plane.size
     return saturated / max(1, sites)

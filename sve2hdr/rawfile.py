@@ -13,7 +13,7 @@ import rawpy
 from . import tifftags
 from .banding import masked_row_offsets
 from .capture import read_capture
-from .color import D65, xyz_from_xy
+from .color import COLOR_SPACES, D65, rgb_from_xyz, xyz_from_xy
 from .errors import UnreadableRaw
 from .files import quiet_libraries
 from .margins import black_of_margins, measure_margins
@@ -21,11 +21,9 @@ from .mosaic import MIN_SIDE_PX, Capture, Mosaic
 from .rawcheck import dng_tags, is_raw_image, refuse_by_tags
 from .tifftags import Ifd, number, numbers
 
-# XYZ (D65, Y 1) to linear Rec. 709 (IEC 61966-2-1): stands in for the camera's matrix where neither the file nor LibRaw
-# has one, so colours come out as if the camera saw like a display.
-REC709_FROM_XYZ = np.array(
-    [[3.2404542, -1.5371385, -0.4985314], [-0.9692660, 1.8760108, 0.0415560], [0.0556434, -0.2040259, 1.0572252]]
-)
+# Stands in for the camera's matrix where neither the file nor LibRaw has one, so colours come out as if the camera saw
+# like a display.
+REC709_FROM_XYZ = rgb_from_xyz(COLOR_SPACES["rec709"])
 
 DAYLIGHT_ILLUMINANTS = (21, 20, 23, 1, 22, 4, 9, 10)  # EXIF LightSource: D65 first, then what comes nearest
 

@@ -14,7 +14,7 @@ from .demosaic import demosaic
 from .errors import UnusableStack
 from .merge import merge_frames, merged_read_noise
 from .mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
-from .radiance import SATURATED
+from .radiance import saturation_limit
 from .rawfile import read_raw
 from .registration import NEARLY_SATURATED, PairMeasure, green_plane, measure_pair
 
@@ -242,8 +242,7 @@ def frames_of_pattern(stack: ExposureStack, pattern: ExposurePattern, most_expos
 
 
 def _clipped_share(frame: Mosaic) -> float:
-    black = float(frame.black_level.mean())
-    return float((frame.counts >= black + SATURATED * (frame.white_level - black)).mean())
+    return float((frame.counts >= saturation_limit(float(frame.black_level.mean()), frame.white_level)).mean())
 
 
 def merge_stack(stack: ExposureStack, most_exposed: int = 0) -> np.ndarray:

@@ -74,6 +74,16 @@ def test_files_patterns_and_lists(work: Path) -> None:
         jobs("in/a/1.dng", base="in/b")
 
 
+def test_no_base_leads_out_of_out(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch("card/1.dng", "here/a/2.dng")
+    monkeypatch.chdir("here")
+    for outside in ("../card", "../card/1.dng"):
+        with pytest.raises(Sve2HdrError, match="does not lie below --base"):
+            jobs(outside, base=".")
+    assert [job.relative for job in jobs("../card", "../here/a", base="..").jobs] == ["card/1.dng", "here/a/2.dng"]
+    assert [job.relative for job in jobs("a/../../here/a", base=".").jobs] == ["a/2.dng"]
+
+
 def test_lists_of_other_systems_and_odd_names() -> None:
     names = ("in/\u5199.dng", "a\x85b.dng", "a\u2028b.dng", "a\x0cb.dng", "bad\udcff.dng")
     stored = "\r\n".join(names).encode("utf-8", "surrogateescape")

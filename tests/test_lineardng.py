@@ -22,6 +22,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
 from sve2hdr.color import COLOR_SPACES, linear_rgb
+from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnreadableRaw, UnwritableOutput
 from sve2hdr.lineardng import LinearDngOptions, baseline_exposure, reduced, write_linear_dng
 from sve2hdr.mosaic import Capture, Mosaic
@@ -289,7 +290,7 @@ def test_our_own_reader_says_that_it_is_no_mosaic(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("capture", "name"),
     [
-        (Capture(), "sve2hdr camera RGB"),
+        (Capture(), "sve2hdr"),
         (Capture(make="NIKON CORPORATION", model="NIKON D750"), "NIKON D750"),
         (Capture(make="Sony", model="ILCE-7M3"), "Sony ILCE-7M3"),
     ],
@@ -298,7 +299,9 @@ def test_the_camera_is_named_as_profiles_name_it(tmp_path: Path, capture: Captur
     path = tmp_path / "a.dng"
     write_linear_dng(path, scene(), replace(MOSAIC, capture=capture, as_shot_neutral=None), CLIP)
     _, main, _ = stored(path)
-    assert main[50708] == name
+    write_cfa_dng(tmp_path / "cfa.dng", replace(MOSAIC, capture=capture))
+    with tifffile.TiffFile(tmp_path / "cfa.dng") as cfa:
+        assert cfa.pages.first.tags[50708].value == main[50708] == name
     assert len(main[50728]) == 6  # a neutral, though the file had none: else raw developers guess
 
 

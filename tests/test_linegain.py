@@ -148,3 +148,12 @@ def test_saturated_sites_stay_and_small_frames_too() -> None:
     assert (evened.counts[~top] < uneven.white_level).all()
     small = replace(uneven, counts=uneven.counts[:24, :24].copy())
     assert even_lines(small, ROWS)[0] is small
+
+
+def test_what_is_saturated_is_reckoned_from_black() -> None:
+    clean = simulate(light(), "RGGB", ROWS, Sensor("gain", black_level=8000.0, full_well_e=60_000.0), seed=1)
+    uneven = amplified(clean, FOUR)
+    evened = even_lines(uneven, ROWS)[0]
+    below = (uneven.counts >= 0.99 * uneven.white_level) & (uneven.counts < 8000 + 0.99 * 8000)
+    assert below.any()
+    assert (evened.counts[below] != uneven.counts[below]).all()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr.mosaic import ExposurePattern, Mosaic
-from sve2hdr.radiance import NoiseModel, clipped_share, site_planes
+from sve2hdr.radiance import NoiseModel, clipped_share, saturation_limit, site_planes
 
 BLACK, WHITE = 100.0, 1100.0
 ROWS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
@@ -40,6 +40,13 @@ def test_usable_falls_from_one_to_zero_below_saturation() -> None:
     assert_array_equal(usable[share <= 0.95], 1)
     assert_array_equal(usable[share >= 0.99], 0)
     assert usable.min() == 0
+
+
+def test_a_site_is_saturated_where_it_is_no_longer_usable() -> None:
+    black, white = np.float32([[100, 8000]]), np.float32([[1100, 16_000]])
+    counts = saturation_limit(black, white) + np.float32([[-1], [0], [1]])
+    _, usable, _ = site_planes(counts, black, white, 1.0, 1.0, 0.1, 3.0)
+    assert_array_equal(usable > 1e-4, [[True] * 2, [False] * 2, [False] * 2])
 
 
 def test_radiance_is_clamped_at_neither_end() -> None:
