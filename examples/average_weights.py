@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from sve2hdr.weights import load_weights, save_weights, sha256
+from sve2hdr.files import file_sha256
+from sve2hdr.weights import load_weights, save_weights
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("weights", type=Path, nargs="+")
@@ -20,6 +21,6 @@ if any(network.config != networks[0].config for network in networks):
     parser.error("the networks differ in their configuration; name such as were trained from the same one")
 states = [network.state_dict() for network in networks]
 mean = {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
-about = {"mean_of": " ".join(sha256(path) for path in arguments.weights)}
+about = {"mean_of": " ".join(file_sha256(path) for path in arguments.weights)}
 save_weights(arguments.output, networks[0].config, mean, about)
 print(f"{arguments.output}: the mean of {len(networks)} networks")

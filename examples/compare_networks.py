@@ -26,7 +26,7 @@ from sve2hdr.architecture import ArchitectureConfig, Network
 from sve2hdr.cost import macs_per_pixel
 from sve2hdr.dataset import SimulationRanges, batches
 from sve2hdr.evaluate import measure, photographs, quick_conditions, scene_files
-from sve2hdr.methods import method_named, of_network
+from sve2hdr.methods import methods_named, of_network
 from sve2hdr.network import ROWS, NetworkConfig, SveNet
 from sve2hdr.optimizer import optimizers_of
 from sve2hdr.paper import PaperConfig
@@ -174,7 +174,7 @@ def main() -> None:
     times = {name: min(times[name], seconds_per_step(built(name), scenes, options[name])) for name in names}
     del scenes
     val = scene_files(arguments.val)
-    interpolated = measure({"linear": method_named("linear")}, photographs(val, print, print), quick_conditions())
+    interpolated = measure(methods_named(["linear"]), photographs(val, print, print), quick_conditions())
     linear = {r.scene + r.condition: r for r in interpolated}
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{arguments.seconds:g} s of training each; PSNR-mu above linear, dB, mean over {len(val)} scenes")

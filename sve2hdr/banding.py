@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from .mosaic import (
+    SIGMA_OF_MAD,
     ExposurePattern,
     MaskedSites,
     Mosaic,
@@ -31,7 +32,6 @@ BAND_PERIODS = 64
 SKIP_COLUMNS, MIN_MASKED = 4, 16  # at either side of masked columns, where light leaks in; and how many there must be
 MASKED_NOISE = 2.0  # times the read noise: masked columns are no noisier
 SECOND_DIFFERENCE = ((0, 1.0), (-1, -0.5), (1, -0.5))  # of a row and those one period above and below it
-NORMAL = 1.4826  # standard deviations of a normal distribution in its median absolute deviation
 
 
 def remove_banding(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> tuple[Mosaic, float]:
@@ -83,7 +83,7 @@ def masked_row_offsets(
     rest -= np.median(rest, axis=0)
     noise = np.sqrt((masked.read_noise[y] ** 2).mean(axis=1) + 1 / 12)
     middle = np.median(rest, axis=1, keepdims=True)
-    spread = NORMAL * np.median(np.abs(rest - middle), axis=1)
+    spread = SIGMA_OF_MAD * np.median(np.abs(rest - middle), axis=1)
     if np.median(spread / noise) > MASKED_NOISE:
         return None
     limit = 3 * noise[:, None]
@@ -181,7 +181,7 @@ def _edge_limit(seen: RowOffsets) -> float:
     """Return the difference above which a row is at an edge of the scene: of those that are known well."""
     known = np.flatnonzero(np.isfinite(seen.error))
     best = known[np.argsort(seen.error[known])[: max(1, len(known) // 2)]]
-    return OUTLIER * NORMAL * float(np.median(np.abs(seen.counts[best]))) if len(known) else 0.0
+    return OUTLIER * SIGMA_OF_MAD * float(np.median(np.abs(seen.counts[best]))) if len(known) else 0.0
 
 
 def _most_likely(seen: RowOffsets, step: int, spread: float) -> np.ndarray:

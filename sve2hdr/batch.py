@@ -37,8 +37,8 @@ class Events:
     def finished(self, job: Job, result: FileResult) -> None:
         """A job is over; once for each."""
 
-    def tick(self, waiting: int) -> None:
-        """A quarter of a second has passed; so many jobs are not begun."""
+    def tick(self) -> None:
+        """A quarter of a second has passed."""
 
     def notice(self, text: str) -> None:
         """Something that the user should know."""
@@ -196,8 +196,7 @@ class Batch:
         if not self._stop:
             self._take_in()
             self._hand_out()
-        held = sum(map(len, self._held.values())) + sum(map(len, self._unsure.values()))
-        self.events.tick(len(self._waiting) + len(self._later) + held)
+        self.events.tick()
         self.crew.tend()
         self._listen()
         self._end_hung()

@@ -185,7 +185,7 @@ class Display(Events):
             self.say(f"sve2hdr: {note}")
         self._bars.update(self._all, completed=len(self.results), says=self._rate())
 
-    def tick(self, waiting: int) -> None:
+    def tick(self) -> None:
         """Keep the time running."""
         self._bars.update(self._all, says=self._rate())
 

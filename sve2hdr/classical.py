@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .layout import source_index
-from .mosaic import ExposurePattern, Mosaic, cfa_period
+from .mosaic import ExposurePattern, Mosaic, cfa_period, over_common_period
 from .radiance import NoiseModel, full_scale, site_planes
 from .tiles import run_tiled
 
@@ -94,12 +94,10 @@ def classical(
     and CFA, and does not depend on tile_px. Memory beyond the result is that of a tile. Raises ValueError for a frame
     smaller than one period of CFA and pattern.
     """
-    letters = cfa_period(mosaic.cfa)
-    periods = (letters, pattern.exposure, mosaic.black_level, mosaic.white_by_site, noise.gain, noise.read_noise)
-    period = tuple(int(n) for n in np.lcm.reduce([p.shape for p in periods]))
-    cfa, exposure, black, white, gain, read_noise = (
-        np.tile(p, (period[0] // p.shape[0], period[1] // p.shape[1])) for p in periods
+    cfa, exposure, black, white, gain, read_noise = over_common_period(
+        cfa_period(mosaic.cfa), pattern.exposure, mosaic.black_level, mosaic.white_by_site, noise.gain, noise.read_noise
     )
+    period = cfa.shape
     least = float(exposure.min())
     full = full_scale(mosaic, pattern)
     scale = least / exposure / full  # radiance of a count

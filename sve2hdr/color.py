@@ -130,12 +130,16 @@ def white_balance(mosaic: Mosaic) -> np.ndarray:
 
     The neutral is the file's (as shot); where it says none, the camera's daylight: its response to D65.
     """
-    neutral = mosaic.as_shot_neutral
-    if neutral is None:
-        neutral = mosaic.camera_from_xyz @ xyz_from_xy(D65)
-    if not (np.isfinite(neutral).all() and neutral.min() > 0):
-        raise ValueError(f"camera_from_xyz gives daylight the camera RGB {neutral}, which is no neutral")
+    neutral = neutral_of_light(D65, mosaic) if mosaic.as_shot_neutral is None else mosaic.as_shot_neutral
     return np.asarray(neutral[1] / neutral, np.float64)
+
+
+def neutral_of_light(xy: Xy, mosaic: Mosaic) -> np.ndarray:
+    """Return the camera RGB of a neutral under a light of chromaticity xy, (3,) float64, green 1.0."""
+    neutral = np.asarray(mosaic.camera_from_xyz, np.float64) @ xyz_from_xy(xy)
+    if not (np.isfinite(neutral).all() and neutral.min() > 0):
+        raise ValueError(f"camera_from_xyz gives a light of xy {xy} the camera RGB {neutral}, which is no neutral")
+    return np.asarray(neutral / neutral[1])
 
 
 def rgb_from_balanced(mosaic: Mosaic, space: ColorSpace) -> np.ndarray:

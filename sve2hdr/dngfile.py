@@ -8,13 +8,13 @@ import imagecodecs
 import numpy as np
 
 from .errors import UnwritableOutput
-from .exif import camera_entries, exif_entries, footage_entries, unique_camera_model
+from .exif import SOFTWARE, camera_entries, exif_entries, footage_entries, unique_camera_model
 from .files import replacing
 from .mosaic import Mosaic, cfa_period
+from .tifftags import EXIF_IFD
 from .tiffwrite import (
     BYTE,
     DOUBLE,
-    EXIF_IFD,
     LONG,
     RATIONAL,
     SHORT,
@@ -38,7 +38,6 @@ def write_cfa_dng(
     *,
     noise_profile: np.ndarray | None = None,
     description: str = "",
-    software: str = "sve2hdr",
     compressed: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -74,7 +73,7 @@ def write_cfa_dng(
         entry(284, SHORT, [1]),
         entry(339, SHORT, [1]),
         *_mosaic_entries(mosaic),
-        text_entry(305, software),
+        text_entry(305, SOFTWARE),
     ]
     if noise_profile is not None:
         image.append(entry(51041, DOUBLE, np.asarray(noise_profile, np.float64).ravel().tolist()))

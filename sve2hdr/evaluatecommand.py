@@ -184,12 +184,13 @@ def _of_programs(commands: Sequence[str], timeout: float, taken: Iterable[str]) 
 
 def _weights_of(names: Sequence[str]) -> dict[str, tuple[Path, str]]:
     """Return the file of each network that is named, and its digest."""
+    from .files import file_sha256
     from .methods import LINEAR
     from .models import AUTO, CLASSICAL
-    from .weights import sha256, weights_path
+    from .weights import weights_path
 
     paths = {name: weights_path(name) for name in names if name not in (LINEAR, AUTO, CLASSICAL)}
-    return {name: (path, sha256(path)) for name, path in paths.items()}
+    return {name: (path, file_sha256(path)) for name, path in paths.items()}
 
 
 def _print_table(heading: Sequence[str], rows: Rows, style: str) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 
 from .mosaic import Capture
-from .tifftags import FRAME_RATE, TIME_CODES
+from .tifftags import EXIF_IFD, FRAME_RATE, TIME_CODES
 from .tiffwrite import (
     BYTE,
-    EXIF_IFD,
     LONG,
     RATIONAL,
     SHORT,
@@ -22,6 +21,7 @@ from .tiffwrite import (
     write_tiff,
 )
 
+SOFTWARE = "sve2hdr"  # what all files name as the program that wrote them
 EXIF_START = b"Exif\0\0"  # what APP1 begins with; the block follows
 SRGB, UNCALIBRATED = 1, 65535  # ColorSpace
 LARGEST_SHORT = 65535
@@ -80,7 +80,7 @@ def footage_entries(capture: Capture) -> list[Entry]:
     return entries
 
 
-def exif_block(capture: Capture, shape: tuple[int, int], software: str = "sve2hdr") -> bytes:
+def exif_block(capture: Capture, shape: tuple[int, int]) -> bytes:
     """Return the EXIF of an sRGB image of `shape`, (rows, columns), as a TIFF structure of its own.
 
     JPEG holds it in APP1 behind `EXIF_START`, PNG in eXIf without. Orientation is 1, whatever the capture says: the
@@ -95,7 +95,7 @@ def exif_block(capture: Capture, shape: tuple[int, int], software: str = "sve2hd
         entry(282, RATIONAL, [72, 1]),  # XResolution, in the default of EXIF: unknown
         entry(283, RATIONAL, [72, 1]),
         entry(296, SHORT, [2]),  # ResolutionUnit: inch
-        text_entry(305, software),
+        text_entry(305, SOFTWARE),
         entry(531, SHORT, [1]),  # YCbCrPositioning: centred
     ]
     image = [

@@ -17,10 +17,11 @@ from .claims import key_of
 from .classify import doubt_ev, look, ordinary
 from .convert import Converted, ConvertOptions, convert_file
 from .errors import PatternNotFound, Sve2HdrError, UnwritableOutput, one_line
+from .files import file_sha256
 from .joblist import Job
 from .jobstate import BatchOptions, FileResult, Tools, is_ours, shared_before, to_make, unchanged
 from .levels import Levels
-from .manifest import Record, Stamp, file_sha256
+from .manifest import Record, Stamp
 from .memory import peak_mb, release_freed_memory, reset_peak
 from .parameters import LEAD_EV, differs
 from .places import Place, is_url, place, real

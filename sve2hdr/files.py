@@ -1,14 +1,19 @@
-"""Writing a file whole or not at all, whatever its format."""
+"""Writing a file whole or not at all, whatever its format; and its digest."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import UnwritableOutput
+
+if TYPE_CHECKING:
+    from .places import Place
 
 
 @contextlib.contextmanager
@@ -103,3 +108,9 @@ def _rename(partial: Path, path: Path, overwrite: bool) -> None:
 
 def _exists(path: Path) -> UnwritableOutput:
     return UnwritableOutput(f"{path}: exists already; give --overwrite or another name")
+
+
+def file_sha256(path: Place) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits; raise OSError where it cannot be read."""
+    with path.open("rb") if isinstance(path, Path) else path.open() as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,14 +20,15 @@ import tifffile
 
 from .color import ColorSpace
 from .errors import UnwritableOutput
-from .exif import EXIF_START, UNCALIBRATED, camera_entries, exif_block, exif_entries
+from .exif import EXIF_START, SOFTWARE, UNCALIBRATED, camera_entries, exif_block, exif_entries
 from .files import check_writable, replacing
 from .gainmap import ultra_hdr
 from .icc import icc_profile
 from .mosaic import Capture
 from .preview import HEADROOM_EV
 from .rgbe import write_rgbe
-from .tiffwrite import EXIF_IFD, Ifd, ifd_bytes
+from .tifftags import EXIF_IFD
+from .tiffwrite import Ifd, ifd_bytes
 
 HDR_EXTENSIONS = (".exr", ".hdr", ".tif", ".tiff")
 PREVIEW_EXTENSIONS = (".jpg", ".jpeg", ".png")
@@ -39,7 +40,6 @@ DWA_MAX = 60000.0  # DWA stores halves, and overshoots by up to 3.5 %
 TIFF_STRIP_PX = 1 << 18  # at most so many pixels are encoded at a time
 EXIF_STAND_IN = EXIF_IFD + 1  # of no meaning, and in the same place of an IFD, which is sorted
 BIG_TIFF_BYTES = 2**32 - 2**25  # from here on offsets need 64 bits
-SOFTWARE = "sve2hdr"
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def encoded_preview(
         raise UnwritableOutput(f"{path}: JPEG holds at most 65535 px a side; use .png")
     settings: dict[str, Any] = {"compress_level": 3} if png else {"quality": 92, "subsampling": 0}
     if capture is not None:
-        settings["exif"] = EXIF_START + exif_block(capture, image.shape[:2], SOFTWARE)
+        settings["exif"] = EXIF_START + exif_block(capture, image.shape[:2])
     extension = ".png" if png else ".jpg"
     encoded = bytes(imageio.imwrite("<bytes>", image, extension=extension, plugin="pillow", **settings))
     if gain is None:

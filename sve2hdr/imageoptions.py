@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .color import COLOR_SPACES
 from .options import WHITE_BALANCE, Counts, Number, device_option, level_options, levels_of, model_option, options_of
 
 if TYPE_CHECKING:
@@ -15,13 +16,12 @@ if TYPE_CHECKING:
     from .reconstruct import Precision
     from .whitebalance import WhiteBalance
 
-COLOR_SPACE_NAMES = ("rec709", "rec2020", "acescg", "aces2065-1", "xyz", "camera")
 COMPRESSIONS = ("zip", "zips", "piz", "none", "rle", "pxr24", "b44", "b44a", "dwaa", "dwab")
 
 image_options = options_of(
     click.option(
         "--color-space",
-        type=click.Choice(COLOR_SPACE_NAMES),
+        type=click.Choice(list(COLOR_SPACES)),
         default="rec709",
         show_default=True,
         help="Of .exr, .hdr and .tif; a .dng is camera RGB with its matrix.",

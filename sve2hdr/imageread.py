@@ -16,8 +16,8 @@ import tifffile
 
 from .color import COLOR_SPACES, ColorSpace, rec709_from, space_of
 from .errors import UnreadableImage
+from .exif import SOFTWARE
 from .files import quiet_libraries
-from .hdrfile import SOFTWARE
 from .rgbe import read_rgbe
 
 READABLE_EXTENSIONS = (".exr", ".hdr", ".pic", ".tif", ".tiff")

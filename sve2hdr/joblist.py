@@ -20,14 +20,9 @@ from pathlib import Path, PurePosixPath
 from .errors import Sve2HdrError
 from .manifest import STATE
 from .places import Place, RemotePath, fixed_part, is_url, place, real
+from .rawcheck import RAW_EXTENSIONS
 from .tifftags import FRAME_RATE, TIME_CODES, ifds_in, numbers, read_ifds
 
-# What cameras write; a folder's other files (sidecars, pictures, films) are left alone. TIFFs are not taken unasked.
-RAW_EXTENSIONS = {
-    ".3fr", ".arw", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kdc",
-    ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".ori", ".pef", ".ptx", ".raf", ".raw", ".rw2", ".rwl", ".sr2",
-    ".srf", ".srw", ".x3f",
-}  # fmt: skip
 FIELDS = ("stem", "name", "model", "source", "ext")
 TAGS_BYTES = 1 << 20  # of a file at a URL, where its tags are looked for
 

@@ -12,20 +12,19 @@ import numpy as np
 
 from .color import CLIP_ENDS, CLIP_STARTS, COLOR_SPACES, linear_rgb, white_balance
 from .errors import UnwritableOutput
-from .exif import camera_entries, exif_entries, footage_entries, unique_camera_model
+from .exif import SOFTWARE, camera_entries, exif_entries, footage_entries, unique_camera_model
 from .files import replacing
-from .hdrfile import SOFTWARE, encoded_preview
+from .hdrfile import encoded_preview
 from .mosaic import Mosaic
 from .preview import BLACK_SIGMAS, Look, tone_map
+from .tifftags import EXIF_IFD, SUB_IFDS
 from .tiffwrite import (
     BYTE,
-    EXIF_IFD,
     LONG,
     MAX_BYTES,
     RATIONAL,
     SHORT,
     SRATIONAL,
-    SUB_IFDS,
     Entry,
     Ifd,
     entry,
@@ -36,11 +35,10 @@ from .tiffwrite import (
 
 DNG_EXTENSIONS = (".dng",)
 
-NONE, JPEG, DEFLATE = 1, 7, 8  # TIFF Compression; 7 is baseline or lossless by what it holds
-COMPRESSIONS = {"none": NONE, "ljpeg": JPEG, "deflate": DEFLATE}
+NONE, JPEG = 1, 7  # TIFF Compression; 7 is baseline or lossless by what it holds
 YCBCR, LINEAR_RAW = 6, 34892  # PhotometricInterpretation
 UNSIGNED, FLOAT = 1, 3  # SampleFormat
-FLOAT_PREDICTOR, ILLUMINANT_D65, PREVIEW_SRGB = 3, 21, 2
+ILLUMINANT_D65, PREVIEW_SRGB = 21, 2
 WHITE = 65535  # of the integer form
 TILE_PX, LEAST_TILE_PX = 512, 16  # TIFF wants tiles of whole 16 px
 STRIP_BYTES = 1 << 18
@@ -54,26 +52,15 @@ class LinearDngOptions:
     """How a linear DNG is stored.
 
     16-bit integers in lossless JPEG are what Adobe's own linear DNGs are, and read by LibRaw and dcraw; floats are read
-    by LibRaw and Adobe's, but not by dcraw. "deflate" is for floats, which lossless JPEG cannot hold: some readers
-    refuse it, so floats are plain by default.
+    by LibRaw and Adobe's, but not by dcraw. Floats are plain: lossless JPEG cannot hold them, and some readers refuse
+    deflate.
     """
 
     floating: bool = False  # half floats
-    compression: str = ""  # one of COMPRESSIONS; "": lossless JPEG, and none for floats
     baseline_exposure_ev: float | None = None  # None: from the image, see `baseline_exposure`
     exposure_ev: float = 0.0  # added to it: asked for by the user
     look: Look | None = None  # of the preview, which frames of a sequence share; None: its own
     noise: float | None = None  # of luminance, see `tone_map`; None: unknown
-
-    def __post_init__(self) -> None:
-        if self.compression not in ("", "none", "deflate" if self.floating else "ljpeg"):
-            kind = "floats" if self.floating else "integers"
-            raise ValueError(f"{kind} cannot be stored with compression {self.compression!r}")
-
-    @property
-    def code(self) -> int:
-        """TIFF's number of the compression."""
-        return COMPRESSIONS[self.compression or ("none" if self.floating else "ljpeg")]
 
 
 def write_linear_dng(
@@ -214,7 +201,7 @@ def _raw_ifd(camera_rgb: np.ndarray, clip_level: float, options: LinearDngOption
     height, width, _ = camera_rgb.shape
     # LibRaw misreads tiles that are wider or higher than the image, so tiny images are not compressed.
     side = min(TILE_PX, height, width) // LEAST_TILE_PX * LEAST_TILE_PX
-    code = options.code if side else NONE
+    code = JPEG if side and not options.floating else NONE
     entries = [
         entry(254, LONG, [0]),  # NewSubFileType: the full image
         entry(256, LONG, [width]),
@@ -236,10 +223,8 @@ def _raw_ifd(camera_rgb: np.ndarray, clip_level: float, options: LinearDngOption
         )
         return Ifd([*entries, entry(278, LONG, [rows])], blocks=strips, block_count=-(-height // rows))
     entries += [entry(322, LONG, [side]), entry(323, LONG, [side])]
-    if code == DEFLATE:
-        entries.append(entry(317, SHORT, [FLOAT_PREDICTOR]))
     count = -(-height // side) * -(-width // side)
-    tiles = _tiles(camera_rgb, clip_level, options.floating, side)
+    tiles = _tiles(camera_rgb, clip_level, side)
     return Ifd(entries, blocks=tiles, block_count=count, tiled=True)
 
 
@@ -260,14 +245,14 @@ def _encoded(camera_rgb: np.ndarray, clip_level: float, floating: bool) -> np.nd
     return np.rint(share, out=share).astype("<u2")
 
 
-def _tiles(camera_rgb: np.ndarray, clip_level: float, floating: bool, side: int) -> Iterator[bytes]:
+def _tiles(camera_rgb: np.ndarray, clip_level: float, side: int) -> Iterator[bytes]:
     for top in range(0, camera_rgb.shape[0], side):
         for left in range(0, camera_rgb.shape[1], side):
             part = camera_rgb[top : top + side, left : left + side]
-            tile = _encoded(part, clip_level, floating)
+            tile = _encoded(part, clip_level, floating=False)
             missing = ((0, side - tile.shape[0]), (0, side - tile.shape[1]), (0, 0))
             tile = np.pad(tile, missing, mode="edge")  # TIFF wants whole tiles at the border, too
-            yield _deflated(tile) if floating else _lossless_jpeg(tile)
+            yield _lossless_jpeg(tile)
 
 
 def _lossless_jpeg(tile: np.ndarray) -> bytes:
@@ -276,11 +261,3 @@ def _lossless_jpeg(tile: np.ndarray) -> bytes:
             tile, lossless=True, predictor=1, bitspersample=16, colorspace="rgb", outcolorspace="rgb"
         )
     )
-
-
-def _deflated(tile: np.ndarray) -> bytes:
-    # Adobe's technical note 3: per row all high bytes, then all low ones, as differences from the pixel before.
-    rows = tile.astype(">f2").view(np.uint8).reshape(tile.shape[0], -1, 2)
-    split = np.concatenate([rows[..., 0], rows[..., 1]], axis=1)
-    split[:, 3:] -= split[:, :-3].copy()
-    return bytes(imagecodecs.zlib_encode(split.tobytes()))

@@ -16,7 +16,6 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
-from enum import Enum
 from pathlib import Path
 from typing import Any, Generic, Literal
 
@@ -24,7 +23,7 @@ import numpy as np
 
 from .claims import Claims, key_of
 from .errors import UnwritableOutput
-from .files import replacing
+from .files import file_sha256, replacing
 from .places import At, Place, lies_at
 
 STATE = ".sve2hdr"
@@ -96,19 +95,9 @@ def _plain(value: Any) -> Any:
         return {name: item for name, item in plain.items() if item != usual[name]}
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    if isinstance(value, Enum):
-        return value.name
-    if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value if isinstance(value, str | int | float | None) else str(value)
-
-
-def file_sha256(path: Place) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits; raise OSError where it cannot be read."""
-    with path.open("rb") if isinstance(path, Path) else path.open() as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Records(ABC, Generic[At]):

@@ -7,37 +7,25 @@ own are what such margins suffer from: the first are left out, the others averag
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from .mosaic import MaskedSites, common_period, repeated
+from .mosaic import SIGMA_OF_MAD, MaskedSites, common_period, repeated
 
 ROWS, COLUMNS = 8, 4  # of the period: exposures repeat after 4 rows, on some bodies 8; colours after 2 or 4 columns
 LEAST_DIFFERENCE, LEAST_COUNTS, SIGMAS = 3e-5, 0.2, 4.0  # of the range; counts; errors: a difference is above all
-MOST_ROWS = 2048  # that columns are compared over
-NORMAL = 1.4826  # standard deviations of a normal distribution in its median absolute deviation
+MOST_ROWS = 2048  # that are looked at: more change nothing
 
 
-@dataclass(frozen=True)
-class MarginOptions:
-    """When a margin is believed to be masked."""
-
-    min_sites: int = 16  # across
-    skip_sites: int = 4  # at either side: light leaks in, and some cameras store other things there
-    max_offset: float = 0.02  # of the range: masked sites lie this near the black level the file states
-    max_noise: float = 0.02  # of the range
-    max_slope: float = 5e-4  # of the range, from the outer half to the inner: light that leaks in
-    believed_offset: float = 0.005  # of the range: a mean further away is taken for another thing than the rows' black
-    max_rows: int = 2048  # more change nothing
+# When a margin is believed to be masked.
+MIN_SITES = 16  # across
+SKIP_SITES = 4  # at either side: light leaks in, and some cameras store other things there
+MAX_OFFSET, MAX_NOISE = 0.02, 0.02  # of the range: masked sites lie this near the black level the file states
+MAX_SLOPE = 5e-4  # of the range, from the outer half to the inner: light that leaks in
+BELIEVED_OFFSET = 0.005  # of the range: a mean further away is taken for another thing than the rows' black
 
 
 def measure_margins(
-    sensor: np.ndarray,
-    visible: tuple[int, int, int, int],
-    black: np.ndarray,
-    white: float,
-    options: MarginOptions = MarginOptions(),
+    sensor: np.ndarray, visible: tuple[int, int, int, int], black: np.ndarray, white: float
 ) -> MaskedSites | None:
     """Return what the masked sites show, one period of 8 x 4 from the first visible site on, or None.
 
@@ -50,22 +38,21 @@ def measure_margins(
     sides = sorted([(0, left), (right, sensor.shape[1])], key=lambda side: side[0] - side[1])
     strips = [(top, top + height, *side) for side in sides] + [(0, top, left, right)]
     for first_row, last_row, first, last in strips:
-        skip = options.skip_sites
         rows, columns = last_row - first_row, last - first
-        if min(rows, columns) < options.min_sites or max(rows, columns) < 8 * ROWS:
+        if min(rows, columns) < MIN_SITES or max(rows, columns) < 8 * ROWS:
             continue
         upright = columns < rows
-        margin = (0, skip) if upright else (skip, 0)
+        margin = (0, SKIP_SITES) if upright else (SKIP_SITES, 0)
         strip = sensor[first_row + margin[0] : last_row - margin[0], first + margin[1] : last - margin[1]]
         shift = (first_row + margin[0] - top) % ROWS, (first + margin[1] - left) % COLUMNS
-        found = _measure(strip, shift, black, white, upright, options)
+        found = _measure(strip, shift, black, white, upright)
         if found is not None:
             return found
     return None
 
 
 def _measure(
-    strip: np.ndarray, shift: tuple[int, int], black: np.ndarray, white: float, upright: bool, options: MarginOptions
+    strip: np.ndarray, shift: tuple[int, int], black: np.ndarray, white: float, upright: bool
 ) -> MaskedSites | None:
     span = white - float(black.mean())
     good = _good_columns(strip)
@@ -74,15 +61,15 @@ def _measure(
     for y, x in np.ndindex(ROWS, COLUMNS):
         first = (x - shift[1]) % COLUMNS
         plane = strip[(y - shift[0]) % ROWS :: ROWS, first::COLUMNS][:, good[first::COLUMNS]]
-        plane = plane[:: -(-plane.shape[0] // (options.max_rows // ROWS))].astype(np.float64)
+        plane = plane[:: -(-plane.shape[0] // (MOST_ROWS // ROWS))].astype(np.float64)
         level[y, x], error[y, x], noise[y, x] = _phase(plane)
-    if abs(level.mean() - stated.mean()) > options.max_offset * span or noise.max() > options.max_noise * span:
+    if abs(level.mean() - stated.mean()) > MAX_OFFSET * span or noise.max() > MAX_NOISE * span:
         return None
     halves = np.array_split(strip[:: max(1, strip.shape[0] // 512)] if upright else strip, 2, axis=int(upright))
     outer, inner = (_trimmed_mean(half.astype(np.float64)) for half in halves)
-    if abs(outer - inner) > options.max_slope * span:
+    if abs(outer - inner) > MAX_SLOPE * span:
         return None
-    believed = abs(level.mean() - stated.mean()) <= options.believed_offset * span
+    believed = abs(level.mean() - stated.mean()) <= BELIEVED_OFFSET * span
     if not believed:
         level += stated.mean() - level.mean()
     return MaskedSites(level, error, noise, level_believed=believed)
@@ -95,7 +82,7 @@ def _good_columns(strip: np.ndarray) -> np.ndarray:
     """
     thinned = strip[:: -(-strip.shape[0] // MOST_ROWS) | 1].astype(np.float64)  # odd steps meet all phases
     rest = thinned - np.median(thinned, axis=1, keepdims=True)
-    limit = 4 * NORMAL * np.median(np.abs(rest), axis=1, keepdims=True) + 1
+    limit = 4 * SIGMA_OF_MAD * np.median(np.abs(rest), axis=1, keepdims=True) + 1
     good = _inliers(np.clip(rest, -limit, limit).mean(axis=0))
     enough = min(np.count_nonzero(good[first::COLUMNS]) for first in range(COLUMNS)) >= 2
     return good if enough else np.ones_like(good)
@@ -104,7 +91,7 @@ def _good_columns(strip: np.ndarray) -> np.ndarray:
 def _phase(plane: np.ndarray) -> tuple[float, float, float]:
     """Return level, its error, and read noise of the sites of one phase, (rows, columns) float64."""
     centre = np.median(plane)
-    spread = max(NORMAL * float(np.median(np.abs(plane - centre))), 0.5)
+    spread = max(SIGMA_OF_MAD * float(np.median(np.abs(plane - centre))), 0.5)
     kept = np.where(np.abs(plane - centre) < 6 * spread, plane, np.nan)
     kept = kept[np.isfinite(kept).sum(axis=1) * 2 > plane.shape[1]]
     kept = kept[:, np.isfinite(kept).sum(axis=0) * 2 > max(kept.shape[0], 1)]
@@ -122,8 +109,8 @@ def _phase(plane: np.ndarray) -> tuple[float, float, float]:
 
 
 def _inliers(values: np.ndarray) -> np.ndarray:
-    centre = np.median(values)
-    return np.asarray(np.abs(values - centre) <= max(5 * NORMAL * float(np.median(np.abs(values - centre))), 1e-3))
+    off = np.abs(values - np.median(values))
+    return np.asarray(off <= max(5 * SIGMA_OF_MAD * float(np.median(off)), 1e-3))
 
 
 def _trimmed_mean(values: np.ndarray) -> float:

@@ -166,16 +166,28 @@ def reset_peak() -> None:
 
 def peak_mb() -> float:
     """Return the peak of this process's resident memory, MB (10^6 bytes), since `reset_peak` or its start."""
-    with contextlib.suppress(OSError):
-        found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-        if found:
-            return round(int(found[1]) * 1024 / 1e6, 1)
+    peak = _status_mb("VmHWM")
+    if peak is not None:
+        return round(peak, 1)
     try:
         import resource
     except ImportError:  # Windows
         return 0.0
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(used * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
+
+
+def data_mb() -> float:
+    """Return what `limit_memory` counts of this process, MB, or what is usual where the system does not tell."""
+    data = _status_mb("VmData")
+    return BASE_MB if data is None else data
+
+
+def _status_mb(name: str) -> float | None:
+    with contextlib.suppress(OSError):
+        found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+        return int(found[1]) * 1024 / 1e6 if found else None
+    return None
 
 
 def limit_memory(megabytes: float) -> None:

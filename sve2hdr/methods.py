@@ -33,7 +33,11 @@ TIMEOUT_S = 600.0
 
 
 def methods_named(names: Iterable[str], device: str = "cpu", ensemble: bool = False) -> dict[str, Method]:
-    """Return the methods of names, as `method_named` does; with `ensemble`, each network's ensemble after it."""
+    """Return the methods of names, linear or what `convert --model` takes; with `ensemble`, also each network's.
+
+    Those that ask for noise estimate it from the mosaic, as `convert` does. Raises UnreadableWeights for other names;
+    a method raises UnknownLayout for a pattern that its network does not know.
+    """
     methods: dict[str, Method] = {}
     for name in names:
         if name == LINEAR:
@@ -49,15 +53,6 @@ def methods_named(names: Iterable[str], device: str = "cpu", ensemble: bool = Fa
 def ensemble_of(name: str) -> str:
     """Return what a network's ensemble is called."""
     return f"{name} ensemble"
-
-
-def method_named(name: str, device: str = "cpu") -> Method:
-    """Return the method of a name: linear, or what `convert --model` takes.
-
-    Those that ask for noise estimate it from the mosaic, as `convert` does. Raises UnreadableWeights for other names;
-    the method raises UnknownLayout for a pattern that its network does not know.
-    """
-    return methods_named([name], device)[name]
 
 
 def _of_model(name: str, model: Model, device: str, ensemble: bool = False) -> Method:

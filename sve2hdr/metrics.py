@@ -14,7 +14,7 @@ LOG_FLOOR = 1e-4  # of 1.0: four decades are compared
 PEAK_NITS = 4000.0  # of the display that PU21 metrics imagine: what 1.0 is shown as
 PU21_NITS = (0.005, 10_000.0)  # the range PU21 is made for
 PU21_PEAK = 256.0
-LUMINANCE_OF_RGB = np.array([0.212656, 0.715158, 0.072186])  # Rec. 709, as PU21's own code has it
+PU21_LUMINANCE = np.array([0.212656, 0.715158, 0.072186])  # Rec. 709, as PU21's own code has it
 SSIM_SIGMA, SSIM_REACH = 1.5, 5  # an 11 x 11 window
 MOIRE_PX = 2.0  # standard deviation of the Gaussian below which luminance is no longer fine detail but moire
 
@@ -226,7 +226,7 @@ def _psnr(image: np.ndarray, truth: np.ndarray, peak: float) -> float:
 
 
 def _displayed(image: np.ndarray, truth: np.ndarray, border_px: int, peak_nits: float) -> tuple[np.ndarray, np.ndarray]:
-    a, b = (pu21(peak_nits * (np.clip(i, 0, 1) @ LUMINANCE_OF_RGB)) for i in _inner(image, truth, border_px))
+    a, b = (pu21(peak_nits * (np.clip(i, 0, 1) @ PU21_LUMINANCE)) for i in _inner(image, truth, border_px))
     return a, b
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from .architecture import Network
 from .errors import PatternNotFound, UnknownLayout
+from .files import file_sha256
 from .layout import placements
 from .mosaic import ExposurePattern, Mosaic
-from .weights import load_weights, published, sha256, weights_path
+from .weights import load_weights, published, weights_path
 
 AUTO, CLASSICAL = "auto", "classical"
 AUTOMATIC = ("standard", "blocks", "quad")  # published networks in the order in which `auto` tries them
@@ -65,8 +66,8 @@ def model_digest(name: str) -> str:
     if name == CLASSICAL:
         return ""
     if name != AUTO:
-        return sha256(weights_path(name))
-    return hashlib.sha256("".join(map(sha256, _automatic().values())).encode()).hexdigest()
+        return file_sha256(weights_path(name))
+    return hashlib.sha256("".join(map(file_sha256, _automatic().values())).encode()).hexdigest()
 
 
 def is_file(name: str) -> bool:

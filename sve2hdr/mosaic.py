@@ -10,6 +10,7 @@ import numpy as np
 BAYER_ORDERS = ("RGGB", "BGGR", "GRBG", "GBRG")
 QUAD_BAYER = "RRGGRRGGGGBBGGBB"
 MIN_SIDE_PX = 64  # of the frames that are read, and made
+SIGMA_OF_MAD = 1.4826  # of a normal distribution: its standard deviation in units of its median absolute deviation
 CELL = 4  # sites: the period of exposures that is looked for, both ways; what repeats after 1 or 2 repeats after 4
 
 

@@ -24,7 +24,7 @@ ENOUGH_LEVELS = 3.0  # of signal, each counted with its trust: with less, it is 
 TEXTURE_SPREAD = 0.2  # median over flattest, as a logarithm: from here on nothing of it is taken for noise
 
 
-def estimate_noise(mosaic: Mosaic, pattern: ExposurePattern, read_noise: np.ndarray | None = None) -> NoiseModel:
+def estimate_noise(mosaic: Mosaic, pattern: ExposurePattern) -> NoiseModel:
     """Return gain and read noise of each exposure, by the photon transfer of the frame's flattest blocks.
 
     Within one phase of the cell, second differences along rows cancel what is smooth; at each signal level a low
@@ -32,15 +32,17 @@ def estimate_noise(mosaic: Mosaic, pattern: ExposurePattern, read_noise: np.ndar
     Poissonian-Gaussian noise modeling and fitting", IEEE TIP 2008, with blocks in place of wavelets). The exposures
     share one sensor: their gains are equal (more light) or in the ratio of the exposures (Dual ISO), whichever fits
     better. A frame that shows too little (too small, saturated, without light) has the usual sensor's noise.
-    `read_noise`, (P, Q) counts: where it is known, as from masked sites, only the gain is asked for.
     """
-    return measured_noise(mosaic, pattern, read_noise)[0]
+    return measured_noise(mosaic, pattern)[0]
 
 
 def measured_noise(
     mosaic: Mosaic, pattern: ExposurePattern, read_noise: np.ndarray | None = None
 ) -> tuple[NoiseModel, bool]:
-    """Return what `estimate_noise` does, and whether the frame showed enough of its noise for that to be measured."""
+    """Return what `estimate_noise` does, and whether the frame showed enough of its noise for that to be measured.
+
+    `read_noise`, (P, Q) counts: where it is known, as from masked sites, only the gain is asked for.
+    """
     known = np.ones((1, 1)) if read_noise is None else read_noise
     period = common_period(cfa_period(mosaic.cfa), pattern.exposure, mosaic.black_level, known)
     exposure = pattern.over(period)

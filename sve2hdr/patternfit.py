@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .mosaic import CELL, Mosaic, cfa_period, repeated
+from .mosaic import CELL, SIGMA_OF_MAD, Mosaic, cfa_period, repeated
 from .patternwindows import Windows
 from .saturation import cell_black, saturation_counts
 
@@ -82,7 +82,6 @@ class Fit:
     slope_error: float  # one standard deviation, from parts of the frame; inf where the windows cannot tell
     offsets: np.ndarray  # (samples,) counts
     offset_errors: np.ndarray  # (samples,) counts, one standard deviation; inf where the windows cannot tell
-    sigma: list[np.ndarray]  # per sample (2, N): the spread of the values about the line at their level
     weights: list[np.ndarray]  # per sample (2, N), 0 for what lies far off the line
 
 
@@ -90,8 +89,8 @@ def spread(residual: np.ndarray, level: np.ndarray, floor: np.ndarray, bins: int
     """Return the standard deviation of `residual` as a function of `level`, by medians over equally populated bins."""
     order, bins = np.argsort(level, axis=None), min(bins, max(1, level.size // 40))
     centre = _medians(level.ravel()[order], bins)
-    spread = 1.4826 * _medians(np.abs(residual.ravel()[order]), bins)
-    return np.asarray(np.maximum(np.interp(level, centre, spread), floor))
+    sigma = SIGMA_OF_MAD * _medians(np.abs(residual.ravel()[order]), bins)
+    return np.asarray(np.maximum(np.interp(level, centre, sigma), floor))
 
 
 def _medians(values: np.ndarray, bins: int) -> np.ndarray:
@@ -146,7 +145,7 @@ def fit_line(
     their contrast, flat ones most, rather than by their level: the offsets are more exact.
     """
     if not samples:
-        return Fit(np.nan, np.inf, np.zeros(0), np.zeros(0), [], [])
+        return Fit(np.nan, np.inf, np.zeros(0), np.zeros(0), [])
     levels = [s.brighter[::-1] for s in samples]
     floors = [0.25 + 0.01 * np.abs(s.darker[::-1]) for s in samples]
     sigma = [0.1 * np.abs(s.darker[::-1]) + 1 for s in samples]
@@ -175,7 +174,7 @@ def fit_line(
     total = sums.sum(axis=2)
     left_out = [_solve(total - sums[:, :, k], stiffness, unity) for k in range(CHUNKS)]
     error = _jackknife(np.array([[slope] for slope, _ in left_out]))
-    return Fit(slope, float(error[0]), offsets, _jackknife(np.array([o for _, o in left_out])), sigma, weights)
+    return Fit(slope, float(error[0]), offsets, _jackknife(np.array([o for _, o in left_out])), weights)
 
 
 def _jackknife(left_out: np.ndarray) -> np.ndarray:

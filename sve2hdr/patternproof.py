@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .mosaic import CELL, Mosaic, cfa_period, repeated
+from .mosaic import CELL, SIGMA_OF_MAD, Mosaic, cfa_period, repeated
 from .patternfit import CHUNKS, Fit, Sample, colour_classes, fit_line, fit_pairs, sample_groups, spread
 from .patternlayout import MIN_WINDOWS, Layout
 from .patternwindows import Windows
@@ -248,7 +248,7 @@ def _unsteady_ev(deviations: np.ndarray, labels: np.ndarray) -> float:
         if part.size >= 30:
             median = float(np.median(part))
             error = (
-                1.25 * 1.4826 * float(np.median(np.abs(part - median))) / math.sqrt(part.size / 4)
+                1.25 * SIGMA_OF_MAD * float(np.median(np.abs(part - median))) / math.sqrt(part.size / 4)
             )  # neighbouring windows overlap
             unsteady = max(unsteady, abs(median) - 3 * error)
     return unsteady

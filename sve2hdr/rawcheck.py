@@ -10,6 +10,13 @@ from .tifftags import Ifd, number, numbers
 
 PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR = 32803, 34892
 
+# What cameras write; a folder's other files (sidecars, pictures, films) are left alone. TIFFs are not taken unasked.
+RAW_EXTENSIONS = {
+    ".3fr", ".arw", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kdc",
+    ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".ori", ".pef", ".ptx", ".raf", ".raw", ".rw2", ".rwl", ".sr2",
+    ".srf", ".srw", ".x3f",
+}  # fmt: skip
+
 
 def refuse_by_tags(path: Path, ifds: list[tuple[str, Ifd]]) -> None:
     """Refuse, before LibRaw guesses, what the tags of the raw image tell."""

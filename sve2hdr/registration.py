@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .mosaic import Mosaic, cfa_period, repeated
+from .mosaic import SIGMA_OF_MAD, Mosaic, cfa_period, repeated
 
 NEARLY_SATURATED = 0.85  # of the span from black to white: below every camera's true clipping
-BLOCK_PX = 8  # Bayer cells along each side of a block
+BLOCK_CELLS = 8  # Bayer cells along each side of a block
 MIN_BLOCKS = 16
-TILE_PX, SEARCH_PX = 512, 48  # Bayer cells
+TILE_CELLS, SEARCH_CELLS = 512, 48
 MIN_CORRELATION = 0.15
 
 
@@ -70,8 +70,8 @@ def measure_pair(brighter: np.ndarray, darker: np.ndarray) -> PairMeasure | None
 
 
 def _block_means(plane: np.ndarray) -> np.ndarray:
-    rows, columns = (side // BLOCK_PX for side in plane.shape)
-    blocks = plane[: rows * BLOCK_PX, : columns * BLOCK_PX].reshape(rows, BLOCK_PX, columns, BLOCK_PX)
+    rows, columns = (side // BLOCK_CELLS for side in plane.shape)
+    blocks = plane[: rows * BLOCK_CELLS, : columns * BLOCK_CELLS].reshape(rows, BLOCK_CELLS, columns, BLOCK_CELLS)
     means: np.ndarray = blocks.mean(axis=(1, 3))
     return means
 
@@ -80,7 +80,7 @@ def _alike(brighter: np.ndarray, darker: np.ndarray, ratio: float) -> tuple[np.n
     """Bring two exposures to one scale, one clipping level and logarithmic contrast."""
     common = [np.minimum(plane, NEARLY_SATURATED) for plane in (brighter, darker / np.float32(ratio))]
     steps = np.diff(common[1][::4], axis=1)
-    noise = 1.4826 * float(np.median(np.abs(steps))) if steps.size else 0.0
+    noise = SIGMA_OF_MAD * float(np.median(np.abs(steps))) if steps.size else 0.0
     floor = np.float32(max(0.004, 2 * noise))
     first, second = (np.log(floor + np.maximum(plane, 0)) for plane in common)
     return first, second
@@ -88,7 +88,7 @@ def _alike(brighter: np.ndarray, darker: np.ndarray, ratio: float) -> tuple[np.n
 
 def _tile_shifts(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the shifts, (n, 2) cells, of those of five tiles (centre, corners) that have texture to tell."""
-    height, width = (min(TILE_PX, side) for side in first.shape)
+    height, width = (min(TILE_CELLS, side) for side in first.shape)
     bottom, right = first.shape[0] - height, first.shape[1] - width
     corners = {(bottom // 2, right // 2), (0, 0), (0, right), (bottom, 0), (bottom, right)}
     tiles = [(slice(y, y + height), slice(x, x + width)) for y, x in sorted(corners)]
@@ -111,11 +111,11 @@ def _shift(first: np.ndarray, second: np.ndarray) -> tuple[float, float] | None:
     if min(energy) <= 0:
         return None
     surface = np.fft.irfft2(weight * np.conj(spectra[0]) * spectra[1], s=first.shape) / np.sqrt(energy[0] * energy[1])
-    reach_y, reach_x = (min(SEARCH_PX, side // 4) for side in first.shape)
+    reach_y, reach_x = (min(SEARCH_CELLS, side // 4) for side in first.shape)
     near = np.roll(surface, (reach_y + 1, reach_x + 1), axis=(0, 1))[: 2 * reach_y + 3, : 2 * reach_x + 3]
     y, x = np.unravel_index(int(near[1:-1, 1:-1].argmax()), (2 * reach_y + 1, 2 * reach_x + 1))
     peak = near[y : y + 3, x : x + 3]
-    if peak[1, 1] < max(MIN_CORRELATION, 5 * 1.4826 * float(np.median(np.abs(surface)))):
+    if peak[1, 1] < max(MIN_CORRELATION, 5 * SIGMA_OF_MAD * float(np.median(np.abs(surface)))):
         return None
     return float(y - reach_y + _parabola(peak[:, 1])), float(x - reach_x + _parabola(peak[1]))
 

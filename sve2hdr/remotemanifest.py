@@ -18,7 +18,8 @@ from pathlib import Path
 
 from .claims import Claims, key_of
 from .errors import UnwritableOutput
-from .manifest import DAMAGED, Manifest, Record, Records, Stamp, file_sha256
+from .files import file_sha256
+from .manifest import DAMAGED, Manifest, Record, Records, Stamp
 from .places import RemotePath, Status, place
 
 README = b"Records of `sve2hdr batch`, by which it knows what is finished. Without them all is done anew.\n"

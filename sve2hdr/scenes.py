@@ -9,8 +9,9 @@ import numpy as np
 
 from .errors import Sve2HdrError
 from .imageread import READABLE_EXTENSIONS, read_scene
-from .joblist import RAW_EXTENSIONS
-from .stack import merge_stack, read_stack, superpixels
+from .merge import merge_frames
+from .rawcheck import RAW_EXTENSIONS
+from .stack import read_stack, superpixels
 from .synthetic import synthetic_scene
 
 
@@ -87,5 +88,5 @@ def _merged(raws: Sequence[Path]) -> np.ndarray:
     stack = read_stack(raws)
     first = stack.frames[0]
     balance = np.ones(3) if first.as_shot_neutral is None else first.as_shot_neutral
-    scene = np.maximum(superpixels(merge_stack(stack), first.cfa), 0) / balance
+    scene = np.maximum(superpixels(merge_frames(stack.frames, stack.exposure_ev), first.cfa), 0) / balance
     return np.asarray(scene, np.float32)

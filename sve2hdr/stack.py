@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from .demosaic import demosaic
 from .errors import UnusableStack
 from .merge import merge_frames, merged_read_noise
-from .mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
+from .mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, repeated
 from .radiance import saturation_limit
 from .rawfile import read_raw
 from .registration import NEARLY_SATURATED, PairMeasure, green_plane, measure_pair
@@ -24,8 +23,6 @@ MIN_RANGE_EV = 0.2
 MAX_SHIFT_PX = 0.7  # sites
 MAX_CHANGED_SHARE = 0.1
 MAX_LEVEL_DIFFERENCE = 0.01  # of the span; black and white levels measured by the camera differ a little between shots
-
-Truth = Literal["native", "quad"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,46 +161,33 @@ def _untold(paths: Sequence[Path], measures: Sequence[PairMeasure]) -> list[Path
 # Sampling -------------------------------------------------------------------------------------------------------------
 
 
-def sve_pair(
-    stack: ExposureStack, pattern: ExposurePattern, most_exposed: int | None = None, truth: Truth = "native"
-) -> SvePair:
+def sve_pair(stack: ExposureStack, pattern: ExposurePattern) -> SvePair:
     """Return one SVE mosaic sampled from a stack, and the scene behind it, merged from all its frames.
 
-    truth="native": the mosaic has the sensor's resolution, and the truth is the merge, demosaiced (`demosaic`). The
-    noise is the camera's own, but where detail is finer than the colour filters resolve, truth has demosaicing errors;
-    a network learns them, and scores there mean little. truth="quad": every Bayer cell (its red, its blue and the first
-    of its greens) becomes one pixel, and the mosaic is sampled from those: half the size, the truth free of
-    demosaicing, the noise still that of single sites; the picture is a little sharper, and more aliased, than a sensor
-    of that size would see it. On scenes sharp to the pixel, merged from seven noisy frames, native truth was 32 to 42
-    dB PSNR-mu from the scene, quad truth 43 to 52.
+    Truth is the merge, demosaiced (`demosaic`). The noise is the camera's own, but where detail is finer than the
+    colour filters resolve, truth has demosaicing errors; a network learns them, and scores there mean little. On scenes
+    sharp to the pixel, merged from seven noisy frames, truth was 32 to 42 dB PSNR-mu from the scene.
 
     Truth has the noise of the merge, of which that of the mosaic's own frames is a part: the more frames, and brighter
     ones than the pattern takes, the less. Where even the darkest frame saturates, truth is its saturation level.
 
-    `most_exposed` is the frame, by index, whose exposure the pattern's most exposed sites have; None takes the
-    brightest that leaves at most 0.1 % of the darkest frame's sites saturated, or else the darkest possible. Raises
-    UnusableStack where no frame lies within 0.15 EV of an exposure of the pattern.
+    The pattern's most exposed sites have the exposure of the brightest frame that leaves at most 0.1 % of the sites of
+    the pattern's darkest one saturated, or else of the darkest possible. Raises UnusableStack where no frame lies
+    within 0.15 EV of an exposure of the pattern.
     """
-    index = frames_of_pattern(stack, pattern, most_exposed)
-    merged = merge_stack(stack, int(index.min()))
-    if truth == "quad":
-        halved = replace(stack, frames=tuple(_halved(frame) for frame in stack.frames))
-        mosaic, obtained = sample_sve(halved, pattern, most_exposed=int(index.min()))
-        return SvePair(mosaic, obtained, superpixels(merged, stack.frames[0].cfa))
-    mosaic, obtained = sample_sve(stack, pattern, most_exposed=int(index.min()))
-    floor = 3 * merged_read_noise(stack.frames, stack.exposure_ev, int(index.min()))
+    index = frames_of_pattern(stack, pattern)
+    mosaic, obtained = sample_sve(stack, index)
+    exposures = stack.frames, stack.exposure_ev, int(index.min())
+    merged, floor = merge_frames(*exposures), 3 * merged_read_noise(*exposures)
     return SvePair(mosaic, obtained, demosaic(merged, mosaic.cfa, linear_below=floor))
 
 
-def sample_sve(
-    stack: ExposureStack, pattern: ExposurePattern, most_exposed: int | None = None
-) -> tuple[Mosaic, ExposurePattern]:
-    """Return the mosaic whose sites come, count by count, from the frames of their exposures, and the true pattern.
+def sample_sve(stack: ExposureStack, index: np.ndarray) -> tuple[Mosaic, ExposurePattern]:
+    """Return the mosaic whose sites come, count by count, from the frames of `index`, a period, and the true pattern.
 
     Levels follow the sites: where the frames' black levels differ, so does the black level from site to site; the white
-    level is the lowest. `most_exposed` and refusals as in `sve_pair`.
+    level is the lowest.
     """
-    index = frames_of_pattern(stack, pattern, most_exposed)
     frames, first = stack.frames, stack.frames[int(index.min())]
     counts = np.empty_like(first.counts)
     for (y, x), which in np.ndenumerate(index):
@@ -221,12 +205,11 @@ def sample_sve(
     return replace(first, counts=counts, black_level=black, white_level=white), obtained
 
 
-def frames_of_pattern(stack: ExposureStack, pattern: ExposurePattern, most_exposed: int | None = None) -> np.ndarray:
+def frames_of_pattern(stack: ExposureStack, pattern: ExposurePattern) -> np.ndarray:
     """Return which frame stands for each site of the pattern's period, (P, Q) indices, chosen as `sve_pair` says."""
     ev, wanted = np.array(stack.exposure_ev), np.log2(pattern.exposure.astype(np.float64))
-    candidates = range(len(ev)) if most_exposed is None else [most_exposed]
     possible: list[np.ndarray] = []
-    for base in candidates:
+    for base in range(len(ev)):
         distance = np.abs(ev - (ev[base] + wanted)[..., None])
         index = distance.argmin(axis=-1)
         if distance.min(axis=-1).max() <= MAX_STEP_ERROR_EV:
@@ -245,33 +228,7 @@ def _clipped_share(frame: Mosaic) -> float:
     return float((frame.counts >= saturation_limit(float(frame.black_level.mean()), frame.white_level)).mean())
 
 
-def merge_stack(stack: ExposureStack, most_exposed: int = 0) -> np.ndarray:
-    """Return the scene as a mosaic of radiance, (H, W) float32, 1.0 = saturation of frame `most_exposed`.
-
-    The noise-weighted mean of all frames that are not saturated; see `merge_frames`.
-    """
-    return merge_frames(stack.frames, stack.exposure_ev, most_exposed)
-
-
-# Bayer cells as pixels ------------------------------------------------------------------------------------------------
-
-
-def _first_sites(cfa: str) -> dict[str, tuple[int, int]]:
-    letters = cfa_period(cfa)
-    return {colour: tuple(int(n) for n in np.argwhere(letters == colour)[0]) for colour in "RGB"}  # type: ignore[misc]
-
-
 def superpixels(plane: np.ndarray, cfa: str) -> np.ndarray:
     """Return red, first green and blue of every Bayer cell, (H // 2, W // 2, 3)."""
     even = plane[: plane.shape[0] // 2 * 2, : plane.shape[1] // 2 * 2]
-    return np.stack([even[y::2, x::2] for y, x in _first_sites(cfa).values()], axis=-1)
-
-
-def _halved(frame: Mosaic) -> Mosaic:
-    """Return the mosaic, of the same CFA, that a sensor would see whose pixels were this frame's Bayer cells."""
-    cells = superpixels(frame.counts, frame.cfa)
-    sites, letters, black = _first_sites(frame.cfa), cfa_period(frame.cfa), repeated(frame.black_level, (2, 2))
-    colour = np.array([["RGB".index(letter) for letter in row] for row in letters])
-    counts = np.take_along_axis(cells, repeated(colour, cells.shape[:2])[..., None], axis=2)[..., 0]
-    levels = np.array([[black[sites[letter]] for letter in row] for row in letters], np.float32)
-    return replace(frame, counts=counts, black_level=levels)
+    return np.stack([even[y::2, x::2] for y, x in (divmod(cfa.index(letter), 2) for letter in "RGB")], axis=-1)

@@ -12,7 +12,6 @@ import numpy as np
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SRATIONAL, DOUBLE = 1, 2, 3, 4, 5, 7, 10, 12
 STRUCT_LETTER = {BYTE: "B", SHORT: "H", LONG: "I", RATIONAL: "I", SRATIONAL: "i", DOUBLE: "d"}
-SUB_IFDS, EXIF_IFD = 330, 34665  # tags that point to another IFD
 STRIP_TAGS, TILE_TAGS = (273, 279), (324, 325)  # offsets and byte counts
 
 MAX_BYTES = 2**32 - 2**16  # offsets have 32 bits; the rest is left to the IFDs
@@ -28,7 +27,7 @@ class Ifd:
     """
 
     entries: Sequence[Entry]
-    below: Mapping[int, Ifd] = field(default_factory=dict)  # by pointing tag: SUB_IFDS, EXIF_IFD
+    below: Mapping[int, Ifd] = field(default_factory=dict)  # by pointing tag: SUB_IFDS, EXIF_IFD of tifftags
     blocks: Iterable[bytes] = ()  # taken one at a time, so that they need not be in memory together
     block_count: int = 0
     tiled: bool = False  # the blocks are tiles; False: strips

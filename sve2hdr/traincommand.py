@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .errors import Sve2HdrError
 from .options import FOLDER, SEED, Number, Parsed, device_option, note, refuse_given
 
 if TYPE_CHECKING:
@@ -146,8 +145,6 @@ def train(
     except Interrupted as stop:
         note(str(stop))
         raise click.exceptions.Exit(130) from stop
-    except ArithmeticError as error:
-        raise Sve2HdrError(f"{output}: {error}, and name another folder") from error
     if not told:
         note(f"{output}: was trained to the end before; more --steps go on with it")
     curve = plot_log(output / "log.jsonl")

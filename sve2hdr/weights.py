@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -66,8 +65,3 @@ def save_weights(path: Path, config: ArchitectureConfig, state: Mapping[str, Ten
     stored = save(tensors, metadata={**about, **rebuilt_from})
     with replacing(path, overwrite=True) as partial:
         partial.write_bytes(stored)
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .color import CLIP_STARTS, D65, Xy, xyz_from_xy
+from .color import CLIP_STARTS, D65, Xy, neutral_of_light
 from .errors import Sve2HdrError
 from .mosaic import Mosaic
 
@@ -136,14 +136,6 @@ def looks_wrong(neutral: np.ndarray, mosaic: Mosaic) -> str:
         bound = f"below {least:.0f}" if kelvin < least else f"above {greatest:.0f}"
         return f"the as-shot white balance stands for a light of {bound} K, which is not believable"
     return ""
-
-
-def neutral_of_light(xy: Xy, mosaic: Mosaic) -> np.ndarray:
-    """Return the camera RGB of a neutral under a light of chromaticity xy, (3,) float64, green 1.0."""
-    neutral = np.asarray(mosaic.camera_from_xyz, np.float64) @ xyz_from_xy(xy)
-    if not (np.isfinite(neutral).all() and neutral.min() > 0):
-        raise ValueError(f"camera_from_xyz gives a light of xy {xy} the camera RGB {neutral}, which is no neutral")
-    return np.asarray(neutral / neutral[1])
 
 
 def auto_neutral(camera_rgb: np.ndarray, mosaic: Mosaic, clip_level: float) -> np.ndarray:

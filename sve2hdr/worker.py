@@ -6,7 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import platform
-import re
 import signal
 import sys
 import threading
@@ -15,14 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from .errors import Sve2HdrError, one_line
 from .filejob import run_job
 from .joblist import Job
 from .jobstate import BatchOptions, FileResult, Tools
-from .memory import BASE_MB, keep_freed_memory, limit_memory
+from .memory import BASE_MB, data_mb, keep_freed_memory, limit_memory
 from .remotemanifest import manifest_of
 
 PROGRESS_S = 0.25  # progress is told no more often
@@ -189,7 +187,7 @@ def prepared(options: WorkerOptions, progress: Callable[[float], None]) -> Tools
     claims = None if batch.look_only else manifest.claims()
     tools = Tools(manifest, claims, model, _seldom(progress))
     if device.type == "cpu" and options.memory_mb:
-        limit_memory(_data_mb() + max(options.memory_mb - BASE_MB, 100.0))
+        limit_memory(data_mb() + max(options.memory_mb - BASE_MB, 100.0))
     if device.type != "cpu" and claims is not None:
         return replace(tools, turn=lambda: _device_turn(tools, device.type))
     return tools
@@ -234,10 +232,3 @@ def _silence() -> None:
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     os.close(nowhere)
-
-
-def _data_mb() -> float:
-    with contextlib.suppress(OSError):
-        found = re.search(r"^VmData:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-        return int(found[1]) * 1024 / 1e6 if found else BASE_MB
-    return BASE_MB

@@ -695,9 +695,6 @@ def test_help_lists_every_command() -> None:
 
 
 def test_names_given_to_the_command_line_are_those_of_the_library() -> None:
-    from sve2hdr.color import COLOR_SPACES
-
-    assert set(imageoptions.COLOR_SPACE_NAMES) == set(COLOR_SPACES)
     assert set(imageoptions.COMPRESSIONS) == set(hdrfile.EXR_COMPRESSIONS)
 
 

@@ -23,9 +23,10 @@ from sve2hdr.convert import ConvertOptions, convert_file
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnwritableOutput
 from sve2hdr.filejob import run_job
+from sve2hdr.files import file_sha256
 from sve2hdr.joblist import Job
 from sve2hdr.jobstate import POLICIES, BatchOptions, FileResult, Tools, finished_before
-from sve2hdr.manifest import Manifest, file_sha256
+from sve2hdr.manifest import Manifest
 from sve2hdr.models import Model
 from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.network import NetworkConfig, SveNet

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sve2hdr.errors import UnwritableOutput
-from sve2hdr.files import check_writable, replacing
+from sve2hdr.files import check_writable, file_sha256, replacing
 
 
 def names_in(folder: Path) -> list[str]:
@@ -116,3 +116,8 @@ def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
             check_writable(tmp_path / "a.exr")
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_the_digest_is_that_of_the_standard(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")  # FIPS 180-4
+    assert file_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

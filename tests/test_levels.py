@@ -14,7 +14,7 @@ from sve2hdr.errors import PatternNotFound, Sve2HdrError
 from sve2hdr.levels import Levels, estimate_levels
 from sve2hdr.matching import match_exposures
 from sve2hdr.mosaic import ExposurePattern, MaskedSites, Mosaic, repeated
-from sve2hdr.noise import estimate_noise
+from sve2hdr.noise import measured_noise
 from sve2hdr.pattern import parse_pattern
 from sve2hdr.radiance import clipped_share, full_scale
 from sve2hdr.simulate import Sensor, expose, mosaic_of, simulate
@@ -237,7 +237,7 @@ def test_periods_that_do_not_divide_four_sites_have_the_file_s_black(frame: Mosa
 
 def test_read_noise_that_is_known_leaves_the_gain_to_be_found(frame: Mosaic) -> None:
     known = np.where(PAIRS.exposure == 1, READ_NOISE * 8**0.5, READ_NOISE)
-    found = estimate_noise(estimate_levels(frame, RAW).applied(frame), PAIRS, known)
+    found, _ = measured_noise(estimate_levels(frame, RAW).applied(frame), PAIRS, known)
     np.testing.assert_allclose(found.read_noise[:, 0], known[:, 0], rtol=1e-6)
     assert found.gain.min() == pytest.approx((WHITES[0] - STATED) / FULL_WELL_E, rel=0.5)
 

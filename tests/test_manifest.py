@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from sve2hdr.errors import UnwritableOutput
-from sve2hdr.manifest import Manifest, Record, Stamp, file_sha256, recipe_of
+from sve2hdr.files import file_sha256
+from sve2hdr.manifest import Manifest, Record, Stamp, recipe_of
 
 
 class Killed(BaseException):

@@ -14,7 +14,7 @@ from sve2hdr import methods
 from sve2hdr.classical import classical
 from sve2hdr.errors import Sve2HdrError, UnreadableImage, UnreadableWeights
 from sve2hdr.interpolate import interpolate
-from sve2hdr.methods import external, method_named, methods_named, of_network, split_command
+from sve2hdr.methods import external, methods_named, of_network, split_command
 from sve2hdr.mosaic import ExposurePattern, Mosaic
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.noise import estimate_noise
@@ -55,14 +55,15 @@ def ran(mosaic: Mosaic, command: str, timeout_s: float = 600) -> np.ndarray:
 
 def test_names_are_what_they_say(mosaic: Mosaic, tmp_path: Path) -> None:
     noise = estimate_noise(mosaic, PATTERN)
-    assert_array_equal(method_named("linear")(mosaic, PATTERN), interpolate(mosaic, PATTERN))
-    assert_array_equal(method_named("classical")(mosaic, PATTERN), classical(mosaic, PATTERN, noise))
     network = SveNet(NetworkConfig(widths=(8, 8, 8))).eval()
     path = tmp_path / "mine.safetensors"
     save_weights(path, network.config, network.state_dict(), {})
-    assert_array_equal(method_named(str(path))(mosaic, PATTERN), of_network(network)(mosaic, PATTERN))
+    linear, by_fit, mine = methods_named(["linear", "classical", str(path)]).values()
+    assert_array_equal(linear(mosaic, PATTERN), interpolate(mosaic, PATTERN))
+    assert_array_equal(by_fit(mosaic, PATTERN), classical(mosaic, PATTERN, noise))
+    assert_array_equal(mine(mosaic, PATTERN), of_network(network)(mosaic, PATTERN))
     with pytest.raises(UnreadableWeights, match="nothing"):
-        method_named("nothing")
+        methods_named(["nothing"])
 
 
 def test_a_program_is_given_the_mosaic_and_its_image_is_scaled(mosaic: Mosaic, tmp_path: Path) -> None:

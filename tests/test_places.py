@@ -21,10 +21,11 @@ from frames import SINGLE, write_frame
 from sve2hdr.convert import ConvertOptions
 from sve2hdr.errors import Sve2HdrError, UnwritableOutput
 from sve2hdr.filejob import run_job
+from sve2hdr.files import file_sha256
 from sve2hdr.imageread import read_hdr
 from sve2hdr.joblist import Inputs, Job, Naming, collect
 from sve2hdr.jobstate import BatchOptions, FileResult, Tools, finished_before
-from sve2hdr.manifest import Record, Stamp, file_sha256
+from sve2hdr.manifest import Record, Stamp
 from sve2hdr.memory import megapixels_of
 from sve2hdr.models import model_named
 from sve2hdr.places import RemotePath, place

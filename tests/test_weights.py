@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from sve2hdr import weights
 from sve2hdr.cost import macs_per_pixel
 from sve2hdr.errors import UnreadableWeights, UnwritableOutput
+from sve2hdr.files import file_sha256
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.paper import PaperConfig, PaperNet
-from sve2hdr.weights import PUBLISHED, WEIGHTS_FORMAT, load_weights, save_weights, sha256, weights_path
+from sve2hdr.weights import PUBLISHED, WEIGHTS_FORMAT, load_weights, save_weights, weights_path
 
 torch.set_num_threads(1)
 TINY = NetworkConfig(widths=(8, 8, 8))
@@ -82,11 +83,6 @@ def test_the_header_says_what_it_is(saved: Path) -> None:
 def test_the_file_has_the_usual_permissions(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "usual").write_bytes(b"")
     assert saved.stat().st_mode == (tmp_path / "usual").stat().st_mode
-
-
-def test_sha256(tmp_path: Path) -> None:
-    (tmp_path / "abc").write_bytes(b"abc")
-    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4
 
 
 def test_a_folder_that_is_missing_is_said(tmp_path: Path, network: SveNet) -> None:
@@ -169,7 +165,7 @@ def test_the_model_card_is_of_the_published_files() -> None:
     assert published
     for path in published:
         assert f"`{path.name}`" in card
-        assert sha256(path) in card
+        assert file_sha256(path) in card
         assert path.stat().st_size < 10e6
         network = load_weights(path)
         assert f"{sum(p.numel() for p in network.parameters()):,} parameters" in card
