@@ -178,6 +178,12 @@ def unpack(clips: tuple[Path, ...], output: Path, overwrite: bool) -> None:
     """
     from .unpack import unpack_clip
 
+    named: dict[str, Path] = {}
+    for path in clips:
+        if named.setdefault(path.stem.casefold(), path) != path:
+            raise click.UsageError(
+                f"{named[path.stem.casefold()]} and {path} have one name; give each an -o of its own"
+            )
     failed = False
     for path in clips:
         try:
@@ -188,7 +194,7 @@ def unpack(clips: tuple[Path, ...], output: Path, overwrite: bool) -> None:
             click.echo(f"sve2hdr: {one_line(error)}", err=True)
             continue
         failed |= bool(unpacked.failures)
-        for said in (*(f"{path}: {told}" for told in unpacked.clip.notes), *unpacked.failures):
+        for said in (*unpacked.failures, *unpacked.notes):
             note(said)
         click.echo(unpacked.summary())
     if failed:

@@ -21,7 +21,7 @@ FILE_HEADER = struct.Struct(
 BLOCK_HEADER = struct.Struct("<4sIQ")  # name, size with this header, microseconds
 VIDEO_FRAME = struct.Struct("<I4HI")  # VIDF: number, positions, bytes to skip before the sites
 SOUND_FRAME = struct.Struct("<II")  # AUDF: number, bytes to skip
-KEPT_BLOCKS = (b"RAWI", b"WAVI", b"EXPO", b"LENS", b"IDNT", b"RTCI", b"WBAL", b"DISO")
+KEPT_BLOCKS = (b"RAWI", b"RAWC", b"WAVI", b"EXPO", b"LENS", b"IDNT", b"RTCI", b"WBAL", b"DISO")
 LARGEST_KEPT_BYTES = 1 << 12
 MOST_FILES = 100  # beside the first: .M00 to .M99
 
@@ -40,12 +40,16 @@ class Block(NamedTuple):
 
     def payload(self, header: struct.Struct) -> bytes:
         """Return the pixels or the sound behind `header`, and behind what aligns them; empty where it is damaged."""
-        if len(self.content) < header.size:
-            return b""
-        skipped = header.size + header.unpack_from(self.content)[-1]
+        count = self.payload_bytes(header)
         with self.file.open("rb") as file:
-            file.seek(self.start + skipped)
-            return file.read(max(0, self.size - skipped))
+            file.seek(self.start + self.size - count)
+            return file.read(count)
+
+    def payload_bytes(self, header: struct.Struct) -> int:
+        """Return how many bytes `payload` has."""
+        if len(self.content) < header.size:
+            return 0
+        return max(0, self.size - header.size - int(header.unpack_from(self.content)[-1]))
 
 
 class FileHeader(NamedTuple):
@@ -72,11 +76,13 @@ class Clip:
     """The frames of a clip in their order, its sound, and what is wrong with it."""
 
     path: Path
+    guid: int  # by which cameras tell clips apart
     frames: tuple[Frame, ...]
     compressed: bool  # as lossless JPEG
     frame_rate: float | None  # a second
-    sound: tuple[Block, ...]
-    notes: tuple[str, ...]
+    sound: tuple[Block, ...]  # in its order
+    losses: tuple[str, ...]  # what is missing of its files, or damaged
+    missing: int  # frames between the others that are in no file: the camera drops some where the card is too slow
 
     @property
     def dual_iso(self) -> bool:
@@ -88,21 +94,20 @@ class Clip:
 def open_clip(path: Path) -> Clip:
     """Return what a clip holds; `path` is its .MLV, beside which lie the files that continue it, .M00, .M01 and so on.
 
-    What is cut off or damaged at the end of a file, frames that the camera dropped, and files that are missing are in
-    `notes`. Raises UnreadableRaw for a file that is no MLV 2.0, holds no raw frames, or was compressed by other
-    programs in ways that cameras do not.
+    Raises UnreadableRaw for a file that is no MLV 2.0, holds no raw frames, or was compressed by other programs in ways
+    that cameras do not. What is missing or damaged besides is in `losses`.
     """
     if path.suffix.lower() != ".mlv":
         raise UnreadableRaw(f"{path}: no .MLV file; name that with which the clip begins")
-    files, notes = _files(path)
-    blocks = [block for file in files for block in _blocks(file, notes)]
+    files, losses = _files(path)
+    blocks = [block for file in files for block in _blocks(file, losses)]
     blocks.sort(key=lambda block: block.time_us)  # stable: blocks of one time keep their order
     told: dict[bytes, Block] = {}
     for block in blocks:
         told.setdefault(block.name, block)  # the first of a name also holds before its time
     frames: dict[int, Frame] = {}
     for block in blocks:
-        if block.name in KEPT_BLOCKS:
+        if block.name in KEPT_BLOCKS and block.name != b"RTCI":  # of clocks, which tell whole seconds, the first
             told[block.name] = block
         elif block.name == b"VIDF" and len(block.content) == VIDEO_FRAME.size:
             number = VIDEO_FRAME.unpack(block.content)[0]
@@ -112,16 +117,15 @@ def open_clip(path: Path) -> Clip:
         raise UnreadableRaw(f"{path}: video of class {header.video_class:#x}, no raw; give the camera's own file")
     if not frames or b"RAWI" not in told:
         raise UnreadableRaw(f"{path}: no raw frames in it; copy it again from the card")
-    missing = max(frames) - min(frames) + 1 - len(frames)
-    if missing:
-        notes.append(f"{missing} of its frames are missing, dropped by the camera perhaps")
     return Clip(
         path,
+        header.guid,
         tuple(frames[number] for number in sorted(frames)),
         bool(header.video_class & LOSSLESS_JPEG),
         header.frame_rate,
-        tuple(block for block in blocks if block.name == b"AUDF"),
-        tuple(notes),
+        tuple(block for block in blocks if block.name == b"AUDF" and len(block.content) >= SOUND_FRAME.size),
+        tuple(losses),
+        max(frames) - min(frames) + 1 - len(frames),
     )
 
 
@@ -143,36 +147,43 @@ def _file_header(path: Path) -> FileHeader:
 
 
 def _files(path: Path) -> tuple[list[Path], list[str]]:
-    """Return the files of a clip that are there, and notes on those that are not, or belong to another clip."""
-    first, files, notes = _file_header(path), [path], []
+    """Return the files of a clip that are there, and what is to be said of those that are not."""
+    first, files, losses = _file_header(path), [path], []
     for number in range(MOST_FILES):
         beside = (path.with_suffix(f".{letter}{number:02d}") for letter in "Mm")
         found = next((file for file in beside if file.is_file()), None)
         if found is None:
-            break
-        if _file_header(found).guid != first.guid:
-            notes.append(f"{found.name} is of another clip and left out")
-            break
-        files.append(found)
+            continue
+        try:
+            ours = _file_header(found).guid == first.guid
+        except UnreadableRaw:
+            ours = False
+        if ours:
+            files.append(found)
+        else:
+            losses.append(f"{found.name} is damaged, or of another clip, and left out")
     if len(files) < first.files:
-        notes.append(f"only {len(files)} of its {first.files} files are here; copy the others beside the first")
-    return files, notes
+        losses.append(f"only {len(files)} of its {first.files} files are here; copy the others beside the first")
+    return files, losses
 
 
-def _blocks(path: Path, notes: list[str]) -> Iterator[Block]:
-    """Yield the blocks of one file that matter; what is cut off or damaged is told in `notes`."""
-    end, at = path.stat().st_size, _file_header(path).size
-    with path.open("rb") as file:
-        while at < end:
-            file.seek(at)
-            header = file.read(BLOCK_HEADER.size)
-            name, size, time_us = BLOCK_HEADER.unpack(header) if len(header) == BLOCK_HEADER.size else (b"", 0, 0)
-            if size < BLOCK_HEADER.size or at + size > end or not name.isalnum():
-                notes.append(f"{path.name} is cut off or damaged at byte {at} of {end}; what follows is left out")
-                return
-            start, within = at + BLOCK_HEADER.size, size - BLOCK_HEADER.size
-            if name in KEPT_BLOCKS:
-                yield Block(time_us, name, path, start, within, file.read(min(within, LARGEST_KEPT_BYTES)))
-            elif name in (b"VIDF", b"AUDF"):
-                yield Block(time_us, name, path, start, within, file.read(min(within, VIDEO_FRAME.size)))
-            at += size
+def _blocks(path: Path, losses: list[str]) -> Iterator[Block]:
+    """Yield the blocks of one file that matter; what is cut off or damaged is told in `losses`."""
+    at = _file_header(path).size
+    try:
+        end = path.stat().st_size
+        with path.open("rb") as file:
+            while at < end:
+                file.seek(at)
+                header = file.read(BLOCK_HEADER.size)
+                name, size, time_us = BLOCK_HEADER.unpack(header) if len(header) == BLOCK_HEADER.size else (b"", 0, 0)
+                if size < BLOCK_HEADER.size or at + size > end or not name.isalnum():
+                    losses.append(f"{path.name} is cut off or damaged at byte {at} of {end}; what follows is left out")
+                    return
+                within = size - BLOCK_HEADER.size
+                if name in (*KEPT_BLOCKS, b"VIDF", b"AUDF"):
+                    most = LARGEST_KEPT_BYTES if name in KEPT_BLOCKS else VIDEO_FRAME.size
+                    yield Block(time_us, name, path, at + BLOCK_HEADER.size, within, file.read(min(within, most)))
+                at += size
+    except OSError as error:
+        losses.append(f"{path.name} cannot be read from byte {at} on ({error.strerror}); copy it again from the card")

@@ -17,7 +17,7 @@ from .margins import black_of_margins, measure_margins
 from .mlv import VIDEO_FRAME, Clip, Frame
 from .mosaic import BAYER_ORDERS, MIN_SIDE_PX, Capture, Mosaic
 from .rawfile import REC709_FROM_XYZ, of_a_camera
-from .whitebalance import xy_of_kelvin
+from .whitebalance import looks_wrong, xy_of_kelvin
 
 # RAWI: width and height of the frames; of the sensor's buffer version, address, height, width, pitch, bytes, bits,
 # black and white; crop; active area (top, left, bottom, right); exposure bias; CFA, illuminant, matrix, dynamic range
@@ -26,7 +26,8 @@ EXPOSURE = struct.Struct("<IIIIQ")  # EXPO: mode, ISO, analog ISO, digital gain,
 LENS = struct.Struct("<HHHBBII32s")  # LENS: focal length in mm, distance, f-number x 100, modes, flags, id, name
 CAMERA = struct.Struct("<32sI32s")  # IDNT: name, model, serial number
 CLOCK = struct.Struct("<6H")  # RTCI: second, minute, hour, day, month from 0, year from 1900
-WHITE_BALANCE = struct.Struct("<II3I")  # WBAL: mode, kelvin, multipliers of red, green and blue x 1024
+WHITE_BALANCE = struct.Struct("<II3I")  # WBAL: mode, kelvin, red, green and blue of a custom one x 1024
+SAMPLING = struct.Struct("<4H4B")  # RAWC: size and crop of the sensor, -; columns binned, skipped, rows binned, skipped
 
 BAYER_OF_CODE = {int.from_bytes(bytes("RGB".index(letter) for letter in cfa), "little"): cfa for cfa in BAYER_ORDERS}
 BAYER_OF_CODE[0] = "RGGB"  # what first versions left out
@@ -104,6 +105,8 @@ def _sites(clip: Clip, frame: Frame, info: RawInfo) -> np.ndarray:
             sites = np.asarray(imagecodecs.jpeg8_decode(stored), np.uint16).ravel()
         else:
             sites = unpacked(stored, info.bits, count)
+        if sites.max(initial=0) >> info.bits:  # decoders fill in what is damaged, and seldom say so
+            raise ValueError(f"counts of more than {info.bits} bits")
         return sites.reshape(info.shape)
     except (imagecodecs.Jpeg8Error, ValueError, OSError) as error:
         raise UnreadableRaw(f"{clip.path}: frame {frame.number} is damaged ({error}); copy the clip again") from error
@@ -133,6 +136,12 @@ def unpacked(stored: bytes, bits: int, count: int) -> np.ndarray:
 
 
 # What the camera says -------------------------------------------------------------------------------------------------
+
+
+def pixel_aspect(frame: Frame) -> float:
+    """Return how many times as far apart the columns of a frame stand as its rows: cameras bin and skip some."""
+    *_, binned_columns, skipped_columns, binned_rows, skipped_rows = _told(frame, b"RAWC", SAMPLING) or (1, 0, 1, 0)
+    return (binned_columns + skipped_columns) / max(binned_rows + skipped_rows, 1) or 1.0
 
 
 def _told(frame: Frame, name: bytes, form: struct.Struct) -> tuple[Any, ...]:
@@ -176,9 +185,13 @@ def _taken(frame: Frame) -> datetime.datetime | None:
 
 
 def _neutral(frame: Frame, mosaic: Mosaic) -> np.ndarray | None:
-    mode, kelvin, *multipliers = _told(frame, b"WBAL", WHITE_BALANCE) or (0,) * 5
-    if mode == CUSTOM and min(multipliers) > 0:
-        return np.asarray(multipliers[1] / np.array(multipliers, np.float64))
+    mode, kelvin, *custom = _told(frame, b"WBAL", WHITE_BALANCE) or (0,) * 5
+    if mode == CUSTOM:
+        # A grey card's colour, as Canon has it, or the multipliers that undo it, as the format's description has it:
+        # of both, no more than one stands for a light there is.
+        grey = np.array(custom, np.float64) / max(custom[1], 1)
+        readings = (grey, 1 / grey) if grey.all() else ()
+        return next((neutral for neutral in readings if not looks_wrong(neutral, mosaic)), None)
     try:
         return neutral_of_light(xy_of_kelvin(kelvin if mode == IN_KELVIN else KELVIN_OF_MODE.get(mode, 0)), mosaic)
     except ValueError:  # the camera chose it, or the matrix has no neutral there

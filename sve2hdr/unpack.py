@@ -13,11 +13,41 @@ from pathlib import Path
 from .dngfile import write_cfa_dng
 from .errors import Sve2HdrError, UnwritableOutput
 from .files import replacing
-from .mlv import SOUND_FRAME, Clip, Frame, open_clip
-from .mlvframe import raw_info, read_frame
+from .mlv import SOUND_FRAME, Block, Clip, Frame, open_clip
+from .mlvframe import pixel_aspect, raw_info, read_frame
+from .tifftags import read_ifds, text
 
 SOUND_FORMAT = struct.Struct("<HHIIHH")  # WAVI: format, channels, rate, bytes a second, bytes and bits of a sample
-PCM = 1
+PCM, WAV_HEADER_BYTES = 1, 44
+MOST_LOST, MOST_LATE_US = 1000, 60_000_000  # blocks of sound, and its start: more means that they are damaged
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A clip's sound from its first frame on, as WAV."""
+
+    channels: int
+    sample_bytes: int  # of one channel
+    rate: int
+    skipped: int  # bytes at its start, from before the first frame
+    parts: tuple[tuple[int, Block | None], ...]  # bytes, and where they are from; None: silence
+
+    @property
+    def file_bytes(self) -> int:
+        """The size of its file."""
+        return WAV_HEADER_BYTES + max(sum(count for count, _ in self.parts) - self.skipped, 0)
+
+    def write(self, path: Path, overwrite: bool) -> None:
+        """Write it whole or not at all. Raises UnwritableOutput."""
+        silence, skipped = b"\x80" if self.sample_bytes == 1 else b"\0", self.skipped
+        with replacing(path, overwrite) as partial, partial.open("wb") as file, wave.open(file, "wb") as sound:
+            sound.setnchannels(self.channels)
+            sound.setsampwidth(self.sample_bytes)
+            sound.setframerate(self.rate)
+            for count, block in self.parts:
+                samples = silence * count if block is None else block.payload(SOUND_FRAME)
+                sound.writeframes(samples[skipped:])
+                skipped = max(skipped - count, 0)
 
 
 @dataclass(frozen=True)
@@ -28,8 +58,9 @@ class Unpacked:
     folder: Path
     written: int
     kept: int  # frames that were there already
-    sound: Path | None  # None: the clip has none
-    failures: tuple[str, ...]  # a line for each frame that could not be read
+    sound: bool
+    failures: tuple[str, ...]  # a line for each thing that is missing in the folder
+    notes: tuple[str, ...]
 
     def summary(self) -> str:
         """Return one line for the user."""
@@ -52,65 +83,87 @@ def unpack_clip(
     """Write the frames of the clip NAME.MLV as output/NAME/NAME_000000.dng and so on, and its sound as NAME.wav there.
 
     The DNGs are those of `write_cfa_dng`, in lossless JPEG, with frame rate and time code, which counts from the
-    camera's time of day. Files that are there already are kept unless `overwrite`. Several frames are written at the
-    same time, by threads. `progress` is told the share that is done.
+    camera's time of day; ImageDescription has the clip's GUID. Files that are there already are kept unless
+    `overwrite`. Several frames are written at the same time, by threads. `progress` is told the share that is done.
 
-    Raises UnreadableRaw as `open_clip` does, and UnwritableOutput; a frame that cannot be read is told in `failures`.
+    Raises UnreadableRaw as `open_clip` does, and UnwritableOutput, also where the folder holds frames of another clip:
+    cameras give names again. A frame that cannot be read, and what else is lost, is told in `failures`.
     """
     clip = open_clip(path)
     raw_info(clip, clip.frames[0])
-    folder = output / path.stem
+    folder, said = output / path.stem, f"Magic Lantern clip {clip.guid:016x}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UnwritableOutput(f"{folder}: no folder can be made ({error.strerror}); choose another -o") from error
     name_of = {frame.number: folder / f"{path.stem}_{frame.number:06d}.dng" for frame in clip.frames}
-    wanted = [frame for frame in clip.frames if overwrite or not name_of[frame.number].exists()]
+    there = {number: name for number, name in name_of.items() if name.exists()}
+    if there and not any(text(ifd, 270) == said for _, ifd in read_ifds(min(there.values()))):
+        raise UnwritableOutput(f"{folder}: holds frames of another clip of this name; choose another -o")
+    wanted = [frame for frame in clip.frames if overwrite or frame.number not in there]
 
     def unpack(frame: Frame) -> str:
         try:
             mosaic = read_frame(clip, frame)
         except Sve2HdrError as error:
             return str(error)
-        write_cfa_dng(name_of[frame.number], mosaic, compressed=True, overwrite=overwrite)
+        write_cfa_dng(name_of[frame.number], mosaic, description=said, compressed=True, overwrite=overwrite)
         return ""
 
-    failures = []
+    failures = [f"{path}: {loss}" for loss in clip.losses]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
+            damaged = 0
             for done, failure in enumerate(pool.map(unpack, wanted), 1):
+                damaged += bool(failure)
                 failures += [failure] if failure else []
                 progress(done / len(wanted))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    sound = folder / f"{path.stem}.wav"
-    has_sound = (sound.exists() and not overwrite) or write_sound(clip, sound, overwrite)
+    sound, notes = _sound(clip), []
+    wav = folder / f"{path.stem}.wav"
+    if sound and wav.exists() and not overwrite:
+        if wav.stat().st_size != sound.file_bytes:
+            notes.append(f"{wav}: kept, but the clip's sound has another length; --overwrite replaces it")
+    elif sound:
+        sound.write(wav, overwrite)
+    aspect = pixel_aspect(clip.frames[0])
+    if aspect != 1:
+        notes.append(f"{path}: its pixels are {aspect:.3g} times as wide as high; stretch the images")
+    if clip.missing:
+        notes.append(f"{path}: {clip.missing} frames are missing between the others, dropped by the camera perhaps")
     return Unpacked(
         clip,
         folder,
-        written=len(wanted) - len(failures),
+        written=len(wanted) - damaged,
         kept=len(clip.frames) - len(wanted),
-        sound=sound if has_sound else None,
+        sound=sound is not None,
         failures=tuple(failures),
+        notes=tuple(notes),
     )
 
 
-def write_sound(clip: Clip, path: Path, overwrite: bool = False) -> bool:
-    """Write a clip's sound as WAV, whole or not at all; return whether it has some that is PCM.
+def _sound(clip: Clip) -> Sound | None:
+    """Return a clip's sound, None where it has none that is PCM.
 
-    Raises UnwritableOutput where `path` exists or cannot be written.
+    Silence stands for what is missing at its start, and for blocks between others that are lost.
     """
     told = clip.frames[0].told.get(b"WAVI")
     if not clip.sound or told is None or len(told.content) < SOUND_FORMAT.size:
-        return False
+        return None
     form, channels, rate, _, _, bits = SOUND_FORMAT.unpack_from(told.content)
     if form != PCM or not (channels and rate) or bits not in (8, 16, 24, 32):
-        return False
-    with replacing(path, overwrite) as partial, partial.open("wb") as file, wave.open(file, "wb") as sound:
-        sound.setnchannels(channels)
-        sound.setsampwidth(bits // 8)
-        sound.setframerate(rate)
-        for block in clip.sound:
-            sound.writeframes(block.payload(SOUND_FRAME))
-    return True
+        return None
+    late_us, before = clip.sound[0].time_us - clip.frames[0].block.time_us, None
+    parts: list[tuple[int, Block | None]] = []
+    late = round(late_us / 1e6 * rate) * (channels * bits // 8) if abs(late_us) < MOST_LATE_US else 0
+    if late > 0:
+        parts.append((late, None))
+    for block in clip.sound:
+        number, count = SOUND_FRAME.unpack_from(block.content)[0], block.payload_bytes(SOUND_FRAME)
+        if before is not None and 1 < number - before < MOST_LOST:
+            parts.append((count * (number - before - 1), None))
+        parts.append((count, block))
+        before = number
+    return Sound(channels, bits // 8, rate, max(-late, 0), tuple(parts))

@@ -33,6 +33,7 @@ class Shot:
     matrix: tuple[int, ...] = tuple(round(10_000 * v) for v in CAMERA_FROM_XYZ.ravel())
     rate: tuple[int, int] = (23_976, 1000)
     white_balance: tuple[int, int, int, int, int] = (9, 5600, 0, 0, 0)  # mode, kelvin, three multipliers
+    sampling: tuple[int, int, int, int] = (3, 0, 3, 0)  # columns binned and skipped, rows binned and skipped
     dual_iso: bool = True
     files: int = 1
     version: bytes = b"v2.0"
@@ -66,6 +67,7 @@ def camera_blocks(shot: Shot) -> list[bytes]:
         block(b"LENS", 22, struct.pack("<HHHBBII32s32s", 35, 120, 280, 0, 0, 0, 230, b"EF24-70mm f/2.8L II USM", b"")),
         block(b"RTCI", 1000, struct.pack("<10H8s", 58, 59, 23, 31, 11, 125, 3, 364, 0, 0, b"")),
         block(b"WBAL", 24, struct.pack("<IIIIIii", *shot.white_balance, 0, 0)),
+        block(b"RAWC", 11, struct.pack("<4H4B2h", 5796, 3870, 100, 0, *shot.sampling, 0, 0)),
         block(b"WAVI", 25, struct.pack("<HHIIHH", 1, 2, 48_000, 192_000, 4, 16)),
     ]
     return blocks + ([block(b"DISO", 26, struct.pack("<II", 1, 3))] if shot.dual_iso else [])
@@ -96,5 +98,7 @@ def write_mlv(
     shot = shot or Shot()
     blocks = [raw_block(shot, frames[0].shape), *camera_blocks(shot)]
     blocks += [video_block(shot, number, 1000 + number * 41_667, counts) for number, counts in enumerate(frames)]
-    blocks += [sound_block(number, 500 + number * 41_667, samples) for number, samples in enumerate(sound)]
-    path.write_bytes(file_header(shot) + b"".join(blocks))
+    blocks += [sound_block(number, 1000 + number * 41_667, samples) for number, samples in enumerate(sound)]
+    header = bytearray(file_header(shot))
+    header[36:44] = struct.pack("<II", len(frames), len(sound))  # which cameras that lose power leave at 0
+    path.write_bytes(header + b"".join(blocks))

@@ -17,7 +17,7 @@ from sve2hdr.mlv import open_clip
 from sve2hdr.mlvframe import read_frame, unpacked
 from sve2hdr.mosaic import BAYER_ORDERS
 from sve2hdr.rawfile import read_raw
-from sve2hdr.simulate import CAMERA_FROM_XYZ
+from sve2hdr.simulate import CAMERA_FROM_XYZ, NEUTRAL
 
 
 def frames(count: int = 3, bits: int = 14, shape: tuple[int, int] = (66, 98), seed: int = 0) -> list[np.ndarray]:
@@ -38,7 +38,7 @@ def test_counts_come_out_as_they_went_in(tmp_path: Path, bits: int, compressed: 
         mosaic = read_frame(clip, frame)
         np.testing.assert_array_equal(mosaic.counts, counts)
         assert (mosaic.cfa, mosaic.black_level.tolist(), mosaic.white_level) == ("RGGB", [[100]], (1 << bits) - 1)
-    assert clip.notes == ()
+    assert (clip.losses, clip.missing) == ((), 0)
     assert clip.dual_iso
 
 
@@ -89,16 +89,18 @@ def test_files_that_continue_a_clip_are_found(tmp_path: Path) -> None:
         head = [raw_block(shot, wanted[0].shape), *camera_blocks(shot)] if number == 0 else []
         (tmp_path / name).write_bytes(file_header(shot, number) + b"".join([*head, *(video[i] for i in members)]))
     clip = open_clip(tmp_path / "A.MLV")
-    assert clip.notes == ()
+    assert clip.losses == ()
     for frame, counts in zip(clip.frames, wanted, strict=True):
         np.testing.assert_array_equal(read_frame(clip, frame).counts, counts)
 
-    (tmp_path / "A.M00").write_bytes(file_header(shot, 1, GUID + 1) + video[1])
-    clip = open_clip(tmp_path / "A.MLV")
-    assert [frame.number for frame in clip.frames] == [0, 3]
-    assert [note.split(" ")[0] for note in clip.notes] == ["A.M00", "only", "2"]
+    for content in (file_header(shot, 1, GUID + 1) + video[1], b"", bytes(4000)):
+        (tmp_path / "A.M00").write_bytes(content)
+        clip = open_clip(tmp_path / "A.MLV")
+        assert [frame.number for frame in clip.frames] == [0, 2, 3, 5]
+        assert [loss.split(" ")[0] for loss in clip.losses] == ["A.M00", "only"]
+        assert clip.missing == 2
     (tmp_path / "A.M00").unlink()
-    assert "only 1 of its 3 files" in open_clip(tmp_path / "A.MLV").notes[0]
+    assert open_clip(tmp_path / "A.MLV").losses == ("only 2 of its 3 files are here; copy the others beside the first",)
 
 
 def test_a_clip_that_ends_early_keeps_its_whole_frames(tmp_path: Path) -> None:
@@ -108,18 +110,18 @@ def test_a_clip_that_ends_early_keeps_its_whole_frames(tmp_path: Path) -> None:
     path.write_bytes(whole[: -wanted[0].size])
     clip = open_clip(path)
     assert len(clip.frames) == 3
-    assert f"of {len(whole) - wanted[0].size}" in clip.notes[0]
-    assert "cut off" in clip.notes[0]
+    assert f"of {len(whole) - wanted[0].size}" in clip.losses[0]
+    assert "cut off" in clip.losses[0]
     path.write_bytes(whole + bytes(3000))
     assert len(open_clip(path).frames) == 4
-    assert f"at byte {len(whole)}" in open_clip(path).notes[0]
+    assert f"at byte {len(whole)}" in open_clip(path).losses[0]
 
 
 def test_dropped_frames_are_counted(tmp_path: Path) -> None:
     path, shot, (counts, *_) = tmp_path / "a.MLV", Shot(), frames()
     video = [video_block(shot, number, 1000 * number, counts) for number in (2, 3, 7)]
     path.write_bytes(file_header(shot) + raw_block(shot, counts.shape) + b"".join(video))
-    assert "3 of its frames are missing" in open_clip(path).notes[0]
+    assert (open_clip(path).missing, open_clip(path).losses) == (3, ())
 
 
 @pytest.mark.parametrize("order", BAYER_ORDERS)
@@ -148,9 +150,11 @@ def test_frames_of_the_whole_sensor_lose_their_margins(tmp_path: Path, active: t
     np.testing.assert_allclose(mosaic.black_level[:, 0], [2040, 2040, 2056, 2056], atol=0.5)
 
 
+GREY_CARD = tuple(round(1024 * n) for n in NEUTRAL)  # as the sensor sees it
 WHITE_BALANCES = [
     ((9, 5600, 0, 0, 0), "kelvin"), ((1, 0, 0, 0, 0), "sun"), ((3, 5600, 0, 0, 0), "tungsten"),
-    ((6, 5600, 2048, 1024, 1536), "custom"), ((0, 5600, 2048, 1024, 1536), "none"), ((6, 0, 0, 1024, 0), "none"),
+    ((6, 5600, *GREY_CARD), "custom"), ((6, 5600, *(1024 * 1024 // n for n in GREY_CARD)), "custom"),
+    ((0, 5600, *GREY_CARD), "none"), ((6, 0, 0, 1024, 0), "none"), ((6, 0, 300, 1024, 300), "none"),
     ((9, 0, 0, 0, 0), "none"),
 ]  # fmt: skip
 
@@ -168,11 +172,30 @@ def test_white_balance_is_as_it_was_set(tmp_path: Path, stored: tuple[int, int, 
         return
     assert neutral is not None
     if meant == "custom":
-        np.testing.assert_allclose(neutral, [0.5, 1, 2 / 3])
+        np.testing.assert_allclose(neutral, NEUTRAL, rtol=2e-3)  # however it is told: magenta lights are not believed
     else:  # warmer than D65, tungsten by far
         red = neutral[0] / daylight[0]
         assert 1.4 < red < 2.2 if meant == "tungsten" else 1 < red < 1.2
         assert neutral[2] < daylight[2]
+
+
+def test_most_lost_sectors_of_a_compressed_frame_are_noticed(tmp_path: Path) -> None:
+    """Decoders go on with what they find, which soon has more bits than the frame."""
+    path, rng = tmp_path / "a.MLV", np.random.default_rng(4)
+    y, x = np.mgrid[:270, :480]
+    counts = np.rint(6000 + 3000 * np.sin(x / 40) * np.cos(y / 30) + rng.normal(0, 40, (270, 480))).astype(np.uint16)
+    write_mlv(path, [counts], Shot(compressed=True))
+    whole, noticed = path.read_bytes(), 0
+    start = open_clip(path).frames[0].block.start
+    for _ in range(20):
+        at = int(rng.integers(start + 2000, start + 100_000))
+        path.write_bytes(whole[:at] + bytes(512) + whole[at + 512 :])
+        clip = open_clip(path)
+        try:
+            read_frame(clip, clip.frames[0])
+        except UnreadableRaw:
+            noticed += 1
+    assert noticed >= 12
 
 
 def test_a_matrix_of_zeros_is_none(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from mlvcontainer import Shot, video_block, write_mlv
+from mlvcontainer import Shot, sound_block, video_block, write_mlv
 
 from sve2hdr.cli import main
 from sve2hdr.joblist import Inputs, Naming, collect
@@ -66,18 +66,82 @@ def test_frames_sound_and_colours_come_out(tmp_path: Path, compressed: bool) -> 
 def test_what_is_there_is_kept(tmp_path: Path) -> None:
     clip(tmp_path / "A.MLV")
     run("unpack", tmp_path / "A.MLV", "-o", tmp_path)
-    for name in ("A_000001.dng", "A.wav"):
-        (tmp_path / "A" / name).write_bytes(b"mine")
+    kept, wav = tmp_path / "A" / "A_000001.dng", tmp_path / "A" / "A.wav"
+    kept.write_bytes(kept.read_bytes()[:5000])
+    wav.write_bytes(b"mine")
     (tmp_path / "A" / "A_000002.dng").unlink()
-    code, out, _ = run("unpack", tmp_path / "A.MLV", "-o", tmp_path)
+    code, out, err = run("unpack", tmp_path / "A.MLV", "-o", tmp_path)
     assert (code, out.split(": ")[1].split(" of ")[0]) == (0, "1 frames")
     assert "2 kept that were there" in out
-    assert (tmp_path / "A" / "A_000001.dng").read_bytes() == (tmp_path / "A" / "A.wav").read_bytes() == b"mine"
+    assert err == f"sve2hdr: {wav}: kept, but the clip's sound has another length; --overwrite replaces it\n"
+    assert (kept.stat().st_size, wav.read_bytes()) == (5000, b"mine")
     assert read_raw(tmp_path / "A" / "A_000002.dng").shape == (96, 128)
-    code, out, _ = run("unpack", tmp_path / "A.MLV", "-o", tmp_path, "--overwrite")
-    assert (code, "were there" in out) == (0, False)
-    assert read_raw(tmp_path / "A" / "A_000001.dng").shape == (96, 128)
-    assert (tmp_path / "A" / "A.wav").read_bytes()[:4] == b"RIFF"
+    code, out, err = run("unpack", tmp_path / "A.MLV", "-o", tmp_path, "--overwrite")
+    assert (code, "were there" in out, err) == (0, False, "")
+    assert read_raw(kept).shape == (96, 128)
+    assert wav.read_bytes()[:4] == b"RIFF"
+    assert run("unpack", tmp_path / "A.MLV", "-o", tmp_path)[2] == ""
+
+
+def test_clips_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    """Cameras name clips by day and minute, so names come again."""
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        clip(tmp_path / str(number) / "M01-1200.MLV", 1)
+    other = tmp_path / "2" / "M01-1200.MLV"
+    other.write_bytes(other.read_bytes()[:16] + b"\1\2\3" + other.read_bytes()[19:])  # its GUID
+    code, _, err = run("unpack", tmp_path / "1" / "M01-1200.MLV", other, "-o", tmp_path / "o")
+    assert (code, "have one name" in err) == (2, True)
+    assert not (tmp_path / "o").exists()
+    assert run("unpack", tmp_path / "1" / "M01-1200.MLV", "-o", tmp_path / "o")[0] == 0
+    before = (tmp_path / "o" / "M01-1200" / "M01-1200_000000.dng").read_bytes()
+    for more in ((), ("--overwrite",)):
+        code, _, err = run("unpack", other, "-o", tmp_path / "o", *more)
+        assert (code, "another clip of this name" in err) == (1, True)
+    assert (tmp_path / "o" / "M01-1200" / "M01-1200_000000.dng").read_bytes() == before
+
+
+SAMPLES = np.arange(1, 6001, dtype=np.int16).reshape(3, 1000, 2)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "first_us", "expected"),
+    [
+        ((0, 1, 2), 1000, [SAMPLES.reshape(-1, 2)]),
+        ((0, 1, 2), 1000 + 10_000, [np.zeros((480, 2)), SAMPLES.reshape(-1, 2)]),
+        ((0, 1, 2), 1000 - 500, [SAMPLES.reshape(-1, 2)[24:]]),
+        ((0, 1, 2), 2**40, [SAMPLES.reshape(-1, 2)]),
+        ((4, 5, 7), 1000, [SAMPLES[0], SAMPLES[1], np.zeros((1000, 2)), SAMPLES[2]]),
+    ],
+    ids=["as it is", "late", "early", "damaged time", "lost block"],
+)
+def test_sound_begins_with_the_picture(
+    tmp_path: Path, numbers: tuple[int, ...], first_us: int, expected: list[np.ndarray]
+) -> None:
+    write_mlv(tmp_path / "A.MLV", [np.full((64, 64), 5000, np.uint16)])
+    with (tmp_path / "A.MLV").open("ab") as file:
+        for k, number in enumerate(numbers):
+            file.write(sound_block(number, first_us + 20_833 * k, SAMPLES[k]))
+    assert run("unpack", tmp_path / "A.MLV", "-o", tmp_path)[0] == 0
+    with wave.open(str(tmp_path / "A" / "A.wav")) as sound:
+        stored = np.frombuffer(sound.readframes(sound.getnframes()), "<i2").reshape(-1, 2)
+    np.testing.assert_array_equal(stored, np.concatenate(expected))
+
+
+def test_what_is_lost_is_told_and_fails(tmp_path: Path) -> None:
+    path, counts = tmp_path / "A.MLV", np.full((64, 64), 5000, np.uint16)
+    shot = Shot(dual_iso=False, sampling=(1, 0, 3, 0))
+    write_mlv(path, [counts], shot)
+    with path.open("ab") as file:
+        file.write(video_block(shot, 3, 200_000, counts))
+    code, _, err = run("unpack", path, "-o", tmp_path)
+    stretched, dropped = err.splitlines()
+    assert (code, stretched.split(": ", 2)[2]) == (0, "its pixels are 0.333 times as wide as high; stretch the images")
+    assert "2 frames are missing between the others" in dropped
+    path.write_bytes(path.read_bytes()[:-100])
+    code, out, err = run("unpack", path, "-o", tmp_path / "cut")
+    assert (code, out.split(": ")[1].split(" of ")[0]) == (1, "1 frames")
+    assert f"{path}: A.MLV is cut off or damaged at byte" in err
 
 
 def test_a_bad_frame_or_clip_does_not_stop_the_rest(tmp_path: Path) -> None:
