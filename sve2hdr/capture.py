@@ -7,8 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from . import tifftags
 from .mosaic import Capture
 from .tifftags import FRAME_RATE, TIME_CODES, Ifd, number, numbers, text
@@ -63,7 +61,7 @@ def _libraw_shot(raw: Any) -> dict[str, Any]:
 
 
 def _positive(value: float | None) -> float | None:
-    return float(value) if value is not None and np.isfinite(value) and value > 0 else None
+    return float(value) if value is not None and 1e-6 <= value <= 1e9 else None  # what EXIF's fractions can hold
 
 
 def true_frame_rate(stored: float | None) -> float | None:

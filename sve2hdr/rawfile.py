@@ -25,6 +25,7 @@ from .tifftags import Ifd, number, numbers
 # like a display.
 REC709_FROM_XYZ = rgb_from_xyz(COLOR_SPACES["rec709"])
 
+MAX_COUNT = 65535
 DAYLIGHT_ILLUMINANTS = (21, 20, 23, 1, 22, 4, 9, 10)  # EXIF LightSource: D65 first, then what comes nearest
 
 
@@ -60,6 +61,8 @@ def read_raw(path: str | Path) -> Mosaic:
         raise UnreadableRaw(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     except rawpy.LibRawError as error:
         raise UnreadableRaw(f"{path}: {_undecodable(path, ifds, error)}") from error
+    except NotImplementedError as error:  # rawpy's, for a number of filters that no camera has
+        raise UnreadableRaw(f"{path}: a damaged colour filter array ({error}); copy it again from the card") from error
 
 
 def _mosaic(path: Path, raw: Any, ifds: list[tuple[str, Ifd]]) -> Mosaic:
@@ -72,7 +75,7 @@ def _mosaic(path: Path, raw: Any, ifds: list[tuple[str, Ifd]]) -> Mosaic:
     cfa = _cfa(path, raw, dng)
     white = _white_level(raw, dng)
     black = _black_level(raw, dng)
-    if not white > float(black.max()):
+    if not float(np.abs(black).max()) < white <= MAX_COUNT:
         raise UnreadableRaw(f"{path}: damaged levels (black {black.max():g}, white {white:g}); try a DNG made of it")
     counts = visible.copy()  # LibRaw frees this view when the file is closed
     _refuse_missing_rows(path, counts, black)
@@ -143,9 +146,10 @@ def _cfa(path: Path, raw: Any, dng: Ifd) -> str:
         if pattern is None or pattern.shape == (1, 1):
             raise UnreadableRaw(f"{path}: monochrome, no colour filter array; give a Bayer raw file")
         if pattern.shape != (2, 2) or size not in ((), (2, 2)):
-            rows, columns = pattern.shape if size in ((), (2, 2)) else (int(n) for n in size)
-            kind = "X-Trans, " if (rows, columns) == (6, 6) else ""
-            raise UnreadableRaw(f"{path}: {kind}a {rows} x {columns} colour filter array; give a Bayer raw file")
+            shape = tuple(pattern.shape if size in ((), (2, 2)) else size[:2])
+            kind = "X-Trans, " if shape == (6, 6) else ""
+            told = " x ".join(f"{n:g}" for n in shape)
+            raise UnreadableRaw(f"{path}: {kind}a {told} colour filter array; give a Bayer raw file")
         letters = _from_visible(np.array(list(raw.color_desc.decode("ascii", "replace")))[pattern], raw)
     cfa = "".join(letters.ravel())
     greens = letters == "G"
@@ -161,13 +165,16 @@ def _from_visible(period: np.ndarray, raw: Any) -> np.ndarray:
 
 def _from_active_area(period: np.ndarray, raw: Any, dng: Ifd) -> np.ndarray:
     """Turn a period of a DNG's active area likewise: LibRaw's visible area starts at its next even row and column."""
-    top, left = (int(n) for n in (numbers(dng, 50829) or (raw.sizes.top_margin, raw.sizes.left_margin))[:2])
-    return np.roll(period, (top - raw.sizes.top_margin, left - raw.sizes.left_margin), axis=(0, 1))
+    area = numbers(dng, 50829)
+    if len(area) != 4 or not all(0 <= n < 1 << 31 for n in area):
+        return period
+    return np.roll(period, (int(area[0]) - raw.sizes.top_margin, int(area[1]) - raw.sizes.left_margin), axis=(0, 1))
 
 
 def _white_level(raw: Any, dng: Ifd) -> float:
-    if numbers(dng, 50717):
-        return float(min(numbers(dng, 50717)))
+    stored = [level for level in numbers(dng, 50717) if 0 < level <= MAX_COUNT]
+    if stored:
+        return float(min(stored))
     # LibRaw's constant is the format's upper end for some cameras; what the maker wrote is where this shot saturates.
     white, maker = float(raw.white_level), raw.camera_white_level_per_channel or []
     per_channel = [float(level) for level in maker if level > max(raw.black_level_per_channel)]
@@ -175,7 +182,8 @@ def _white_level(raw: Any, dng: Ifd) -> float:
 
 
 def _black_level(raw: Any, dng: Ifd) -> np.ndarray:
-    stored, size = numbers(dng, 50714), [int(n) for n in numbers(dng, 50713)] or [1, 1]
+    stored = numbers(dng, 50714)
+    size = [int(n) for n in numbers(dng, 50713) if 1 <= n <= len(stored)] or [1, 1]
     if stored and len(size) == 2 and len(stored) == size[0] * size[1]:
         black = _from_active_area(np.array(stored, np.float32).reshape(size), raw, dng)
         deltas = [np.mean(numbers(dng, tag)) for tag in (50715, 50716) if numbers(dng, tag)]
@@ -212,7 +220,9 @@ def _stored_matrix(dng: Ifd, tag: int) -> np.ndarray | None:
 
 
 def _invertible(matrix: np.ndarray) -> bool:
-    return bool(np.isfinite(matrix).all() and abs(np.linalg.det(matrix)) > 1e-6)
+    # The bounds are far beyond any camera's: condition numbers of 3 to 10, entries below 3.
+    usable = np.isfinite(matrix).all() and np.abs(matrix).max() < 1000 and abs(np.linalg.det(matrix)) > 1e-6
+    return bool(usable and np.linalg.cond(matrix) < 1000)
 
 
 def of_a_camera(matrix: np.ndarray) -> bool:
@@ -222,10 +232,12 @@ def of_a_camera(matrix: np.ndarray) -> bool:
 
 def _neutral(raw: Any, dng: Ifd) -> np.ndarray | None:
     stored = np.array(numbers(dng, 50728), np.float64)  # AsShotNeutral
-    if stored.size == 3 and np.isfinite(stored).all() and stored.min() > 0:
+    if stored.size == 3 and _of_a_light(stored):
         neutral: np.ndarray = stored / stored[1]
         return neutral
-    red, green, blue = np.array(raw.camera_whitebalance[:3], np.float64)
-    if not (np.isfinite([red, green, blue]).all() and min(red, green, blue) > 0):
-        return None
-    return np.array([green / red, 1.0, green / blue])
+    balance = np.array(raw.camera_whitebalance[:3], np.float64)
+    return balance[1] / balance if _of_a_light(balance) else None
+
+
+def _of_a_light(colour: np.ndarray) -> bool:
+    return bool(np.isfinite(colour).all() and 0 < colour.max() < 1000 * colour.min())

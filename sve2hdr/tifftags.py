@@ -17,6 +17,7 @@ ROOT, SUB, EXIF = "root", "sub", "exif"  # an IFD of the file's chain, one below
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")  # TIFF, RW2, ORF
 HEADER_SEARCH_BYTES = 1 << 18  # RAF, CR3 and CRW hold a TIFF block near their start, or none
 MAX_IFDS, MAX_ENTRIES, MAX_VALUE_BYTES = 64, 4096, 1 << 20
+MAX_BYTES = 1 << 24  # of the entries and values of a file together: damaged ones may all name the same bytes
 
 FORMATS = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"}
 
@@ -36,7 +37,12 @@ def read_ifds(path: Path) -> list[tuple[str, Ifd]]:
 
 def ifds_in(data: mmap.mmap | bytes) -> list[tuple[str, Ifd]]:
     """Return the IFDs of a file whose bytes, or first bytes, these are, as `read_ifds` does."""
-    return [found for base in _headers(data) for found in _walk(data, base)]
+    found: list[tuple[str, Ifd]] = []
+    room = MAX_BYTES
+    for base in _headers(data):
+        ifds, room = _walk(data, base, room)
+        found += ifds
+    return found
 
 
 def numbers(ifd: Ifd, tag: int) -> tuple[float, ...]:
@@ -68,35 +74,41 @@ def _headers(data: mmap.mmap | bytes) -> Iterator[int]:
             at = head.find(start, at + 8)
 
 
-def _walk(data: mmap.mmap | bytes, base: int) -> Iterator[tuple[str, Ifd]]:
+def _walk(data: mmap.mmap | bytes, base: int, room: int) -> tuple[list[tuple[str, Ifd]], int]:
+    """Return the IFDs of the TIFF block at `base`, and what they leave of `room`, bytes."""
     order = "<" if data[base : base + 2] == b"II" else ">"
-    pending = [(ROOT, _long(data, base + 4, order))]
+    pending: list[tuple[str, float]] = [(ROOT, _long(data, base + 4, order))]
+    found: list[tuple[str, Ifd]] = []
     seen: set[int] = set()
     while pending and len(seen) < MAX_IFDS:
-        kind, offset = pending.pop(0)
-        if offset in seen or not 8 <= offset < len(data) - base:
+        kind, pointer = pending.pop(0)
+        if not 8 <= pointer < len(data) - base or int(pointer) in seen:  # a damaged one may be NaN or infinite
             continue
+        offset = int(pointer)
         seen.add(offset)
-        ifd, following = _read_ifd(data, base, offset, order)
-        yield kind, ifd
-        pending += [(SUB, int(o)) for o in numbers(ifd, SUB_IFDS)]
-        pending += [(EXIF, int(o)) for o in numbers(ifd, EXIF_IFD)]
+        ifd, following, room = _read_ifd(data, base, offset, order, room)
+        found.append((kind, ifd))
+        pending += [(SUB, pointer) for pointer in numbers(ifd, SUB_IFDS)[:MAX_IFDS]]
+        pending += [(EXIF, pointer) for pointer in numbers(ifd, EXIF_IFD)[:MAX_IFDS]]
         pending.append((kind, following))
+    return found, room
 
 
-def _read_ifd(data: mmap.mmap | bytes, base: int, offset: int, order: str) -> tuple[Ifd, int]:
+def _read_ifd(data: mmap.mmap | bytes, base: int, offset: int, order: str, room: int) -> tuple[Ifd, int, int]:
     at = base + offset
     entries = struct.unpack(order + "H", data[at : at + 2])[0] if at + 2 <= len(data) else 0
     ifd: Ifd = {}
     for entry in range(at + 2, at + 2 + 12 * min(entries, MAX_ENTRIES), 12):
-        if entry + 12 > len(data):
-            return ifd, 0
+        if entry + 12 > len(data) or room < 12:
+            return ifd, 0, room
         tag, kind, count = struct.unpack(order + "HHI", data[entry : entry + 8])
         size = struct.calcsize("=" + FORMATS[kind]) * count if kind in FORMATS else 0
         where = entry + 8 if size <= 4 else base + _long(data, entry + 8, order)
-        if 0 < size <= MAX_VALUE_BYTES and where + size <= len(data):
+        room -= 12
+        if 0 < size <= min(MAX_VALUE_BYTES, room) and where + size <= len(data):
             ifd.setdefault(tag, _value(data[where : where + size], kind, count, order))
-    return ifd, _long(data, at + 2 + 12 * entries, order)
+            room -= size
+    return ifd, _long(data, at + 2 + 12 * entries, order), room
 
 
 def _value(stored: bytes, kind: int, count: int, order: str) -> Value:

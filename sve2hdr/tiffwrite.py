@@ -59,12 +59,12 @@ def rationals(values: np.ndarray, denominator: int) -> list[int]:
 
 
 def nearest_rational(value: float) -> list[int]:
-    """Return the numerator and the denominator, up to a million, of the fraction nearest to a number.
+    """Return the numerator, of 31 bits, and the denominator, up to a million, of the fraction nearest to a number.
 
     >>> nearest_rational(1 / 125)
     [1, 125]
     """
-    fraction = Fraction(value).limit_denominator(1_000_000)
+    fraction = Fraction(value).limit_denominator(max(1, min(1_000_000, int((2**31 - 2) / max(1, value)))))
     return [fraction.numerator, fraction.denominator]
 
 

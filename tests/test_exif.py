@@ -19,7 +19,7 @@ from sve2hdr.exif import exif_block
 from sve2hdr.hdrfile import write_hdr, write_preview
 from sve2hdr.imageread import read_hdr
 from sve2hdr.mosaic import Capture
-from sve2hdr.tiffwrite import LONG, Ifd, entry, rationals, write_tiff
+from sve2hdr.tiffwrite import LONG, RATIONAL, Ifd, entry, nearest_rational, rationals, write_tiff
 
 CAPTURE = Capture("Canon", "EOS 5D Mark III", "EF 50mm f/1.8", 1 / 125, 2.8, 800, 50, "2020:01:02 03:04:05", 6)
 CAPTURE = replace(
@@ -106,6 +106,13 @@ def test_exiftool_finds_it_and_nothing_wrong(tmp_path: Path, name: str, capture:
 def test_same_capture_same_bytes_and_it_is_a_tiff() -> None:
     assert exif_block(CAPTURE, (2, 3)) == exif_block(CAPTURE, (2, 3))
     assert exif_block(CAPTURE, (2, 3))[:8] == b"II*\0\x08\0\0\0"
+
+
+def test_long_exposures_and_high_rates_fit_their_fractions() -> None:
+    for value in (4300.1234567, 99_999.987651, 1e9, 1e-6):
+        entry(33434, RATIONAL, nearest_rational(value))
+        numerator, denominator = nearest_rational(value)
+        assert numerator / denominator == pytest.approx(value, rel=1e-6)
 
 
 def test_tiff_writing_refuses_what_does_not_fit(tmp_path: Path) -> None:

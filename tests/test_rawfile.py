@@ -13,7 +13,9 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnreadableRaw
+from sve2hdr.lineardng import write_linear_dng
 from sve2hdr.mosaic import BAYER_ORDERS, cfa_period
 from sve2hdr.rawfile import REC709_FROM_XYZ, read_raw
 
@@ -111,6 +113,32 @@ def test_damaged_metadata_never_fails_a_readable_frame(tmp_path: Path, counts: n
         other = tmp_path / "b.dng"
         other.write_bytes(damaged)
         np.testing.assert_array_equal(read_raw(other).counts, counts, err_msg=f"tag {tag}")
+
+
+@pytest.mark.parametrize("white", [(4, (70_000,)), (4, (2**32 - 1,)), (11, (np.inf,)), (11, (np.nan,))])
+def test_a_white_level_beyond_16_bits_is_not_believed(tmp_path: Path, counts: np.ndarray, white: Any) -> None:
+    assert read_raw(write_dng(tmp_path / "a.dng", counts, tags={50717: white})).white_level == 65535
+    assert read_raw(write_dng(tmp_path / "b.dng", counts, tags={50717: (4, (3000, 70_000))})).white_level == 3000
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {50829: (11, (np.nan, 0.0, 99.0, 120.0))},
+        {50713: (11, (np.inf, np.inf))},
+        {50728: (11, (1e-30, 1.0, 1.0))},
+        {50721: (11, (1e30, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))},  # which no DNG of ours could hold
+        {50721: (11, (1.0, 1.0, 1.0, 1.0, 1.001, 1.0, 1.0, 1.0, 1.001))},  # next to no colours
+        {33434: (12, (1e300,)), 33437: (12, (1e-300,)), 37386: (12, (4294967.123456789,))},
+    ],
+)
+def test_other_damaged_tags_count_as_missing(tmp_path: Path, counts: np.ndarray, tags: Tags) -> None:
+    mosaic = read_raw(write_dng(tmp_path / "a.dng", counts, tags=tags))
+    assert np.array_equal(mosaic.counts, counts)
+    assert mosaic.black_level.tolist() == [[100]]
+    assert np.linalg.cond(mosaic.camera_from_xyz) < 100
+    write_cfa_dng(tmp_path / "b.dng", mosaic)
+    write_linear_dng(tmp_path / "c.dng", np.ones((8, 8, 3), np.float32), mosaic, 1.0)
 
 
 # Levels and colour ----------------------------------------------------------------------------------------------------
@@ -254,6 +282,21 @@ def test_truncated_and_hollow_frames_are_refused(
     path = write_dng(tmp_path / "c.dng", counts, tags={50714: (4, (4000,))})
     assert refusal(path).startswith("damaged levels")
     assert capfd.readouterr() == ("", "")  # LibRaw keeps its own words to itself
+
+
+@pytest.mark.parametrize(
+    ("tags", "finding"),
+    [
+        ({33421: (11, (np.inf,))}, "a inf colour filter array"),
+        ({33421: (11, (np.nan, 2.0))}, "a nan x 2 colour filter array"),
+        ({33421: (3, (2, 2, 2))}, "a 2 x 2 colour filter array"),
+        ({33422: (0, None), 50710: (1, (0, 1, 2))}, "colour filter array"),  # LibRaw then has any
+        ({50714: (11, (-1e30,))}, "damaged levels"),
+        ({50714: (11, (np.nan,))}, "damaged levels"),
+    ],
+)
+def test_damaged_tags_are_refused_in_one_line(tmp_path: Path, counts: np.ndarray, tags: Tags, finding: str) -> None:
+    assert finding in refusal(write_dng(tmp_path / "a.dng", counts, tags=tags))
 
 
 # Real files -----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from test_rawfile import write_dng
 
 from sve2hdr import scenes as scenes_module
 from sve2hdr.color import COLOR_SPACES
@@ -50,6 +51,17 @@ def test_what_cannot_be_read_is_noted_and_left_out(tmp_path: Path) -> None:
     assert len(notes) == 2
     assert all(note.startswith("left out: ") and "\n" not in note for note in notes)
     assert any("bad.exr" in note for note in notes)
+
+
+def test_a_damaged_raw_costs_its_folder_alone(tmp_path: Path) -> None:
+    write_scene(tmp_path / "good.exr", 1)
+    for name, tags in (("a", {}), ("b", {33421: (11, (np.inf,))})):
+        (tmp_path / "stack").mkdir(exist_ok=True)
+        write_dng(tmp_path / "stack" / f"{name}.dng", np.full((64, 64), 900, np.uint16), tags=tags)
+    scenes, notes = collected(tmp_path)
+    assert list(scenes) == ["good"]
+    assert len(notes) == 1
+    assert "b.dng" in notes[0]
 
 
 def test_a_missing_source_ends_it(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
-from sve2hdr.tifftags import EXIF, ROOT, SUB, Ifd, number, numbers, read_ifds, text
+from sve2hdr.tifftags import EXIF, MAX_BYTES, ROOT, SUB, Ifd, number, numbers, read_ifds, text
 
 
 def written(path: Path, byteorder: str = "<") -> Path:
@@ -60,3 +61,20 @@ def test_loops_and_missing_ends_come_to_an_end(tmp_path: Path) -> None:
         read_ifds(path)
     assert read_ifds(tmp_path / "none.tif") == []
     assert read_ifds(tmp_path) == []
+
+
+def test_pointers_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+    entries = [(256, 3, 1, struct.pack("<I", 7)), (330, 11, 2, struct.pack("<I", 50)), (34665, 11, 1, b"\0\0\x80\x7f")]
+    ifd = b"".join(struct.pack("<HHI", *entry[:3]) + entry[3] for entry in entries)
+    path = tmp_path / "a.tif"
+    path.write_bytes(b"II*\0\x08\0\0\0" + b"\3\0" + ifd + b"\0" * 4 + struct.pack("<2f", np.nan, -np.inf))
+    assert sizes(read_ifds(path)) == [(ROOT, 7)]
+
+
+def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
+    """Its entries all name the same bytes."""
+    entries = b"".join(struct.pack("<HHII", 40_000 + n, 3, 1 << 19, 8) for n in range(100))
+    path = tmp_path / "a.tif"
+    path.write_bytes(b"II*\0\x08\0\0\0" + struct.pack("<H", 100) + entries + bytes(1 << 20))
+    ((_, ifd),) = read_ifds(path)
+    assert 0 < sum(2 * len(numbers(ifd, tag)) for tag in ifd) <= MAX_BYTES
