@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import math
 import re
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -20,6 +22,15 @@ from .exif import SOFTWARE
 from .files import quiet_libraries
 from .rgbe import read_rgbe
 
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # of damaged files an error of ours tells
+
+# what the libraries raise for damaged files
+DAMAGED = (
+    tifffile.TiffFileError, struct.error, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError,
+    MemoryError,
+)  # fmt: skip
+COLOURS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
+PX_PER_BYTE = 4096  # no file of a scene is denser: a plain image takes OpenEXR's DWA to 2600, Deflate to 170
 READABLE_EXTENSIONS = (".exr", ".hdr", ".pic", ".tif", ".tiff")
 
 
@@ -27,8 +38,8 @@ def read_hdr(path: str | Path) -> np.ndarray:
     """Return an image as stored, (H, W, 3) float32: .exr, .hdr or .pic (Radiance RGBE), .tif or .tiff.
 
     TIFFs are float, or uint16, which is scaled to 0 to 1. An alpha channel is dropped; the first part of a multi-part
-    EXR, the first page of a TIFF is read. Raises UnreadableImage for a file that is missing, damaged, of another kind,
-    without three colours, or with values that are not finite.
+    EXR, the first page of a TIFF that is no thumbnail is read. Raises UnreadableImage for a file that is missing,
+    damaged, of another kind, without three colours, or with values that are not finite.
     """
     return _read(Path(path)).pixels
 
@@ -92,38 +103,69 @@ def _read_exr(path: Path, stream: BinaryIO) -> _Stored:
     try:
         # The binding prints a warning for damaged pixels and goes on; asking for the channels then fails.
         with contextlib.redirect_stdout(io.StringIO()), quiet_libraries():
-            file = OpenEXR.File(stream)
+            windows = [part.header["dataWindow"] for part in OpenEXR.File(stream, header_only=True).parts]
+            _refuse_beyond(path, sum(math.prod(int(b) - int(a) + 1 for a, b in zip(*w, strict=True)) for w in windows))
+            stream.seek(0)
+            file = OpenEXR.File(stream, separate_channels=True)  # together they would have to be of one type
             channels, header = file.channels(), file.header()
-    except (RuntimeError, ValueError) as error:
+        told = tuple(header.get("chromaticities", ()))
+        camera = not told and header.get("software") == SOFTWARE  # all others of ours tell them
+        space = COLOR_SPACES["camera"] if camera else space_of(told)
+        if {"R", "G", "B"} <= set(channels):
+            planes = [channels[name].pixels for name in "RGB"]
+            if len({plane.shape for plane in planes}) == 1:
+                return _Stored(np.stack(planes, axis=2, dtype=np.float32), space)
+    except DAMAGED as error:
         raise UnreadableImage(f"{path}: not an OpenEXR image, or damaged; check the file") from error
-    told = tuple(header.get("chromaticities", ()))
-    camera = not told and header.get("software") == SOFTWARE  # all others of ours tell them
-    space = COLOR_SPACES["camera"] if camera else space_of(told)
-    for name in ("RGB", "RGBA"):
-        if name in channels:
-            return _Stored(np.asarray(channels[name].pixels), space)
-    if {"R", "G", "B"} <= set(channels):
-        planes = [np.asarray(channels[name].pixels, np.float32) for name in "RGB"]
-        if len({plane.shape for plane in planes}) == 1:
-            return _Stored(np.stack(planes, axis=2), space)
     raise UnreadableImage(f"{path}: has the channels {', '.join(channels)}; R, G and B of one size are needed")
 
 
 def _read_tiff(path: Path, stream: BinaryIO) -> _Stored:
     try:
         with tifffile.TiffFile(stream) as tiff:
-            page, pages = tiff.pages.first, sum(not getattr(page, "is_reduced", False) for page in tiff.pages)
-            image, description = page.asarray(), page.description
+            pages = [page for page in _pages(tiff) if not page.is_reduced] or [tiff.pages.first]
+            page = pages[0]
+            _refuse_beyond(path, page.imagewidth * page.imagelength)
+            _refuse_by_tags(path, page)
+            image, description, turned, icc = page.asarray(), page.description, page.tags.valueof(274), page.iccprofile
             if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and image.ndim == 3:
                 image = np.moveaxis(image, 0, 2)
-    except (tifffile.TiffFileError, struct.error, ValueError, RuntimeError, LookupError, TypeError) as error:
+    except DAMAGED as error:
         raise UnreadableImage(f"{path}: not a TIFF this program can decode, or damaged; check the file") from error
     named = re.search(r"^color space: scene-linear (\S+)$", description, re.MULTILINE)  # as _write_tiff has it
     space = COLOR_SPACES.get(named[1] if named else "", COLOR_SPACES["rec709"])
-    note = f"{path}: of its {pages} pages the first was taken" if pages > 1 else ""
-    if image.dtype == np.uint16:
-        finding = f"{path}: its 16-bit integers were taken as linear light; what was encoded for screens is not"
-        return _Stored(image / np.float32(65535), space, "; ".join(filter(None, [finding, note])))
-    if image.dtype.kind != "f":
+    if image.dtype != np.uint16 and image.dtype.kind != "f":
         raise UnreadableImage(f"{path}: holds {image.dtype} values; a scene needs float or 16-bit ones")
-    return _Stored(np.asarray(image), space, note)
+    notes = {
+        "its 16-bit integers were taken as linear light; what was encoded for screens is not": image.dtype == np.uint16,
+        f"of its {len(pages)} pages the first was taken": len(pages) > 1,
+        "its ICC profile was not applied": icc and not named,
+        f"its orientation, {turned}, was not applied": turned not in (None, 1),
+    }
+    note = "; ".join(finding for finding, is_so in notes.items() if is_so)
+    pixels = image / np.float32(65535) if image.dtype == np.uint16 else np.asarray(image)
+    return _Stored(pixels, space, note and f"{path}: {note}")
+
+
+def _pages(tiff: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
+    """Yield the pages, each once: damaged ones may follow each other in a ring."""
+    seen: set[int] = set()
+    for page in tiff.pages:
+        if page.offset in seen:
+            return
+        seen.add(page.offset)
+        yield page.aspage()
+
+
+def _refuse_by_tags(path: Path, page: tifffile.TiffPage) -> None:
+    if page.photometric not in COLOURS:
+        kind = getattr(page.photometric, "name", page.photometric)
+        raise UnreadableImage(f"{path}: holds {kind} colours; convert it to RGB")
+    if len(page.dataoffsets) < math.prod(page.chunked) or 0 in page.databytecounts:  # tifffile would take these for 0
+        raise UnreadableImage(f"{path}: lacks a part of its pixels; get a whole copy")
+
+
+def _refuse_beyond(path: Path, pixels: int) -> None:
+    """Refuse, before memory is taken for them, more pixels than the bytes of a file can hold."""
+    if pixels > PX_PER_BYTE * path.stat().st_size:
+        raise UnreadableImage(f"{path}: its header tells of {pixels} pixels, more than it holds; get a whole copy")

@@ -100,11 +100,13 @@ def read_rgbe(path: Path, stream: BinaryIO) -> Rgbe:
         if data[:2] == b"\2\2" and data[2:4] == shape[1].to_bytes(2, "big") and 8 <= shape[1] < 1 << 15:
             image = np.empty(shape, np.float32)
             imagecodecs.rgbe_decode(data, header=False, rle=True, out=image)
+        elif data[:2] == b"\2\2" and data[2:3] < b"\x80" and len(data) != 4 * shape[0] * shape[1]:
+            raise ValueError("scan lines of another width")  # no flat pixel: of its mantissas the greatest is above 127
         else:
             image = _unpacked(np.frombuffer(data, np.uint8), shape)
     except (imagecodecs.RgbeError, ValueError) as error:
         raise UnreadableImage(f"{path}: ends early or is damaged; get a whole copy") from error
-    if exposure > 0 and exposure != 1:
+    if 1e-38 < exposure < 3e38 and exposure != 1:  # others are damaged: no float32 holds them
         image /= np.float32(exposure)
     return Rgbe(image, primaries, camera_rgb)
 

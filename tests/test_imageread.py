@@ -42,7 +42,9 @@ def test_exr_with_alpha_and_with_single_channels_is_read(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("keep", [0, 5, 60, 90, 0.5, 0.95])
 @pytest.mark.parametrize("name", ["a.exr", "a.hdr", "a.tif", "flat.hdr"])
-def test_truncated_files_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, keep: float) -> None:
+def test_truncated_files_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, name: str, keep: float
+) -> None:
     path = tmp_path / name
     write(path, image_of(64, 7 if name == "flat.hdr" else 60))
     data = path.read_bytes()
@@ -51,6 +53,7 @@ def test_truncated_files_are_refused(tmp_path: Path, capfd: pytest.CaptureFixtur
         read_hdr(path)
     assert "\n" not in str(refusal.value)
     assert capfd.readouterr() == ("", "")  # the library keeps its own words to itself
+    assert not caplog.records
 
 
 def test_other_tiffs_are_read_or_refused(tmp_path: Path) -> None:
@@ -65,6 +68,102 @@ def test_other_tiffs_are_read_or_refused(tmp_path: Path) -> None:
         read_hdr(tmp_path / "8.tif")
     with pytest.raises(UnreadableImage, match="three colours"):
         read_hdr(tmp_path / "grey.tif")
+
+
+def test_an_exr_of_channels_of_several_types_is_read(tmp_path: Path) -> None:
+    image = image_of()
+    planes = {c: np.ascontiguousarray(image[..., i], np.float16) for i, c in enumerate("RGB")}
+    planes["A"] = np.ones(image.shape[:2], np.float32)
+    OpenEXR.File({"type": OpenEXR.scanlineimage}, planes).write(str(tmp_path / "a.exr"))
+    assert_array_equal(read_hdr(tmp_path / "a.exr"), image.astype(np.float16))
+
+
+def test_an_exr_may_be_plain_but_not_larger_than_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "a.exr"
+    tiles = OpenEXR.TileDescription()
+    tiles.xSize = tiles.ySize = 512
+    header = {"type": OpenEXR.tiledimage, "tiles": tiles, "compression": OpenEXR.DWAA_COMPRESSION}
+    OpenEXR.File(header, {"RGB": np.full((1500, 1500, 3), 0.5, np.float16)}).write(str(path))
+    assert path.stat().st_size * 500 < 1500 * 1500  # Deflate would take three times as much
+    assert (read_hdr(path) > 0).all()
+    window = b"dataWindow\0box2i\0\x10\0\0\0" + bytes(8)
+    stored = path.read_bytes()
+    at = stored.index(window) + len(window)
+    path.write_bytes(stored[:at] + (2**24).to_bytes(4, "little") + stored[at + 4 :])  # the last column
+    with pytest.raises(UnreadableImage, match="more than it holds"):
+        read_hdr(path)
+
+
+@pytest.mark.parametrize("told", [1.0, (0.1, 0.2, 0.3), "eight"])
+def test_chromaticities_of_another_type_are_refused(tmp_path: Path, told: object) -> None:
+    path = tmp_path / "a.exr"
+    OpenEXR.File({"type": OpenEXR.scanlineimage, "chromaticitieX": told}, {"RGB": image_of()}).write(str(path))
+    path.write_bytes(path.read_bytes().replace(b"chromaticitieX", b"chromaticities"))
+    with pytest.raises(UnreadableImage, match="damaged"):
+        read_hdr(path)
+
+
+def with_entry(path: Path, tag: int, count: int | None = None, value: int | None = None) -> None:
+    """Change an entry of the first IFD of a little-endian TIFF: its count, or the value in it."""
+    with tifffile.TiffFile(path) as tiff:
+        at = tiff.pages.first.tags[tag].offset
+    stored = bytearray(path.read_bytes())
+    for place, number in ((at + 4, count), (at + 8, value)):
+        if number is not None:
+            stored[place : place + 4] = number.to_bytes(4, "little")
+    path.write_bytes(stored)
+
+
+def test_a_ring_of_tiff_pages_comes_to_an_end(tmp_path: Path) -> None:
+    path, image = tmp_path / "a.tif", image_of()
+    tifffile.imwrite(path, image, photometric="rgb", metadata=None)
+    with tifffile.TiffFile(path) as tiff:
+        first, last = tiff.pages.first.offset, tiff.pages.first.tags[max(tiff.pages.first.tags.keys())].offset + 12
+    stored = bytearray(path.read_bytes())
+    stored[last : last + 4] = first.to_bytes(4, "little")
+    path.write_bytes(stored)
+    assert_array_equal(read_hdr(path), image)
+
+
+@pytest.mark.parametrize(
+    ("tag", "count", "value", "finding"),
+    [
+        (273, 2, None, "lacks a part"),  # StripOffsets
+        (257, None, 400, "lacks a part"),  # ImageLength
+        (256, None, 1 << 30, "more than it holds"),  # ImageWidth
+        (262, None, 8, "CIELAB"),  # PhotometricInterpretation
+        (262, None, 5, "SEPARATED"),
+    ],
+)
+def test_tiffs_that_tell_of_other_pixels_are_refused(
+    tmp_path: Path, tag: int, count: int | None, value: int | None, finding: str
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", image_of(), photometric="rgb", rowsperstrip=8, metadata=None)
+    with_entry(tmp_path / "a.tif", tag, count, value)
+    with pytest.raises(UnreadableImage, match=finding):
+        read_hdr(tmp_path / "a.tif")
+
+
+def test_a_strip_without_bytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, image_of(), photometric="rgb", rowsperstrip=8, metadata=None, compression="deflate")
+    with tifffile.TiffFile(path) as tiff:
+        at = tiff.pages.first.tags[279].valueoffset + 4 * (tiff.pages.first.tags[279].dtype == 4)
+    stored = bytearray(path.read_bytes())
+    stored[at : at + 2] = bytes(2)
+    path.write_bytes(stored)
+    with pytest.raises(UnreadableImage, match="lacks a part"):
+        read_hdr(path)
+
+
+def test_a_thumbnail_is_not_taken_for_the_image(tmp_path: Path) -> None:
+    image = image_of()
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        tiff.write(image[::4, ::4], photometric="rgb", subfiletype=1)
+        tiff.write(image, photometric="rgb")
+    scene, note = read_scene(tmp_path / "a.tif")
+    assert_array_equal(scene, image)
+    assert note == ""
 
 
 def test_scenes_that_are_missing_unknown_or_not_finite_are_refused(tmp_path: Path) -> None:
@@ -124,6 +223,10 @@ def test_what_a_tiff_leaves_open_is_told(tmp_path: Path) -> None:
     scene, note = read_scene(tmp_path / "b.tif")
     assert (scene == 1).all()
     assert "of its 2 pages the first" in note
+    turned = [(274, 3, 1, 6, True)]
+    tifffile.imwrite(tmp_path / "c.tif", pages[0], photometric="rgb", iccprofile=b"\0" * 128, extratags=turned)
+    note = read_scene(tmp_path / "c.tif")[1]
+    assert note == f"{tmp_path / 'c.tif'}: its ICC profile was not applied; its orientation, 6, was not applied"
 
 
 def test_values_that_no_rec_709_holds_are_refused(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def test_rgbe_old_runs_flat_pixels_and_exposure_are_read(tmp_path: Path) -> None
         (b"#?RADIANCE\nFORMAT=32-bit_rle_xyze\n\n-Y 1 +X 1\n\1\1\1\1", "xyze"),
         (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n+X 1 -Y 1\n\1\1\1\1", "-Y height"),
         (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 1\n\1\1\1\1", "early"),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 9\n\2\2\0\10" + b"\x88\1" * 40, "damaged"),
         (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 99999999 +X 99999999\n\1\1\1\1", "before"),
     ],
 )
@@ -96,6 +97,12 @@ def test_foreign_rgbe_is_refused(tmp_path: Path, text: bytes, finding: str) -> N
     (tmp_path / "a.hdr").write_bytes(text)
     with pytest.raises(UnreadableImage, match=finding):
         read_hdr(tmp_path / "a.hdr")
+
+
+@pytest.mark.parametrize("exposure", [b"inf", b"nan", b"1e300", b"1e-300", b"-1", b"0"])
+def test_an_exposure_that_is_none_is_left_out(tmp_path: Path, exposure: bytes) -> None:
+    (tmp_path / "a.hdr").write_bytes(b"#?RGBE\nEXPOSURE=" + exposure + b"\n\n-Y 1 +X 1\n" + bytes([128, 64, 0, 129]))
+    assert read_hdr(tmp_path / "a.hdr").tolist() == [[[1, 0.5, 0]]]
 
 
 @pytest.mark.parametrize("name", ["artist_workshop_1k.hdr", "venice.hdr"])
