@@ -37,6 +37,8 @@ class PlaceType(click.ParamType):  # type: ignore[type-arg]  # older releases of
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return its path or URL as text, or fail as a usage error where a file is."""
         text = without_file_url(value)
+        if not text:
+            self.fail("the path is empty; name a folder", param, ctx)
         return text if is_url(text) else str(FOLDER.convert(text, param, ctx))
 
 
@@ -155,6 +157,8 @@ def batch(
 
     listed = inputs + tuple(path for file in lists for path in read_list(file.read(), getattr(file, "name", "--list")))
     named = tuple(without_file_url(path) for path in listed)
+    if "" in named:  # which would be the working folder
+        raise click.UsageError("an input has an empty path; name folders, files or patterns")
     if not named:
         raise click.UsageError("nothing to convert; name folders, files or patterns, or a --list of them")
     _refuse_contradictions(**click.get_current_context().params)

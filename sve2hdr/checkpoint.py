@@ -18,6 +18,11 @@ from .errors import UnreadableWeights
 from .files import replacing
 from .weights import save_weights
 
+# what damaged bytes make torch.load, and what takes its result, raise
+DAMAGED = (
+    OSError, RuntimeError, LookupError, EOFError, ValueError, TypeError, AttributeError, ArithmeticError,
+    UnpicklingError,
+)  # fmt: skip
 # options that may change
 RESUMABLE = ("steps", "learning_rate", "decay_share", "log_every", "checkpoint_every", "checkpoint_minutes")
 # digests, of which users are told in words
@@ -85,8 +90,8 @@ class Run:
             for name, tensor in self.average.items():
                 tensor.copy_(state["average"][name])
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        except (OSError, RuntimeError, LookupError, EOFError, ValueError, TypeError, UnpicklingError) as error:
-            reason = " ".join(str(error).split())[:200]
+        except DAMAGED as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise UnreadableWeights(f"{self.checkpoint}: cannot be read ({reason}); remove it to start anew") from error
 
     def _check_same(self, config: str, options: dict[str, Any]) -> None:

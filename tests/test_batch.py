@@ -643,3 +643,12 @@ def test_kill_9_and_go_on(repository: Path, tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "3 of 3 whole and right, 2 reported, 5 lines, 0 temporary files" in ran.stdout
+
+
+@pytest.mark.parametrize("empty", ["file://", ""])
+def test_an_empty_path_is_not_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.dng").write_bytes(b"no raw")
+    assert "empty path" in command(empty, "-o", "out", code=2).output
+    assert "path is empty" in command("a.dng", "-o", empty, code=2).output
+    assert not (tmp_path / "out").exists()

@@ -155,6 +155,7 @@ def test_files_that_hold_no_parameters_are_refused(tmp_path: Path, text: str) ->
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("shape", "[512]"),
         ("neutral", "[0, 1, 1]"),
         ("black_error", "[[1]]"),
         ("look", "[1, 2]"),

@@ -388,6 +388,16 @@ def test_a_damaged_checkpoint_is_refused(shards: Path, whole: Path, tmp_path: Pa
     with pytest.raises(UnreadableWeights, match=r"checkpoint\.pt: cannot be read .*remove it") as refusal:
         train(shards, tmp_path, TINY, OPTIONS, CPU)
     assert "\n" not in str(refusal.value)
+    assert "()" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["network", "optimizers", "average", "step", "options"])
+def test_a_checkpoint_of_other_values_is_refused(shards: Path, whole: Path, tmp_path: Path, name: str) -> None:
+    state = torch.load(whole / "checkpoint.pt", weights_only=True)
+    damage = {"optimizers": [5] * len(state["optimizers"]), "step": math.inf}.get(name, 5)
+    torch.save(state | {name: damage}, tmp_path / "checkpoint.pt")
+    with pytest.raises(UnreadableWeights, match=r"checkpoint\.pt: cannot be read "):
+        train(shards, tmp_path, TINY, OPTIONS, CPU)
 
 
 def test_a_foreign_checkpoint_is_refused(shards: Path, tmp_path: Path) -> None:
