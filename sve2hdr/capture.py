@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import tifftags
-from .mosaic import Capture
+from .mosaic import Capture, Position
 from .tifftags import FRAME_RATE, TIME_CODES, Ifd, number, numbers, text
 
 # From LibRaw's bits (1 mirrors, 2 flips, 4 transposes) to EXIF Orientation.
@@ -46,6 +46,7 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
         serial_number=text(tags, 42033) or text(tags, 50735),  # BodySerialNumber, a DNG's CameraSerialNumber
         utc_offset=_matching(r"[+-]\d\d:\d\d", text(tags, 36881) or text(tags, 36880)),
         subseconds=_matching(r"\d{1,9}", text(tags, 37521)),
+        position=next((place for kind, ifd in ifds if kind == tifftags.GPS and (place := _position(ifd))), None),
     )
 
 
@@ -62,6 +63,23 @@ def _libraw_shot(raw: Any) -> dict[str, Any]:
 
 def _positive(value: float | None) -> float | None:
     return float(value) if value is not None and 1e-6 <= value <= 1e9 else None  # what EXIF's fractions can hold
+
+
+def _position(gps: Ifd) -> Position | None:
+    """Return the place that a GPS IFD tells (EXIF 2.31, 4.6.6); None where the receiver had none, or it is damaged."""
+    angles = []
+    for tag, negative, most in ((1, "S", 90.0), (3, "W", 180.0)):
+        parts, sign = numbers(gps, tag + 1), -1 if text(gps, tag) == negative else 1
+        angle = sum(part / 60**k for k, part in enumerate(parts))
+        if len(parts) != 3 or not 0 <= angle <= most or not text(gps, tag):
+            return None
+        angles.append(sign * angle)
+    altitude, below = number(gps, 6), number(gps, 5) == 1
+    if altitude is not None and not 0 <= altitude < 100_000:
+        altitude = None
+    if text(gps, 9) == "V":  # a measurement that was interrupted
+        return None
+    return Position(angles[0], angles[1], -altitude if altitude and below else altitude)
 
 
 def true_frame_rate(stored: float | None) -> float | None:

@@ -8,10 +8,9 @@ import imagecodecs
 import numpy as np
 
 from .errors import UnwritableOutput
-from .exif import SOFTWARE, camera_entries, exif_entries, footage_entries, unique_camera_model
+from .exif import SOFTWARE, camera_entries, footage_entries, ifds_of, unique_camera_model
 from .files import replacing
 from .mosaic import Mosaic, cfa_period
-from .tifftags import EXIF_IFD
 from .tiffwrite import (
     BYTE,
     DOUBLE,
@@ -77,7 +76,7 @@ def write_cfa_dng(
     ]
     if noise_profile is not None:
         image.append(entry(51041, DOUBLE, np.asarray(noise_profile, np.float64).ravel().tolist()))
-    below = {EXIF_IFD: Ifd(exif_entries(mosaic.capture))}
+    below = ifds_of(mosaic.capture)
     with replacing(path, overwrite=overwrite) as partial, partial.open("wb") as file:
         write_tiff(file, Ifd(image, below, strips, len(strips)))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from .mosaic import Capture
-from .tifftags import EXIF_IFD, FRAME_RATE, TIME_CODES
+from .tifftags import EXIF_IFD, FRAME_RATE, GPS_IFD, TIME_CODES
 from .tiffwrite import (
     BYTE,
     LONG,
@@ -80,6 +81,23 @@ def footage_entries(capture: Capture) -> list[Entry]:
     return entries
 
 
+def ifds_of(capture: Capture, color_space: int | None = None, more: Sequence[Entry] = ()) -> dict[int, Ifd]:
+    """Return the IFDs of EXIF, with `more` entries in it, and of GPS, where the place is known, by their pointers."""
+    ifds = {EXIF_IFD: Ifd([*exif_entries(capture, color_space), *more])}
+    if capture.position is not None:
+        place = capture.position
+        entries = [entry(0, BYTE, [2, 3, 0, 0])]  # GPSVersionID
+        for tag, degrees, letters in ((1, place.latitude_deg, "NS"), (3, place.longitude_deg, "EW")):
+            seconds = round(abs(degrees) * 3_600_000)
+            parts = [seconds // 3_600_000, 1, seconds // 60_000 % 60, 1, seconds % 60_000, 1000]
+            entries += [text_entry(tag, letters[degrees < 0]), entry(tag + 1, RATIONAL, parts)]
+        if place.altitude_m is not None:
+            altitude = nearest_rational(abs(place.altitude_m))
+            entries += [entry(5, BYTE, [int(place.altitude_m < 0)]), entry(6, RATIONAL, altitude)]
+        ifds[GPS_IFD] = Ifd(entries)
+    return ifds
+
+
 def exif_block(capture: Capture, shape: tuple[int, int]) -> bytes:
     """Return the EXIF of an sRGB image of `shape`, (rows, columns), as a TIFF structure of its own.
 
@@ -104,5 +122,5 @@ def exif_block(capture: Capture, shape: tuple[int, int]) -> bytes:
         entry(40963, LONG, [shape[0]]),
     ]
     stored = io.BytesIO()
-    write_tiff(stored, Ifd(main, below={EXIF_IFD: Ifd([*exif_entries(capture, SRGB), *image])}))
+    write_tiff(stored, Ifd(main, below=ifds_of(capture, SRGB, image)))
     return stored.getvalue()

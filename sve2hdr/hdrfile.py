@@ -20,15 +20,14 @@ import tifffile
 
 from .color import ColorSpace
 from .errors import UnwritableOutput
-from .exif import EXIF_START, SOFTWARE, UNCALIBRATED, camera_entries, exif_block, exif_entries
+from .exif import EXIF_START, SOFTWARE, UNCALIBRATED, camera_entries, exif_block, ifds_of
 from .files import check_writable, replacing
 from .gainmap import ultra_hdr
 from .icc import icc_profile
 from .mosaic import Capture
 from .preview import HEADROOM_EV
 from .rgbe import write_rgbe
-from .tifftags import EXIF_IFD
-from .tiffwrite import Ifd, ifd_bytes
+from .tiffwrite import ifd_bytes
 
 HDR_EXTENSIONS = (".exr", ".hdr", ".tif", ".tiff")
 PREVIEW_EXTENSIONS = (".jpg", ".jpeg", ".png")
@@ -38,7 +37,7 @@ HALF_LEAST_PEAK = 2.0**-10  # the step of the least halves, 2**-24, is that of 1
 HALF_MAX = 65504.0  # OpenEXR's and IEEE 754's largest half
 DWA_MAX = 60000.0  # DWA stores halves, and overshoots by up to 3.5 %
 TIFF_STRIP_PX = 1 << 18  # at most so many pixels are encoded at a time
-EXIF_STAND_IN = EXIF_IFD + 1  # of no meaning, and in the same place of an IFD, which is sorted
+STAND_IN = 1  # added to the tags that point to EXIF and GPS: of no meaning, and in the same place of an IFD
 BIG_TIFF_BYTES = 2**32 - 2**25  # from here on offsets need 64 bits
 
 
@@ -193,8 +192,11 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
         "framesPerSecond": capture.frame_rate and Fraction(capture.frame_rate).limit_denominator(1001),  # 24000/1001
         "timeCode": _exr_time_code(capture.time_code) if capture.time_code else None,
     }
+    if capture.position is not None:
+        place = capture.position
+        standard |= {"latitude": place.latitude_deg, "longitude": place.longitude_deg, "altitude": place.altitude_m}
     header: dict[str, Any] = {name: value for name, value in standard.items() if value not in (None, "")}
-    for name in ("expTime", "aperture", "isoSpeed", "nominalFocalLength"):
+    for name in ("expTime", "aperture", "isoSpeed", "nominalFocalLength", "latitude", "longitude", "altitude"):
         if name in header:
             header[name] = float(header[name])  # an int would become an attribute of another type
     if space.chromaticities is not None:
@@ -214,7 +216,8 @@ def _write_tiff(
     tags: list[tuple[int, int, int, bytes | int, bool]] = [(*e, True) for e in camera_entries(capture)]
     big = image.nbytes > BIG_TIFF_BYTES
     if not big:  # a BigTIFF wants the IFD in another form; no reader of EXIF takes one
-        tags += [(274, 3, 1, 1, True), (EXIF_STAND_IN, 4, 1, 0, True)]  # Orientation: upright
+        tags += [(274, 3, 1, 1, True)]  # Orientation: upright
+        tags += [(pointer + STAND_IN, 4, 1, 0, True) for pointer in ifds_of(capture)]
     tifffile.imwrite(
         stream,
         image,
@@ -236,15 +239,17 @@ def _write_tiff(
 
 
 def _append_exif(stream: BinaryIO, capture: Capture) -> None:
-    # tifffile writes no IFD of EXIF and refuses its tag. So it comes last, and the entry kept for it is made its own.
-    offset = stream.seek(0, os.SEEK_END)
-    offset += stream.write(b"\0" * (offset % 2))  # TIFF wants even offsets
-    stream.write(ifd_bytes(Ifd(exif_entries(capture, UNCALIBRATED)), offset))
+    # tifffile writes no IFDs of EXIF and GPS and refuses their tags. So they come last, and take the entries kept for
+    # them, which have no meaning and the same places among the others, which are sorted.
     stream.seek(0)
     with tifffile.TiffFile(stream) as tiff:
-        place = tiff.pages.first.tags[EXIF_STAND_IN].offset
-    stream.seek(place)
-    stream.write(struct.pack("<HHII", EXIF_IFD, 4, 1, offset))
+        places = {pointer: tiff.pages.first.tags[pointer + STAND_IN].offset for pointer in ifds_of(capture)}
+    for pointer, ifd in ifds_of(capture, UNCALIBRATED).items():
+        offset = stream.seek(0, os.SEEK_END)
+        offset += stream.write(b"\0" * (offset % 2))  # TIFF wants even offsets
+        stream.write(ifd_bytes(ifd, offset))
+        stream.seek(places[pointer])
+        stream.write(struct.pack("<HHII", pointer, 4, 1, offset))
 
 
 def _ascii(text: str) -> str:

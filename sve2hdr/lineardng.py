@@ -12,12 +12,12 @@ import numpy as np
 
 from .color import CLIP_ENDS, CLIP_STARTS, COLOR_SPACES, linear_rgb, white_balance
 from .errors import UnwritableOutput
-from .exif import SOFTWARE, camera_entries, exif_entries, footage_entries, unique_camera_model
+from .exif import SOFTWARE, camera_entries, footage_entries, ifds_of, unique_camera_model
 from .files import replacing
 from .hdrfile import encoded_preview
 from .mosaic import Mosaic
 from .preview import BLACK_SIGMAS, Look, tone_map
-from .tifftags import EXIF_IFD, SUB_IFDS
+from .tifftags import SUB_IFDS
 from .tiffwrite import (
     BYTE,
     LONG,
@@ -114,7 +114,7 @@ def write_linear_dng(
         text_entry(270, "\n".join(f"{name}: {value}" for name, value in (attributes or {}).items())),
         *_color_entries(mosaic, brighter_ev + options.exposure_ev),
     ]
-    below = {SUB_IFDS: _raw_ifd(camera_rgb, clip_level, options), EXIF_IFD: Ifd(exif_entries(mosaic.capture))}
+    below = {SUB_IFDS: _raw_ifd(camera_rgb, clip_level, options), **ifds_of(mosaic.capture)}
     with replacing(path, overwrite) as partial, partial.open("wb") as file:
         write_tiff(file, Ifd(main, below, [preview], 1))
 

@@ -49,6 +49,15 @@ def cfa_period(cfa: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Position:
+    """Where a shot was taken (WGS 84)."""
+
+    latitude_deg: float  # north of the equator, -90 to 90
+    longitude_deg: float  # east of Greenwich, -180 to 180
+    altitude_m: float | None = None  # above the sea
+
+
+@dataclass(frozen=True)
 class Capture:
     """What the file says of the shot. None, or an empty string: it does not say."""
 
@@ -68,6 +77,7 @@ class Capture:
     serial_number: str = ""  # of the camera's body
     utc_offset: str = ""  # of `taken`: "+hh:mm" or "-hh:mm" ahead of UTC, as EXIF writes it
     subseconds: str = ""  # of `taken`: decimal digits of a second
+    position: Position | None = None
 
 
 @dataclass(frozen=True, eq=False)

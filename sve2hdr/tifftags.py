@@ -10,9 +10,9 @@ from pathlib import Path
 Value = tuple[float, ...] | str | bytes
 Ifd = dict[int, Value]
 
-SUB_IFDS, EXIF_IFD = 330, 34665
+SUB_IFDS, EXIF_IFD, GPS_IFD = 330, 34665, 34853
 FRAME_RATE, TIME_CODES = 51044, 51043  # CinemaDNG 1.1: tags that photos do not have
-ROOT, SUB, EXIF = "root", "sub", "exif"  # an IFD of the file's chain, one below another IFD, the EXIF one
+ROOT, SUB, EXIF, GPS = "root", "sub", "exif", "gps"  # an IFD of the file's chain, one below another, and by their names
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")  # TIFF, RW2, ORF
 HEADER_SEARCH_BYTES = 1 << 18  # RAF, CR3 and CRW hold a TIFF block near their start, or none
@@ -23,7 +23,7 @@ FORMATS = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h", 9: "
 
 
 def read_ifds(path: Path) -> list[tuple[str, Ifd]]:
-    """Return every IFD of a TIFF-based file with its kind ("root", "sub" or "exif"), in the order of the file.
+    """Return every IFD of a TIFF-based file with its kind ("root", "sub", "exif" or "gps"), in the order of the file.
 
     Rationals come as floats, text without its closing NUL. A file that is no TIFF gives the IFDs of the TIFF blocks
     near its start (the EXIF of RAF and CR3), or an empty list. The structure is that of TIFF 6.0.
@@ -90,6 +90,7 @@ def _walk(data: mmap.mmap | bytes, base: int, room: int) -> tuple[list[tuple[str
         found.append((kind, ifd))
         pending += [(SUB, pointer) for pointer in numbers(ifd, SUB_IFDS)[:MAX_IFDS]]
         pending += [(EXIF, pointer) for pointer in numbers(ifd, EXIF_IFD)[:MAX_IFDS]]
+        pending += [(GPS, pointer) for pointer in numbers(ifd, GPS_IFD)[:MAX_IFDS]]
         pending.append((kind, following))
     return found, room
 

@@ -16,7 +16,7 @@ from frames import read_noise_profile
 
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnwritableOutput
-from sve2hdr.mosaic import BAYER_ORDERS, Capture, Mosaic
+from sve2hdr.mosaic import BAYER_ORDERS, Capture, Mosaic, Position
 from sve2hdr.rawfile import read_raw
 
 MATRIX = np.array([[0.9194, -0.2787, -0.1059], [-0.8098, 1.5657, 0.2608], [-0.261, 0.3064, 0.7867]])
@@ -35,6 +35,7 @@ CAPTURE = Capture(
     serial_number="0123",
     utc_offset="-03:30",
     subseconds="070",
+    position=Position(48.25, -16.5, -2.25),
 )
 
 needs_dcraw = pytest.mark.skipif(shutil.which("dcraw") is None, reason="dcraw is not installed: untested with it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 from dataclasses import replace
@@ -14,17 +15,19 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image
 
+from sve2hdr.capture import _position
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.exif import exif_block
 from sve2hdr.hdrfile import write_hdr, write_preview
 from sve2hdr.imageread import read_hdr
-from sve2hdr.mosaic import Capture
+from sve2hdr.mosaic import Capture, Position
 from sve2hdr.tiffwrite import LONG, RATIONAL, Ifd, entry, nearest_rational, rationals, write_tiff
 
 CAPTURE = Capture("Canon", "EOS 5D Mark III", "EF 50mm f/1.8", 1 / 125, 2.8, 800, 50, "2020:01:02 03:04:05", 6)
 CAPTURE = replace(
-    CAPTURE, artist="Ann", copyright="© Ann Ö.", serial_number="0123", utc_offset="-03:30", subseconds="070"
-)
+    CAPTURE, artist="Ann", copyright="© Ann Ö.", serial_number="0123", utc_offset="-03:30", subseconds="070",
+    position=Position(-33.8567844, 151.2152967, 12.5),
+)  # fmt: skip
 IMAGE = np.random.default_rng(3).random((31, 47, 3)).astype(np.float32)
 
 needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed: untested")
@@ -77,15 +80,28 @@ def test_tifffile_finds_the_capture_in_tiffs(tmp_path: Path) -> None:
     shot = tags[34665]
     assert (shot["ExposureTime"], shot["FNumber"], shot["ISOSpeedRatings"]) == ((1, 125), (14, 5), 800)
     assert (shot["DateTimeOriginal"], shot["LensModel"]) == (CAPTURE.taken, CAPTURE.lens)
+    place = tags[34853]
+    assert (place["GPSLatitudeRef"], place["GPSLatitude"][:4]) == ("S", (33, 1, 51, 1))
 
 
 @needs_exiftool
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
-@pytest.mark.parametrize("capture", [CAPTURE, Capture(), replace(CAPTURE, model="Größe", iso=102400.0)])
+@pytest.mark.parametrize(
+    "capture",
+    [
+        CAPTURE,
+        Capture(),
+        replace(CAPTURE, model="Größe", iso=102400.0, position=Position(0.0, -0.5)),
+        Capture(position=Position(31.5, 35.5, -430.5)),
+    ],
+)
 def test_exiftool_finds_it_and_nothing_wrong(tmp_path: Path, name: str, capture: Capture) -> None:
     told = exiftool(written(tmp_path, name, capture))
     # exiftool checks TIFFs against EXIF's list of compressions, in which TIFF's own 8 (deflate) is not.
-    assert told.get("Warning", "") == ("Invalid value for IFD0 tag 0x0103 Compression" if name == "a.tif" else "")
+    # Of places in them it wants to know how they were found, which cameras seldom tell.
+    accepted = ("Invalid value for IFD0 tag 0x0103 Compression", "Missing required TIFF GPS tag 0x001b")
+    assert told.get("Warning", "").startswith(accepted if name == "a.tif" else "")
+    assert name == "a.tif" or "Warning" not in told
     assert told.get("Make", "") == capture.make
     assert told.get("Model", "") == capture.model
     assert (told.get("Artist", ""), told.get("Copyright", "")) == (capture.artist, capture.copyright)
@@ -98,6 +114,11 @@ def test_exiftool_finds_it_and_nothing_wrong(tmp_path: Path, name: str, capture:
     assert told.get("LensModel", "") == capture.lens
     assert told.get("DateTimeOriginal", "") == capture.taken
     assert told.get("Orientation") == 1
+    place = capture.position
+    assert told.get("GPSLatitude") == (None if place is None else pytest.approx(place.latitude_deg, abs=1e-6))
+    assert told.get("GPSLongitude") == (None if place is None else pytest.approx(place.longitude_deg, abs=1e-6))
+    altitude = None if place is None or place.altitude_m is None else pytest.approx(place.altitude_m)
+    assert told.get("GPSAltitude") == altitude
     iso = capture.iso and (65535 if capture.iso > 65535 else capture.iso)
     assert told.get("ISO") == iso
     assert told.get("RecommendedExposureIndex") == (capture.iso if capture.iso and capture.iso > 65535 else None)
@@ -120,3 +141,11 @@ def test_tiff_writing_refuses_what_does_not_fit(tmp_path: Path) -> None:
         write_tiff(file, Ifd([entry(256, LONG, [1])], blocks=[b"a"], block_count=2))
     with pytest.raises(ValueError, match="fractions"):
         rationals(np.array([1e9]), 1000)
+
+
+@pytest.mark.parametrize("change", [{9: "V"}, {1: ""}, {2: (90.0, 0.5, 0.0)}, {4: (1.0, 2.0)}, {2: (math.nan, 0, 0)}])
+def test_places_that_are_damaged_or_void_are_none(change: dict[int, Any]) -> None:
+    gps = {1: "N", 2: (48.0, 15.0, 0.0), 3: "W", 4: (16.0, 30.0, 0.0), 5: (1,), 6: (2.25,), 9: "A"}
+    assert _position(gps) == Position(48.25, -16.5, -2.25)
+    assert _position(gps | {6: (1e9,)}) == Position(48.25, -16.5)
+    assert _position(gps | change) is None

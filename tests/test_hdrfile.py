@@ -17,7 +17,7 @@ from sve2hdr.color import COLOR_SPACES
 from sve2hdr.errors import UnwritableOutput
 from sve2hdr.hdrfile import EXR_COMPRESSIONS, WriteOptions, encoded_preview, write_hdr, write_preview
 from sve2hdr.imageread import read_hdr
-from sve2hdr.mosaic import Capture
+from sve2hdr.mosaic import Capture, Position
 
 REC709 = COLOR_SPACES["rec709"]
 CAPTURE = Capture("Canon", "EOS 5D Mark III", "EF 50mm f/1.8", 0.01, 2.8, 100, 50, "2020:01:02 03:04:05")
@@ -63,7 +63,7 @@ import numpy as np
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.errors import UnwritableOutput
 from sve2hdr.hdrfile import write_hdr, write_preview
-from sve2hdr.mosaic import Capture
+from sve2hdr.mosaic import Capture, Position
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 noise = np.random.default_rng(0).random((200, 300, 3), dtype=np.float32)
@@ -173,11 +173,13 @@ def test_exr_attributes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("told", "seconds"), [("+02:00", -7200), ("-03:30", 12600), ("+00:00", 0), ("", None)])
 def test_exr_tells_whose_it_is_and_how_far_utc_is_away(tmp_path: Path, told: str, seconds: float | None) -> None:
-    capture = Capture(artist="Ann", copyright="© Ann Ö.", serial_number="0123", utc_offset=told)
+    place = Position(-33.5, 151.25, 12.5)
+    capture = Capture(artist="Ann", copyright="© Ann Ö.", serial_number="0123", utc_offset=told, position=place)
     write(tmp_path / "a.exr", image_of(), capture=capture)
     header = OpenEXR.File(str(tmp_path / "a.exr"), header_only=True).header()
     assert (header["owner"], header["Artist"], header["cameraSerialNumber"]) == ("© Ann Ö.", "Ann", "0123")
     assert header.get("utcOffset") == seconds  # UTC == local time + utcOffset (ImfStandardAttributes.h)
+    assert (header["latitude"], header["longitude"], header["altitude"]) == (-33.5, 151.25, 12.5)
     write(tmp_path / "b.exr", image_of(), capture=Capture(artist="Ann"))
     assert OpenEXR.File(str(tmp_path / "b.exr"), header_only=True).header()["owner"] == "Ann"
 
