@@ -27,7 +27,8 @@ from .icc import icc_profile
 from .mosaic import Capture
 from .preview import HEADROOM_EV
 from .rgbe import write_rgbe
-from .tiffwrite import ifd_bytes
+from .tiffwrite import BYTE, entry, ifd_bytes
+from .xmp import XMP_TAG, xmp_packet
 
 HDR_EXTENSIONS = (".exr", ".hdr", ".tif", ".tiff")
 PREVIEW_EXTENSIONS = (".jpg", ".jpeg", ".png")
@@ -65,10 +66,10 @@ def write_hdr(
 ) -> str:
     """Write a scene-linear image, (H, W, 3) float32, as .exr, .hdr (Radiance RGBE) or .tif(f) (float32), by extension.
 
-    `attributes` are texts of our own ("sve2hdr:pattern"), kept in EXR attributes, HDR header lines or the TIFF's
-    description, beside the capture and the colour space. What a format cannot hold is never changed silently: an EXR
-    with values beyond +-65504 (dwa: 60000), or below 2**-10 only, becomes 32-bit (dwa: in ZIP), and RGBE, which has no
-    negatives, shows them as 0; the note returned says so in a sentence for the user, and is "" otherwise.
+    `attributes` are texts of our own ("sve2hdr:pattern"), kept in EXR attributes, HDR header lines or the TIFF's XMP,
+    beside the capture and the colour space. What a format cannot hold is never changed silently: an EXR with values
+    beyond +-65504 (dwa: 60000), or below 2**-10 only, becomes 32-bit (dwa: in ZIP), and RGBE, which has no negatives,
+    shows them as 0; the note returned says so in a sentence for the user, and is "" otherwise.
 
     Raises UnwritableOutput (see `replacing`), and ValueError for another shape or dtype or values that are not finite.
     """
@@ -211,9 +212,10 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
 def _write_tiff(
     stream: BinaryIO, image: np.ndarray, space: ColorSpace, capture: Capture, attributes: Mapping[str, str]
 ) -> None:
-    said = {"color space": f"scene-linear {space.name}", **attributes}
-    description = "\n".join(f"{name}: {value}" for name, value in said.items())
-    tags: list[tuple[int, int, int, bytes | int, bool]] = [(*e, True) for e in camera_entries(capture)]
+    xmp = xmp_packet({"sve2hdr:color_space": f"scene-linear {space.name}", **attributes})
+    tags: list[tuple[int, int, int, bytes | int, bool]] = [
+        (*e, True) for e in (*camera_entries(capture), entry(XMP_TAG, BYTE, xmp))
+    ]
     big = image.nbytes > BIG_TIFF_BYTES
     if not big:  # a BigTIFF wants the IFD in another form; no reader of EXIF takes one
         tags += [(274, 3, 1, 1, True)]  # Orientation: upright
@@ -228,7 +230,6 @@ def _write_tiff(
         predictor=True,
         rowsperstrip=max(1, TIFF_STRIP_PX // image.shape[1]),
         metadata=None,
-        description=_ascii(description),
         software=SOFTWARE,
         iccprofile=None if space.chromaticities is None else icc_profile(space),
         datetime=capture.taken if re.fullmatch(r"\d{4}(:\d\d){2} \d\d(:\d\d){2}", capture.taken) else None,
@@ -250,7 +251,3 @@ def _append_exif(stream: BinaryIO, capture: Capture) -> None:
         stream.write(ifd_bytes(ifd, offset))
         stream.seek(places[pointer])
         stream.write(struct.pack("<HHII", pointer, 4, 1, offset))
-
-
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "replace").decode()  # TIFF 6.0 texts are 7-bit

@@ -21,6 +21,7 @@ from .errors import UnreadableImage
 from .exif import SOFTWARE
 from .files import quiet_libraries
 from .rgbe import read_rgbe
+from .xmp import XMP_TAG
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # of damaged files an error of ours tells
 
@@ -31,6 +32,10 @@ DAMAGED = (
 )  # fmt: skip
 COLOURS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
 PX_PER_BYTE = 4096  # no file of a scene is denser: a plain image takes OpenEXR's DWA to 2600, Deflate to 170
+# in XMP, as an attribute as we write it, or an element as exiftool rewrites it; in the description of our older files
+COLOR_SPACE_TOLD = re.compile(
+    r"""(?:\bsve2hdr:color_space\s*(?:=\s*["']|>)|^color space: )scene-linear ([\w-]+)""", re.MULTILINE
+)
 READABLE_EXTENSIONS = (".exr", ".hdr", ".pic", ".tif", ".tiff")
 
 
@@ -48,8 +53,8 @@ def read_scene(path: str | Path) -> tuple[np.ndarray, str]:
     """Return a scene in linear Rec. 709, (H, W, 3) float32, and what the user is to know about the file, or "".
 
     Read as by `read_hdr`; colours of which the file tells other primaries (an EXR's chromaticities, Radiance's
-    PRIMARIES, our own TIFFs' description) are converted, with Bradford's adaptation to D65. Where none are told they
-    are Rec. 709, as in OpenEXR. Raises UnreadableImage, also for camera RGB, which is of no such space.
+    PRIMARIES, our own TIFFs' XMP) are converted, with Bradford's adaptation to D65. Where none are told they are
+    Rec. 709, as in OpenEXR. Raises UnreadableImage, also for camera RGB, which is of no such space.
     """
     path = Path(path)
     stored = _read(path)
@@ -127,12 +132,14 @@ def _read_tiff(path: Path, stream: BinaryIO) -> _Stored:
             page = pages[0]
             _refuse_beyond(path, page.imagewidth * page.imagelength)
             _refuse_by_tags(path, page)
-            image, description, turned, icc = page.asarray(), page.description, page.tags.valueof(274), page.iccprofile
+            image, turned, icc = page.asarray(), page.tags.valueof(274), page.iccprofile
+            xmp = page.tags.valueof(XMP_TAG)
+            told = f"{xmp.decode(errors='replace') if isinstance(xmp, bytes) else ''}\n{page.description}"
             if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and image.ndim == 3:
                 image = np.moveaxis(image, 0, 2)
     except DAMAGED as error:
         raise UnreadableImage(f"{path}: not a TIFF this program can decode, or damaged; check the file") from error
-    named = re.search(r"^color space: scene-linear (\S+)$", description, re.MULTILINE)  # as _write_tiff has it
+    named = COLOR_SPACE_TOLD.search(told)
     space = COLOR_SPACES.get(named[1] if named else "", COLOR_SPACES["rec709"])
     if image.dtype != np.uint16 and image.dtype.kind != "f":
         raise UnreadableImage(f"{path}: holds {image.dtype} values; a scene needs float or 16-bit ones")

@@ -32,6 +32,7 @@ from .tiffwrite import (
     text_entry,
     write_tiff,
 )
+from .xmp import XMP_TAG, xmp_packet
 
 DNG_EXTENSIONS = (".dng",)
 
@@ -86,7 +87,7 @@ def write_linear_dng(
     and would lift all shadows. 16 bits hold a step of 1/65535 of the clip level; floats are finer below 1/32.
 
     The main IFD is an sRGB preview, the raw lies in its SubIFD, in strips, or in tiles if compressed. `attributes` are
-    texts, kept in ImageDescription. Source: Adobe DNG 1.4, TIFF 6.0 and its technical note 3.
+    texts of our own ("sve2hdr:pattern"), kept as XMP. Source: Adobe DNG 1.4, TIFF 6.0 and its technical note 3.
 
     Raises UnwritableOutput where `path` does not end in .dng, exists, cannot be written, or the image is beyond 4 GiB;
     ValueError for another shape or dtype, values that are not finite, or a clip level that is not above 0.
@@ -111,7 +112,7 @@ def write_linear_dng(
         brighter_ev = baseline_exposure(small, clip_level, options.noise)
     main = [
         *_preview_entries(small.shape),
-        text_entry(270, "\n".join(f"{name}: {value}" for name, value in (attributes or {}).items())),
+        entry(XMP_TAG, BYTE, xmp_packet(attributes or {})),
         *_color_entries(mosaic, brighter_ev + options.exposure_ev),
     ]
     below = {SUB_IFDS: _raw_ifd(camera_rgb, clip_level, options), **ifds_of(mosaic.capture)}

@@ -18,6 +18,7 @@ from sve2hdr.errors import UnwritableOutput
 from sve2hdr.hdrfile import EXR_COMPRESSIONS, WriteOptions, encoded_preview, write_hdr, write_preview
 from sve2hdr.imageread import read_hdr
 from sve2hdr.mosaic import Capture, Position
+from sve2hdr.xmp import xmp_packet
 
 REC709 = COLOR_SPACES["rec709"]
 CAPTURE = Capture("Canon", "EOS 5D Mark III", "EF 50mm f/1.8", 0.01, 2.8, 100, 50, "2020:01:02 03:04:05")
@@ -253,13 +254,14 @@ def test_tiff_round_trip_and_tags(tmp_path: Path) -> None:
     assert_array_equal(read_hdr(tmp_path / "a.tif"), image)
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
         page = tiff.pages.first
-        tags = {name: page.tags[name].value for name in ("Make", "Model", "Software", "DateTime", "ImageDescription")}
+        tags = {name: page.tags[name].value for name in ("Make", "Model", "Software", "DateTime", "XMP")}
+        assert "ImageDescription" not in page.tags  # the photographer's caption
         assert page.photometric == tifffile.PHOTOMETRIC.RGB
         assert page.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
         assert page.dtype == np.float32
-    description = tags.pop("ImageDescription")
+    xmp = tags.pop("XMP")
     assert tags == {"Make": "Canon", "Model": "EOS Ω", "Software": "sve2hdr", "DateTime": "2020:01:02 03:04:05"}
-    assert description == "color space: scene-linear rec709\nsve2hdr:ev: 3.00"
+    assert xmp == xmp_packet({"sve2hdr:color_space": "scene-linear rec709", "sve2hdr:ev": "3.00"})
 
 
 # Previews

@@ -1,5 +1,7 @@
 """Finished images and scenes as they are read: whole, in linear Rec. 709, or refused in a line."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +206,37 @@ def test_camera_rgb_is_no_scene(tmp_path: Path, name: str) -> None:
     with pytest.raises(UnreadableImage, match=rf"{name}: is camera RGB"):
         read_scene(tmp_path / name)
     assert (read_hdr(tmp_path / name) == 1).all()
+
+
+ELEMENT = b"<rdf:Description xmlns:sve2hdr='u'><sve2hdr:color_space>scene-linear camera</sve2hdr:color_space>"
+
+
+@pytest.mark.parametrize(
+    ("description", "xmp"),
+    [
+        ("color space: scene-linear camera\nsve2hdr:ev: 3", b""),  # files of earlier versions
+        ("color space: scene-linear camera", b"<?xpacket \xff"),
+        ("color space: scene-linear rec709", ELEMENT),  # the one that is written today counts
+        ("a moon", ELEMENT.replace(b"<sve2hdr", b"<!-- \xff --><sve2hdr")),
+    ],
+)
+def test_the_space_of_older_and_rewritten_tiffs_is_found(tmp_path: Path, description: str, xmp: bytes) -> None:
+    tags = [(700, 1, len(xmp), xmp, True)] if xmp else []
+    pixels = np.ones((4, 4, 3), np.float32)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, photometric="rgb", metadata=None, description=description, extratags=tags)
+    with pytest.raises(UnreadableImage, match=r"a\.tif: is camera RGB"):
+        read_scene(path)
+
+
+@pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed: untested")
+def test_the_space_is_still_known_once_exiftool_has_added_a_caption(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    write_hdr(path, np.ones((4, 4, 3), np.float32), color_space=COLOR_SPACES["camera"], capture=Capture())
+    command = ["exiftool", "-q", "-overwrite_original", "-ImageDescription=A moon", "-XMP-dc:Creator=me", path]
+    subprocess.run(command, check=True)
+    with pytest.raises(UnreadableImage, match=r"a\.tif: is camera RGB"):
+        read_scene(path)
 
 
 def test_primaries_of_no_colours_are_told(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from sve2hdr.errors import UnreadableRaw, UnwritableOutput
 from sve2hdr.lineardng import LinearDngOptions, baseline_exposure, reduced, write_linear_dng
 from sve2hdr.mosaic import Capture, Mosaic
 from sve2hdr.rawfile import read_raw
+from sve2hdr.xmp import xmp_packet
 
 CANON = np.array([[0.6722, -0.0635, -0.0963], [-0.4287, 1.2460, 0.2028], [-0.0908, 0.2162, 0.5668]])
 CAPTURE = Capture("Canon", "Canon EOS 5D Mark III", "EF 50mm f/1.8", 1 / 125, 2.8, 800, 50, "2020:01:02 03:04:05", 6)
@@ -211,7 +212,8 @@ def test_structure_is_a_dngs(tmp_path: Path, options: LinearDngOptions) -> None:
     assert (main[254], main[262], main[259], main[274]) == (1, 6, 7, 1)
     assert main[50706] == main[50707] == b"\1\4\0\0"
     assert main[50708] == "Canon EOS 5D Mark III"
-    assert main[270] == "sve2hdr:version: 1.2\nsve2hdr:model: m"
+    assert 270 not in main  # the photographer's caption
+    assert main[700] == xmp_packet({"sve2hdr:version": "1.2", "sve2hdr:model": "m"})
     assert (raw[254], raw[262], raw[256], raw[257]) == (0, 34892, 300, 600)
     strips, tiles = {273, 278, 279} <= set(raw), {322, 323, 324, 325} <= set(raw)
     assert strips is not tiles
@@ -238,7 +240,10 @@ def test_the_preview_is_an_upright_jpeg_of_the_image(tmp_path: Path) -> None:
 @needs_exiftool
 @pytest.mark.parametrize("options", EVERY)
 def test_exiftool_finds_every_tag_and_nothing_wrong(tmp_path: Path, options: LinearDngOptions) -> None:
-    path = write(tmp_path, scene(), replace(options, baseline_exposure_ev=1.5, exposure_ev=-0.25))
+    attributes = {"sve2hdr:model": "a & b", "sve2hdr:white_level": "15000 16000"}
+    path = write(
+        tmp_path, scene(), replace(options, baseline_exposure_ev=1.5, exposure_ev=-0.25), attributes=attributes
+    )
     command = ["exiftool", "-j", "-n", "-validate", "-all", str(path)]
     tags = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)[0]
     expected = {
@@ -246,6 +251,8 @@ def test_exiftool_finds_every_tag_and_nothing_wrong(tmp_path: Path, options: Lin
         "Make": CAPTURE.make,
         "Model": CAPTURE.model,
         "Software": "sve2hdr",
+        "ImageDescription": None,
+        "White_level": "15000 16000",
         "Orientation": 1,
         "DNGVersion": "1 4 0 0",
         "ColorMatrix1": " ".join(f"{v:g}" for v in CANON.ravel()),
