@@ -25,12 +25,9 @@ from .xmp import XMP_TAG
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # of damaged files an error of ours tells
 
-# what the libraries raise for damaged files
-DAMAGED = (
-    tifffile.TiffFileError, struct.error, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError,
-    MemoryError,
-)  # fmt: skip
-COLOURS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
+# what the libraries raise for damaged files; want of memory is another thing
+DAMAGED = (tifffile.TiffFileError, struct.error, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError)
+COLOURS = tuple(tifffile.PHOTOMETRIC[name] for name in ("RGB", "LINEAR_RAW", "MINISBLACK", "MINISWHITE"))
 PX_PER_BYTE = 4096  # no file of a scene is denser: a plain image takes OpenEXR's DWA to 2600, Deflate to 170
 # in XMP, as an attribute as we write it, or an element as exiftool rewrites it; in the description of our older files
 COLOR_SPACE_TOLD = re.compile(
@@ -168,7 +165,10 @@ def _refuse_by_tags(path: Path, page: tifffile.TiffPage) -> None:
     if page.photometric not in COLOURS:
         kind = getattr(page.photometric, "name", page.photometric)
         raise UnreadableImage(f"{path}: holds {kind} colours; convert it to RGB")
-    if len(page.dataoffsets) < math.prod(page.chunked) or 0 in page.databytecounts:  # tifffile would take these for 0
+    in_one = page.compression == tifffile.COMPRESSION.NONE and len(page.dataoffsets) == 1
+    if in_one and page.dataoffsets[0] + page.nbytes <= path.stat().st_size:
+        return  # tifffile reads these, whatever is said of strips
+    if len(page.dataoffsets) < math.prod(page.chunked) or 0 in page.databytecounts:  # it would take these for 0
         raise UnreadableImage(f"{path}: lacks a part of its pixels; get a whole copy")
 
 

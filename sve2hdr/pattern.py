@@ -26,6 +26,7 @@ MAX_EV = 20  # of the ratios that are taken
 SURE = 0.5  # confidence from which a frame counts as SVE
 DOUBTFUL_EV = 1.0  # from which exposures that are refused are no matter of course
 BURNT_APART = 0.25  # share of the frame that is saturated in some sites of a colour and not in others: no scene's doing
+NEARLY = 0.9  # of saturation: a phase that comes there may well be saturated, as that is measured
 EXAMPLE, EXAMPLE_EV = "rows:1/8,1/8,1,1", 3.0
 FEW_SITES = "too few sites are neither saturated nor lost in noise to compare the exposures"
 
@@ -75,7 +76,8 @@ class Detection:
         if not self.doubtful:
             return f"no exposure pattern: {self.reason}"
         ratio = ", as measured" if math.isfinite(self.ratio_ev_error) else " and its true ratio with --ev"
-        return f"doubtful exposure pattern: {self.reason}; name it with --pattern {self.suspected or EXAMPLE}{ratio}"
+        named = f"name it with --pattern {self.suspected}{ratio}" if self.suspected else f"name it, as in {EXAMPLE}"
+        return f"doubtful exposure pattern: {self.reason}; {named}"
 
     def not_found(self, path: str | Path) -> PatternNotFound:
         """Return the error for a file whose pattern is needed and was not found.
@@ -174,18 +176,18 @@ def _unless_burnt_apart(found: Detection, windows: Windows) -> Detection:
     """
     if not windows.row.size:
         return found
-    burnt = (windows.peak >= windows.saturation[:, None]).mean(axis=1)
+    burnt, bright = ((windows.peak >= share * windows.saturation[:, None]).mean(axis=1) for share in (1.0, NEARLY))
     least, most = np.zeros_like(burnt), np.zeros_like(burnt)
     for phases in colour_classes(found.cfa):
-        least[phases], most[phases] = burnt[phases].min(), burnt[phases].max()
+        least[phases], most[phases] = bright[phases].min(), burnt[phases].max()
     apart = most - least
     if apart.max() <= BURNT_APART:
         return found
     reason = f"{apart.max():.0%} of the frame is saturated in some sites of a colour and not in others, but {FEW_SITES}"
     suspected = found.suspected
     if apart.min() > BURNT_APART:
-        bright = burnt > (least + most) / 2
-        suspected = _pattern([np.flatnonzero(bright).tolist(), np.flatnonzero(~bright).tolist()], [EXAMPLE_EV])
+        more = burnt > (least + most) / 2
+        suspected = _pattern([np.flatnonzero(more).tolist(), np.flatnonzero(~more).tolist()], [EXAMPLE_EV])
     return replace(found, reason=reason, suspected=suspected, ratio_ev_error=np.inf, doubtful=True)
 
 

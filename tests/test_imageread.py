@@ -146,6 +146,30 @@ def test_tiffs_that_tell_of_other_pixels_are_refused(
         read_hdr(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize(("tag", "value"), [(278, 8), (278, 0), (279, 0), (262, 34892)])
+def test_tiffs_in_one_piece_are_read_whatever_they_say_of_strips(tmp_path: Path, tag: int, value: int) -> None:
+    """RowsPerStrip too few or 0, no StripByteCounts: the pixels are there all the same. And light from a raw."""
+    image, path = image_of(), tmp_path / "a.tif"
+    tifffile.imwrite(path, image, photometric="rgb", metadata=None)
+    with_entry(path, tag, value=value)
+    assert_array_equal(read_hdr(path), image)
+
+
+def test_want_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scene that does not fit ends `dataset`, which would leave a damaged one out."""
+    for name in ("a.exr", "a.tif"):
+        write_hdr(tmp_path / name, image_of(), color_space=COLOR_SPACES["rec709"], capture=Capture())
+
+    def fails(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "stack", fails)
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", fails)
+    for name in ("a.exr", "a.tif"):
+        with pytest.raises(MemoryError):
+            read_hdr(tmp_path / name)
+
+
 def test_a_strip_without_bytes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, image_of(), photometric="rgb", rowsperstrip=8, metadata=None, compression="deflate")

@@ -81,6 +81,36 @@ def test_settings_hold_from_their_time_on(tmp_path: Path) -> None:
     assert read_frame(clip, clip.frames[0]).capture.taken == ""
 
 
+def test_times_run_on_though_clocks_tell_whole_seconds(tmp_path: Path) -> None:
+    path, shot, (counts, *_) = tmp_path / "a.MLV", Shot(), frames()
+    clocks = [block(b"RTCI", time, struct.pack("<10H8s", second, 59, 23, 31, 11, 125, 3, 364, 0, 0, b""))
+              for second, time in ((10, 0), (10, 950_000))]  # fmt: skip
+    video = [video_block(shot, number, 500_000 * number, counts) for number in range(4)]
+    path.write_bytes(file_header(shot) + raw_block(shot, counts.shape) + b"".join([*clocks, *video]))
+    clip = open_clip(path)
+    taken = [read_frame(clip, frame).capture for frame in clip.frames]
+    assert [(c.taken[-2:], c.subseconds) for c in taken] == [("10", "000"), ("10", "500"), ("11", "000"), ("11", "500")]
+    assert open_clip(path).frames[0].block.time_us == 0
+
+
+@pytest.mark.parametrize(
+    ("rate", "told"), [((30, 1), True), ((30_000, 1001), True), ((50, 1), False), ((60, 1), False)]
+)
+def test_time_codes_go_up_to_30_frames_a_second(tmp_path: Path, rate: tuple[int, int], told: bool) -> None:
+    write_mlv(tmp_path / "a.MLV", frames(1), Shot(rate=rate))
+    clip = open_clip(tmp_path / "a.MLV")
+    assert bool(read_frame(clip, clip.frames[0]).capture.time_code) == told
+
+
+def test_of_frames_of_one_number_the_first_is_taken(tmp_path: Path) -> None:
+    path, shot, (first, second, _) = tmp_path / "a.MLV", Shot(), frames()
+    video = [video_block(shot, 0, 1000, first), video_block(shot, 0, 2000, second)]
+    path.write_bytes(file_header(shot) + raw_block(shot, first.shape) + b"".join(video))
+    clip = open_clip(path)
+    assert len(clip.frames) == 1
+    np.testing.assert_array_equal(read_frame(clip, clip.frames[0]).counts, first)
+
+
 def test_files_that_continue_a_clip_are_found(tmp_path: Path) -> None:
     shot, wanted = Shot(files=3), frames(6)
     video = [video_block(shot, number, 1000 * (number + 1), counts) for number, counts in enumerate(wanted)]

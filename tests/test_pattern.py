@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -434,3 +435,17 @@ def test_black_before_a_bright_sky_is_in_doubt(sky: float, ev: float, gain: bool
     ordinary = detect_pattern(taken(light, gain=gain))
     assert not ordinary.sve
     assert not ordinary.doubtful
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5])
+@pytest.mark.parametrize("gain", [0.97, 0.9])
+def test_burnt_out_photos_with_uneven_columns_are_ordinary(share: float, gain: float) -> None:
+    """Some columns' amplifiers saturate lower, by as much as `linegain` evens out, and more: these are no exposures."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(np.float32)
+    light = np.exp2(-5 * y / SHAPE[0] + 0.5 * np.sin(x / 43 + y / 51))[..., None] * np.float32([0.7, 1, 0.8])
+    frame = taken(np.float32(light / np.quantile(light[..., 1], 1 - share)))
+    gains = np.resize(np.linspace(1, gain, 8)[[0, 3, 2, 0, 5, 0, 7, 0]], SHAPE[1])
+    counts = np.rint(BLACK + (frame.counts - np.float32(BLACK)) * gains).astype(np.uint16)
+    found = detect_pattern(replace(frame, counts=counts))
+    assert not found.sve
+    assert not found.doubtful

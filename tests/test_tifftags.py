@@ -37,6 +37,15 @@ def test_every_ifd_and_type_is_read_in_either_byte_order(tmp_path: Path) -> None
         assert (numbers(first, 271), text(first, 256), number(first, 12345)) == ((), "", None)
 
 
+def test_all_ifds_below_another_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(np.zeros((8, 8), np.uint16), subifds=3, metadata=None)
+        for side in (4, 5, 6):
+            tiff.write(np.zeros((side, side), np.uint16), metadata=None)
+    assert sizes(read_ifds(path)) == [(ROOT, 8), (SUB, 4), (SUB, 5), (SUB, 6)]
+
+
 def test_a_tiff_block_inside_another_file_is_found(tmp_path: Path) -> None:
     block = b"II*\0\x08\0\0\0" + b"\2\0"
     block += (

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from mlvcontainer import Shot, sound_block, video_block, write_mlv
+from mlvcontainer import Shot, camera_blocks, file_header, raw_block, sound_block, video_block, write_mlv
 
 from sve2hdr.cli import main
 from sve2hdr.joblist import Inputs, Naming, collect
@@ -110,10 +110,12 @@ SAMPLES = np.arange(1, 6001, dtype=np.int16).reshape(3, 1000, 2)
         ((0, 1, 2), 1000, [SAMPLES.reshape(-1, 2)]),
         ((0, 1, 2), 1000 + 10_000, [np.zeros((480, 2)), SAMPLES.reshape(-1, 2)]),
         ((0, 1, 2), 1000 - 500, [SAMPLES.reshape(-1, 2)[24:]]),
+        ((0, 1, 2), 1000 - 30_000 + 2**32, [SAMPLES.reshape(-1, 2)]),
+        ((0, 1, 2), 1000 + 59_000_000, [np.zeros((2_832_000, 2)), SAMPLES.reshape(-1, 2)]),
         ((0, 1, 2), 2**40, [SAMPLES.reshape(-1, 2)]),
         ((4, 5, 7), 1000, [SAMPLES[0], SAMPLES[1], np.zeros((1000, 2)), SAMPLES[2]]),
     ],
-    ids=["as it is", "late", "early", "damaged time", "lost block"],
+    ids=["as it is", "late", "early", "much too late", "a minute late", "damaged time", "lost block"],
 )
 def test_sound_begins_with_the_picture(
     tmp_path: Path, numbers: tuple[int, ...], first_us: int, expected: list[np.ndarray]
@@ -128,9 +130,21 @@ def test_sound_begins_with_the_picture(
     np.testing.assert_array_equal(stored, np.concatenate(expected))
 
 
+def test_sound_from_long_before_the_picture_is_cut_off(tmp_path: Path) -> None:
+    """Over more than a block: recording with a buffer begins before the button."""
+    shot, counts = Shot(), np.full((64, 64), 5000, np.uint16)
+    blocks = [raw_block(shot, counts.shape), *camera_blocks(shot), video_block(shot, 0, 1_030_000, counts)]
+    blocks += [sound_block(k, 1_000_000 + 20_833 * k, SAMPLES[k]) for k in range(3)]
+    (tmp_path / "A.MLV").write_bytes(file_header(shot) + b"".join(blocks))
+    assert run("unpack", tmp_path / "A.MLV", "-o", tmp_path)[0] == 0
+    with wave.open(str(tmp_path / "A" / "A.wav")) as sound:
+        stored = np.frombuffer(sound.readframes(sound.getnframes()), "<i2").reshape(-1, 2)
+    np.testing.assert_array_equal(stored, SAMPLES.reshape(-1, 2)[1440:])
+
+
 def test_what_is_lost_is_told_and_fails(tmp_path: Path) -> None:
     path, counts = tmp_path / "A.MLV", np.full((64, 64), 5000, np.uint16)
-    shot = Shot(dual_iso=False, sampling=(1, 0, 3, 0))
+    shot = Shot(dual_iso=False, sampling=(1, 0, 1, 2))
     write_mlv(path, [counts], shot)
     with path.open("ab") as file:
         file.write(video_block(shot, 3, 200_000, counts))
