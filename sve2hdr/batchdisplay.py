@@ -25,6 +25,7 @@ OUTCOMES = {  # in the order of the table
     "copied": "copied: one exposure",
     "skipped": "skipped: one exposure",
     "unchanged": "finished before",
+    "edited": "kept, edited since",
     "failed": "failed",
 }
 WOULD = {"converted": "would convert", "developed": "would develop", "copied": "would copy", "skipped": "would skip"}
@@ -162,7 +163,7 @@ class Display(Events):
         """Count a file, write its line of the report, and say what went wrong."""
         if job.raw in self._rows:
             self._bars.remove_task(self._rows.pop(job.raw))
-        self._worked += result.outcome != "unchanged"
+        self._worked += result.outcome not in ("unchanged", "edited")
         self._megapixels += result.found.get("megapixels", 0.0) if result.outcome == "converted" else 0.0
         self.add(result)
 
@@ -215,13 +216,15 @@ def _line(result: FileResult) -> str:
     found = result.found
     if result.outcome == "skipped":
         return f"{result.input}: skipped, {found.get('reason', 'one exposure')}"
+    if result.outcome == "edited":
+        return f"{result.input} -> {', '.join(result.outputs)} ({OUTCOMES['edited']})"
     what = f"{certainty(found['ratio_ev'], found['confidence'])}, " if found.get("pattern") else ""
     return f"{result.input} -> {', '.join(result.outputs)} ({what}{result.seconds:.1f} s)"
 
 
 def _would(result: FileResult) -> str:
-    if result.outcome == "unchanged":
-        return f"{result.input}: finished before"
+    if result.outcome in ("unchanged", "edited"):
+        return f"{result.input}: {OUTCOMES[result.outcome]}"
     to = f" -> {', '.join(result.outputs)}" if result.outputs else ""
     why = result.found.get("reason") or f"{result.found['pattern']}, {result.found['ratio_ev']:.2f} EV"
     shared = "; frames of a sequence take what its first one has" if result.found.get("sequence") else ""

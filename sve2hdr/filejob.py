@@ -92,9 +92,10 @@ def _claimed(
 
 def _looked_at(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None, leads: bool) -> FileResult:
     """Say what would happen; the outcome is the one that `_done` would have."""
-    wanted = to_make(job, options, tools.manifest, options.recipes(job, found), again=False)
+    recipes = options.recipes(job, found)
+    wanted = to_make(job, options, tools.manifest, recipes, again=False)
     if not wanted:
-        return unchanged(job, options, tools.manifest)
+        return unchanged(job, options, tools.manifest, recipes)
     with tempfile.TemporaryDirectory(prefix="sve2hdr-") as folder:
         raw = _at_hand(job, Path(folder))
         try:
@@ -139,7 +140,7 @@ def _done(
     recipes = options.recipes(job, found)
     wanted = to_make(job, options, manifest, recipes, again)
     if not wanted:
-        return unchanged(job, options, manifest)
+        return unchanged(job, options, manifest, recipes)
     before = _stamp(source)
     with manifest.staged(wanted[0]) as folder:
         raw = _at_hand(job, folder)
@@ -159,7 +160,7 @@ def _done(
             raise type(error)(_with_final_names(text, folder, staged, manifest)) from error
         if _stamp(source) != before:
             return FileResult(job.raw, "moving", error="changes while it is read; run again when it is complete")
-        replaceable = {o for o in wanted if options.overwrite or again or is_ours(manifest, o)}
+        replaceable = {o for o in wanted if options.overwrite or is_ours(manifest, o)}
         if result.outcome == "copied" and not options.overwrite:  # a copy's place is no output's
             replaceable = set()
         manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in made])

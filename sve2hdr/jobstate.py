@@ -19,7 +19,7 @@ from .places import place
 from .remotemanifest import AnyManifest
 
 POLICIES = ("skip", "copy", "develop", "fail")
-GOOD = ("converted", "unchanged", "developed", "copied", "skipped")
+GOOD = ("converted", "unchanged", "edited", "developed", "copied", "skipped")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +78,16 @@ class Tools:
 
 
 def to_make(job: Job, options: BatchOptions, manifest: AnyManifest, recipes: tuple[str, str], again: bool) -> list[str]:
-    """Return the outputs that are still to be made; raise UnwritableOutput where one may not be replaced."""
+    """Return the outputs that are still to be made; raise UnwritableOutput where one may not be replaced.
+
+    `again`: those of an earlier state of the raw may be.
+    """
     wanted = []
     for output in job.outputs:
         state, why = manifest.state(output, place(job.raw), recipes)
-        if state == "foreign" and not (options.overwrite or again):
-            raise UnwritableOutput(f"{manifest.out / output}: {why}; give --overwrite or another --name")
-        if state != "done" or (options.overwrite and not _of_this_run(manifest.get(output), options)):
+        if not options.overwrite and (state == "foreign" or (state == "outdated" and not again)):
+            raise UnwritableOutput(f"{why}; another -o keeps it, --overwrite replaces it")
+        if state not in ("done", "edited") or (options.overwrite and not _of_this_run(manifest.get(output), options)):
             wanted.append(output)
     return wanted
 
@@ -98,19 +101,23 @@ def finished_before(
 ) -> FileResult | None:
     """Return the result of a job of which nothing is left to do, by the manifest alone; None: it must be done.
 
+    Whether a file was edited, and is not being written, is for who claims the job to find out.
+
     Raises OSError where that cannot be found out.
     """
     recipes = options.recipes(job, found)
     if options.overwrite or any(manifest.state(o, place(job.raw), recipes)[0] != "done" for o in job.outputs):
         return None
-    return unchanged(job, options, manifest)
+    return unchanged(job, options, manifest, recipes)
 
 
-def unchanged(job: Job, options: BatchOptions, manifest: AnyManifest) -> FileResult:
+def unchanged(job: Job, options: BatchOptions, manifest: AnyManifest, recipes: tuple[str, str]) -> FileResult:
     """Return the result of a job whose outputs are all there."""
+    edited = any(manifest.state(output, place(job.raw), recipes)[0] == "edited" for output in job.outputs)
     records = [record for output in job.outputs if (record := manifest.get(output)) is not None]
     files = tuple(dict.fromkeys(str(manifest.out / record.file) for record in records if record.file))
-    outcome = records[0].outcome if any(_of_this_run(record, options) for record in records) else "unchanged"
+    before = "edited" if edited else "unchanged"
+    outcome = records[0].outcome if any(_of_this_run(record, options) for record in records) else before
     return FileResult(job.raw, outcome, files, records[0].raw_sha256, records[0].found)
 
 

@@ -24,12 +24,12 @@ import numpy as np
 from .claims import Claims, key_of
 from .errors import UnwritableOutput
 from .files import file_sha256, replacing
-from .places import At, Place, lies_at
+from .places import At, Place, RemotePath, lies_at
 
 STATE = ".sve2hdr"
 JOURNAL = "journal.json"
 DAMAGED = (ValueError, TypeError, LookupError)  # what a text raises that is no record
-State = Literal["new", "done", "stale", "foreign"]
+State = Literal["new", "done", "edited", "stale", "outdated", "foreign"]
 
 
 @dataclass(frozen=True)
@@ -165,22 +165,27 @@ class Records(ABC, Generic[At]):
             return None
 
     def state(self, output: str, raw: Place, recipes: Sequence[str]) -> tuple[State, str]:
-        """Return what is there for an output that shall be made of `raw`, after one of `recipes`, and why.
+        """Return what is there for an output that shall be made of `raw`, after one of `recipes`.
 
-        new: nothing. done: what is wanted, as its record says. stale: ours, made of the same raw after another recipe.
-        foreign: a file that we did not write, that somebody has changed since, or that was made of another raw.
+        With it, where the file that is there may be in the way: its name and why.
+
+        new: nothing. done: what is wanted, as its record says. edited: what was wanted, and somebody has changed it
+        since, as who rates photos does. stale: ours, made of the same raw after another recipe. outdated: ours, made of
+        another raw. foreign: a file that we did not write, that was changed and is not what is wanted, or is broken.
+        Only who has claimed the job and recovered it knows that no other process is changing the file.
         Raises OSError where that cannot be found out.
         """
-        record, there = self.get(output), lies_at(self.out / output)
-        if record is None:
-            return ("foreign", "exists already, and not from this batch") if there else ("new", "")
-        if record.file and not lies_at(self.out / record.file):
-            return ("foreign", "exists already, and not from this batch") if there else ("new", "the output is gone")
-        if record.file and not _same(self.out / record.file, record.stamp, record.sha256):
-            return "foreign", "was changed since it was written"
-        if not _same(raw, record.raw_stamp, record.raw_sha256):
-            return ("foreign", f"was made of another raw ({record.raw})") if record.file else ("new", "another raw")
-        return ("done", "") if record.recipe in recipes else ("stale", "made with other options")
+        record = self.get(output)
+        if record is None or (record.file and not lies_at(self.out / record.file)):
+            foreign = f"{self.out / output}: exists already, and not from this batch"
+            return ("foreign", foreign) if lies_at(self.out / output) else ("new", "")
+        file, of_raw = self.out / record.file, _same(raw, record.raw_stamp, record.raw_sha256)
+        if record.file and not _same(file, record.stamp, record.sha256):
+            edited = of_raw and record.recipe in recipes and not _broken(file, record.stamp.size)
+            return ("edited", "") if edited else ("foreign", f"{file}: was changed since it was written")
+        if not of_raw:
+            return ("outdated", f"{file}: was made of another raw ({record.raw})") if record.file else ("new", "")
+        return ("done" if record.recipe in recipes else "stale"), ""
 
     def _record_path(self, output: str) -> At:
         key = key_of(output)
@@ -288,6 +293,18 @@ def _same(path: Place, stamp: Stamp, sha256: str) -> bool:
         return now == stamp or (now.size == stamp.size and file_sha256(path) == sha256)
     except FileNotFoundError:
         return False
+
+
+def _broken(path: Place, size: int) -> bool:
+    """Return whether a file is as a crash or half a copy leaves it: shorter than the `size` written, or zeros, or gone.
+
+    Who edits the metadata of a file adds to it.
+    """
+    try:
+        with path.open() if isinstance(path, RemotePath) else path.open("rb") as file:
+            return Stamp.of(path).size < size or not any(file.read(4))
+    except (FileNotFoundError, IsADirectoryError):  # a link to nothing, or a folder
+        return True
 
 
 def _place(staged: Path, target: Path, may_replace: bool) -> None:

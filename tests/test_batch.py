@@ -392,6 +392,20 @@ def test_a_mixed_folder_from_first_to_last(shoot: list[object], here: type[Here]
     assert (quiet.stdout, quiet.stderr) == ("", "")
 
 
+def test_edited_outputs_are_kept_and_said_to_be(shoot: list[object], here: type[Here]) -> None:
+    Path("in/broken.dng").unlink()
+    command(*shoot)
+    with Path("out/a/1.exr").open("ab") as file:
+        file.write(b"rated")
+    look = command(*shoot[:-2], "--dry-run")
+    assert "in/a/1.dng: kept, edited since\n" in look.stdout
+    again = command(*shoot)
+    assert again.stdout.split("\n")[:2] == ["      2  finished before", "      1  kept, edited since"]
+    assert "in/a/1.dng -> out/a/1.exr (kept, edited since)\n" in again.stderr
+    assert lines_of(Path("run.jsonl"))["1.dng"]["outcome"] == "edited"
+    assert Path("out/a/1.exr").read_bytes().endswith(b"rated")
+
+
 def test_a_doubtful_raw_is_a_failure(tmp_path: Path, shoot: list[object], here: type[Here]) -> None:
     fog = np.float32(0.01 * np.exp2(np.arange(128) / 128))[:, None, None] * np.ones((1, 128, 1)) * NEUTRAL
     write_cfa_dng(Path("in/fog.dng"), simulate(np.float32(fog), "RGGB", PAIRS, Sensor(), seed=0))

@@ -203,6 +203,47 @@ def test_a_file_that_appears_where_a_copy_goes_is_not_replaced(bench: Bench, mon
     assert copy.read_bytes() == b"somebody's"
 
 
+def test_copies_and_images_that_were_edited_are_kept(bench: Bench) -> None:
+    """A rating in its metadata makes a file no failure, and nothing but --overwrite loses it."""
+    plain, sve = bench.job("plain.dng", "sub/plain.exr"), bench.job("photo.dng", "p.dng", "p.exr")
+    for job in (plain, sve):
+        bench.run(job, if_not_sve="copy")
+    before = {}
+    for name in ("sub/plain.dng", "p.dng"):
+        with (bench.out / name).open("ab") as file:
+            file.write(b"rated")
+        before[name] = (bench.out / name).read_bytes()
+    for job in (plain, sve):
+        kept = bench.run(job, if_not_sve="copy")
+        assert (kept.outcome, kept.error) == ("edited", "")
+        assert json.loads(report_line(kept))["outcome"] == "edited"
+        refused = bench.run(job, if_not_sve="copy", model_digest="other")
+        assert refused.outcome == "failed"
+        name = "p.dng" if job is sve else "sub/plain.dng"  # the file that is there
+        assert refused.error.startswith(f"{bench.out / name}: was changed since it was written; another -o keeps it")
+    (bench.out / "p.exr").unlink()  # only what is missing is made
+    made = bench.run(sve, if_not_sve="copy")
+    assert (made.outcome, made.outputs) == ("converted", (str(bench.out / "p.exr"),))
+    assert {name: (bench.out / name).read_bytes() for name in before} == before
+    assert bench.run(sve, overwrite=True).outcome == "converted"
+    assert bench.run(sve).outcome == "unchanged"
+
+
+def test_what_is_somebody_elses_is_not_replaced_when_a_watched_raw_changes(bench: Bench) -> None:
+    output = bench.out / "sub/photo.exr"
+    assert bench.run().outcome == "converted"
+    (bench.folder / "photo.dng").unlink()
+    write_frame(bench.folder / "photo.dng", seed=5)
+    assert run_job(bench.job(), bench.options, bench.tools, again=True).outcome == "converted"
+    with output.open("ab") as file:
+        file.write(b"rated")
+    (bench.folder / "photo.dng").unlink()
+    write_frame(bench.folder / "photo.dng", seed=6)
+    refused = run_job(bench.job(), bench.options, bench.tools, again=True)
+    assert (refused.outcome, "was changed since it was written" in refused.error) == ("failed", True)
+    assert output.read_bytes().endswith(b"rated")
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("look_only", [False, True])
 def test_doubtful_raws_are_never_taken_for_ordinary_ones(bench: Bench, policy: str, look_only: bool) -> None:

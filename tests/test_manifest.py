@@ -88,14 +88,29 @@ def test_what_is_not_ours_any_more_is_foreign(manifest: Manifest, raw: Path) -> 
     other = raw.with_name("other.dng")
     other.write_bytes(b"COUNTS")
     state, why = manifest.state("a/1.exr", other, ["r"])
-    assert state == "foreign"
-    assert str(raw) in why
-    output.write_bytes(b"edited by hand")
-    assert manifest.state("a/1.exr", raw, ["r"])[0] == "foreign"
+    assert (state, why) == ("outdated", f"{output}: was made of another raw ({raw})")
     output.unlink()
     assert manifest.state("a/1.exr", raw, ["r"])[0] == "new"
     (manifest.out / "2.exr").symlink_to("nowhere")
     assert manifest.state("2.exr", raw, ["r"])[0] == "foreign"
+
+
+def test_what_was_edited_since_is_still_what_is_wanted(manifest: Manifest, raw: Path) -> None:
+    publish(manifest, raw, "a/1.exr")
+    output, changed = manifest.out / "a/1.exr", f"{manifest.out / 'a/1.exr'}: was changed since it was written"
+    whole = output.read_bytes()
+    output.write_bytes(whole + b", rated")
+    assert manifest.state("a/1.exr", raw, ["other", "r"]) == ("edited", "")
+    assert manifest.state("a/1.exr", raw, ["other"]) == ("foreign", changed)
+    other = raw.with_name("other.dng")
+    other.write_bytes(b"COUNTS")
+    assert manifest.state("a/1.exr", other, ["r"]) == ("foreign", changed)
+    for broken in (whole[:-1], b"", bytes(len(whole)), bytes(2 * len(whole))):  # as a crash or half a copy leaves it
+        output.write_bytes(broken)
+        assert manifest.state("a/1.exr", raw, ["r"]) == ("foreign", changed)
+    output.unlink()
+    output.symlink_to("nowhere")
+    assert manifest.state("a/1.exr", raw, ["r"]) == ("foreign", changed)
 
 
 def test_a_damaged_record_is_no_record(manifest: Manifest, raw: Path) -> None:

@@ -50,7 +50,7 @@ class Bench:
 
     def __init__(self, out: RemotePath | Path, weights: Path, **changed: object) -> None:
         self.options = BatchOptions(
-            str(out), str(weights), convert=ConvertOptions(device="cpu"), **changed  # type: ignore[arg-type]
+            str(out), str(weights), **{"convert": ConvertOptions(device="cpu"), **changed}  # type: ignore[arg-type]
         )  # fmt: skip
         self.manifest = manifest_of(str(out))
         self.manifest.create()
@@ -210,12 +210,21 @@ def test_convert_resume_redo_and_refuse(remote: str, bucket: RemotePath, tmp_pat
     assert known is not None
     assert (known.outcome, known.outputs, known.sha256) == ("unchanged", first.outputs, first.sha256)
 
-    written.write_bytes(b"somebody's")
-    refused = Bench(out, weights)(job)
-    assert refused.outcome == "failed"
-    assert "was changed since it was written; give --overwrite" in refused.error
+    edited = written.read_bytes() + b"rated"
+    written.write_bytes(edited)
+    assert finished_before(job, again.options, again.manifest) is None  # who claims the job finds out
+    for look_only in (True, False):
+        kept = Bench(out, weights, look_only=look_only)(job)
+        assert (kept.outcome, kept.good, kept.outputs, kept.error) == ("edited", True, first.outputs, "")
+    other = {"convert": ConvertOptions(device="cpu", exposure_ev=1.0)}
+    for changed, there in (({}, edited[:100]), (other, edited)):
+        written.write_bytes(there)
+        refused = Bench(out, weights, **changed)(job)
+        assert refused.outcome == "failed"
+        assert refused.error.startswith(f"{written}: was changed since it was written; ")
+        assert written.read_bytes() == there
     assert Bench(out, weights, overwrite=True)(job).outcome == "converted"
-    assert written.read_bytes() != b"somebody's"
+    assert written.read_bytes() + b"rated" == edited
     assert left_here(tmp_path) == []
 
 
