@@ -19,6 +19,7 @@ from .options import (
     FILE,
     Commands,
     Counts,
+    FileType,
     level_options,
     levels_of,
     note,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from .mosaic import ExposurePattern, Mosaic
 
 
+MANY = "sve2hdr batch converts many"
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="sve2hdr")
 def main() -> None:
@@ -42,8 +46,14 @@ for command in (batch, unpack, simulate, dataset, train, evaluate):
     main.add_command(command)
 
 
+def _only(ctx: click.Context, param: click.Parameter, raws: tuple[Path, ...]) -> Path:
+    if len(raws) > 1:
+        raise click.UsageError(f"converts one raw, and {len(raws)} files are given; {MANY}", ctx)
+    return raws[0]
+
+
 @main.command()
-@click.argument("raw", type=FILE)
+@click.argument("raw", metavar="RAW", type=FileType(MANY), nargs=-1, required=True, callback=_only)
 @click.option("-o", "--output", type=FILE, required=True, help="Image to write: .exr, .hdr, .tif or linear .dng.")
 @click.option("--preview", help="Also write a tone-mapped .jpg or .png; auto: OUTPUT with .preview.jpg.")
 @click.option(
@@ -89,7 +99,9 @@ def convert(
 
 
 @main.command()
-@click.argument("raws", metavar="FILE...", type=FILE, nargs=-1, required=True)
+@click.argument(
+    "raws", metavar="FILE...", type=FileType("name the files in it, such as {}/*.CR2"), nargs=-1, required=True
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line per file.")
 @click.option("-v", "--verbose", is_flag=True, help="Also print the evidence.")
 @level_options

@@ -22,6 +22,21 @@ if TYPE_CHECKING:
     from .levels import Levels
     from .mosaic import ExposurePattern
 
+
+class FileType(click.Path):
+    """The path of a file, for which a folder is refused with a word on what takes one; `{}` in it is the folder."""
+
+    def __init__(self, instead: str) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+        self.instead = instead
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, or fail as a usage error."""
+        if os.path.isdir(value):
+            self.fail(f"{value} is a folder; {self.instead.format(str(value).rstrip('/'))}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 SEED = click.IntRange(0, 2**63 - 1)

@@ -493,6 +493,21 @@ def test_usage_errors_exit_with_2(work: Path, arguments: list[str]) -> None:
     assert names(work) == set()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["convert", "card"], "card is a folder; sve2hdr batch converts many"),
+        (["convert", "card/", "-o", "a.exr"], "card/ is a folder; sve2hdr batch converts many"),
+        (["convert", "1.CR2", "2.CR2"], "one raw, and 2 files are given; sve2hdr batch converts many"),
+        (["convert", "1.CR2", "-o", "a.exr", "2.CR2"], "2 files are given; sve2hdr batch converts many"),
+        (["detect", "1.CR2", "card/"], "card/ is a folder; name the files in it, such as card/*.CR2"),
+    ],
+)
+def test_folders_and_many_files_are_pointed_to_what_takes_them(work: Path, arguments: list[str], said: str) -> None:
+    (work / "card").mkdir()
+    assert refused(*arguments, code=2).endswith(said)
+
+
 def test_folders_without_what_is_needed_are_refused(work: Path) -> None:
     (work / "empty").mkdir()
     write_hdr(
