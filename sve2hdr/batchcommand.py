@@ -307,6 +307,7 @@ def _refused(display: Display, path: str, why: str) -> None:
 def _tell_ignored(found: JobList, display: Display, each: bool) -> None:
     """Say what is left out: in a dry run file by file, else in a line; quiet: nothing."""
     from .batchdisplay import printable
+    from .joblist import VIDEO
 
     if display.mode == "quiet":
         return
@@ -315,5 +316,7 @@ def _tell_ignored(found: JobList, display: Display, each: bool) -> None:
             click.echo(printable(f"{path}: left alone, {why}"))
     elif found.ignored:
         display.say(f"sve2hdr: {len(found.ignored)} other file(s) left alone; --dry-run names them")
+    if clips := sum(why == VIDEO for _, why in found.ignored):
+        display.say(f"sve2hdr: {clips} Magic Lantern clip(s): sve2hdr unpack makes DNG frames of them")
     if not (found.jobs or found.refused):
         display.say("sve2hdr: no raw files found")

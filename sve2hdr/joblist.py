@@ -24,6 +24,7 @@ from .rawcheck import RAW_EXTENSIONS
 from .tifftags import FRAME_RATE, TIME_CODES, ifds_in, numbers, read_ifds
 
 FIELDS = ("stem", "name", "model", "source", "ext")
+MLV, VIDEO = ".mlv", "a video; sve2hdr unpack makes DNG frames of it"  # why it is no raw
 TAGS_BYTES = 1 << 20  # of a file at a URL, where its tags are looked for
 
 
@@ -171,7 +172,7 @@ def _files_of(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterato
     if is_url(given):
         yield from _files_at(given, inputs, out, found)
     elif path.is_dir():
-        for file in _walk(path, out, found):
+        for file in walk(path, out, found):
             relative = _relative(file, Path(inputs.base) if inputs.base else path)
             if _wanted(file, file.relative_to(path).as_posix(), inputs, found):
                 yield Found(str(file), relative, path.resolve().name)
@@ -246,7 +247,7 @@ def _relative(path: Path, base: Path) -> str:
     raise Sve2HdrError(f"{path}: does not lie below --base {base}; name another base")
 
 
-def _walk(top: Path, out: Place, found: JobList) -> Iterator[Path]:
+def walk(top: Path, out: Place, found: JobList) -> Iterator[Path]:
     """Yield the files below a folder: each real folder once, links last, hidden ones and OUT left out."""
     waiting, seen, out_real = deque([top]), set(), real(str(out))
     linked: deque[Path] = deque()
@@ -305,10 +306,7 @@ def _wanted(path: Place, relative: str, inputs: Inputs, found: JobList, named: b
         found.ignored.append((str(path), "not included"))
         return False
     if not (inputs.include or named) and path.suffix.lower() not in RAW_EXTENSIONS:
-        video = path.suffix.lower() == ".mlv"
-        found.ignored.append(
-            (str(path), "a video; sve2hdr unpack makes DNG frames of it" if video else "no raw file by its name")
-        )
+        found.ignored.append((str(path), VIDEO if path.suffix.lower() == MLV else "no raw file by its name"))
         return False
     return True
 

@@ -168,27 +168,28 @@ def dataset(sources: tuple[Path, ...], output: Path, synthetic: int, shard_mb: f
 
 
 @click.command()
-@click.argument("clips", metavar="CLIP...", type=FILE, nargs=-1, required=True)
+@click.argument("given", metavar="CLIP...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("-o", "--output", type=FOLDER, required=True, help="Folder in which each clip gets one of its name.")
 @overwrite_option
-def unpack(clips: tuple[Path, ...], output: Path, overwrite: bool) -> None:
+def unpack(given: tuple[Path, ...], output: Path, overwrite: bool) -> None:
     """Make CinemaDNG frames, and a WAV, of Magic Lantern video.
 
-    CLIP is an .MLV file; those that continue it, .M00 and so on, are found beside it.
+    CLIP is an .MLV file, or a folder with such files in its tree, which is mirrored in the output folder. Files that
+    continue a clip, .M00 and so on, are found beside it.
     """
-    from .unpack import unpack_clip
+    from .unpack import clips_of, unpack_clip
 
-    named: dict[str, Path] = {}
-    for path in clips:
-        if named.setdefault(path.stem.casefold(), path) != path:
-            raise click.UsageError(
-                f"{named[path.stem.casefold()]} and {path} have one name; give each an -o of its own"
-            )
-    failed = False
-    for path in clips:
+    try:
+        clips, unread = clips_of(given, output)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    for name, why in unread:
+        note(f"{name}: {why}")
+    failed = bool(unread)
+    for path, into in clips:
         try:
             with progress_bar(path.name) as progress:
-                unpacked = unpack_clip(path, output, overwrite=overwrite, progress=progress)
+                unpacked = unpack_clip(path, into, overwrite=overwrite, progress=progress)
         except Sve2HdrError as error:
             failed = True
             click.echo(f"sve2hdr: {one_line(error)}", err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from .dngfile import write_cfa_dng
 from .errors import Sve2HdrError, UnwritableOutput
 from .files import replacing
+from .joblist import MLV, JobList, natural, walk
 from .mlv import SOUND_FRAME, Block, Clip, Frame, open_clip
 from .mlvframe import pixel_aspect, raw_info, read_frame
 from .tifftags import read_ifds, text
@@ -71,6 +72,31 @@ class Unpacked:
         parts += [f"{self.kept} kept that were there"] if self.kept else []
         parts += ["with sound"] if self.sound else []
         return ", ".join(parts)
+
+
+def clips_of(given: Sequence[Path], output: Path) -> tuple[list[tuple[Path, Path]], list[tuple[str, str]]]:
+    """Return the clips of files and folders, each with where it gets a folder of its name, and what cannot be read.
+
+    Of a folder these are all .MLV files below but hidden ones, in natural order; its tree is mirrored in `output`.
+    What cannot be read is a path, and why. Raises ValueError where two clips would get one folder, and Sve2HdrError for
+    a folder without clips.
+    """
+    clips: dict[str, tuple[Path, Path]] = {}
+    found = JobList()
+    for path in given:
+        amiss = len(found.refused)
+        below = [path]
+        if path.is_dir():
+            below = [file for file in walk(path, output, found) if file.suffix.lower() == MLV]
+            below.sort(key=lambda file: natural(file.relative_to(path).as_posix()))
+            if not below and len(found.refused) == amiss:
+                raise Sve2HdrError(f"{path}: no .MLV files in this folder; name another one")
+        for clip in below:
+            into = output / clip.relative_to(path).parent
+            other, _ = clips.setdefault(str(into / clip.stem).casefold(), (clip, into))
+            if other != clip:
+                raise ValueError(f"{other} and {clip} have one name; give each an -o of its own")
+    return list(clips.values()), found.refused
 
 
 def unpack_clip(

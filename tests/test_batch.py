@@ -406,6 +406,19 @@ def test_edited_outputs_are_kept_and_said_to_be(shoot: list[object], here: type[
     assert Path("out/a/1.exr").read_bytes().endswith(b"rated")
 
 
+def test_clips_of_magic_lantern_are_pointed_to_unpack(tmp_path: Path, shoot: list[object], here: type[Here]) -> None:
+    said = "2 Magic Lantern clip(s): sve2hdr unpack makes DNG frames of them"
+    for name in ("M1.MLV", "a/M2.mlv", "._M1.MLV", "M1.M00"):
+        Path("card", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("card", name).write_bytes(b"video")
+    for more in ((), ("--dry-run",)):
+        result = command("card", *shoot[1:-2], *more)
+        assert f"sve2hdr: {said}\nsve2hdr: no raw files found\n" in result.stderr
+    assert command("card", *shoot[1:-2], "--quiet").stderr == ""
+    assert said in command("card", *shoot, code=1).stderr
+    assert "Magic" not in command("card", *shoot[1:-2], "--exclude", "*.mlv").stderr
+
+
 def test_a_doubtful_raw_is_a_failure(tmp_path: Path, shoot: list[object], here: type[Here]) -> None:
     fog = np.float32(0.01 * np.exp2(np.arange(128) / 128))[:, None, None] * np.ones((1, 128, 1)) * NEUTRAL
     write_cfa_dng(Path("in/fog.dng"), simulate(np.float32(fog), "RGGB", PAIRS, Sensor(), seed=0))

@@ -101,6 +101,48 @@ def test_clips_of_one_name_are_kept_apart(tmp_path: Path) -> None:
     assert (tmp_path / "o" / "M01-1200" / "M01-1200_000000.dng").read_bytes() == before
 
 
+def test_folders_stand_for_the_clips_in_them(tmp_path: Path) -> None:
+    card, out = tmp_path / "card", tmp_path / "card" / "out"
+    for name in ("DCIM/100EOS5D/M10-1.MLV", "DCIM/100EOS5D/M9-1.mlv", "DCIM/101EOS5D/M9-1.MLV", "M9-1.MLV"):
+        (card / name).parent.mkdir(parents=True, exist_ok=True)
+        clip(card / name, 1)
+    for ignored in ("DCIM/100EOS5D/._M9-1.MLV", ".Trashes/M8-1.MLV", "DCIM/M7-1.M00", "DCIM/IMG_1.CR2"):
+        (card / ignored).parent.mkdir(exist_ok=True)
+        (card / ignored).write_bytes(b"no clip")
+    code, said, err = run("unpack", card, "-o", out)
+    folders = ["DCIM/100EOS5D/M9-1", "DCIM/100EOS5D/M10-1", "DCIM/101EOS5D/M9-1", "M9-1"]
+    assert (code, err) == (0, "")
+    assert [line.partition(": ")[0] for line in said.splitlines()] == [str(out / folder) for folder in folders]
+    frames = [path.relative_to(out).as_posix() for path in sorted(out.rglob("*.dng"))]
+    assert frames == sorted(f"{folder}/{folder.rsplit('/', 1)[-1]}_000000.dng" for folder in folders)
+
+    other = tmp_path / "other"
+    other.mkdir()
+    clip(other / "M9-1.MLV", 1)
+    code, _, err = run("unpack", card, other, "-o", tmp_path / "both")  # which would both be both/M9-1
+    assert (code, f"{other / 'M9-1.MLV'} have one name" in err) == (2, True)
+    assert not (tmp_path / "both").exists()
+    code, said, _ = run("unpack", other, other / "M9-1.MLV", "-o", tmp_path / "one")
+    assert (code, len(said.splitlines())) == (0, 1)
+    assert run("unpack", card / "DCIM", other, "-o", tmp_path / "both")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "both").iterdir()) == ["100EOS5D", "101EOS5D", "M9-1"]
+
+
+def test_a_folder_without_clips_or_with_broken_links_is_told(tmp_path: Path) -> None:
+    (tmp_path / "card").mkdir()
+    (tmp_path / "card" / "._A.MLV").write_bytes(b"")
+    code, out, err = run("unpack", tmp_path / "card", "-o", tmp_path / "out")
+    assert (code, out, err) == (
+        1,
+        "",
+        f"sve2hdr: {tmp_path / 'card'}: no .MLV files in this folder; name another one\n",
+    )
+    clip(tmp_path / "card" / "B.MLV", 1)
+    (tmp_path / "card" / "C.MLV").symlink_to("nowhere")
+    code, out, err = run("unpack", tmp_path / "card", "-o", tmp_path / "out")
+    assert (code, out.count(": 1 frames"), "C.MLV: a link to nothing" in err) == (1, 1, True)
+
+
 SAMPLES = np.arange(1, 6001, dtype=np.int16).reshape(3, 1000, 2)
 
 
