@@ -1,35 +1,41 @@
-"""Reconstruct a mosaic from Python step by step: pattern, noise, network.
+"""Reconstruct counts that come from no file, such as those of a sensor of your own: arrays -> Mosaic -> HDR image.
 
-What `sve2hdr convert` corrects besides (levels, defects, banding, what is clipped) is not done here: the whole of it is
-one call, `sve2hdr.convert.reconstruct_file`.
+`reconstruct_mosaic` does all that `sve2hdr convert` does; a raw file takes one line less, with `reconstruct_file`.
 """
 
 import sys
 from pathlib import Path
 
-from sve2hdr import detect_pattern
-from sve2hdr.color import COLOR_SPACES, linear_rgb
+from sve2hdr import Mosaic, Sve2HdrError
+from sve2hdr.color import COLOR_SPACES
+from sve2hdr.convert import ConvertOptions, reconstruct_mosaic
 from sve2hdr.hdrfile import write_hdr, write_preview
-from sve2hdr.noise import estimate_noise
+from sve2hdr.levels import Levels
+from sve2hdr.models import model_named
+from sve2hdr.pattern import certainty
 from sve2hdr.preview import tone_map
 from sve2hdr.rawfile import read_raw
-from sve2hdr.reconstruct import reconstruct
-from sve2hdr.weights import load_weights, weights_path
 
 raw = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("example.dng")
+sensor = read_raw(raw)  # stands for your sensor: only arrays and numbers are taken from it
 
-mosaic = read_raw(raw)  # counts, CFA, levels, colour matrix
-detection = detect_pattern(mosaic)
-print(f"{detection.reason}; confidence {detection.confidence:.2f}")
-pattern = detection.pattern
-if pattern is None:
-    raise SystemExit(1)
+mosaic = Mosaic(
+    counts=sensor.counts,  # (H, W) uint16, as read out
+    cfa=sensor.cfa,  # colours of the top-left 2 x 2, row by row, such as "RGGB"; quad-Bayer: of 4 x 4
+    black_level=sensor.black_level,  # float32, one period: (1, 1) for one level, (2, 2) for each site of a Bayer cell
+    white_level=sensor.white_level,  # counts at which sites saturate
+    camera_from_xyz=sensor.camera_from_xyz,  # (3, 3) float64, a DNG's ColorMatrix
+    as_shot_neutral=sensor.as_shot_neutral,  # (3,) float64, camera RGB of a neutral; None: found in the picture
+)
+options = ConvertOptions(levels=Levels(pattern=None))  # found; or what you know: parse_pattern("rows:1/8,1/8,1,1")
+try:
+    made = reconstruct_mosaic(mosaic, model_named("auto"), options)
+except Sve2HdrError as error:
+    raise SystemExit(str(error)) from error
+found = made.estimate
+print(f"{found.pattern}, {certainty(found.pattern.ratio_ev, found.confidence)}; {made.model}", *made.notes, sep="\n")
 
-network = load_weights(weights_path("standard"))
-camera_rgb = reconstruct(mosaic, pattern, estimate_noise(mosaic, pattern), network)  # (H, W, 3) float32
-space = COLOR_SPACES["rec709"]
-image = linear_rgb(camera_rgb, mosaic, space, pattern.ratio)  # 1.0 = saturation of the most exposed sites
+image = made.linear_rgb("rec709")  # (H, W, 3) float32, 1.0 = saturation of the most exposed sites
 print(f"{image.shape}, brightest value {image.max():.2f}")
-
-write_hdr(f"{raw.stem}.exr", image, color_space=space, capture=mosaic.capture, overwrite=True)
-write_preview(f"{raw.stem}.jpg", tone_map(image), overwrite=True)
+write_hdr(f"{raw.stem}.exr", image, color_space=COLOR_SPACES["rec709"], capture=mosaic.capture, overwrite=True)
+write_preview(f"{raw.stem}.jpg", tone_map(image, noise=made.noise), overwrite=True)

@@ -106,7 +106,7 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """A raw file as an image, and all that was found on the way."""
+    """A mosaic as an image, and all that was found on the way."""
 
     camera_rgb: np.ndarray  # (H, W, 3) float32, radiance: 1.0 = saturation of the most exposed sites, or a sequence's
     mosaic: Mosaic  # as it was reconstructed: levels measured, defects repaired, as_shot_neutral as the balance has it
@@ -146,10 +146,7 @@ def reconstruct_file(
     progress: Callable[[float], None] = lambda share: None,
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Reconstruction:
-    """Return what `convert` makes of a raw file, before it is written: the whole way, with all corrections.
-
-    The pattern decides which of the model's networks is taken. progress is told the share that is done, 0 to 1; the
-    device is used inside a `turn()`. Raises Sve2HdrErrors. Of `options`, those of files and colour space are not asked.
+    """Return what `convert` makes of a raw file, before it is written: `read_raw`, then `reconstruct_mosaic`.
 
     >>> from sve2hdr.models import model_named
     >>> reconstruct_file("missing.cr2", model_named("classical"))
@@ -157,26 +154,43 @@ def reconstruct_file(
     ...
     sve2hdr.errors.UnreadableRaw: missing.cr2: no such file; check the path
     """
-    options, raw = options or ConvertOptions(), Path(raw) if isinstance(raw, str) else raw
-    return _reconstructed(raw, model, options, _locked(options), progress, turn)
+    return reconstruct_mosaic(read_raw(raw), model, options, progress, turn, name=raw)
+
+
+def reconstruct_mosaic(
+    mosaic: Mosaic,
+    model: Model,
+    options: ConvertOptions | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    name: str | Path = "mosaic",
+) -> Reconstruction:
+    """Return what `convert` makes of a mosaic, from a file or not: the whole way, with all corrections.
+
+    The pattern decides which of the model's networks is taken. progress is told the share that is done, 0 to 1; the
+    device is used inside a `turn()`. `name` is what notes and errors call the mosaic, which stays as it is. Raises
+    Sve2HdrErrors. Of `options`, those of files and colour space are not asked.
+    """
+    options = options or ConvertOptions()
+    return _reconstructed(mosaic, model, options, _locked(options), progress, turn, name)
 
 
 def _reconstructed(
-    raw: Path,
+    mosaic: Mosaic,
     model: Model,
     options: ConvertOptions,
     locked: LockedParameters | None,
     progress: Callable[[float], None],
     turn: Callable[[], AbstractContextManager[None]],
+    name: str | Path,
 ) -> Reconstruction:
     device = choose_device(options.device)
-    mosaic = read_raw(raw)
-    check_temperature(options.white_balance, mosaic, raw)
-    estimate, plain = _estimated(mosaic, raw, options, locked)
+    check_temperature(options.white_balance, mosaic, name)
+    estimate, plain = _estimated(mosaic, name, options, locked)
     scale = estimate.scale(mosaic)
     # noise is measured, not taken from a DNG's NoiseProfile: converters write there what one ISO has, not what two have
     mosaic, pattern, noise = estimate.applied(mosaic), estimate.pattern, estimate.noise
-    name, network = model.for_one_exposure() if plain else model.for_pattern(raw, mosaic, pattern)
+    taken, network = model.for_one_exposure() if plain else model.for_pattern(name, mosaic, pattern)
     fallback = network is None and len(model.candidates) > 1
     known = locked.defects if locked is not None else None
     mosaic, defects, corrections = _corrected(mosaic, pattern, noise, options.bad_pixels, known)
@@ -192,7 +206,7 @@ def _reconstructed(
                 camera_rgb = reconstruct(mosaic, pattern, noise, network, *how)
     if not (math.isfinite(camera_rgb.min()) and math.isfinite(camera_rgb.max())):
         raise UnreadableWeights(
-            f"{name}: these weights give values that are not finite; train on, or leave --model out"
+            f"{taken}: these weights give values that are not finite; train on, or leave --model out"
         )
     near_clipped = hold_clipped(camera_rgb, mosaic, pattern)
     neutral = locked.neutral_for(options.white_balance) if locked is not None else None
@@ -203,7 +217,7 @@ def _reconstructed(
         camera_rgb *= np.float32(scale)
     attributes = {
         "sve2hdr:version": __version__,
-        "sve2hdr:model": name,
+        "sve2hdr:model": taken,
         **({"sve2hdr:ensemble": "yes"} if options.ensemble and network is not None else {}),
         **_about_levels(estimate),
         **corrections,
@@ -213,10 +227,10 @@ def _reconstructed(
     }
     notes = (
         plain,
-        f"{raw}: {estimate.note}" if estimate.note else "",
-        f"{raw}: no published network knows this pattern; the classical method was taken" if fallback else "",
-        f"{raw}: {neutral.note}" if neutral.note else "",
-        f"{raw}: {early}" if (early := early_saturation(mosaic, pattern)) else "",
+        f"{name}: {estimate.note}" if estimate.note else "",
+        f"{name}: no published network knows this pattern; the classical method was taken" if fallback else "",
+        f"{name}: {neutral.note}" if neutral.note else "",
+        f"{name}: {early}" if (early := early_saturation(mosaic, pattern)) else "",
     )
     return Reconstruction(
         camera_rgb,
@@ -224,7 +238,7 @@ def _reconstructed(
         neutral,
         estimate,
         pattern.ratio * scale,
-        name,
+        taken,
         device.type,
         attributes,
         defects,
@@ -270,7 +284,7 @@ def convert_file(
     written = outputs if options.preview is None else (*outputs, options.preview)
     _check_outputs(raw, written, options)
     locked = _locked(options)
-    made = _reconstructed(raw, model, options, locked, progress, turn)
+    made = _reconstructed(read_raw(raw), model, options, locked, progress, turn, raw)
     release_freed_memory()  # what tiles took, before copies of the image take as much
     mosaic, pattern = made.mosaic, made.estimate.pattern
     unsure = ""
@@ -338,19 +352,19 @@ def _locked(options: ConvertOptions) -> LockedParameters | None:
 
 
 def _estimated(
-    mosaic: Mosaic, raw: Path, options: ConvertOptions, locked: LockedParameters | None
+    mosaic: Mosaic, name: str | Path, options: ConvertOptions, locked: LockedParameters | None
 ) -> tuple[Estimate, str]:
-    """Return a file's pattern and levels, and why it is taken for a raw of one exposure, if it is and may be."""
+    """Return a frame's pattern and levels, and why it is taken for a raw of one exposure, if it is and may be."""
     if locked is not None:
-        return locked.estimate_for(mosaic, raw), ""
+        return locked.estimate_for(mosaic, name), ""
     levels = options.levels
     if options.if_not_sve != "develop" or levels.pattern is not None:
-        return estimate_levels(mosaic, raw, levels), ""
-    detection = detect_pattern(levels.applied(mosaic, raw))
+        return estimate_levels(mosaic, name, levels), ""
+    detection = detect_pattern(levels.applied(mosaic, name))
     if detection.pattern is not None or detection.doubtful:  # what is in doubt is refused: developed it has stripes
-        return estimate_levels(mosaic, raw, levels, detection), ""
-    plain = f"{raw}: developed as a photo of one exposure: {detection.reason}"
-    return estimate_levels(mosaic, raw, replace(levels, pattern=ONE_EXPOSURE, ratio_ev=None)), plain
+        return estimate_levels(mosaic, name, levels, detection), ""
+    plain = f"{name}: developed as a photo of one exposure: {detection.reason}"
+    return estimate_levels(mosaic, name, replace(levels, pattern=ONE_EXPOSURE, ratio_ev=None)), plain
 
 
 def _write(

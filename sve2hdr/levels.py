@@ -34,7 +34,7 @@ class Levels:
         """Return whether anything is overridden."""
         return any(value is not None for value in (self.pattern, self.ratio_ev, self.black, self.white))
 
-    def applied(self, mosaic: Mosaic, path: Path) -> Mosaic:
+    def applied(self, mosaic: Mosaic, path: str | Path) -> Mosaic:
         """Return the mosaic with these black and white levels; raise Sve2HdrError if they make no range.
 
         Of white levels by exposure only the highest is applied: which sites have which is not known yet.
@@ -94,7 +94,7 @@ def _rounded(period: np.ndarray) -> list[list[float]]:
 
 
 def estimate_levels(
-    mosaic: Mosaic, path: Path, levels: Levels | None = None, detection: Detection | None = None
+    mosaic: Mosaic, path: str | Path, levels: Levels | None = None, detection: Detection | None = None
 ) -> Estimate:
     """Estimate pattern, ratio, black, white and noise of a frame as read; what `levels` gives is taken as it is.
 
@@ -160,7 +160,7 @@ def estimate_levels(
     return Estimate(pattern, confidence, error, black, white, noise, sources, note, black_error)
 
 
-def _check_period(black: np.ndarray, cell: tuple[int, int], path: Path) -> None:
+def _check_period(black: np.ndarray, cell: tuple[int, int], path: str | Path) -> None:
     """Refuse black levels whose period, (P, Q), neither divides the cell nor is a multiple of it."""
     if any(n % m and m % n for n, m in zip(black.shape, cell, strict=True)):
         raise Sve2HdrError(
@@ -171,7 +171,7 @@ def _check_period(black: np.ndarray, cell: tuple[int, int], path: Path) -> None:
 
 def _moved(stated: np.ndarray, black: np.ndarray) -> str:
     return (
-        f"the file's black level, {float(stated.mean()):g}, contradicts its exposures: {float(black.mean()):.0f} was "
+        f"the stated black level, {float(stated.mean()):g}, contradicts its exposures: {float(black.mean()):.0f} was "
         "taken, by which they agree; --black takes another"
     )
 
@@ -208,7 +208,7 @@ def _black_source(mosaic: Mosaic, levels: Levels) -> str:
     return "file" if cut_off else "file + fit"
 
 
-def _white(mosaic: Mosaic, path: Path, levels: Levels, pattern: ExposurePattern) -> tuple[np.ndarray, str]:
+def _white(mosaic: Mosaic, path: str | Path, levels: Levels, pattern: ExposurePattern) -> tuple[np.ndarray, str]:
     """Return the white levels, (P, Q) float32 of one period, and where they are from."""
     exposures = np.unique(pattern.exposure)
     if levels.white is None:

@@ -46,7 +46,7 @@ class LockedParameters:
         """Return the sequence's neutral, where the white balance asked for would be found out anew by each frame."""
         return self.neutral if asked.rule in FOUND_OUT else None
 
-    def estimate_for(self, mosaic: Mosaic, raw: Path) -> Estimate:
+    def estimate_for(self, mosaic: Mosaic, raw: str | Path) -> Estimate:
         """Return the levels of another frame of the sequence, as read: exposures, noise and scale are the first one's.
 
         So are black and white, but where the first frame could not know better. A black level of which its fit was not
@@ -77,7 +77,7 @@ class LockedParameters:
             return first.sources["black"] == "file" and bool(first.black.min() > 0)
         return bool(first.black_error.max() > UNSURE * float((first.white - first.black).max()))
 
-    def _refuse_shape(self, mosaic: Mosaic, raw: Path) -> None:
+    def _refuse_shape(self, mosaic: Mosaic, raw: str | Path) -> None:
         if mosaic.shape != self.shape:
             here, there = (f"{shape[1]} x {shape[0]}" for shape in (mosaic.shape, self.shape))
             raise Sve2HdrError(f"{raw}: {here} sites, but {self.path} is for {there}; name another --lock-params file")
@@ -86,7 +86,7 @@ class LockedParameters:
                 f"{raw}: colours {mosaic.cfa}, but {self.path} is for {self.cfa}; name another --lock-params file"
             )
 
-    def _refuse_exposures(self, match: Match | None, raw: Path) -> None:
+    def _refuse_exposures(self, match: Match | None, raw: str | Path) -> None:
         if match is None:
             return
         own, locked = match.measured_ev, self.estimate.pattern.ratio_ev

@@ -60,9 +60,9 @@ def measure_step(mosaic: Mosaic, windows: Windows, brighter: list[int], darker: 
         step = Step((brighter, darker), np.inf, np.inf, samples, fit, False)
     else:
         step = Step((brighter, darker), -math.log2(slope), fit.slope_error / slope / math.log(2), samples, fit, False)
-    burnt = (windows.peak[brighter] >= windows.saturation[brighter, None]).any(axis=0).mean() > 0.5
+    burnt = (windows.peak[brighter] >= windows.saturation[brighter, None]).any(axis=0)
     count = sum(s.window.size for s in samples)
-    if burnt and step.error > FEW_WINDOWS_ERROR_EV and count < FEW_WINDOWS:
+    if burnt.sum() > burnt.size / 2 and step.error > FEW_WINDOWS_ERROR_EV and count < FEW_WINDOWS:
         pair_slope, pair_error, _ = fit_pairs(mosaic, brighter, darker)
         if pair_slope > 0 and (count < TOO_FEW_WINDOWS or pair_error / pair_slope / math.log(2) < step.error):
             error = pair_error / pair_slope / math.log(2)

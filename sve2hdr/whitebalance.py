@@ -69,7 +69,7 @@ def parse_white_balance(text: str) -> WhiteBalance:
     return WhiteBalance("multipliers", values)
 
 
-def check_temperature(choice: WhiteBalance, mosaic: Mosaic, raw: Path) -> None:
+def check_temperature(choice: WhiteBalance, mosaic: Mosaic, raw: str | Path) -> None:
     """Raise Sve2HdrError where a temperature was asked for that `camera_from_xyz` gives no neutral of.
 
     Few matrices hold for candle light: at 1600 K, in some, blue is below 0.
@@ -111,7 +111,7 @@ def neutral_of(choice: WhiteBalance, mosaic: Mosaic, camera_rgb: np.ndarray, cli
     if choice.rule == "daylight":
         return Neutral(neutral_of_light(D65, mosaic), daylight)
     if mosaic.as_shot_neutral is None:
-        doubt = "the file has no as-shot white balance"
+        doubt = "no as-shot white balance is stated"
         if choice.rule == "as-shot":
             return Neutral(neutral_of_light(D65, mosaic), daylight, f"{doubt}, daylight is used; choose one with --wb")
         return Neutral(auto_neutral(camera_rgb, mosaic, clip_level), auto, f"{doubt}; --wb auto is used")

@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr import convert, hdrfile
 from sve2hdr.color import COLOR_SPACES, linear_rgb
-from sve2hdr.convert import Converted, ConvertOptions, convert_file, reconstruct_file, upright
+from sve2hdr.convert import Converted, ConvertOptions, convert_file, reconstruct_file, reconstruct_mosaic, upright
 from sve2hdr.devices import choose_device
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnreadableRaw, UnwritableOutput
@@ -32,6 +32,7 @@ from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.noise import estimate_noise
 from sve2hdr.pattern import parse_pattern
 from sve2hdr.preview import LUMINANCE_OF_RGB
+from sve2hdr.rawfile import read_raw
 from sve2hdr.reconstruct import reconstruct
 from sve2hdr.simulate import NEUTRAL, Mode, Sensor, simulate
 from sve2hdr.whitebalance import WhiteBalance
@@ -355,6 +356,32 @@ def test_a_pattern_in_which_colours_lack_the_least_exposure_is_told(tmp_path: Pa
     usual = Levels(PAIRS)
     made = reconstruct_file(raw, model_named("classical"), ConvertOptions(device="cpu", levels=usual))
     assert not any("early" in note for note in made.notes)
+
+
+def test_a_mosaic_of_arrays_is_reconstructed_as_its_file_is(raw: Path, network: SveNet) -> None:
+    mosaic, options = read_raw(raw), replace(GIVEN, levels=Levels(parse_pattern("rows:1/4,1/4,1,1")))
+    before = mosaic.counts.copy()
+    made = reconstruct_mosaic(mosaic, Model({"tiny": network}), options, name="sensor A")
+    of_file = reconstruct_file(raw, Model({"tiny": network}), options)
+    assert_array_equal(made.camera_rgb, of_file.camera_rgb)
+    assert made.attributes == of_file.attributes
+    assert made.notes == tuple(note.replace(str(raw), "sensor A") for note in of_file.notes) != ()
+    assert_array_equal(mosaic.counts, before)  # the caller's own
+
+
+def test_a_mosaic_is_arrays_of_any_kind_and_what_is_wrong_names_it(frame: Mosaic, network: SveNet) -> None:
+    alone = Mosaic(frame.counts, "RGGB", np.full((1, 1), 1024, np.float32), 16_000.0, np.eye(3))
+    model = Model({"tiny": network})
+    wide = np.zeros((66, 164), np.uint16)
+    wide[:, ::2] = frame.counts
+    wide.setflags(write=False)
+    view = reconstruct_mosaic(replace(alone, counts=wide[:, ::2]), model, GIVEN)
+    assert_array_equal(view.camera_rgb, reconstruct_mosaic(alone, model, GIVEN).camera_rgb)
+    assert view.notes == ("mosaic: no as-shot white balance is stated; --wb auto is used",)
+    with pytest.raises(PatternNotFound, match=r"^mosaic: .*the frame is too small to tell"):
+        reconstruct_mosaic(replace(alone, counts=frame.counts[:8, :8]), model)
+    with pytest.raises(PatternNotFound, match=r"^tiny: 3 x 3 sites do not hold one cell"):
+        reconstruct_mosaic(replace(alone, counts=frame.counts[:3, :3]), model, GIVEN, name="tiny")
 
 
 def test_an_ensemble_is_another_image_and_says_so(tmp_path: Path, raw: Path, network: SveNet) -> None:

@@ -13,9 +13,13 @@ from PIL import Image
 
 from sve2hdr import Capture, detect_pattern
 from sve2hdr.color import COLOR_SPACES
+from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.hdrfile import write_hdr
-from sve2hdr.imageread import read_hdr
+from sve2hdr.imageread import read_hdr, read_scene
+from sve2hdr.mosaic import QUAD_BAYER
+from sve2hdr.pattern import parse_pattern
 from sve2hdr.rawfile import read_raw
+from sve2hdr.simulate import Sensor, camera_scene, simulate
 from sve2hdr.weights import load_weights, save_weights
 
 # enough to see that a script runs; its own defaults take minutes
@@ -77,7 +81,8 @@ def test_join_logs(repository: Path, tmp_path: Path) -> None:
 
 def test_use_from_python(repository: Path, tmp_path: Path) -> None:
     printed = run(repository / "examples" / "use_from_python.py", folder=tmp_path)
-    assert "row pairs" in printed
+    assert "rows:0.125" in printed
+    assert "confidence 1.00; standard" in printed
     image = read_hdr(tmp_path / "example.exr")
     assert image.shape == (384, 768, 3)
     assert image.max() > 4  # the sun, three EV above what the most exposed sites hold
@@ -85,6 +90,37 @@ def test_use_from_python(repository: Path, tmp_path: Path) -> None:
         shades = np.asarray(preview.convert("L"))
     assert 70 < shades.mean() < 180
     assert ((shades < 3) | (shades > 252)).mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "cfa", "network"),
+    [
+        ("grid:1,1,1/2,1/2;1,1,1/2,1/2;1/4,1/4,1/8,1/8;1/4,1/4,1/8,1/8", "RGGB", "blocks"),
+        ("grid:1/8,1;1,1/8", QUAD_BAYER, "quad"),
+    ],
+)
+def test_use_from_python_with_other_sensors(
+    repository: Path, tmp_path: Path, scene_exr: Path, pattern: str, cfa: str, network: str
+) -> None:
+    scene, _ = read_scene(scene_exr)
+    mosaic = simulate(camera_scene(scene.repeat(2, 0).repeat(2, 1), 98), cfa, parse_pattern(pattern), Sensor(), seed=0)
+    write_cfa_dng(tmp_path / "own.dng", mosaic)
+    printed = run(repository / "examples" / "use_from_python.py", tmp_path / "own.dng", folder=tmp_path)
+    assert f"confidence 1.00; {network}\n" in printed
+    assert read_hdr(tmp_path / "own.exr").shape == (256, 320, 3)
+
+
+def test_use_from_python_tells_in_a_line_that_there_is_no_pattern(
+    repository: Path, tmp_path: Path, scene_exr: Path
+) -> None:
+    scene, _ = read_scene(scene_exr)
+    plain = simulate(camera_scene(scene, 98), "RGGB", parse_pattern("rows:1,1"), Sensor(), seed=0)
+    write_cfa_dng(tmp_path / "plain.dng", plain)
+    command = [sys.executable, str(repository / "examples" / "use_from_python.py"), str(tmp_path / "plain.dng")]
+    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("mosaic: no exposure pattern")
+    assert refused.stderr.count("\n") == 1
 
 
 def test_make_example(repository: Path, tmp_path: Path) -> None:

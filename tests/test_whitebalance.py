@@ -183,7 +183,7 @@ def test_where_the_file_says_nothing_the_image_does_or_daylight_is_as_shot() -> 
     usual, taken, note = neutral_of(WhiteBalance(), mosaic, image, 8.0)
     assert_allclose(usual, auto_neutral(image, mosaic, 8.0))
     assert taken.rule == "auto"
-    assert note == "the file has no as-shot white balance; --wb auto is used"
+    assert note == "no as-shot white balance is stated; --wb auto is used"
     as_shot, taken, note = neutral_of(WhiteBalance("as-shot"), mosaic, image, 8.0)
     assert_allclose(as_shot, neutral_of_light(D65, mosaic))
     assert taken.rule == "daylight"
