@@ -230,7 +230,7 @@ def _reconstructed(
         f"{name}: {estimate.note}" if estimate.note else "",
         f"{name}: no published network knows this pattern; the classical method was taken" if fallback else "",
         f"{name}: {neutral.note}" if neutral.note else "",
-        f"{name}: {early}" if (early := early_saturation(mosaic, pattern)) else "",
+        f"{name}: {early}" if (early := early_saturation(mosaic.cfa, pattern)) else "",
     )
     return Reconstruction(
         camera_rgb,

@@ -62,16 +62,22 @@ def hold_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePatter
     return near
 
 
-def early_saturation(mosaic: Mosaic, pattern: ExposurePattern) -> str:
+def early_saturation(cfa: str, pattern: ExposurePattern) -> str:
     """Return what is to be said of a pattern in which some colour has no site of the least exposure, or ""."""
-    letters, exposure = over_common_period(cfa_period(mosaic.cfa), pattern.exposure)
+    letters, exposure = over_common_period(cfa_period(cfa), pattern.exposure)
     names = {"R": "red", "G": "green", "B": "blue"}
     least = {name: exposure[letters == letter].min() / exposure.min() for letter, name in names.items()}
     early = [name for name, share in least.items() if share > 1]
     if not early:
         return ""
     said = f"the saturation of {' and '.join(early)} comes {np.log2(max(least.values())):.1f} EV early"
-    return f"in this pattern {said}; highlights above it have false colours"
+    told = f"in this pattern {said}; highlights above it have false colours"
+    if len(cfa) > 4:
+        return told
+    pairs = pattern.exposure  # of which every Bayer cell has one exposure, as on sensors that there are
+    for axis, length in enumerate(pattern.exposure.shape):
+        pairs = pairs.repeat(min(length, 2), axis)
+    return f"{told}; if rows and columns go in pairs, write {ExposurePattern(pairs)}"
 
 
 def without_magenta(camera_rgb: np.ndarray, near: np.ndarray, neutral: np.ndarray, clip_level: float) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .errors import Sve2HdrError, one_line
+from .errors import Sve2HdrError, UnreadableImage, one_line
 from .mosaic import BAYER_ORDERS, QUAD_BAYER
 from .options import (
     FILE,
@@ -95,6 +95,7 @@ def simulate(
 
     SOURCE is one HDR image (.exr, .hdr, .tif), or the raws of one exposure stack of a static scene.
     """
+    from .rawcheck import RAW_EXTENSIONS
     from .simulate import Sensor
     from .simulated import SimulatedFile, from_image, from_stack, is_image
 
@@ -124,12 +125,17 @@ def simulate(
         except ValueError as error:
             raise click.UsageError(str(error)) from error
         ratio_ev = evs[0] if evs else None
-        click.echo(from_image(sources[0], target, wanted, ratio_ev, cfa, sensor, percentile, seed, saturation))
+        click.echo(from_image(sources[0], target, wanted, ratio_ev, cfa, sensor, percentile, seed, saturation, note))
+    elif len(sources) == 1 and sources[0].suffix.lower() not in RAW_EXTENSIONS:
+        raise UnreadableImage(
+            f"{sources[0]}: no HDR image (.exr, .hdr, .tif) and no raw; of an array, "
+            'tifffile.imwrite("scene.tif", array, photometric="rgb") makes one'
+        )
     else:
         of_sensor = ("mode", "bits", "black", "white", "full_well", "read_noise", "preamp_noise")
         of_images = ("cfa", "percentile", "saturation", *of_sensor, "seed")
         refuse_given(of_images, "is for one HDR image (.exr, .hdr, .tif); raws bring what their camera did")
-        click.echo(from_stack(sources, target, wanted, evs))
+        click.echo(from_stack(sources, target, wanted, evs, note))
 
 
 def _numbers(text: str | None) -> list[float] | None:

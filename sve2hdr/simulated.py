@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from .dngfile import write_cfa_dng
 from .errors import UnreadableImage, UnwritableOutput
 from .files import check_writable
 from .hdrfile import HDR_EXTENSIONS, WriteOptions, write_hdr
+from .highlights import early_saturation
 from .imageread import READABLE_EXTENSIONS, read_scene
 from .mosaic import MIN_SIDE_PX, ExposurePattern, Mosaic
 from .pattern import with_ratio
@@ -81,10 +82,12 @@ def from_image(
     percentile: float,
     seed: int,
     saturation: float | None = None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> str:
     """Write what `sensor` records of an HDR image (see `read_scene`); return lines for the user.
 
-    A green of `saturation`, or of `percentile` if None, saturates the least exposed sites.
+    A green of `saturation`, or of `percentile` if None, saturates the least exposed sites. `note` is told what speaks
+    against the pattern.
     """
     target.check([source])
     pattern = pattern if ratio_ev is None else with_ratio(pattern, ratio_ev)
@@ -110,17 +113,25 @@ def from_image(
         **vars(sensor),
     }
     target.write(mosaic, scene * np.float32(pattern.ratio), about, profile)
+    if early := early_saturation(cfa, pattern):
+        note(f"{target.mosaic}: {early}")
     return "\n".join(filter(None, [target.line(pattern, mosaic.shape), finding]))
 
 
 def from_stack(
-    sources: Sequence[Path], target: SimulatedFile, pattern: ExposurePattern, exposures_ev: Sequence[float] | None
+    sources: Sequence[Path],
+    target: SimulatedFile,
+    pattern: ExposurePattern,
+    exposures_ev: Sequence[float] | None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> str:
-    """Write the SVE mosaic that raws of one static scene contain; return lines for the user."""
+    """Write the SVE mosaic that raws of one static scene contain; return lines for the user; `note` as above."""
     target.check(sources)
     stack = read_stack(sources, exposures_ev)
     pair = sve_pair(stack, pattern)
     frames = " ".join(path.name for path in stack.paths).encode("utf-8", "replace").decode()  # may be no Unicode
     about: dict[str, object] = {"pattern": str(pair.pattern), "frames": frames}
     target.write(pair.mosaic, pair.truth, about, None)
+    if early := early_saturation(pair.mosaic.cfa, pair.pattern):
+        note(f"{target.mosaic}: {early}")
     return "\n".join([target.line(pair.pattern, pair.mosaic.shape), *stack.notes])

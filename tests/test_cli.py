@@ -255,6 +255,29 @@ def test_simulate_writes_what_detect_finds(scene_exr: Path, work: Path, pattern:
     np.testing.assert_allclose(found["exposure"], options.parse_pattern(pattern).exposure, rtol=0.05)
 
 
+def test_simulate_tells_of_a_pattern_in_which_colours_lack_exposures(scene_exr: Path, work: Path) -> None:
+    singles, cells = "grid:1,1/2;1/4,1/8", "grid:1,1,0.5,0.5;1,1,0.5,0.5;0.25,0.25,0.125,0.125;0.25,0.25,0.125,0.125"
+    said = (
+        "sve2hdr: a.dng: in this pattern the saturation of red and green comes 3.0 EV early; highlights above it have "
+        f"false colours; if rows and columns go in pairs, write {cells}\n"
+    )
+    assert done("simulate", scene_exr, "-o", "a.dng", "--pattern", singles).stderr == said
+    assert read_raw(work / "a.dng").shape == (128, 160)
+    assert done("simulate", scene_exr, "-o", "b.dng", "--pattern", cells).stderr == ""
+    assert done("simulate", scene_exr, "-o", "c.dng", "--pattern", singles, "--cfa", "RRGGRRGGGGBBGGBB").stderr == ""
+
+
+def test_simulate_takes_a_tiff_of_an_array(scene_exr: Path, work: Path) -> None:
+    scene = read_hdr(scene_exr)
+    for name, array in (("a", scene), ("b", scene.astype(np.float64))):
+        tifffile.imwrite(work / f"{name}.tif", array, photometric="rgb")
+        done("simulate", f"{name}.tif", "-o", f"{name}.dng")
+    done("simulate", scene_exr, "-o", "c.dng")
+    a, b, c = (read_raw(work / f"{name}.dng").counts for name in "abc")
+    np.testing.assert_array_equal(a, c)
+    np.testing.assert_array_equal(b, c)
+
+
 def test_simulate_is_told_by_its_seed(scene_exr: Path, work: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         done("simulate", scene_exr, "-o", f"{name}.dng", "--seed", seed)
@@ -292,7 +315,12 @@ def test_simulate_takes_a_stack_of_raws(scene_exr: Path, work: Path) -> None:
         "--pattern",
         f"rows:1,1,{2**step:.4f},{2**step:.4f}",
     )
-    assert "EV" in done("simulate", *stack, "-o", "sve.dng", "--truth", "truth.exr").stdout
+    told = done("simulate", *stack, "-o", "sve.dng", "--truth", "truth.exr")
+    assert "EV" in told.stdout
+    assert told.stderr == ""
+    told = done("simulate", *stack[:-1], f"rows:1,{2**step:.4f}", "-o", "single.dng")
+    assert told.stderr.startswith("sve2hdr: single.dng: in this pattern the saturation of ")
+    assert "write rows:" in told.stderr
     assert read_hdr(work / "truth.exr").shape == (128, 160, 3)
     refused("simulate", *stack, "-o", "no.dng", "--cfa", "BGGR", code=2)  # the stack's own, not to be chosen
 
@@ -426,6 +454,10 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
     assert "--ensemble is of networks" in refused(*by_mean, code=2)
     assert "no folder" in refused("convert", made / "raw.dng", "-o", "out.exr", "--preview", "no/preview.jpg")
     assert ".dng" in refused("simulate", made / "truth.exr", "-o", "raw.exr")
+    for more in ((), ("--bits", 12)):
+        told = refused("simulate", "array.npy", "-o", "raw.dng", *more)
+        assert told.startswith("sve2hdr: array.npy: no HDR image (.exr, .hdr, .tif) and no raw; of an")
+    assert "1 raw file given" in refused("simulate", made / "raw.dng", "-o", "raw.dng")
     assert "no folder" in refused("simulate", made / "truth.exr", "-o", "raw.dng", "--truth", "no/truth.exr")
     assert names(work) == set()
 

@@ -353,6 +353,7 @@ def test_a_pattern_in_which_colours_lack_the_least_exposure_is_told(tmp_path: Pa
     levels = Levels(parse_pattern("rows:1/8,1"))
     made = reconstruct_file(raw, model_named("classical"), ConvertOptions(device="cpu", levels=levels))
     assert any("saturation of blue comes 3.0 EV early" in note for note in made.notes)
+    assert any(note.endswith("if rows and columns go in pairs, write rows:0.125,0.125,1,1") for note in made.notes)
     usual = Levels(PAIRS)
     made = reconstruct_file(raw, model_named("classical"), ConvertOptions(device="cpu", levels=usual))
     assert not any("early" in note for note in made.notes)
