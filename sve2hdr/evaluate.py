@@ -30,6 +30,7 @@ from .metrics import (
     pu21_ssim,
 )
 from .mosaic import BAYER_ORDERS, ExposurePattern, cfa_period
+from .pattern import parse_pattern
 from .scenes import collect_scenes
 from .simulate import NEUTRAL, Mode, Sensor, camera_scene, simulate
 
@@ -68,7 +69,7 @@ class Condition:
     noise: str = "normal"  # the name of the sensor's noise in tables
     sensor: Sensor = field(default_factory=Sensor)
     cfa: str = "RGGB"
-    layout: str = "rows"  # a name of LAYOUTS
+    layout: str = "rows"  # a name of LAYOUTS, or a pattern as `--pattern` takes it, which is given the ratio
     phase: int = 0  # row of the period (least, least, most, most exposed) that row 0 is
     ratio_error_ev: float = 0.0  # how much too large the method takes the ratio
     black_error: float = 0.0  # counts by which it takes the black level too high
@@ -86,6 +87,20 @@ class Condition:
         parts += [f"ratio {self.ratio_error_ev:+g} EV"] * (self.ratio_error_ev != 0)
         parts += [f"black {self.black_error:+g}"] * (self.black_error != 0)
         return ", ".join(parts)
+
+    @property
+    def pattern(self) -> ExposurePattern:
+        """The exposures from row 0 on.
+
+        >>> print(Condition(2, layout="rows:1/8,1/8,1,1").pattern)
+        rows:0.25,0.25,1,1
+        """
+        share = LAYOUTS.get(self.layout)
+        if share is None:
+            own = parse_pattern(self.layout)
+            share = 1 + np.log2(own.exposure.astype(np.float64)) / own.ratio_ev
+        exposure = np.exp2(-self.ratio_ev * (1 - share)).astype(np.float32)
+        return ExposurePattern(np.roll(exposure, -self.phase, 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +129,8 @@ class Result:
     layout: str
     full_well_e: float
     read_noise_e: float
+    cfa: str
+    bit_depth: int
     psnr_mu: float | None = None
     pu21_psnr: float | None = None
     pu21_ssim: float | None = None
@@ -136,11 +153,13 @@ def usual_cfa(layout: str, order: str = "RGGB") -> str:
     return "".join(cfa_period(order).repeat(2, 0).repeat(2, 1).ravel().tolist())
 
 
-def quick_conditions(ratio_ev: float = 3.0, sensor: Sensor | None = None, layout: str = "rows") -> list[Condition]:
-    """Return both modes at one ratio."""
+def quick_conditions(
+    ratio_ev: float = 3.0, sensor: Sensor | None = None, layout: str = "rows", cfa: str | None = None
+) -> list[Condition]:
+    """Return both modes at one ratio; `cfa`: None for the layout's usual one."""
     modes: tuple[Mode, ...] = ("exposure", "gain")
-    sensor = sensor or Sensor()
-    return [Condition(ratio_ev, mode, sensor=sensor, cfa=usual_cfa(layout), layout=layout) for mode in modes]
+    sensor, cfa = sensor or Sensor(), cfa or usual_cfa(layout)
+    return [Condition(ratio_ev, mode, sensor=sensor, cfa=cfa, layout=layout) for mode in modes]
 
 
 def full_conditions(layout: str = "rows") -> list[Condition]:
@@ -229,17 +248,19 @@ def measure(
         for condition in conditions:
             least = np.float32(2**-condition.ratio_ev)
             sensor = replace(condition.sensor, mode=condition.mode)
-            mosaic = simulate(scene.truth, condition.cfa, _pattern(condition), sensor, seed)
+            mosaic = simulate(scene.truth, condition.cfa, condition.pattern, sensor, seed)
             mosaic = replace(mosaic, black_level=mosaic.black_level + np.float32(condition.black_error))
-            believed = _pattern(replace(condition, ratio_ev=condition.ratio_ev + condition.ratio_error_ev))
+            believed = replace(condition, ratio_ev=condition.ratio_ev + condition.ratio_error_ev).pattern
             images, of_methods = {}, []
             try:
                 for name, method in methods.items():
                     started = time.perf_counter()
                     images[name] = method(mosaic, believed) * least
                     seconds = time.perf_counter() - started
-                    what = condition.ratio_ev, condition.layout, sensor.full_well_e, sensor.read_noise_e
-                    result = Result(name, scene.name, str(condition), condition.mode, seconds, *what)
+                    result = Result(
+                        name, scene.name, str(condition), condition.mode, seconds, condition.ratio_ev, condition.layout,
+                        sensor.full_well_e, sensor.read_noise_e, condition.cfa, sensor.bit_depth,
+                    )  # fmt: skip
                     of_methods.append(replace(result, **_scores(images[name], scene)))
                     done(of_methods[-1])
             except Sve2HdrError as error:
@@ -268,11 +289,6 @@ def _told_apart(scenes: Iterable[Scene]) -> Iterator[Scene]:
 
 def _letters(name: str) -> str:
     return re.sub(r"\W+", "-", name).lower()
-
-
-def _pattern(condition: Condition) -> ExposurePattern:
-    exposure = np.exp2(-condition.ratio_ev * (1 - LAYOUTS[condition.layout])).astype(np.float32)
-    return ExposurePattern(np.roll(exposure, -condition.phase, 0))
 
 
 def _scores(image: np.ndarray, scene: Scene) -> dict[str, Any]:

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING
 import click
 
 from .errors import Sve2HdrError
-from .options import FOLDER, Number, device_option, note, overwrite_option, refuse_given, sensor_options
+from .mosaic import BAYER_ORDERS, QUAD_BAYER, ExposurePattern
+from .options import (
+    FOLDER,
+    PATTERN,
+    Number,
+    device_option,
+    note,
+    overwrite_option,
+    refuse_given,
+    refuse_one_exposure,
+    sensor_options,
+)
+from .pattern import with_ratio
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,15 +29,16 @@ if TYPE_CHECKING:
     from .evaluate import Condition, Scene
     from .methods import Method
     from .scoretable import Rows
+    from .simulate import Sensor
 
-_LAYOUTS = {  # what each is, and the network that knows it
-    "rows": ("row pairs", "standard"),
-    "columns": ("column pairs", "standard"),
-    "blocks": ("2 x 2 blocks of four exposures", "blocks"),
-    "chessboard": ("2 x 2 blocks of two exposures", "blocks"),
-    "quad": ("quad-Bayer with diagonals of two exposures", "quad"),
-    "quad3": ("quad-Bayer with three exposures", "quad"),
-    "quad4": ("quad-Bayer with four exposures", "quad"),
+_LAYOUTS = {
+    "rows": "row pairs",
+    "columns": "column pairs",
+    "blocks": "2 x 2 blocks of four exposures",
+    "chessboard": "2 x 2 blocks of two exposures",
+    "quad": "quad-Bayer with diagonals of two exposures",
+    "quad3": "quad-Bayer with three exposures",
+    "quad4": "quad-Bayer with four exposures",
 }
 
 
@@ -34,7 +47,7 @@ _LAYOUTS = {  # what each is, and the network that knows it
 @click.option(
     "--model", "models", multiple=True,
     help="classical, a published network or a weights file; several times for several.  [default: the one that "
-    "knows the layout; classical too with --full]",
+    "knows the pattern, classical if none does; classical too with --full]",
 )  # fmt: skip
 @click.option(
     "--external", "externals", multiple=True, metavar="COMMAND",
@@ -47,7 +60,15 @@ _LAYOUTS = {  # what each is, and the network that knows it
     help="Row or column pairs of two exposures, 2 x 2 blocks of four, or of two, or quad-Bayer with two (on "
     "diagonals), three or four.",
 )  # fmt: skip
-@click.option("--ev", type=Number(0.1, 8), default=3.0, show_default=True, help="Exposure ratio.")
+@click.option(
+    "--pattern", type=PATTERN,
+    help="Exposures of one period of another sensor, as in grid:1,1,1/2,1/2;..., in place of --layout.",
+)  # fmt: skip
+@click.option("--ev", type=Number(0.1, 8), help="Exposure ratio.  [default: 3, or that of --pattern]")
+@click.option(
+    "--cfa", type=click.Choice([*BAYER_ORDERS, QUAD_BAYER]), help="[default: RGGB, or quad-Bayer for such layouts]"
+)
+@click.option("--bits", type=click.IntRange(8, 16), default=14, show_default=True)
 @sensor_options
 @click.option(
     "--format", "style", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True,
@@ -64,7 +85,10 @@ def evaluate(
     ensemble: bool,
     full: bool,
     layout: str,
-    ev: float,
+    pattern: ExposurePattern | None,
+    ev: float | None,
+    cfa: str | None,
+    bits: int,
     full_well: float,
     read_noise: float,
     style: str,
@@ -90,16 +114,27 @@ def evaluate(
         quick_conditions,
         scene_files,
     )
+    from .highlights import early_saturation
     from .methods import LINEAR, ensemble_of
     from .pictures import check_folder, write_pictures
     from .scoretable import as_json, condition_rows, scene_rows
-    from .simulate import Sensor
 
     if full:
-        refuse_given(("ev", "full_well", "read_noise"), "is not for --full, which has its own")
-    described, network = _LAYOUTS[layout]
-    usual = ("classical", network) if full else (network,)
-    names = list(dict.fromkeys((LINEAR, *(models or usual))))
+        of_sensor = ("pattern", "ev", "cfa", "bits", "full_well", "read_noise")
+        refuse_given(of_sensor, "is not for --full, which has its own")
+    if pattern is not None:
+        refuse_given(("layout",), "and --pattern are two ways to say it; give one")
+        refuse_one_exposure(pattern)
+        pattern = pattern if ev is None else with_ratio(pattern, ev)
+        layout, ev = str(pattern), pattern.ratio_ev
+    ev = 3.0 if ev is None else ev
+    sensor = _sensor(bits, full_well, read_noise)
+    conditions = full_conditions(layout) if full else quick_conditions(ev, sensor, layout, cfa)
+    if early := early_saturation(conditions[0].cfa, conditions[0].pattern):
+        note(early)
+    if not models:
+        models = (*(("classical",) if full else ()), _published_for(conditions[0]))
+    names = list(dict.fromkeys((LINEAR, *models)))
     methods, weights = _loaded(names, str(choose_device(device)), ensemble)
     methods |= _of_programs(externals, timeout, methods)
     digests = {of: digest for name, (_, digest) in weights.items() for of in (name, ensemble_of(name))}
@@ -109,8 +144,6 @@ def evaluate(
         raise nothing
     if pictures is not None:
         check_folder(pictures, overwrite)
-    sensor = Sensor(full_well_e=full_well, read_noise_e=read_noise)
-    conditions = full_conditions(layout) if full else quick_conditions(ev, sensor, layout)
 
     def done(result: Result) -> None:
         score = "" if result.psnr_mu is None else f": {result.psnr_mu:.2f} dB"
@@ -148,16 +181,38 @@ def evaluate(
     finally:
         if style != "json" and results:
             heading = [f"{path}, SHA-256 {digest}" for path, digest in weights.values()]
+            described = _LAYOUTS.get(layout, layout)
             if full:
                 means = "14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"
                 _print_table(
                     [*heading, f"{described[0].upper()}{described[1:]}, {means}"], condition_rows(results), style
                 )
             else:
-                title = f"PSNR-mu, dB; {described}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, 14 bit"
+                described += f", {conditions[0].cfa}" if cfa is not None or pattern is not None else ""
+                title = f"PSNR-mu, dB; {described}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, {bits} bit"
                 _print_table([*heading, title], scene_rows(results), style)
     if left_out:
         raise click.exceptions.Exit(1)
+
+
+def _sensor(bits: int, full_well: float, read_noise: float) -> Sensor:
+    """Return the usual sensor with another range of counts, in which levels keep their places, and other noise."""
+    from .simulate import Sensor
+
+    usual, finer = Sensor(), 2.0 ** (bits - Sensor.bit_depth)
+    black, white = usual.black_level * finer, usual.white_level * finer
+    return Sensor(bit_depth=bits, black_level=black, white_level=white, full_well_e=full_well, read_noise_e=read_noise)
+
+
+def _published_for(condition: Condition) -> str:
+    """Return the published network that knows a pattern, classical if none does."""
+    import numpy as np
+
+    from .models import AUTO, model_named
+    from .simulate import simulate
+
+    blank = simulate(np.zeros((16, 16, 3), np.float32), condition.cfa, condition.pattern, condition.sensor, seed=0)
+    return model_named(AUTO).for_pattern("evaluate", blank, condition.pattern)[0]
 
 
 def _loaded(names: Sequence[str], device: str, ensemble: bool) -> tuple[dict[str, Method], dict[str, tuple[Path, str]]]:

@@ -167,10 +167,15 @@ def levels_of(pattern: ExposurePattern | None, ev: float | None, black: Counts, 
     """Return the overrides as the library takes them."""
     from .levels import Levels
 
-    if pattern is not None and pattern.ratio == 1:
-        raise click.UsageError(f"--pattern {pattern}: has one exposure; there is nothing to merge")
+    refuse_one_exposure(pattern)
     period = black if black is None or isinstance(black, float) else np.array(black, np.float32)
     return Levels(pattern, ev, period, white)  # type: ignore[arg-type]  # LevelType without rows gives no rows
+
+
+def refuse_one_exposure(pattern: ExposurePattern | None) -> None:
+    """Refuse a `--pattern` of which there is nothing to merge."""
+    if pattern is not None and pattern.ratio == 1:
+        raise click.UsageError(f"--pattern {pattern}: has one exposure; there is nothing to merge")
 
 
 def refuse_given(names: Sequence[str], why: str) -> None:

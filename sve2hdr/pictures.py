@@ -85,7 +85,7 @@ def write_pictures(
     long names are cut. Raises UnwritableOutput as `write_preview` does.
     """
     paths = []
-    prefix = f"{_shortened(_as_name(scene.name))}-{_as_name(str(condition))}"
+    prefix = f"{_shortened(_as_name(scene.name))}-{_shortened(_as_name(str(condition)))}"
     for n, region in enumerate(worst_regions(list(images.values())[-1], scene.truth), 1):
         paths.append(folder / f"{prefix}-{n}.png")
         write_preview(paths[-1], comparison(images, scene.truth, region), overwrite=overwrite)

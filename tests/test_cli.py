@@ -39,6 +39,7 @@ from sve2hdr.imageread import read_hdr
 from sve2hdr.metrics import psnr_mu
 from sve2hdr.mosaic import Capture
 from sve2hdr.rawfile import read_raw
+from sve2hdr.weights import weights_path
 
 COMMANDS = ("batch", "convert", "dataset", "detect", "evaluate", "simulate", "train", "unpack")
 PATTERN = "rows:0.125,0.125,1,1"
@@ -398,6 +399,37 @@ def test_evaluate_takes_the_network_of_the_layout(scene_exr: Path, work: Path) -
     assert run(*asked, "--model", "standard").stderr.endswith("use --model quad\n")
 
 
+def test_evaluate_takes_a_sensor_of_ones_own(scene_exr: Path, work: Path) -> None:
+    (work / "scenes").mkdir()
+    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+    cells = "grid:1,1,1/2,1/2;1,1,1/2,1/2;1/4,1/4,1/8,1/8;1/4,1/4,1/8,1/8"
+    told = cells.replace("1/2", "0.5").replace("1/4", "0.25").replace("1/8", "0.125")
+    sensor = ("--cfa", "GBRG", "--bits", 10, "--full-well", 8000, "--read-noise", 2)
+    asked = ("evaluate", "scenes", "--pattern", cells, *sensor)
+    lines = [json.loads(line) for line in done(*asked, "--format", "json").stdout.splitlines()]
+    assert {line["method"] for line in lines} == {"linear", "blocks"}
+    names_of = ("layout", "ratio_ev", "cfa", "bit_depth", "full_well_e", "read_noise_e")
+    assert {tuple(line[name] for name in names_of) for line in lines} == {(told, 3, "GBRG", 10, 8000, 2)}
+    table = done(*asked, "--pictures", "shown").stdout.splitlines()
+    assert table[0].endswith(hashlib.sha256(weights_path("blocks").read_bytes()).hexdigest())
+    assert table[1] == f"PSNR-mu, dB; {told}, GBRG, 3 EV, 8000 e-, 2 e-, 10 bit"
+    assert names(work / "shown")
+    squeezed = done("evaluate", "scenes", "--pattern", "rows:1/8,1/8,1,1", "--ev", 2, "--model", "linear").stdout
+    assert "PSNR-mu, dB; rows:0.25,0.25,1,1, RGGB, 2 EV, 30000 e-, 4 e-, 14 bit" in squeezed
+    usual = done("evaluate", "scenes", "--model", "linear").stdout
+    assert "PSNR-mu, dB; row pairs, 3 EV, 30000 e-, 4 e-, 14 bit" in usual
+
+
+def test_evaluate_tells_of_patterns_that_no_network_knows(scene_exr: Path, work: Path) -> None:
+    (work / "scenes").mkdir()
+    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+    asked = ("evaluate", "scenes", "--pattern", "rows:1,1/8", "--format", "json")
+    result = done(*asked)
+    assert {json.loads(line)["method"] for line in result.stdout.splitlines()} == {"linear", "classical"}
+    assert result.stderr.startswith("sve2hdr: in this pattern the saturation of red comes 3.0 EV early; ")
+    assert run(*asked, "--model", "standard").stderr.endswith("use --model classical\n")
+
+
 @pytest.mark.parametrize(
     ("pattern", "cfa", "model"),
     [
@@ -517,6 +549,11 @@ def test_weights_that_diverged_are_refused(made: Path, work: Path) -> None:
         ["simulate", "a.exr", "-o", "a.dng", "--full-well", "1e-300"],
         ["train", "shards", "-o", "run", "--patch", "100"],
         ["evaluate", "scenes", "--ev", "0"],
+        ["evaluate", "scenes", "--bits", "7"],
+        ["evaluate", "scenes", "--pattern", "rows:1,1"],
+        ["evaluate", "scenes", "--pattern", "rows:1/8,1", "--layout", "rows"],
+        ["evaluate", "scenes", "--pattern", "rows:1/8,1", "--full"],
+        ["evaluate", "scenes", "--cfa", "GBRG", "--full"],
     ],
     ids=" ".join,
 )

@@ -27,8 +27,8 @@ from sve2hdr.evaluate import (
 from sve2hdr.hdrfile import write_hdr
 from sve2hdr.interpolate import interpolate
 from sve2hdr.metrics import psnr_mu, pu21_psnr
-from sve2hdr.mosaic import BAYER_ORDERS, Capture, ExposurePattern, Mosaic
-from sve2hdr.simulate import NEUTRAL
+from sve2hdr.mosaic import BAYER_ORDERS, QUAD_BAYER, Capture, ExposurePattern, Mosaic
+from sve2hdr.simulate import NEUTRAL, Sensor
 
 torch.set_num_threads(1)
 LINEAR = {"linear": interpolate}
@@ -127,6 +127,36 @@ def test_each_layout_has_its_exposures_and_a_way_to_be_reconstructed() -> None:
     assert [np.unique(pattern.exposure).size for pattern in seen] == [2, 2, 4, 2, 2, 3, 4]
     assert all(score.psnr_mu is not None and score.psnr_mu > 20 for score in scores.values())
     assert scores["columns"].condition == "exposure 3 EV, columns"
+
+
+def test_a_pattern_of_ones_own_is_scored_as_the_layout_that_it_is() -> None:
+    for layout in LAYOUTS:
+        (preset, _) = quick_conditions(layout=layout)
+        own = replace(preset, layout=str(preset.pattern))
+        np.testing.assert_allclose(own.pattern.exposure, preset.pattern.exposure, rtol=1e-5)
+        assert str(own.pattern) == own.layout
+    as_preset, as_own = (
+        next(measure(LINEAR, [scene()], quick_conditions(layout=layout))) for layout in ("rows", "rows:1/8,1/8,1,1")
+    )
+    assert as_own.condition == "exposure 3 EV, rows:1/8,1/8,1,1"
+    same = {"seconds": 0, "condition": "", "layout": ""}
+    assert replace(as_own, **same) == replace(as_preset, **same)  # type: ignore[arg-type]
+
+
+def test_what_is_simulated_is_the_sensor_that_is_asked_for() -> None:
+    given: list[tuple[Mosaic, ExposurePattern]] = []
+
+    def noting(mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
+        given.append((mosaic, pattern))
+        return interpolate(mosaic, pattern)
+
+    sensor = Sensor(bit_depth=10, black_level=64, white_level=1000, full_well_e=5000, read_noise_e=2)
+    (result, _) = measure({"m": noting}, [scene()], quick_conditions(1.5, sensor, "grid:1,1/2;1/4,1/8", QUAD_BAYER))
+    mosaic, pattern = given[0]
+    assert (mosaic.cfa, mosaic.white_level, float(mosaic.black_level.max())) == (QUAD_BAYER, 1000, 64)
+    np.testing.assert_allclose(np.log2(pattern.exposure), [[0, -0.5], [-1, -1.5]], atol=1e-6)
+    assert (result.ratio_ev, result.cfa, result.bit_depth) == (1.5, QUAD_BAYER, 10)
+    assert (result.full_well_e, result.read_noise_e, result.layout) == (5000, 2, "grid:1,1/2;1/4,1/8")
 
 
 def test_what_a_method_is_told_is_wrong_as_stated() -> None:

@@ -1,5 +1,6 @@
 """Crops of the worst regions: the right ones, side by side, as files that another library reads."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,7 @@ def test_pictures_are_files_with_safe_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("letter", ["n", "\u5199"])
 def test_pictures_of_long_names_are_written_and_told_apart(tmp_path: Path, letter: str) -> None:
+    scene = Scene(letter * 240, TRUTH)
     names = [letter * 240 + end for end in ("a", "b")]
     images = {"mine": TRUTH}
     paths = [path for name in names for path in write_pictures(tmp_path, Scene(name, TRUTH), Condition(), images)]
@@ -93,6 +95,9 @@ def test_pictures_of_long_names_are_written_and_told_apart(tmp_path: Path, lette
     ends = "-exposure-3-EV-1.png"
     assert paths[0].name.endswith(ends)
     assert all(len(path.name.encode()) <= 100 + len(ends) for path in paths)
+    own = Condition(layout=f"grid:{';'.join([','.join(['0.123456'] * 4)] * 3)};1,1,1,1", cfa="GRBG")
+    paths = [path for c in (own, replace(own, cfa="BGGR")) for path in write_pictures(tmp_path, scene, c, images)]
+    assert len(set(paths)) == len(paths)
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 from sve2hdr.evaluate import Result
 from sve2hdr.scoretable import as_json, as_markdown, as_text, condition_rows, scene_rows
 
-SENSOR = (3.0, "rows", 30_000.0, 4.0)
+SENSOR = (3.0, "rows", 30_000.0, 4.0, "RGGB", 14)
 RESULTS = [
     Result("linear", "a", "exposure 3 EV", "exposure", 1.0, *SENSOR, psnr_mu=30.0, pu21_ssim=0.9),
     Result("mine", "a", "exposure 3 EV", "exposure", 2.0, *SENSOR, psnr_mu=33.0, pu21_ssim=0.95),
