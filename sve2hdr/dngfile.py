@@ -55,9 +55,9 @@ def write_cfa_dng(
     height, width = mosaic.shape
     if compressed:
         rows, compression = height, LOSSLESS_JPEG
-        strips = [bytes(imagecodecs.ljpeg_encode(mosaic.counts, bitspersample=16))]
+        strips = [_lossless_jpeg(mosaic.counts)]
     else:
-        rows, compression = max(1, STRIP_BYTES // (2 * width)), UNCOMPRESSED
+        rows, compression = min(height, max(1, STRIP_BYTES // (2 * width))), UNCOMPRESSED
         strips = [mosaic.counts[y : y + rows].astype("<u2").tobytes() for y in range(0, height, rows)]
     image = [
         entry(254, LONG, [0]),  # NewSubfileType: the full image
@@ -79,6 +79,20 @@ def write_cfa_dng(
     below = ifds_of(mosaic.capture)
     with replacing(path, overwrite=overwrite) as partial, partial.open("wb") as file:
         write_tiff(file, Ifd(image, below, strips, len(strips)))
+
+
+def _lossless_jpeg(counts: np.ndarray) -> bytes:
+    """Return counts as lossless JPEG of predictor 1, the one that all raw developers know (darktable no other).
+
+    As Adobe's are, of two columns as two components, so that each is predicted from its own colour.
+    """
+    height, width = counts.shape
+    samples = counts.reshape(height, width // 2, 2) if width % 2 == 0 else counts
+    return bytes(
+        imagecodecs.jpeg8_encode(
+            samples, lossless=True, predictor=1, bitspersample=16, colorspace="unknown", outcolorspace="unknown"
+        )
+    )
 
 
 def _mosaic_entries(mosaic: Mosaic) -> list[Entry]:

@@ -218,7 +218,7 @@ def _raw_ifd(camera_rgb: np.ndarray, clip_level: float, options: LinearDngOption
         entry(50717, LONG, [1 if options.floating else WHITE] * 3),
     ]
     if code == NONE:
-        rows = max(1, STRIP_BYTES // (6 * width))
+        rows = min(height, max(1, STRIP_BYTES // (6 * width)))
         strips = (
             _encoded(camera_rgb[y : y + rows], clip_level, options.floating).tobytes() for y in range(0, height, rows)
         )
