@@ -68,16 +68,16 @@ def _positive(value: float | None) -> float | None:
 def _position(gps: Ifd) -> Position | None:
     """Return the place that a GPS IFD tells (EXIF 2.31, 4.6.6); None where the receiver had none, or it is damaged."""
     angles = []
-    for tag, negative, most in ((1, "S", 90.0), (3, "W", 180.0)):
-        parts, sign = numbers(gps, tag + 1), -1 if text(gps, tag) == negative else 1
+    for tag, (positive, negative), most in ((1, "NS", 90.0), (3, "EW", 180.0)):
+        parts, letter = numbers(gps, tag + 1), text(gps, tag)[:1].upper()
         angle = sum(part / 60**k for k, part in enumerate(parts))
-        if len(parts) != 3 or not 0 <= angle <= most or not text(gps, tag):
+        if len(parts) != 3 or not 0 <= angle <= most or letter not in (positive, negative):
             return None
-        angles.append(sign * angle)
+        angles.append(-angle if letter == negative else angle)
     altitude, below = number(gps, 6), number(gps, 5) == 1
     if altitude is not None and not 0 <= altitude < 100_000:
         altitude = None
-    if text(gps, 9) == "V":  # a measurement that was interrupted
+    if text(gps, 9) == "V" or angles == [0, 0]:  # a measurement that was interrupted; 0/0, where there was none
         return None
     return Position(angles[0], angles[1], -altitude if altitude and below else altitude)
 

@@ -46,14 +46,8 @@ for command in (batch, unpack, simulate, dataset, train, evaluate):
     main.add_command(command)
 
 
-def _only(ctx: click.Context, param: click.Parameter, raws: tuple[Path, ...]) -> Path:
-    if len(raws) > 1:
-        raise click.UsageError(f"converts one raw, and {len(raws)} files are given; {MANY}", ctx)
-    return raws[0]
-
-
 @main.command()
-@click.argument("raw", metavar="RAW", type=FileType(MANY), nargs=-1, required=True, callback=_only)
+@click.argument("raws", metavar="RAW", type=FileType(MANY), nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="Image to write: .exr, .hdr, .tif or linear .dng.")
 @click.option("--preview", help="Also write a tone-mapped .jpg or .png; auto: OUTPUT with .preview.jpg.")
 @click.option(
@@ -71,7 +65,7 @@ def _only(ctx: click.Context, param: click.Parameter, raws: tuple[Path, ...]) ->
 @image_options
 @overwrite_option
 def convert(
-    raw: Path,
+    raws: tuple[Path, ...],
     output: Path,
     preview: str | None,
     lock_params: Path | None,
@@ -85,6 +79,9 @@ def convert(
     from .convert import convert_file
     from .models import model_named
 
+    raw = raws[0]
+    if len(raws) > 1:
+        raise click.UsageError(f"takes one raw, and {raws[1]} is one too many; {MANY}")
     beside = output.with_suffix(".preview.jpg") if preview == "auto" else Path(preview) if preview else None
     check_ensemble(chosen["ensemble"], model)
     if chosen["ultra_hdr"] and (beside is None or beside.suffix.lower() not in (".jpg", ".jpeg")):

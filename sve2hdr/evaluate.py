@@ -92,8 +92,8 @@ class Condition:
     def pattern(self) -> ExposurePattern:
         """The exposures from row 0 on.
 
-        >>> print(Condition(2, layout="rows:1/8,1/8,1,1").pattern)
-        rows:0.25,0.25,1,1
+        >>> print(Condition(2, layout="rows:1/16,1/4,1,1").pattern)
+        rows:0.25,0.5,1,1
         """
         share = LAYOUTS.get(self.layout)
         if share is None:

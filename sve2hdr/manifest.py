@@ -24,7 +24,7 @@ import numpy as np
 from .claims import Claims, key_of
 from .errors import UnwritableOutput
 from .files import file_sha256, replacing
-from .places import At, Place, RemotePath, lies_at
+from .places import At, Place, lies_at
 
 STATE = ".sve2hdr"
 JOURNAL = "journal.json"
@@ -169,7 +169,7 @@ class Records(ABC, Generic[At]):
 
         With it, where the file that is there may be in the way: its name and why.
 
-        new: nothing. done: what is wanted, as its record says. edited: what was wanted, and somebody has changed it
+        new: nothing. done: what is wanted, as its record says. edited: what was wanted, and somebody has added to it
         since, as who rates photos does. stale: ours, made of the same raw after another recipe. outdated: ours, made of
         another raw. foreign: a file that we did not write, that was changed and is not what is wanted, or is broken.
         Only who has claimed the job and recovered it knows that no other process is changing the file.
@@ -181,7 +181,12 @@ class Records(ABC, Generic[At]):
             return ("foreign", foreign) if lies_at(self.out / output) else ("new", "")
         file, of_raw = self.out / record.file, _same(raw, record.raw_stamp, record.raw_sha256)
         if record.file and not _same(file, record.stamp, record.sha256):
-            edited = of_raw and record.recipe in recipes and not _broken(file, record.stamp.size)
+            if not _has_grown(file, record.stamp.size):
+                return (
+                    "foreign",
+                    f"{file}: was changed since it was written, and is no longer than it was: damaged, or edited",
+                )
+            edited = of_raw and record.recipe in recipes
             return ("edited", "") if edited else ("foreign", f"{file}: was changed since it was written")
         if not of_raw:
             return ("outdated", f"{file}: was made of another raw ({record.raw})") if record.file else ("new", "")
@@ -295,16 +300,12 @@ def _same(path: Place, stamp: Stamp, sha256: str) -> bool:
         return False
 
 
-def _broken(path: Place, size: int) -> bool:
-    """Return whether a file is as a crash or half a copy leaves it: shorter than the `size` written, or zeros, or gone.
-
-    Who edits the metadata of a file adds to it.
-    """
+def _has_grown(path: Place, size: int) -> bool:
+    """Return whether a file is longer than the `size` written, as crashes and half copies leave none."""
     try:
-        with path.open() if isinstance(path, RemotePath) else path.open("rb") as file:
-            return Stamp.of(path).size < size or not any(file.read(4))
+        return Stamp.of(path).size > size
     except (FileNotFoundError, IsADirectoryError):  # a link to nothing, or a folder
-        return True
+        return False
 
 
 def _place(staged: Path, target: Path, may_replace: bool) -> None:

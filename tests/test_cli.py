@@ -567,8 +567,8 @@ def test_usage_errors_exit_with_2(work: Path, arguments: list[str]) -> None:
     [
         (["convert", "card"], "card is a folder; sve2hdr batch converts many"),
         (["convert", "card/", "-o", "a.exr"], "card/ is a folder; sve2hdr batch converts many"),
-        (["convert", "1.CR2", "2.CR2"], "one raw, and 2 files are given; sve2hdr batch converts many"),
-        (["convert", "1.CR2", "-o", "a.exr", "2.CR2"], "2 files are given; sve2hdr batch converts many"),
+        (["convert", "1.CR2", "a.exr"], "Missing option '-o' / '--output'."),
+        (["convert", "1.CR2", "-o", "a.exr", "2.CR2"], "2.CR2 is one too many; sve2hdr batch converts many"),
         (["detect", "1.CR2", "card/"], "card/ is a folder; name the files in it, such as card/*.CR2"),
     ],
 )

@@ -143,9 +143,31 @@ def test_tiff_writing_refuses_what_does_not_fit(tmp_path: Path) -> None:
         rationals(np.array([1e9]), 1000)
 
 
-@pytest.mark.parametrize("change", [{9: "V"}, {1: ""}, {2: (90.0, 0.5, 0.0)}, {4: (1.0, 2.0)}, {2: (math.nan, 0, 0)}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {9: "V"},
+        {1: ""},
+        {1: "E"},
+        {3: "X"},
+        {2: (90.0, 0.5, 0.0)},
+        {4: (1.0, 2.0)},
+        {2: (math.nan, 0, 0)},
+        {2: (0.0, 0.0, 0.0), 4: (0.0, 0.0, 0.0)},
+    ],
+)
 def test_places_that_are_damaged_or_void_are_none(change: dict[int, Any]) -> None:
     gps = {1: "N", 2: (48.0, 15.0, 0.0), 3: "W", 4: (16.0, 30.0, 0.0), 5: (1,), 6: (2.25,), 9: "A"}
     assert _position(gps) == Position(48.25, -16.5, -2.25)
-    assert _position(gps | {6: (1e9,)}) == Position(48.25, -16.5)
+    assert _position(gps | {6: (1e9,), 3: "west"}) == Position(48.25, -16.5)
     assert _position(gps | change) is None
+
+
+@pytest.mark.parametrize("degrees", [0.9999999999, 12.9999998, 89.99999999, 47.3])
+def test_seconds_that_round_up_carry(tmp_path: Path, degrees: float) -> None:
+    path = written(tmp_path, "a.jpg", Capture(position=Position(degrees, -degrees)))
+    with Image.open(path) as image:
+        gps = image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
+    told = [sum(float(part) / 60**k for k, part in enumerate(gps[tag])) for tag in (2, 4)]
+    assert told == pytest.approx([degrees, degrees], abs=1.5e-7)  # half a thousandth of a second
+    assert all(float(part) < 60 for tag in (2, 4) for part in gps[tag][1:])

@@ -181,6 +181,9 @@ def test_exr_tells_whose_it_is_and_how_far_utc_is_away(tmp_path: Path, told: str
     assert (header["owner"], header["Artist"], header["cameraSerialNumber"]) == ("© Ann Ö.", "Ann", "0123")
     assert header.get("utcOffset") == seconds  # UTC == local time + utcOffset (ImfStandardAttributes.h)
     assert (header["latitude"], header["longitude"], header["altitude"]) == (-33.5, 151.25, 12.5)
+    write(tmp_path / "c.exr", image_of(), capture=Capture(position=Position(0.0, 9.5)))
+    header = OpenEXR.File(str(tmp_path / "c.exr"), header_only=True).header()
+    assert (header["latitude"], header["longitude"], "altitude" in header) == (0.0, 9.5, False)
     write(tmp_path / "b.exr", image_of(), capture=Capture(artist="Ann"))
     assert OpenEXR.File(str(tmp_path / "b.exr"), header_only=True).header()["owner"] == "Ann"
 

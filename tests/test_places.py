@@ -221,7 +221,7 @@ def test_convert_resume_redo_and_refuse(remote: str, bucket: RemotePath, tmp_pat
         written.write_bytes(there)
         refused = Bench(out, weights, **changed)(job)
         assert refused.outcome == "failed"
-        assert refused.error.startswith(f"{written}: was changed since it was written; ")
+        assert refused.error.startswith(f"{written}: was changed since it was written")
         assert written.read_bytes() == there
     assert Bench(out, weights, overwrite=True)(job).outcome == "converted"
     assert written.read_bytes() + b"rated" == edited
