@@ -8,11 +8,11 @@ from pathlib import Path
 
 from sve2hdr import Mosaic, Sve2HdrError
 from sve2hdr.color import COLOR_SPACES
-from sve2hdr.convert import ConvertOptions, reconstruct_mosaic
 from sve2hdr.hdrfile import write_hdr, write_preview
 from sve2hdr.levels import Levels
 from sve2hdr.models import model_named
 from sve2hdr.pattern import certainty
+from sve2hdr.pipeline import ConvertOptions, reconstruct_mosaic
 from sve2hdr.preview import tone_map
 from sve2hdr.rawfile import read_raw
 

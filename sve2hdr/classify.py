@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from .convert import ConvertOptions
 from .levels import estimate_levels
 from .models import Model
 from .pattern import detect_pattern, with_ratio
+from .pipeline import ConvertOptions
 from .rawfile import read_raw
 
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from .levels import Levels
     from .mosaic import ExposurePattern, Mosaic
 
-
 MANY = "sve2hdr batch converts many"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 
 from .errors import UnwritableOutput
@@ -21,6 +20,7 @@ from .tiffwrite import (
     Entry,
     Ifd,
     entry,
+    lossless_jpeg,
     rationals,
     text_entry,
     write_tiff,
@@ -55,7 +55,7 @@ def write_cfa_dng(
     height, width = mosaic.shape
     if compressed:
         rows, compression = height, LOSSLESS_JPEG
-        strips = [_lossless_jpeg(mosaic.counts)]
+        strips = [lossless_jpeg(_by_colour(mosaic.counts))]
     else:
         rows, compression = min(height, max(1, STRIP_BYTES // (2 * width))), UNCOMPRESSED
         strips = [mosaic.counts[y : y + rows].astype("<u2").tobytes() for y in range(0, height, rows)]
@@ -81,18 +81,10 @@ def write_cfa_dng(
         write_tiff(file, Ifd(image, below, strips, len(strips)))
 
 
-def _lossless_jpeg(counts: np.ndarray) -> bytes:
-    """Return counts as lossless JPEG of predictor 1, the one that all raw developers know (darktable no other).
-
-    As Adobe's are, of two columns as two components, so that each is predicted from its own colour.
-    """
+def _by_colour(counts: np.ndarray) -> np.ndarray:
+    """Return two columns as two components, as Adobe's DNGs have them: each is predicted from its own colour."""
     height, width = counts.shape
-    samples = counts.reshape(height, width // 2, 2) if width % 2 == 0 else counts
-    return bytes(
-        imagecodecs.jpeg8_encode(
-            samples, lossless=True, predictor=1, bitspersample=16, colorspace="unknown", outcolorspace="unknown"
-        )
-    )
+    return counts.reshape(height, width // 2, 2) if width % 2 == 0 else counts
 
 
 def _mosaic_entries(mosaic: Mosaic) -> list[Entry]:

@@ -180,17 +180,15 @@ def evaluate(
         raise
     finally:
         if style != "json" and results:
-            heading = [f"{path}, SHA-256 {digest}" for path, digest in weights.values()]
             described = _LAYOUTS.get(layout, layout)
             if full:
                 means = "14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"
-                _print_table(
-                    [*heading, f"{described[0].upper()}{described[1:]}, {means}"], condition_rows(results), style
-                )
+                title, rows = f"{described[0].upper()}{described[1:]}, {means}", condition_rows(results)
             else:
                 described += f", {conditions[0].cfa}" if cfa is not None or pattern is not None else ""
                 title = f"PSNR-mu, dB; {described}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, {bits} bit"
-                _print_table([*heading, title], scene_rows(results), style)
+                rows = scene_rows(results)
+            _print_table([*(f"{path}, SHA-256 {digest}" for path, digest in weights.values()), title], rows, style)
     if left_out:
         raise click.exceptions.Exit(1)
 

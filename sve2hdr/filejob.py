@@ -15,7 +15,7 @@ from typing import Any
 
 from .claims import key_of
 from .classify import doubt_ev, look, ordinary
-from .convert import Converted, ConvertOptions, convert_file
+from .convert import Converted, convert_file
 from .errors import PatternNotFound, Sve2HdrError, UnwritableOutput, one_line
 from .files import file_sha256
 from .joblist import Job
@@ -24,6 +24,7 @@ from .levels import Levels
 from .manifest import Record, Stamp
 from .memory import peak_mb, release_freed_memory, reset_peak
 from .parameters import LEAD_EV, differs
+from .pipeline import ConvertOptions
 from .places import Place, is_url, place, real
 from .remotemanifest import AnyManifest
 

@@ -11,8 +11,8 @@ from .color import COLOR_SPACES
 from .options import WHITE_BALANCE, Counts, Number, device_option, level_options, levels_of, model_option, options_of
 
 if TYPE_CHECKING:
-    from .convert import ConvertOptions
     from .mosaic import ExposurePattern
+    from .pipeline import ConvertOptions
     from .reconstruct import Precision
     from .whitebalance import WhiteBalance
 
@@ -100,8 +100,8 @@ def convert_options(
     preview: Path | None = None,
 ) -> ConvertOptions:
     """Return what `image_options` have parsed, but for the model, as the library takes it."""
-    from .convert import ConvertOptions
     from .hdrfile import WriteOptions
+    from .pipeline import ConvertOptions
     from .reconstruct import TILE_PX
     from .whitebalance import WhiteBalance
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .claims import Claims
-from .convert import ConvertOptions
 from .errors import UnwritableOutput
 from .joblist import Job
 from .levels import Levels
 from .manifest import Record, recipe_of
 from .models import Model
+from .pipeline import ConvertOptions
 from .places import place
 from .remotemanifest import AnyManifest
 

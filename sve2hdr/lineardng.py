@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 
 from .color import CLIP_ENDS, CLIP_STARTS, COLOR_SPACES, linear_rgb, white_balance
@@ -28,6 +27,7 @@ from .tiffwrite import (
     Entry,
     Ifd,
     entry,
+    lossless_jpeg,
     rationals,
     text_entry,
     write_tiff,
@@ -253,12 +253,4 @@ def _tiles(camera_rgb: np.ndarray, clip_level: float, side: int) -> Iterator[byt
             tile = _encoded(part, clip_level, floating=False)
             missing = ((0, side - tile.shape[0]), (0, side - tile.shape[1]), (0, 0))
             tile = np.pad(tile, missing, mode="edge")  # TIFF wants whole tiles at the border, too
-            yield _lossless_jpeg(tile)
-
-
-def _lossless_jpeg(tile: np.ndarray) -> bytes:
-    return bytes(
-        imagecodecs.jpeg8_encode(
-            tile, lossless=True, predictor=1, bitspersample=16, colorspace="rgb", outcolorspace="rgb"
-        )
-    )
+            yield lossless_jpeg(tile)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import BinaryIO
 
+import imagecodecs
 import numpy as np
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SRATIONAL, DOUBLE = 1, 2, 3, 4, 5, 7, 10, 12
@@ -66,6 +67,19 @@ def nearest_rational(value: float) -> list[int]:
     """
     fraction = Fraction(value).limit_denominator(max(1, min(1_000_000, int((2**31 - 2) / max(1, value)))))
     return [fraction.numerator, fraction.denominator]
+
+
+def lossless_jpeg(samples: np.ndarray) -> bytes:
+    """Return (H, W) or (H, W, C) uint16 as lossless JPEG; three components are marked as RGB.
+
+    The predictor is 1, which all raw developers know; darktable knows no other.
+    """
+    space = "rgb" if samples.shape[2:] == (3,) else "unknown"
+    return bytes(
+        imagecodecs.jpeg8_encode(
+            samples, lossless=True, predictor=1, bitspersample=16, colorspace=space, outcolorspace=space
+        )
+    )
 
 
 def write_tiff(file: BinaryIO, root: Ifd) -> None:

@@ -26,7 +26,6 @@ from frames import PAIRS, SINGLE, write_frame
 from sve2hdr import batch as batch_module
 from sve2hdr import cli, watch
 from sve2hdr.batch import Batch, Events, Outcome, RunOptions
-from sve2hdr.convert import ConvertOptions
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.filejob import run_job
@@ -34,6 +33,7 @@ from sve2hdr.imageread import read_hdr
 from sve2hdr.joblist import Job
 from sve2hdr.jobstate import BatchOptions, FileResult
 from sve2hdr.manifest import Manifest, Record, Stamp
+from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.places import RemotePath, Status
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.worker import Order, WorkerDied, WorkerOptions, prepared

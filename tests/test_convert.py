@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr import convert, hdrfile
 from sve2hdr.color import COLOR_SPACES, linear_rgb
-from sve2hdr.convert import Converted, ConvertOptions, convert_file, reconstruct_file, reconstruct_mosaic, upright
+from sve2hdr.convert import Converted, convert_file, upright
 from sve2hdr.devices import choose_device
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnreadableRaw, UnwritableOutput
@@ -31,6 +31,7 @@ from sve2hdr.mosaic import Capture, ExposurePattern, Mosaic
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.noise import estimate_noise
 from sve2hdr.pattern import parse_pattern
+from sve2hdr.pipeline import ConvertOptions, reconstruct_file, reconstruct_mosaic
 from sve2hdr.preview import LUMINANCE_OF_RGB
 from sve2hdr.rawfile import read_raw
 from sve2hdr.reconstruct import reconstruct
@@ -119,7 +120,7 @@ def test_color_spaces(
 def test_a_temperature_without_neutral_is_refused_before_the_long_work(
     tmp_path: Path, raw: Path, network: SveNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sve2hdr.convert.estimate_levels", lambda *_: pytest.fail("levels were measured first"))
+    monkeypatch.setattr("sve2hdr.pipeline.estimate_levels", lambda *_: pytest.fail("levels were measured first"))
     with pytest.raises(Sve2HdrError, match="no neutral at 1600K"):
         run(raw, tmp_path / "a.exr", network, white_balance=WhiteBalance("kelvin", (1600.0,)))
     assert names_in(tmp_path) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sve2hdr.convert import ConvertOptions, convert_file
+from sve2hdr.convert import convert_file
 from sve2hdr.develop import ONE_EXPOSURE, develop, feigned_pattern
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import PatternNotFound
@@ -19,6 +19,7 @@ from sve2hdr.models import Model
 from sve2hdr.mosaic import BAYER_ORDERS, Mosaic, repeated
 from sve2hdr.network import BLOCKS, NetworkConfig, SveNet
 from sve2hdr.noise import estimate_noise
+from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.radiance import NoiseModel
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.weights import load_weights, weights_path

@@ -17,9 +17,9 @@ import pytest
 import torch
 from frames import PAIRS, SINGLE, write_frame
 
-from sve2hdr import convert, filejob
+from sve2hdr import convert, filejob, pipeline
 from sve2hdr.batchdisplay import report_line
-from sve2hdr.convert import ConvertOptions, convert_file
+from sve2hdr.convert import convert_file
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnwritableOutput
 from sve2hdr.filejob import run_job
@@ -31,6 +31,7 @@ from sve2hdr.models import Model
 from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.parameters import LEAD_EV
+from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 
 torch.set_num_threads(1)
@@ -91,8 +92,8 @@ def test_a_raw_becomes_what_convert_makes_of_it_and_is_not_done_twice(bench: Ben
 
 def test_several_outputs_of_one_reconstruction(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
-    true = convert.reconstruct
-    monkeypatch.setattr(convert, "reconstruct", lambda *a, **k: runs.append(1) or true(*a, **k))
+    true = pipeline.reconstruct
+    monkeypatch.setattr(pipeline, "reconstruct", lambda *a, **k: runs.append(1) or true(*a, **k))
     names = ("p.exr", "p.dng", "p.tif", "p.hdr", "p.preview.jpg")
     job = replace(bench.job("photo.dng", *names), preview=True)
     assert bench.run(job).outcome == "converted"

@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 from sve2hdr.color import COLOR_SPACES, linear_rgb
-from sve2hdr.convert import ConvertOptions, convert_file
+from sve2hdr.convert import convert_file
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.highlights import hold_clipped, without_magenta
 from sve2hdr.models import model_named
 from sve2hdr.mosaic import Mosaic
 from sve2hdr.pattern import parse_pattern
+from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.simulate import CAMERA_FROM_XYZ, NEUTRAL, Sensor, simulate
 
 BLOCKS = "grid:1,1,1/2,1/2;1,1,1/2,1/2;1/4,1/4,1/8,1/8;1/4,1/4,1/8,1/8"

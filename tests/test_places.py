@@ -18,7 +18,6 @@ import pytest
 import torch
 from frames import SINGLE, write_frame
 
-from sve2hdr.convert import ConvertOptions
 from sve2hdr.errors import Sve2HdrError, UnwritableOutput
 from sve2hdr.filejob import run_job
 from sve2hdr.files import file_sha256
@@ -28,6 +27,7 @@ from sve2hdr.jobstate import BatchOptions, FileResult, Tools, finished_before
 from sve2hdr.manifest import Record, Stamp
 from sve2hdr.memory import megapixels_of
 from sve2hdr.models import model_named
+from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.places import RemotePath, place
 from sve2hdr.remotemanifest import RemoteManifest, manifest_of
 

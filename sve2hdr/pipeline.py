@@ -1,0 +1,254 @@
+"""Raw frame -> scene-linear image in memory: the whole way, with all corrections, before anything is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import __version__
+from .banding import remove_banding
+from .classical import classical
+from .color import COLOR_SPACES, linear_rgb, rgb_from_camera
+from .defects import Defects, repair_defects
+from .develop import ONE_EXPOSURE, develop
+from .devices import choose_device
+from .errors import Sve2HdrError, UnreadableWeights
+from .hdrfile import WriteOptions
+from .highlights import early_saturation, hold_clipped, without_magenta
+from .levels import Estimate, Levels, estimate_levels
+from .linegain import even_lines
+from .models import Model
+from .mosaic import ExposurePattern, Mosaic
+from .parameters import LockedParameters, load_parameters
+from .pattern import detect_pattern
+from .preview import LUMINANCE_OF_RGB
+from .radiance import NoiseModel, full_scale
+from .rawfile import read_raw
+from .reconstruct import TILE_PX, Precision, reconstruct
+from .whitebalance import Neutral, WhiteBalance, check_temperature, neutral_of
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """How a raw file becomes an image."""
+
+    color_space: str = "rec709"  # a name of color.COLOR_SPACES
+    exposure_ev: float = 0.0  # added to the scale at which 1.0 is saturation of the most exposed sites
+    white_balance: WhiteBalance = field(default_factory=WhiteBalance)
+    preview: Path | None = None
+    ultra_hdr: bool = False  # a JPEG preview with a gain map, for HDR screens
+    levels: Levels = field(default_factory=Levels)
+    lock_parameters: Path | None = None  # what a sequence shares: file to use, or to write if there is none yet
+    bad_pixels: bool = True  # repair hot, cold and stuck sites
+    if_not_sve: str = "fail"  # what becomes of a raw of one exposure: fail, or develop
+    write: WriteOptions = field(default_factory=WriteOptions)
+    tile_px: int = TILE_PX
+    device: str = "auto"  # auto, cpu, cuda or mps
+    precision: Precision = "auto"  # of the network's convolutions: auto, float32 or bfloat16
+    ensemble: bool = False  # the mean over all ways to turn the frame: better, and as many times as slow
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """A mosaic as an image, and all that was found on the way."""
+
+    camera_rgb: np.ndarray  # (H, W, 3) float32, radiance: 1.0 = saturation of the most exposed sites, or a sequence's
+    mosaic: Mosaic  # as it was reconstructed: levels measured, defects repaired, as_shot_neutral as the balance has it
+    neutral: Neutral
+    estimate: Estimate
+    clip_level: float  # what is lost at all exposures is at this level
+    model: str
+    device: str
+    attributes: dict[str, str]  # what files tell of it
+    defects: Defects | None  # that were replaced; None: they were to be left
+    notes: tuple[str, ...]
+
+    def linear_rgb(self, color_space: str = "rec709", out: np.ndarray | None = None) -> np.ndarray:
+        """Return the image, white-balanced, (H, W, 3) float32, in a space of `color.COLOR_SPACES`.
+
+        `out` may be `camera_rgb`, which is then used up.
+        """
+        return linear_rgb(self.camera_rgb, self.mosaic, COLOR_SPACES[color_space], self.clip_level, out=out)
+
+    @property
+    def noise(self) -> float:
+        """Return the standard deviation of luminance, as `linear_rgb()` has it, that read noise alone would leave.
+
+        Of a pixel whose channels are sites of the exposure that is best in the dark: what `tone_map` takes.
+        """
+        pattern, read_noise = self.estimate.pattern, self.estimate.noise.read_noise
+        least = float((read_noise / pattern.over(read_noise.shape)).min())  # counts of the most exposed sites
+        of_camera = LUMINANCE_OF_RGB @ rgb_from_camera(self.mosaic, COLOR_SPACES["rec709"])
+        scale = self.clip_level / pattern.ratio / full_scale(self.mosaic, pattern)
+        return least * scale * float(np.linalg.norm(of_camera))
+
+
+def reconstruct_file(
+    raw: str | Path,
+    model: Model,
+    options: ConvertOptions | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Reconstruction:
+    """Return what `convert` makes of a raw file, before it is written: `read_raw`, then `reconstruct_mosaic`.
+
+    >>> from sve2hdr.models import model_named
+    >>> reconstruct_file("missing.cr2", model_named("classical"))
+    Traceback (most recent call last):
+    ...
+    sve2hdr.errors.UnreadableRaw: missing.cr2: no such file; check the path
+    """
+    return reconstruct_mosaic(read_raw(raw), model, options, progress, turn, name=raw)
+
+
+def reconstruct_mosaic(
+    mosaic: Mosaic,
+    model: Model,
+    options: ConvertOptions | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    name: str | Path = "mosaic",
+) -> Reconstruction:
+    """Return what `convert` makes of a mosaic, from a file or not: the whole way, with all corrections.
+
+    The pattern decides which of the model's networks is taken. progress is told the share that is done, 0 to 1; the
+    device is used inside a `turn()`. `name` is what notes and errors call the mosaic, which stays as it is. Raises
+    Sve2HdrErrors. Of `options`, those of files and colour space are not asked.
+    """
+    options = options or ConvertOptions()
+    return reconstructed(mosaic, model, options, locked_for(options), progress, turn, name)
+
+
+def reconstructed(
+    mosaic: Mosaic,
+    model: Model,
+    options: ConvertOptions,
+    locked: LockedParameters | None,
+    progress: Callable[[float], None],
+    turn: Callable[[], AbstractContextManager[None]],
+    name: str | Path,
+) -> Reconstruction:
+    """Return what `reconstruct_mosaic` does; `locked`: what its sequence shares, read already, None if nothing yet."""
+    device = choose_device(options.device)
+    check_temperature(options.white_balance, mosaic, name)
+    estimate, plain = _estimated(mosaic, name, options, locked)
+    scale = estimate.scale(mosaic)
+    # noise is measured, not taken from a DNG's NoiseProfile: converters write there what one ISO has, not what two have
+    mosaic, pattern, noise = estimate.applied(mosaic), estimate.pattern, estimate.noise
+    taken, network = model.for_one_exposure() if plain else model.for_pattern(name, mosaic, pattern)
+    fallback = network is None and len(model.candidates) > 1
+    known = locked.defects if locked is not None else None
+    mosaic, defects, corrections = _corrected(mosaic, pattern, noise, options.bad_pixels, known)
+    if network is None and not plain:
+        device = torch.device("cpu")
+        camera_rgb = classical(mosaic, pattern, noise, progress=progress)
+    else:
+        with turn():
+            if network is None or plain:
+                camera_rgb = develop(mosaic, noise, network, options.tile_px, device, options.ensemble, progress)
+            else:
+                how = (options.tile_px, device, options.precision, options.ensemble, progress)
+                camera_rgb = reconstruct(mosaic, pattern, noise, network, *how)
+    if not (math.isfinite(camera_rgb.min()) and math.isfinite(camera_rgb.max())):
+        raise UnreadableWeights(
+            f"{taken}: these weights give values that are not finite; train on, or leave --model out"
+        )
+    near_clipped = hold_clipped(camera_rgb, mosaic, pattern)
+    neutral = locked.neutral_for(options.white_balance) if locked is not None else None
+    if neutral is None:
+        neutral = neutral_of(options.white_balance, mosaic, camera_rgb, pattern.ratio)
+    without_magenta(camera_rgb, near_clipped, neutral.camera_rgb, pattern.ratio)
+    if scale != 1:
+        camera_rgb *= np.float32(scale)
+    attributes = {
+        "sve2hdr:version": __version__,
+        "sve2hdr:model": taken,
+        **({"sve2hdr:ensemble": "yes"} if options.ensemble and network is not None else {}),
+        **_about_levels(estimate),
+        **corrections,
+        "sve2hdr:white_balance": str(neutral.taken),
+        "sve2hdr:neutral": " ".join(f"{channel:.4f}" for channel in neutral.camera_rgb),
+        "sve2hdr:camera_from_xyz": " ".join(f"{value:.6g}" for value in mosaic.camera_from_xyz.ravel()),  # row by row
+    }
+    notes = (
+        plain,
+        f"{name}: {estimate.note}" if estimate.note else "",
+        f"{name}: no published network knows this pattern; the classical method was taken" if fallback else "",
+        f"{name}: {neutral.note}" if neutral.note else "",
+        f"{name}: {early}" if (early := early_saturation(mosaic.cfa, pattern)) else "",
+    )
+    return Reconstruction(
+        camera_rgb,
+        replace(mosaic, as_shot_neutral=neutral.camera_rgb),
+        neutral,
+        estimate,
+        pattern.ratio * scale,
+        taken,
+        device.type,
+        attributes,
+        defects,
+        tuple(said for said in notes if said),
+    )
+
+
+def _corrected(
+    mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel, bad_pixels: bool, known: Defects | None
+) -> tuple[Mosaic, Defects | None, dict[str, str]]:
+    """Return the mosaic without what the sensor added to the light, the defects replaced, and what files tell of it."""
+    mosaic, row_gain, column_gain = even_lines(mosaic, pattern)
+    mosaic, banding = remove_banding(mosaic, pattern, noise)
+    defects = None
+    if bad_pixels:
+        mosaic, defects = repair_defects(mosaic, pattern, noise, known)
+    attributes = {
+        "sve2hdr:bad_pixels": "left" if defects is None else f"{defects.count} repaired",
+        "sve2hdr:row_gain": f"{row_gain:.4f}",
+        "sve2hdr:column_gain": f"{column_gain:.4f}",
+        "sve2hdr:banding": f"{banding:.2f}",
+    }
+    return mosaic, defects, attributes
+
+
+def _estimated(
+    mosaic: Mosaic, name: str | Path, options: ConvertOptions, locked: LockedParameters | None
+) -> tuple[Estimate, str]:
+    """Return a frame's pattern and levels, and why it is taken for a raw of one exposure, if it is and may be."""
+    if locked is not None:
+        return locked.estimate_for(mosaic, name), ""
+    levels = options.levels
+    if options.if_not_sve != "develop" or levels.pattern is not None:
+        return estimate_levels(mosaic, name, levels), ""
+    detection = detect_pattern(levels.applied(mosaic, name))
+    if detection.pattern is not None or detection.doubtful:  # what is in doubt is refused: developed it has stripes
+        return estimate_levels(mosaic, name, levels, detection), ""
+    plain = f"{name}: developed as a photo of one exposure: {detection.reason}"
+    return estimate_levels(mosaic, name, replace(levels, pattern=ONE_EXPOSURE, ratio_ev=None)), plain
+
+
+def _about_levels(estimate: Estimate) -> dict[str, str]:
+    return {
+        "sve2hdr:pattern": str(estimate.pattern),
+        "sve2hdr:ratio_ev": f"{estimate.pattern.ratio_ev:.3f}",
+        "sve2hdr:black_level": " ".join(f"{level:.5g}" for level in estimate.black.ravel()),
+        "sve2hdr:white_level": " ".join(f"{level:.5g}" for level in np.unique(estimate.white)[::-1]),
+        "sve2hdr:levels_from": ", ".join(f"{name}: {source}" for name, source in estimate.sources.items()),
+    }
+
+
+def locked_for(options: ConvertOptions) -> LockedParameters | None:
+    """Return what the sequence shares, None where there is none, or no file of it yet."""
+    path = options.lock_parameters
+    if path is None or not path.exists():
+        return None
+    if options.levels.any_given():
+        raise Sve2HdrError(
+            f"{path}: has all levels already; leave out --pattern, --ev, --black and --white, or delete it"
+        )
+    return load_parameters(path)
