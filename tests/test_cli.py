@@ -31,6 +31,7 @@ from sve2hdr import (
     imageoptions,
     methods,
     options,
+    pipeline,
     scenes,
 )
 from sve2hdr.color import COLOR_SPACES
@@ -696,7 +697,7 @@ def raising(error: BaseException) -> Callable[..., object]:
 def test_any_error_while_converting_is_one_line(
     made: Path, work: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, word: str
 ) -> None:
-    monkeypatch.setattr(convert, "reconstruct", raising(error))
+    monkeypatch.setattr(pipeline, "reconstruct", raising(error))
     assert word in refused("convert", made / "raw.dng", "-o", "out.exr", "--preview", "auto")
     assert names(work) == set()
 
@@ -734,7 +735,7 @@ def test_an_interruption_while_modules_are_read_is_one_line_too(work: Path) -> N
 def test_a_fault_of_ours_shows_its_traceback_on_request(
     made: Path, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "reconstruct", raising(KeyError("surprise")))
+    monkeypatch.setattr(pipeline, "reconstruct", raising(KeyError("surprise")))
     monkeypatch.setenv("SVE2HDR_TRACEBACK", "1")
     assert isinstance(run("convert", made / "raw.dng", "-o", "out.exr").exception, KeyError)
 
