@@ -282,6 +282,8 @@ class SveNet(Network):
         with torch.autocast(planes.device.type, enabled=False):  # the light itself is read, and laid out, in float32
             base = compress(self.base(radiance, exposure, usable))
             x = self.stem(value, usable, compressed_noise, base)
+        if torch.is_autocast_enabled(planes.device.type):  # all at once: sums of two types are slow
+            x = x.to(torch.get_autocast_dtype(planes.device.type))
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
             x = blocks(x)
