@@ -54,7 +54,9 @@ image_options = options_of(
     ),
     click.option("--no-bad-pixels", is_flag=True, help="Leave hot, cold and stuck sites as they are."),
     click.option(
-        "--tile", type=click.IntRange(32), help="Tile size in px: smaller needs less memory.  [default: 1024]"
+        "--tile",
+        type=click.IntRange(32),
+        help="Side of tiles, px, were they square: smaller needs less memory.  [default: 1024]",
     ),
     model_option,
     device_option,

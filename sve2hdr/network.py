@@ -38,8 +38,8 @@ def unfold(features: Tensor, cell: tuple[int, int]) -> Tensor:
     """Undo `fold`: (N, C * P * Q, H / P, W / Q) -> (N, C, H, W)."""
     n, c, h, w = features.shape
     p, q = cell
-    cells = features.reshape(n, c // (p * q), p, q, h, w).permute(0, 1, 4, 2, 5, 3)
-    return cells.reshape(n, c // (p * q), h * p, w * q)
+    cells = features.permute(0, 2, 3, 1).reshape(n, h, w, c // (p * q), p, q).permute(0, 1, 4, 2, 5, 3)
+    return cells.reshape(n, h * p, w * q, c // (p * q)).permute(0, 3, 1, 2)  # channels last, by one copy
 
 
 class ResidualBlock(nn.Module):

@@ -54,10 +54,10 @@ def site_planes(
     black: Array,
     white: Array,
     exposure: Array,
-    least: Array,
+    least: Array | float,
     gain: Array,
     read_noise: Array,
-    full: Array | None = None,
+    full: Array | float | None = None,
 ) -> tuple[Array, Array, Array]:
     """Return radiance, usable and noise of each site; all arguments broadcast against `counts`.
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .architecture import Network
 from .devices import has_bfloat16
@@ -39,8 +40,9 @@ def reconstruct(
     PatternNotFound if the network was trained for another kind of pattern.
     """
     ways = placements(mosaic, pattern, network.config)[: None if ensemble else 1]
-    least, full = float(pattern.exposure.min()), np.float32(full_scale(mosaic, pattern))
-    scale = np.float32(least * len(ways))
+    periods = (mosaic.black_level, mosaic.white_by_site, pattern.exposure, noise.gain, noise.read_noise)
+    least, full = float(pattern.exposure.min()), full_scale(mosaic, pattern)
+    scale = least * len(ways)
     result = np.zeros((*mosaic.shape, 3), np.float32)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
@@ -51,27 +53,23 @@ def reconstruct(
         turned_result = placement.turned(result)
         height, width = turned_result.shape[:2]
 
+        @torch.inference_mode()
         def tile(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
             y, x = placement.sites(rows, columns, mosaic.shape, network.config.cell)
-            black, white, exposure, gain, read_noise = (
-                period.astype(np.float32)[y % period.shape[0], x % period.shape[1]]
-                for period in (mosaic.black_level, mosaic.white_by_site, pattern.exposure, noise.gain, noise.read_noise)
-            )
-            counts = mosaic.counts[y, x].astype(np.float32)
-            radiance, usable, sigma = site_planes(
-                counts, black, white, exposure, np.float32(least), gain, read_noise, full
-            )
-            planes = torch.from_numpy(np.stack([radiance, exposure, usable, sigma])[None])
-            with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=half):
-                image = network(planes.to(device), network.halo)[0]
-            return np.asarray(image.permute(1, 2, 0).float().cpu())
+            counts = torch.from_numpy(mosaic.counts[y, x].astype(np.float32)).to(device)
+            black, white, exposure, gain, read_noise = (_repeated(p, y, x, device) for p in periods)
+            radiance, usable, sigma = site_planes(counts, black, white, exposure, least, gain, read_noise, full)
+            planes = torch.stack([radiance, exposure, usable, sigma])[None]
+            with torch.autocast(kind, torch.bfloat16, enabled=half):
+                image = network(planes, network.halo)[0]
+            return np.asarray((image.permute(1, 2, 0).float() / scale).contiguous().cpu())
 
         def keep(rows: tuple[int, int], columns: tuple[int, int], core: np.ndarray) -> None:
             first_y, first_x = rows[0] - placement.top, columns[0] - placement.left  # of the core, in the turned frame
             top, bottom = max(first_y, 0), min(rows[1] - placement.top, height)
             left, right = max(first_x, 0), min(columns[1] - placement.left, width)
             inside = core[top - first_y : bottom - first_y, left - first_x : right - first_x]
-            turned_result[top:bottom, left:right] += inside / scale
+            turned_result[top:bottom, left:right] += inside
 
         canonical_shape = (placement.top + height, placement.left + width)
         run_tiled(tile, keep, canonical_shape, tile_px, network.halo, network.alignment, progress)
@@ -79,3 +77,9 @@ def reconstruct(
     for done, placement in enumerate(ways):
         add(placement, lambda share, done=done: progress((done + share) / len(ways)))  # type: ignore[misc]
     return result
+
+
+def _repeated(period: np.ndarray, y: np.ndarray, x: np.ndarray, device: torch.device | str) -> Tensor:
+    """Return what a period, (P, Q) from site (0, 0) on, has at the sites of two index arrays, float32."""
+    at_y, at_x = (torch.from_numpy(index % n).to(device) for index, n in zip((y, x), period.shape, strict=True))
+    return torch.from_numpy(period.astype(np.float32)).to(device)[at_y, at_x]

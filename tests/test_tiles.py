@@ -1,6 +1,7 @@
 """Tiles: every core once, and the image of any tile size the image of one tile."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from sve2hdr.mosaic import ExposurePattern, Mosaic
 from sve2hdr.network import BLOCKS, NetworkConfig, SveNet
 from sve2hdr.radiance import NoiseModel
 from sve2hdr.reconstruct import reconstruct
-from sve2hdr.tiles import cores, run_tiled
+from sve2hdr.tiles import core_size, cores, run_tiled
 
 torch.set_num_threads(1)
 TINY = NetworkConfig(widths=(8, 8, 8))
@@ -33,6 +34,28 @@ def test_cores_cover_a_length_once_on_whole_periods(length: int, core_px: int, a
     assert length <= found[-1][1] < length + alignment
     assert all(start % alignment == 0 == stop % alignment for start, stop in found)
     assert all(0 < stop - start < core_px + alignment for start, stop in found)
+
+
+@given(
+    st.tuples(st.integers(1, 6000), st.integers(1, 6000)),
+    st.integers(1, 1500),
+    st.tuples(st.integers(0, 90), st.integers(0, 90)),
+    st.tuples(st.sampled_from([1, 4, 8]), st.sampled_from([1, 4, 8])),
+)
+def test_tiles_are_no_larger_than_asked_and_no_more_work_than_square_ones(
+    shape: tuple[int, int], core_px: int, halo: tuple[int, int], alignment: tuple[int, int]
+) -> None:
+    def work(size: tuple[int, ...]) -> int:
+        tiles = math.prod(len(list(cores(*axis))) for axis in zip(shape, size, alignment, strict=True))
+        return tiles * with_halo(size)
+
+    def with_halo(size: tuple[int, ...]) -> int:
+        return math.prod(side + 2 * around for side, around in zip(size, halo, strict=True))
+
+    square = tuple(-(-core_px // step) * step for step in alignment)
+    size = core_size(shape, core_px, halo, alignment)
+    assert with_halo(size) <= with_halo(square)
+    assert work(size) <= work(square)
 
 
 @given(st.tuples(st.integers(1, 40), st.integers(1, 40)), st.integers(1, 50))
