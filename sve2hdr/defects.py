@@ -50,12 +50,12 @@ class Defects:
 
     y: np.ndarray  # (N,) int64, of single sites, in the order of rows
     x: np.ndarray
-    on_lines: int = 0  # sites of whole rows and columns
+    others: int = 0  # of whole rows and columns, and of a list
 
     @property
     def count(self) -> int:
-        """Return how many they are, with those of lines."""
-        return len(self.y) + self.on_lines
+        """Return how many they are in all."""
+        return len(self.y) + self.others
 
     def by_row(self) -> dict[str, str]:
         """Return the single sites as text: the columns of each row that has some.
@@ -78,7 +78,12 @@ class Defects:
 
 
 def repair_defects(
-    mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel, known: Defects | None = None
+    mosaic: Mosaic,
+    pattern: ExposurePattern,
+    noise: NoiseModel,
+    known: Defects | None = None,
+    listed: np.ndarray | None = None,
+    look: bool = True,
 ) -> tuple[Mosaic, Defects]:
     """Return the mosaic with its hot, cold and stuck sites replaced, and which they were.
 
@@ -91,7 +96,8 @@ def repair_defects(
     pattern leaves sites too few neighbours to judge them by.
 
     `known`: single sites that another frame of the camera has shown to be defects. They are replaced too, whether this
-    one shows them or not, so that fewer come and go from frame to frame.
+    one shows them or not, so that fewer come and go from frame to frame. `listed`: sites that are bad, (H, W) bool.
+    `look`: False: only those that are known or listed are replaced.
 
     >>> grey = np.full((64, 64), 500, np.uint16)
     >>> grey[20, 31] = 4000
@@ -109,22 +115,23 @@ def repair_defects(
     sites = _Sites.of(mosaic, pattern, noise)
     if any(len(sites.neighbours(phase)) < LEAST_NEIGHBOURS for phase in np.ndindex(sites.period)):
         return mosaic, none
-    rows, columns = stuck_lines(mosaic, pattern, noise)
-    on_lines = np.zeros(mosaic.shape, bool)
-    if len(rows) or len(columns):
-        on_lines[rows], on_lines[:, columns] = True, True
-        mosaic = _replaced(mosaic, sites, *np.nonzero(on_lines))
+    others = np.zeros(mosaic.shape, bool) if listed is None else listed.copy()
+    if look:
+        rows, columns = stuck_lines(mosaic, pattern, noise)
+        others[rows], others[:, columns] = True, True
+    if others.any():
+        mosaic = _replaced(mosaic, sites, *np.nonzero(others))
         sites = replace(sites, counts=mosaic.counts)
-    found = [_candidates(sites, top) for top in range(0, mosaic.shape[0], sites.band_rows)]
-    y, x, excess = (np.concatenate(parts) for parts in zip(*found, strict=True))
     bad = np.zeros(mosaic.shape, bool)
-    if len(y):
-        single = _without_light(sites, y, x, excess)
+    if look:
+        found = [_candidates(sites, top) for top in range(0, mosaic.shape[0], sites.band_rows)]
+        y, x, excess = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        single = _without_light(sites, y, x, excess) if len(y) else np.zeros(0, np.intp)
         bad[y[single], x[single]] = True
     if known is not None:
-        bad[known.y, known.x] = ~on_lines[known.y, known.x]
-    y, x = np.nonzero(bad)
-    defects = Defects(y, x, int(on_lines.sum()))
+        bad[known.y, known.x] = True
+    y, x = np.nonzero(bad & ~others)
+    defects = Defects(y, x, int(others.sum()))
     return _replaced(mosaic, sites, y, x) if len(y) else mosaic, defects
 
 

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from .color import COLOR_SPACES
-from .options import WHITE_BALANCE, Counts, Number, device_option, level_options, levels_of, model_option, options_of
+from .options import (
+    FILE,
+    WHITE_BALANCE,
+    Counts,
+    Number,
+    device_option,
+    level_options,
+    levels_of,
+    model_option,
+    options_of,
+)
 
 if TYPE_CHECKING:
     from .mosaic import ExposurePattern
@@ -52,7 +62,12 @@ image_options = options_of(
     click.option(
         "--ultra-hdr", is_flag=True, help="The preview, a JPEG, with a gain map: brighter highlights on HDR screens."
     ),
-    click.option("--no-bad-pixels", is_flag=True, help="Leave hot, cold and stuck sites as they are."),
+    click.option("--no-bad-pixels", is_flag=True, help="Do not look for hot, cold and stuck sites."),
+    click.option(
+        "--bad-pixel-map",
+        type=FILE,
+        help="Sites to replace without looking: a text file, 'column row' a line, or a raw taken with the lens capped.",
+    ),
     click.option(
         "--tile",
         type=click.IntRange(32),
@@ -90,6 +105,7 @@ def convert_options(
     compression: str,
     ultra_hdr: bool,
     no_bad_pixels: bool,
+    bad_pixel_map: Path | None,
     tile: int | None,
     device: str,
     precision: Precision,
@@ -102,6 +118,7 @@ def convert_options(
     preview: Path | None = None,
 ) -> ConvertOptions:
     """Return what `image_options` have parsed, but for the model, as the library takes it."""
+    from .badpixels import BadPixelMap
     from .hdrfile import WriteOptions
     from .pipeline import ConvertOptions
     from .reconstruct import TILE_PX
@@ -115,6 +132,7 @@ def convert_options(
         ultra_hdr=ultra_hdr,
         levels=levels_of(pattern, ev, black, white),
         bad_pixels=not no_bad_pixels,
+        bad_pixel_map=None if bad_pixel_map is None else BadPixelMap.of(bad_pixel_map),
         write=WriteOptions(half=not single, compression=compression),
         tile_px=tile or TILE_PX,
         device=device,

@@ -77,7 +77,7 @@ class Record:
 def recipe_of(options: Any, *more: str) -> str:
     """Return a digest of options: only what is not the default counts, so that a new option changes no old digest.
 
-    `options` is a dataclass of numbers, texts, arrays, paths and dataclasses.
+    `options` is a dataclass of numbers, texts, arrays, paths and dataclasses; what is not compared does not count.
 
     >>> from .hdrfile import WriteOptions
     >>> recipe_of(WriteOptions()) == recipe_of(WriteOptions(half=True)) != recipe_of(WriteOptions(half=False))
@@ -88,10 +88,9 @@ def recipe_of(options: Any, *more: str) -> str:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        plain = {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-        usual = {
-            f.name: _plain(f.default if f.default_factory is MISSING else f.default_factory()) for f in fields(value)
-        }
+        compared = [f for f in fields(value) if f.compare]
+        plain = {f.name: _plain(getattr(value, f.name)) for f in compared}
+        usual = {f.name: _plain(f.default if f.default_factory is MISSING else f.default_factory()) for f in compared}
         return {name: item for name, item in plain.items() if item != usual[name]}
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from . import __version__
+from .badpixels import BadPixelMap
 from .banding import remove_banding
 from .classical import classical
 from .color import COLOR_SPACES, linear_rgb, rgb_from_camera
@@ -45,7 +46,8 @@ class ConvertOptions:
     ultra_hdr: bool = False  # a JPEG preview with a gain map, for HDR screens
     levels: Levels = field(default_factory=Levels)
     lock_parameters: Path | None = None  # what a sequence shares: file to use, or to write if there is none yet
-    bad_pixels: bool = True  # repair hot, cold and stuck sites
+    bad_pixels: bool = True  # look for hot, cold and stuck sites, and repair them
+    bad_pixel_map: BadPixelMap | None = None  # of sites that are repaired without looking
     if_not_sve: str = "fail"  # what becomes of a raw of one exposure: fail, or develop
     write: WriteOptions = field(default_factory=WriteOptions)
     tile_px: int = TILE_PX
@@ -138,6 +140,7 @@ def reconstructed(
     """Return what `reconstruct_mosaic` does; `locked`: what its sequence shares, read already, None if nothing yet."""
     device = choose_device(options.device)
     check_temperature(options.white_balance, mosaic, name)
+    listed = options.bad_pixel_map.sites(mosaic.shape) if options.bad_pixel_map is not None else None
     estimate, plain = _estimated(mosaic, name, options, locked)
     scale = estimate.scale(mosaic)
     # noise is measured, not taken from a DNG's NoiseProfile: converters write there what one ISO has, not what two have
@@ -145,7 +148,7 @@ def reconstructed(
     taken, network = model.for_one_exposure() if plain else model.for_pattern(name, mosaic, pattern)
     fallback = network is None and len(model.candidates) > 1
     known = locked.defects if locked is not None else None
-    mosaic, defects, corrections = _corrected(mosaic, pattern, noise, options.bad_pixels, known)
+    mosaic, defects, corrections = _corrected(mosaic, pattern, noise, options.bad_pixels, known, listed)
     if network is None and not plain:
         device = torch.device("cpu")
         camera_rgb = classical(mosaic, pattern, noise, progress=progress)
@@ -199,14 +202,19 @@ def reconstructed(
 
 
 def _corrected(
-    mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel, bad_pixels: bool, known: Defects | None
+    mosaic: Mosaic,
+    pattern: ExposurePattern,
+    noise: NoiseModel,
+    bad_pixels: bool,
+    known: Defects | None,
+    listed: np.ndarray | None,
 ) -> tuple[Mosaic, Defects | None, dict[str, str]]:
     """Return the mosaic without what the sensor added to the light, the defects replaced, and what files tell of it."""
     mosaic, row_gain, column_gain = even_lines(mosaic, pattern)
     mosaic, banding = remove_banding(mosaic, pattern, noise)
     defects = None
-    if bad_pixels:
-        mosaic, defects = repair_defects(mosaic, pattern, noise, known)
+    if bad_pixels or listed is not None:
+        mosaic, defects = repair_defects(mosaic, pattern, noise, known, listed, look=bad_pixels)
     attributes = {
         "sve2hdr:bad_pixels": "left" if defects is None else f"{defects.count} repaired",
         "sve2hdr:row_gain": f"{row_gain:.4f}",

@@ -94,7 +94,7 @@ def test_a_white_level_that_only_the_file_names_gives_way_to_a_pile_up() -> None
 def test_all_that_is_shared_comes_back_from_the_file(tmp_path: Path, frame: Mosaic, first: Estimate) -> None:
     lock, look = tmp_path / "levels.json", Look(-12.5, -4.25, 0.75, 5.0)
     neutral = Neutral(np.array([0.5, 1.0, 0.625]), WhiteBalance("kelvin", (4200.0,)), "a note")
-    defects = Defects(np.array([3, 3, 400]), np.array([5, 507, 0]), on_lines=512)
+    defects = Defects(np.array([3, 3, 400]), np.array([5, 507, 0]), others=512)
     save_parameters(lock, LockedParameters(first, frame.shape, frame.cfa, neutral, look, 1.25, defects))
     found = load_parameters(lock)
     assert (found.look, found.baseline_exposure_ev) == (look, 1.25)

@@ -1,0 +1,148 @@
+"""Lists of a sensor's bad sites that the user has: as text, or as what a frame without light shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from .errors import Sve2HdrError
+from .files import file_sha256
+from .mosaic import CELL, SIGMA_OF_MAD, Mosaic
+from .rawfile import read_raw
+
+LONGEST_LIST = 2**24  # bytes: of text, a million sites
+BLOCK = 16  # sites of one phase, of which the median is taken
+LIMIT_SIGMAS, LIMIT_OF_COLUMNS = 6.0, 0.5  # by which a site, and the mean of a column, is off
+CLIP_SIGMAS, AROUND = 4.0, 4  # of what a column's mean is taken, and on how many at either side it is looked at
+DARK, MOST_BAD = 0.05, 0.05  # of the range, and of the sites: more has a photo
+
+
+@dataclass(frozen=True)
+class BadPixelMap:
+    """A file that names sites to be replaced: text, or a raw that was taken with the lens capped."""
+
+    path: Path = field(compare=False)
+    sha256: str  # of the file
+
+    @classmethod
+    def of(cls, path: str | Path) -> BadPixelMap:
+        """Return the map of a file; raise Sve2HdrError where it cannot be read."""
+        with _readable(path):
+            return cls(Path(path).absolute(), file_sha256(Path(path)))
+
+    def sites(self, shape: tuple[int, int]) -> np.ndarray:
+        """Return which sites of a frame of this shape are bad, (H, W) bool, to be read only.
+
+        Raises Sve2HdrError for a list with other lines or sites outside the frame, and for a raw of another shape or
+        one that is not dark; UnreadableRaw.
+        """
+        return _sites(self, shape)
+
+
+@lru_cache(maxsize=1)  # frames of a batch share it
+def _sites(of: BadPixelMap, shape: tuple[int, int]) -> np.ndarray:
+    with _readable(of.path), of.path.open("rb") as file:
+        text = file.read(LONGEST_LIST + 1)
+    if len(text) <= LONGEST_LIST and b"\0" not in text:
+        bad = listed(text.decode("utf-8", "replace"), shape, of.path)
+    else:
+        bad = off_in_the_dark(read_raw(of.path), of.path)
+        if bad.shape != shape:
+            raise Sve2HdrError(
+                f"{of.path}: has {bad.shape[1]} x {bad.shape[0]} sites, the photo {shape[1]} x {shape[0]}; take it by "
+                "the same camera and mode"
+            )
+    bad.setflags(write=False)
+    return bad
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Sve2HdrError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+
+
+def listed(text: str, shape: tuple[int, int], path: Path) -> np.ndarray:
+    """Return the sites that a text lists, (H, W) bool.
+
+    A line has the column and the row of a site, from 0 at the first visible one on; what follows, such as the time
+    that dcraw's lists have, is not looked at, nor is what follows a #. `*` is all rows, or all columns. Raises
+    Sve2HdrError for other lines, and sites outside the frame.
+
+    >>> listed("# x y\\n1 0 1104537600\\n2 *", (2, 4), Path("bad.txt")).astype(int).tolist()
+    [[0, 1, 1, 0], [0, 0, 1, 0]]
+    """
+    bad = np.zeros(shape, bool)
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        if len(words) < 2 or not all(re.fullmatch(r"[0-9]{1,6}|\*", word) for word in words[:2]):
+            raise Sve2HdrError(f"{path}: line {number} is no 'column row' of a site, such as '1034 77' or '1034 *'")
+        at = tuple(slice(None) if word == "*" else int(word) for word in words[1::-1])
+        if any(isinstance(index, int) and index >= length for index, length in zip(at, shape, strict=True)):
+            raise Sve2HdrError(
+                f"{path}: line {number} is outside of the {shape[1]} x {shape[0]} sites of the photo; is it of another "
+                "camera or mode?"
+            )
+        bad[at] = True
+    return bad
+
+
+def off_in_the_dark(dark: Mosaic, path: Path) -> np.ndarray:
+    """Return the sites that lie above or below those around them in a frame without light, (H, W) bool.
+
+    Off is what differs from those at the same place in the cell by 6 robust standard deviations, and a column, in the
+    same rows of the cell, whose mean differs from that of the columns around by half of one. Raises Sve2HdrError for a
+    frame that is not dark.
+    """
+    bad = np.zeros(dark.shape, bool)
+    levels = dark.counts[::7, ::7] - float(dark.black_level.mean())
+    if np.median(levels) > DARK * (dark.white_level - float(dark.black_level.mean())):
+        raise _not_dark(path, f"half of its sites lie above {DARK:.0%} of the range")
+    for row, column in np.ndindex(CELL, CELL):
+        off = _above_around(dark.counts[row::CELL, column::CELL].astype(np.float32))
+        most = CLIP_SIGMAS * max(SIGMA_OF_MAD * float(np.median(np.abs(off))), 1.0)  # counts are whole: roughly
+        sigma = max(float(off[np.abs(off) < most].std()), 0.5)
+        means = np.clip(off, -CLIP_SIGMAS * sigma, CLIP_SIGMAS * sigma).mean(axis=0)
+        around = sliding_window_view(np.pad(means, AROUND, mode="reflect", reflect_type="odd"), 2 * AROUND + 1)
+        means -= np.median(around, axis=1)
+        of_columns = np.abs(means) > max(LIMIT_OF_COLUMNS, LIMIT_SIGMAS / off.shape[0] ** 0.5) * sigma
+        bad[row::CELL, column::CELL] = (np.abs(off) > LIMIT_SIGMAS * sigma) | of_columns
+    if bad.mean() > MOST_BAD:
+        raise _not_dark(path, f"{bad.mean():.0%} of its sites stand out")
+    return bad
+
+
+def _not_dark(path: Path, why: str) -> Sve2HdrError:
+    return Sve2HdrError(f"{path}: {why}; take the frame with the lens capped, or name a text file of sites")
+
+
+def _above_around(plane: np.ndarray) -> np.ndarray:
+    """Return a plane, (H, W), less the medians of its blocks, smoothly joined."""
+    edges = [np.linspace(0, length, max(1, length // BLOCK) + 1).astype(int) for length in plane.shape]
+    medians = np.array(
+        [[np.median(plane[top:bottom, left:right]) for left, right in pairwise(edges[1])]
+         for top, bottom in pairwise(edges[0])]
+    )  # fmt: skip
+    return np.asarray(plane - _drawn(_drawn(medians, edges[0]).T, edges[1]).T)
+
+
+def _drawn(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Return values, (N, M), of the middles between edges as lines through them, (length, M), on to the ends."""
+    if len(values) == 1:
+        return np.repeat(values, edges[-1], 0)
+    middles, at = (edges[:-1] + edges[1:] - 1) / 2, np.arange(edges[-1])
+    before = np.clip(np.searchsorted(middles, at) - 1, 0, len(middles) - 2)
+    share = ((at - middles[before]) / (middles[before + 1] - middles[before])).astype(np.float32)[:, None]
+    return np.asarray(values[before] * (1 - share) + values[before + 1] * share, np.float32)
