@@ -28,7 +28,7 @@ OUTLIER = 4.0  # robust standard deviations: a row that differs by more is a hor
 LEAST_SHARE = 0.1  # of the read noise: a banding that nobody sees is left
 LEAST_COUNTS = 0.3  # whole counts hold nothing finer
 SIGNIFICANT = 3.0  # standard deviations of what a frame without banding shows
-BAND_PERIODS = 64
+BAND_SITES = 50_000  # that are worked on at once, so that what is made of them stays in a processor's cache
 SKIP_COLUMNS, MIN_MASKED = 4, 16  # at either side of masked columns, where light leaks in; and how many there must be
 MASKED_NOISE = 2.0  # times the read noise: masked columns are no noisier
 SECOND_DIFFERENCE = ((0, 1.0), (-1, -0.5), (1, -0.5))  # of a row and those one period above and below it
@@ -57,10 +57,12 @@ def remove_banding(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) 
         return mosaic, 0.0
     offsets = likely * read_noise
     levels = over_common_period(mosaic.black_level, mosaic.white_by_site)
-    counts, limit = mosaic.counts.copy(), repeated(saturation_limit(*levels), mosaic.shape)
-    for row in np.flatnonzero(np.abs(offsets) >= 0.5):  # smaller ones are lost in rounding
-        shifted = np.clip(np.rint(counts[row] - offsets[row]), 0, 65535)
-        counts[row] = np.where(counts[row] < limit[row], shifted, counts[row])
+    limit = saturation_limit(*levels)
+    limit = repeated(np.ceil(limit).astype(np.int32), (len(limit), mosaic.shape[1]))
+    counts, shifts = mosaic.counts.copy(), np.rint(offsets).astype(np.int32)
+    for row in np.flatnonzero(shifts):  # what is below half a count is lost in rounding
+        here = counts[row].astype(np.int32)
+        counts[row] = np.where(here < limit[row % len(limit)], np.clip(here - shifts[row], 0, 65535), here)
     return replace(mosaic, counts=counts), float(offsets.std())
 
 
@@ -110,21 +112,24 @@ def _second_differences(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseMo
     if segments < MIN_SEGMENTS:
         return RowOffsets(result, error)
     top = np.float32(SATURATED * (mosaic.white_by_site.min() - mosaic.black_level.max()))
-    starts = np.linspace(0, width, segments + 1).astype(int)[:-1]
+    ends = np.linspace(0, width, segments + 1).astype(int)
+    starts, widths = ends[:-1], np.diff(ends)
     for rows, signal, read_variance, gain in _bands(mosaic, pattern, noise, step):
-        middle = (signal[: -2 * step] + signal[2 * step :]) / 2
-        here = signal[step:-step]
+        above, here, below = signal[: -2 * step], signal[step:-step], signal[2 * step :]
+        middle = (above + below) / 2
         variance = read_variance + gain * np.maximum((middle + here) / 2, 0)
         limit = CLIP_SIGMAS * np.sqrt(1.5 * variance)
-        good = (np.maximum(signal[: -2 * step], signal[2 * step :]) < top) & (here < top)
-        steep = np.maximum((signal[2 * step :] - signal[: -2 * step]) ** 2 - 2 * variance, 0)
+        good = np.maximum(np.maximum(above, below), here) < top
+        steep = np.maximum((below - above) ** 2 - 2 * variance, 0)
         weight = good / (variance + steep)
         sites = np.add.reduceat(good, starts, axis=1, dtype=np.float32)
         weights = np.where(sites >= MIN_SITES, np.add.reduceat(weight, starts, axis=1), 0)
         level = np.zeros(weights.shape, np.float32)
-        columns = np.repeat(np.arange(segments), np.diff([*starts, width]))
+        difference, lowest, rest = here - middle, -limit, np.empty_like(limit)
         for _ in range(ROUNDS):  # means of clipped values about themselves: no edge or star counts for more than noise
-            rest = np.clip(here - middle - level[:, columns], -limit, limit) * weight
+            np.subtract(difference, np.repeat(level, widths, axis=1), out=rest)
+            np.minimum(np.maximum(rest, lowest, out=rest), limit, out=rest)
+            rest *= weight
             level += np.where(weights > 0, np.add.reduceat(rest, starts, axis=1) / np.maximum(weights, 1e-30), 0)
         result[rows], error[rows] = _agreed(level, weights)
     return RowOffsets(result, error)
@@ -137,12 +142,14 @@ def _bands(
     height, width = mosaic.shape
     parts = (mosaic.black_level, noise.read_noise, noise.gain)
     rows_period = common_period(np.ones((step, 1)), *parts)[0]
-    for top in range(step, height - step, BAND_PERIODS * rows_period):
-        bottom = min(top + BAND_PERIODS * rows_period, height - step)
-        black, read, gain = (repeated(p, (bottom - top + 2 * step, width)) for p in parts)
-        signal = mosaic.counts[top - step : bottom + step].astype(np.float32) - black.astype(np.float32)
-        inner = slice(step, -step)
-        yield slice(top, bottom), signal, read[inner].astype(np.float32) ** 2 + np.float32(1 / 12), gain[inner]
+    rows = -(-BAND_SITES // width // rows_period) * rows_period
+    black, read, gain = (repeated(p.astype(np.float32), (rows + 2 * step, width)) for p in parts)
+    read_variance = read**2 + np.float32(1 / 12)
+    for top in range(step, height - step, rows):
+        bottom = min(top + rows, height - step)
+        near, inner = slice(0, bottom - top + 2 * step), slice(step, bottom - top + step)
+        signal = mosaic.counts[top - step : bottom + step] - black[near]
+        yield slice(top, bottom), signal, read_variance[inner], gain[inner]
 
 
 def _agreed(level: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -192,10 +199,31 @@ def _most_likely(seen: RowOffsets, step: int, spread: float) -> np.ndarray:
     for first in range(step):  # each a chain of its own
         rows = np.arange(first, len(result), step)
         middle, trust = np.arange(1, len(rows) - 1), precision[rows[1:-1]]
-        system, right = np.eye(len(rows)) / spread**2, np.zeros(len(rows))
-        for shift, weight in SECOND_DIFFERENCE:  # of normal equations with five diagonals
+        bands, right = np.zeros((3, len(rows))), np.zeros(len(rows))  # of the symmetric matrix of normal equations
+        bands[0] = 1 / spread**2
+        for shift, weight in SECOND_DIFFERENCE:
             right[middle + shift] += weight * trust * seen.counts[rows[1:-1]]
             for other, factor in SECOND_DIFFERENCE:
-                system[middle + shift, middle + other] += weight * factor * trust
-        result[rows] = np.linalg.solve(system, right)
+                if other >= shift:
+                    bands[other - shift, middle + shift] += weight * factor * trust
+        result[rows] = _solution(bands, right)
     return result
+
+
+def _solution(bands: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return x, (N,), with A x = right; A: symmetric, positive definite, 0 beyond two places beside its diagonal.
+
+    bands: (3, N), what stands in row n of A at columns n, n + 1 and n + 2; 0 beyond its last column.
+    """
+    diagonal, beside, second = (np.append(band, [0, 0]).tolist() for band in bands)
+    x = np.append(right, [0, 0]).tolist()
+    for n in range(len(right)):
+        first, other = beside[n] / diagonal[n], second[n] / diagonal[n]
+        diagonal[n + 1] -= first * beside[n]
+        beside[n + 1] -= first * second[n]
+        diagonal[n + 2] -= other * second[n]
+        x[n + 1] -= first * x[n]
+        x[n + 2] -= other * x[n]
+    for n in reversed(range(len(right))):
+        x[n] = (x[n] - beside[n] * x[n + 1] - second[n] * x[n + 2]) / diagonal[n]
+    return np.array(x[:-2])

@@ -113,7 +113,7 @@ def repair_defects(
     if mosaic.shape[0] < period[0] or mosaic.shape[1] < period[1]:
         return mosaic, none
     sites = _Sites.of(mosaic, pattern, noise)
-    if any(len(sites.neighbours(phase)) < LEAST_NEIGHBOURS for phase in np.ndindex(sites.period)):
+    if any(len(near) < LEAST_NEIGHBOURS for near in sites.neighbours.values()):
         return mosaic, none
     others = np.zeros(mosaic.shape, bool) if listed is None else listed.copy()
     if look:
@@ -130,8 +130,9 @@ def repair_defects(
         bad[y[single], x[single]] = True
     if known is not None:
         bad[known.y, known.x] = True
-    y, x = np.nonzero(bad & ~others)
-    defects = Defects(y, x, int(others.sum()))
+    bad[others] = False
+    y, x = np.divmod(np.flatnonzero(bad), mosaic.shape[1])
+    defects = Defects(y, x, int(np.count_nonzero(others)))
     return _replaced(mosaic, sites, y, x) if len(y) else mosaic, defects
 
 
@@ -156,6 +157,7 @@ class _Sites:
     rows: np.ndarray  # the row that stands at each from -margin on
     columns: np.ndarray
     margin: Offset
+    neighbours: dict[Offset, list[Offset]]  # of each phase
 
     @classmethod
     def of(cls, mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> _Sites:
@@ -171,7 +173,7 @@ class _Sites:
         return cls(
             mosaic.counts, repeated(letters, period), black, exposure,
             exposure.min() / exposure / np.float32(full_scale(mosaic, pattern)), gain, read**2 + np.float32(1 / 12),
-            SATURATED * (white - black), rows, columns, margin,
+            SATURATED * (white - black), rows, columns, margin, _neighbours(repeated(letters, period), exposure),
         )  # fmt: skip
 
     @property
@@ -182,17 +184,8 @@ class _Sites:
     def band_rows(self) -> int:
         return max(1, BAND_ROWS // self.period[0]) * self.period[0]
 
-    def neighbours(self, phase: Offset) -> list[Offset]:
-        """Return where the nearest sites of the colour and exposure of a phase of the cell lie, as (dy, dx)."""
-        nearest = sorted(product(range(-REACH_PX, REACH_PX + 1), repeat=2), key=lambda o: o[0] ** 2 + o[1] ** 2)
-        return [(dy, dx) for dy, dx in nearest[1:] if self._alike(phase, (dy, dx))][:NEIGHBOURS]
-
     def same_colour(self, phase: Offset, offset: Offset) -> bool:
         return bool(self.letters[phase] == self.letters[self.phase_at(phase, offset)])
-
-    def _alike(self, phase: Offset, offset: Offset) -> bool:
-        other = self.phase_at(phase, offset)
-        return self.same_colour(phase, offset) and abs(np.log(self.exposure[phase] / self.exposure[other])) < ALIKE
 
     def phase_at(self, phase: Offset, offset: Offset) -> Offset:
         return (phase[0] + offset[0]) % self.period[0], (phase[1] + offset[1]) % self.period[1]
@@ -202,6 +195,11 @@ class _Sites:
         inside = self.rows[y + self.margin[0]], self.columns[x + self.margin[1]]
         above: np.ndarray = self.counts[inside] - self.black[self.phases(y, x)]
         return above
+
+    def signal_near(self, phase: Offset, y: np.ndarray, x: np.ndarray, offset: Offset) -> np.ndarray:
+        """Return what `signal` does, of the sites that lie at an offset from sites of one phase."""
+        y, x = self.rows[y + (offset[0] + self.margin[0])], self.columns[x + (offset[1] + self.margin[1])]
+        return np.asarray(self.counts[y, x] - self.black[self.phase_at(phase, offset)])
 
     def phases(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return where in the cell sites lie."""
@@ -217,13 +215,24 @@ class _Sites:
         return [(divmod(n, self.period[1]), np.flatnonzero(number == n)) for n in np.unique(number).tolist()]
 
 
+def _neighbours(letters: np.ndarray, exposure: np.ndarray) -> dict[Offset, list[Offset]]:
+    """Return where the nearest sites of the colour and exposure of each phase of the cell lie, as (dy, dx)."""
+    nearest = sorted(product(range(-REACH_PX, REACH_PX + 1), repeat=2), key=lambda o: o[0] ** 2 + o[1] ** 2)[1:]
+    found = {}
+    for i, j in np.ndindex(letters.shape):
+        there = tuple(np.add((i, j), nearest).T % np.reshape(letters.shape, (2, 1)))
+        alike = (letters[there] == letters[i, j]) & (np.abs(np.log(exposure[i, j] / exposure[there])) < ALIKE)
+        found[i, j] = [nearest[n] for n in np.flatnonzero(alike)[:NEIGHBOURS]]
+    return found
+
+
 def _candidates(sites: _Sites, top: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return y, x and excess (counts; negative: cold) of what stands out in the band of rows from `top` on."""
     (height, width), (period_y, period_x), (margin_y, margin_x) = sites.counts.shape, sites.period, sites.margin
     periods_y = -(-min(sites.band_rows, height - top) // period_y)
     periods_x = -(-width // period_x)
     rows = sites.rows[top : top + periods_y * period_y + 2 * margin_y]
-    band = sites.counts[rows][:, sites.columns[: periods_x * period_x + 2 * margin_x]].astype(np.float32)
+    band = sites.counts[rows].take(sites.columns[: periods_x * period_x + 2 * margin_x], axis=1).astype(np.float32)
     phases: list[Offset] = [divmod(n, period_x) for n in range(period_y * period_x)]
     planes = {(i, j): band[i::period_y, j::period_x] - sites.black[i, j] for i, j in phases}
     found = []
@@ -236,7 +245,7 @@ def _candidates(sites: _Sites, top: int) -> tuple[np.ndarray, np.ndarray, np.nda
             return np.asarray(planes[i, j][first_y : first_y + periods_y, first_x : first_x + periods_x])
 
         here = plane(0, 0)
-        high, low = _second_extremes([plane(*offset) for offset in sites.neighbours(phase)])
+        high, low = _second_extremes([plane(*offset) for offset in sites.neighbours[phase]])
         beyond = np.maximum(here - high, low - here)
         # no noise is below that in the dark: what is below its limit is sorted out first
         which = np.flatnonzero(beyond > LIMIT_SIGMAS * np.sqrt(sites.read_variance[phase]))
@@ -257,10 +266,16 @@ def _second_extremes(planes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarr
     """Return the second highest and the second lowest of the planes: a defect among the neighbours hides no other."""
     first_high = first_low = planes[0]
     high, low = np.full_like(planes[0], -np.inf), np.full_like(planes[0], np.inf)
-    for plane in planes[1:]:
-        np.maximum(high, np.minimum(first_high, plane), out=high)
-        np.minimum(low, np.maximum(first_low, plane), out=low)
-        first_high, first_low = np.maximum(first_high, plane), np.minimum(first_low, plane)
+    for one, other in zip(planes[1::2], planes[2::2], strict=False):  # two at once take fewer comparisons
+        upper, lower = np.maximum(one, other), np.minimum(one, other)
+        np.maximum(high, lower, out=high)
+        np.maximum(high, np.minimum(first_high, upper), out=high)
+        np.minimum(low, upper, out=low)
+        np.minimum(low, np.maximum(first_low, lower), out=low)
+        first_high, first_low = np.maximum(first_high, upper), np.minimum(first_low, lower)
+    if len(planes) % 2 == 0:
+        np.maximum(high, np.minimum(first_high, planes[-1]), out=high)
+        np.minimum(low, np.maximum(first_low, planes[-1]), out=low)
     return high, low
 
 
@@ -316,8 +331,8 @@ def _light_around(
     total, weights, active = np.zeros(len(y)), np.full(len(y), 1e-30), np.zeros(len(y))
     for dy, dx in offsets:
         there = sites.phase_at(phase, (dy, dx))
-        signal = sites.signal(y + dy, x + dx)
-        around = [sites.signal(y + dy + oy, x + dx + ox) for oy, ox in sites.neighbours(there)]
+        signal = sites.signal_near(phase, y, x, (dy, dx))
+        around = [sites.signal_near(phase, y, x, (dy + oy, dx + ox)) for oy, ox in sites.neighbours[there]]
         level = np.median(np.stack(around), axis=0)
         scale, sigma = sites.scale[there], sites.sigma(there, level)
         weight = (signal < sites.saturation[there]) / (sigma * scale) ** 2
@@ -334,7 +349,7 @@ def _replacement(sites: _Sites, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     result = np.zeros(len(y), np.float32)
     for phase, which in sites.by_phase(y, x):
         here_y, here_x = y[which], x[which]
-        own_kind = np.stack([sites.signal(here_y + dy, here_x + dx) for dy, dx in sites.neighbours(phase)])
+        own_kind = np.stack([sites.signal_near(phase, here_y, here_x, offset) for offset in sites.neighbours[phase]])
         best, least_cost = np.median(own_kind, axis=0) * sites.scale[phase], np.full(len(which), np.inf)
         for dy, dx in PAIRS:
             if not (sites.same_colour(phase, (dy, dx)) and sites.same_colour(phase, (-dy, -dx))):
@@ -342,7 +357,7 @@ def _replacement(sites: _Sites, y: np.ndarray, x: np.ndarray) -> np.ndarray:
             values, cost = [], np.zeros(len(which))
             for oy, ox in ((dy, dx), (-dy, -dx)):
                 there, there_y, there_x = sites.phase_at(phase, (oy, ox)), here_y + oy, here_x + ox
-                signal, scale = sites.signal(there_y, there_x), sites.scale[there]
+                signal, scale = sites.signal_near(phase, here_y, here_x, (oy, ox)), sites.scale[there]
                 values.append(signal * scale)
                 cost += (sites.sigma(there, signal) * scale) ** 2
                 defective = bad[there_y.clip(0, height - 1), there_x.clip(0, width - 1)]

@@ -42,7 +42,8 @@ def even_lines(mosaic: Mosaic, pattern: ExposurePattern) -> tuple[Mosaic, float,
     saturated sites. Small frames and a CFA of 4 x 4 are returned as they are. Black levels must be right to some
     counts.
     """
-    mosaic, rows = _even_rows(mosaic, pattern.exposure)
+    row_gains = _gains(mosaic, pattern.exposure)[:, None]
+    mosaic = _divided(mosaic, row_gains)
     turned = replace(
         mosaic,
         counts=mosaic.counts.T,
@@ -51,15 +52,9 @@ def even_lines(mosaic: Mosaic, pattern: ExposurePattern) -> tuple[Mosaic, float,
         saturation=None if mosaic.saturation is None else mosaic.saturation.T,
         masked=None,
     )
-    evened, columns = _even_rows(turned, pattern.exposure.T)
-    return (replace(mosaic, counts=np.ascontiguousarray(evened.counts.T)) if columns else mosaic), rows, columns
-
-
-def _even_rows(mosaic: Mosaic, exposure: np.ndarray) -> tuple[Mosaic, float]:
-    """Return the mosaic with the gains of its rows made even, and how far they were off at most."""
-    gains = _gains(mosaic, exposure)
-    greatest = float(np.abs(gains - 1).max())
-    return (replace(mosaic, counts=_divided(mosaic, gains)), greatest) if greatest else (mosaic, 0.0)
+    column_gains = _gains(turned, pattern.exposure.T)[None]
+    rows, columns = (float(np.abs(gains - 1).max()) for gains in (row_gains, column_gains))
+    return _divided(mosaic, column_gains), rows, columns
 
 
 def _gains(mosaic: Mosaic, exposure: np.ndarray) -> np.ndarray:
@@ -130,30 +125,36 @@ def _sample(mosaic: Mosaic, phase: int, across: slice, taps: Taps, beside: Seque
     (8,), of the rows are divided by.
     """
     height, width = mosaic.shape
-    reach = PERIOD // 2
-    rows = np.arange(phase + (PERIOD if phase < reach else 0), height - reach, PERIOD)
-    rows = rows[:: -(-rows.size * across.step // (2 * MAX_ROWS)) or 1]
-    columns = np.arange(width)[across][1:-1]
-    sites = CELL_COLUMNS // across.step // 2 * 2
-    columns = columns[: columns.size // sites * sites]
+    reach, sites = PERIOD // 2, CELL_COLUMNS // across.step // 2 * 2
+    rows = range(phase + (PERIOD if phase < reach else 0), height - reach, PERIOD)
+    rows = rows[:: -(-len(rows) * across.step // (2 * MAX_ROWS)) or 1]
+    columns = range(width)[across][1:-1]
+    columns = columns[: len(columns) // sites * sites]
 
     def signal(down: int, right: int) -> np.ndarray:
         there, black = (phase + down) % PERIOD, mosaic.black_level
-        above = mosaic.counts[np.ix_(rows + down, columns + right)].astype(np.float32)
-        return np.asarray((above - _at(black, there, across.start + right)) / np.float32(gains[there]))
+        above = mosaic.counts[_moved(rows, down), _moved(columns, right)].astype(np.float32, order="C")
+        above -= _at(black, there, across.start + right)
+        above /= np.float32(gains[there])
+        return above
 
-    here = signal(0, 0)
     around = [(weight / len(beside), signal(down, right)) for down, weight in taps for right in beside]
     mean = sum((np.float32(weight) * values for weight, values in around), start=np.float32(0))
     highest = np.maximum.reduce([values for _, values in around])
-    cells = (rows.size * (columns.size // sites), sites // 2, 2)
-    here, mean, highest = (np.asarray(values).reshape(cells) for values in (here, mean, highest))
+    # halves, sites and, last, so that all goes along them, cells
+    here, mean, highest = (
+        np.ascontiguousarray(np.reshape(values, (-1, sites // 2, 2)).T) for values in (signal(0, 0), mean, highest)
+    )
     limit = UNSATURATED * float(mosaic.white_by_site.min() - mosaic.black_level.max())
-    peaks = here.max(axis=(1, 2)), highest.max(axis=(1, 2))
+    peaks = here.max(axis=(0, 1)), highest.max(axis=(0, 1))
     cell = np.flatnonzero(np.maximum(*peaks) < limit)
-    x, y = (values[cell].mean(axis=1, dtype=np.float64).T for values in (mean, here))
+    x, y = (values.mean(axis=1, dtype=np.float64).take(cell, axis=1) for values in (mean, here))
     contrast = np.stack([peak[cell] - values.mean(axis=0) for peak, values in zip(peaks, (y, x), strict=True)])
     return Sample(x, y, cell, ([], []), contrast)
+
+
+def _moved(places: range, by: int) -> slice:
+    return slice(places.start + by, places.stop + by, places.step)
 
 
 def _at(period: np.ndarray, row: int, column: int) -> np.float32:
@@ -162,14 +163,17 @@ def _at(period: np.ndarray, row: int, column: int) -> np.float32:
     return np.float32(repeated(period, (rows, columns))[row::PERIOD, column % columns].mean())
 
 
-def _divided(mosaic: Mosaic, gains: np.ndarray) -> np.ndarray:
-    """Return the counts, (H, W) uint16, their signal divided by the gains of their rows, saturated sites left."""
+def _divided(mosaic: Mosaic, gains: np.ndarray) -> Mosaic:
+    """Return the mosaic, its signal divided by the gains, one period, (P, Q), saturated sites left."""
+    if (gains == 1).all():
+        return mosaic
     counts = mosaic.counts.copy()
-    black, white = over_common_period(mosaic.black_level, mosaic.white_by_site)
-    black, limit = (repeated(p, (len(p), mosaic.shape[1])) for p in (black, saturation_limit(black, white)))
-    for phase in np.flatnonzero(gains != 1):
-        for row in range(int(phase), mosaic.shape[0], PERIOD):
-            dark, top = black[row % len(black)], limit[row % len(limit)]
-            even = np.clip(np.rint(dark + (counts[row] - dark) / np.float32(gains[phase])), 0, 65535)
-            counts[row] = np.where(counts[row] < top, even, counts[row])
-    return counts
+    periods = over_common_period(gains.astype(np.float32), mosaic.black_level, mosaic.white_by_site)
+    gains, black, white = (repeated(period, (len(period), mosaic.shape[1])) for period in periods)
+    limit = np.ceil(saturation_limit(black, white)).astype(np.int32)
+    for top in range(0, mosaic.shape[0], len(gains)):
+        band = counts[top : top + len(gains)]
+        dark = black[: len(band)]
+        even = np.rint(dark + (band - dark) / gains[: len(band)])
+        np.copyto(band, np.clip(even, 0, 65535).astype(np.uint16), where=band < limit[: len(band)])
+    return replace(mosaic, counts=counts)

@@ -83,12 +83,14 @@ def _block_statistics(mosaic: Mosaic, phase: tuple[int, int], period: tuple[int,
     columns = plane.shape[1] // BLOCK[1] * BLOCK[1]
     if not rows or not columns:
         return np.empty(0), np.empty(0)
-    blocks = np.stack(rows)[:, :, :columns].reshape(len(rows), BLOCK[0], -1, BLOCK[1]).swapaxes(1, 2).astype(np.float32)
-    difference = blocks[..., 1:-1] - (blocks[..., :-2] + blocks[..., 2:]) / 2
+    # last, so that all goes along them, lie the blocks
+    blocks = np.stack(rows)[:, :, :columns].reshape(len(rows), BLOCK[0], -1, BLOCK[1]).transpose(1, 3, 0, 2)
+    blocks = blocks.astype(np.float32, order="C")
+    difference = blocks[:, 1:-1] - (blocks[:, :-2] + blocks[:, 2:]) / 2
     black = float(repeated(mosaic.black_level, (phase[0] + 1, phase[1] + 1))[phase])
     white = float(repeated(mosaic.white_by_site, (phase[0] + 1, phase[1] + 1))[phase])
-    good = (blocks < saturation_limit(black, white)).all((-2, -1)) & (blocks > 0).all((-2, -1))
-    return (blocks.mean((-2, -1)) - black)[good], ((difference**2).mean((-2, -1)) / 1.5)[good]
+    good = (blocks.max((0, 1)) < saturation_limit(black, white)) & (blocks.min((0, 1)) > 0)
+    return (blocks.mean((0, 1)) - black)[good], ((difference**2).mean((0, 1)) / 1.5)[good]
 
 
 def _photon_transfer(signal: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

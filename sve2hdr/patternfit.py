@@ -67,7 +67,7 @@ def sample_groups(
     window = np.flatnonzero(used)
     if most is not None:
         window = window[:: -(-window.size // most) or 1]
-    pick = windows.values[:, :, window]
+    pick = windows.values.take(window, axis=2)
     x, y = (pick[:, phases].mean(axis=1, dtype=np.float64) for phases in (bright, dark))
     peaks = (windows.peak[phases][:, window].max(axis=0) for phases in (bright, dark))
     contrast = np.stack([peak - means.mean(axis=0) for peak, means in zip(peaks, (x, y), strict=True)])
@@ -82,23 +82,23 @@ class Fit:
     slope_error: float  # one standard deviation, from parts of the frame; inf where the windows cannot tell
     offsets: np.ndarray  # (samples,) counts
     offset_errors: np.ndarray  # (samples,) counts, one standard deviation; inf where the windows cannot tell
-    weights: list[np.ndarray]  # per sample (2, N), 0 for what lies far off the line
 
 
 def spread(residual: np.ndarray, level: np.ndarray, floor: np.ndarray, bins: int = LEVEL_BINS) -> np.ndarray:
     """Return the standard deviation of `residual` as a function of `level`, by medians over equally populated bins."""
     order, bins = np.argsort(level, axis=None), min(bins, max(1, level.size // 40))
-    centre = _medians(level.ravel()[order], bins)
-    sigma = SIGMA_OF_MAD * _medians(np.abs(residual.ravel()[order]), bins)
-    return np.asarray(np.maximum(np.interp(level, centre, sigma), floor))
-
-
-def _medians(values: np.ndarray, bins: int) -> np.ndarray:
-    """Return the medians, (bins,), of the parts that np.array_split(values, bins) has."""
-    size, longer = divmod(values.size, bins)
+    size, longer = divmod(level.size, bins)  # the first bins hold one more
     cut = longer * (size + 1)
-    parts = values[:cut].reshape(longer, size + 1), values[cut:].reshape(bins - longer, size)
-    return np.concatenate([np.median(part, axis=1) for part in parts])
+
+    def in_bins(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        ordered = values.ravel()[order]
+        return ordered[:cut].reshape(longer, size + 1), ordered[cut:].reshape(bins - longer, size)
+
+    centre = np.concatenate(
+        [(part[:, (n - 1) // 2] + part[:, n // 2]) / 2 for part in in_bins(level) for n in part.shape[1:]]
+    )
+    sigma = SIGMA_OF_MAD * np.concatenate([np.median(part, axis=1) for part in in_bins(np.abs(residual))])
+    return np.asarray(np.maximum(np.interp(level, centre, sigma), floor))
 
 
 def _spread_of_contrast(sample: Sample, residual: np.ndarray, slope: float) -> np.ndarray:
@@ -108,11 +108,15 @@ def _spread_of_contrast(sample: Sample, residual: np.ndarray, slope: float) -> n
     return np.broadcast_to(spread(residual.mean(axis=0) * np.sqrt(2), contrast, floor, CONTRAST_BINS), residual.shape)
 
 
-def _sums(sample: Sample, z: np.ndarray, weight: np.ndarray, chunk: np.ndarray) -> np.ndarray:
-    """Return the sums that a line needs, (6, CHUNKS): w, wz, wx, wy, wzx, wzy; z is x as the other half measured it."""
-    x, y = sample.brighter, sample.darker
-    terms = (weight, weight * z, weight * x, weight * y, weight * z * x, weight * z * y)
-    return np.stack([np.bincount(chunk, t.sum(axis=0), CHUNKS) for t in terms])
+def _sums(sample: Sample, z: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the sums that a line needs, (6, CHUNKS): w, wz, wx, wy, wzx, wzy; z is x as the other half measured it.
+
+    Chunks are equally populated, in reading order; there are as many windows as chunks, or more.
+    """
+    x, y, wz = sample.brighter, sample.darker, weight * z
+    terms = (weight, wz, weight * x, weight * y, wz * x, wz * y)
+    first = -(-np.arange(CHUNKS) * x.shape[1] // CHUNKS)
+    return np.stack([np.add.reduceat(term, first, axis=1).sum(axis=0) for term in terms])
 
 
 def _solve(sums: np.ndarray, stiffness: float, unity: float) -> tuple[float, np.ndarray]:
@@ -125,11 +129,6 @@ def _solve(sums: np.ndarray, stiffness: float, unity: float) -> tuple[float, np.
     determinant = float((wzx - wz * wx / held).sum()) + unity
     slope = (float((wzy - wz * wy / held).sum()) + unity) / determinant if determinant > 0 else np.nan
     return slope, (wy - slope * wx) / held
-
-
-def chunks_of(window: np.ndarray) -> np.ndarray:
-    """Return which of CHUNKS equally populated parts each of these windows lies in, in reading order."""
-    return np.arange(window.size) * CHUNKS // max(window.size, 1)
 
 
 def fit_line(
@@ -145,36 +144,41 @@ def fit_line(
     their contrast, flat ones most, rather than by their level: the offsets are more exact.
     """
     if not samples:
-        return Fit(np.nan, np.inf, np.zeros(0), np.zeros(0), [])
+        return Fit(np.nan, np.inf, np.zeros(0), np.zeros(0))
     levels = [s.brighter[::-1] for s in samples]
-    floors = [0.25 + 0.01 * np.abs(s.darker[::-1]) for s in samples]
-    sigma = [0.1 * np.abs(s.darker[::-1]) + 1 for s in samples]
-    weights = [1 / g**2 for g in sigma]
-    chunk = [chunks_of(s.window) for s in samples]
+    weights = [1 / (0.1 * np.abs(s.darker[::-1]) + 1) ** 2 for s in samples]
     slope, offsets = np.nan, np.zeros(len(samples))
     sums = np.zeros((len(samples), 6, CHUNKS))
     # Each of the weights is counted as often as its site lies in windows, and so must be what is known beforehand.
     stiffness, unity = 1 / offset_sigma**2, WINDOWS_OF_SITE / slope_sigma**2
-    for _ in range(rounds):
-        sums = np.stack([_sums(s, z, w, c) for s, z, w, c in zip(samples, levels, weights, chunk, strict=True)])
+    for done in range(rounds):
+        if done:
+            levels, weights = _weighted(samples, slope, offsets, levels, by_contrast)
+        sums = np.stack([_sums(s, z, w) for s, z, w in zip(samples, levels, weights, strict=True)])
         slope, offsets = _solve(sums.sum(axis=2), stiffness, unity)
         if not np.isfinite(slope):
             break
-        if slope > 0:
-            levels = [
-                (s.brighter[::-1] + (s.darker[::-1] - o) / slope) / 2 for s, o in zip(samples, offsets, strict=True)
-            ]
-        residuals = [s.darker - slope * s.brighter - o for s, o in zip(samples, offsets, strict=True)]
-        if by_contrast and slope > 0:
-            sigma = [_spread_of_contrast(s, r, slope) for s, r in zip(samples, residuals, strict=True)]
-        else:
-            sigma = [spread(r, z, f) for r, z, f in zip(residuals, levels, floors, strict=True)]
-        # Tukey's biweight, wide: noise of few electrons is skewed, and closer cuts would take more from one side.
-        weights = [np.maximum(1 - (r / (8 * g)) ** 2, 0) ** 2 / g**2 for r, g in zip(residuals, sigma, strict=True)]
     total = sums.sum(axis=2)
     left_out = [_solve(total - sums[:, :, k], stiffness, unity) for k in range(CHUNKS)]
     error = _jackknife(np.array([[slope] for slope, _ in left_out]))
-    return Fit(slope, float(error[0]), offsets, _jackknife(np.array([o for _, o in left_out])), weights)
+    return Fit(slope, float(error[0]), offsets, _jackknife(np.array([o for _, o in left_out])))
+
+
+def _weighted(
+    samples: Sequence[Sample], slope: float, offsets: np.ndarray, levels: list[np.ndarray], by_contrast: bool
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return levels and weights, per sample (2, N), given a line and, where it does not rise, the levels before."""
+    if slope > 0:
+        levels = [(s.brighter[::-1] + (s.darker[::-1] - o) / slope) / 2 for s, o in zip(samples, offsets, strict=True)]
+    residuals = [s.darker - slope * s.brighter - o for s, o in zip(samples, offsets, strict=True)]
+    if by_contrast and slope > 0:
+        sigma = [_spread_of_contrast(s, r, slope) for s, r in zip(samples, residuals, strict=True)]
+    else:
+        floors = [0.25 + 0.01 * np.abs(s.darker[::-1]) for s in samples]
+        sigma = [spread(r, z, f) for r, z, f in zip(residuals, levels, floors, strict=True)]
+    # Tukey's biweight, wide: noise of few electrons is skewed, and closer cuts would take more from one side.
+    weights = [np.maximum(1 - (r / (8 * g)) ** 2, 0) ** 2 / g**2 for r, g in zip(residuals, sigma, strict=True)]
+    return levels, weights
 
 
 def _jackknife(left_out: np.ndarray) -> np.ndarray:
@@ -184,11 +188,12 @@ def _jackknife(left_out: np.ndarray) -> np.ndarray:
 
 
 def offsets_at(slope: float, samples: Sequence[Sample], fit: Fit) -> np.ndarray:
-    """Return the offsets, (samples,) counts, of lines through the same samples that have a given slope."""
+    """Return the offsets, (samples,) counts, of lines through the samples of a fit by contrast, with a given slope."""
+    _, weights = _weighted(samples, fit.slope, fit.offsets, [], by_contrast=True)
     return np.array(
         [
             (w * (s.darker - slope * s.brighter)).sum() / max(w.sum(), 1e-12)
-            for s, w in zip(samples, fit.weights, strict=True)
+            for s, w in zip(samples, weights, strict=True)
         ]
     )
 

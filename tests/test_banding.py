@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sve2hdr.banding import masked_row_offsets, remove_banding
+from sve2hdr.banding import _solution, masked_row_offsets, remove_banding
 from sve2hdr.mosaic import ExposurePattern, MaskedSites, Mosaic, RowOffsets
 from sve2hdr.noise import estimate_noise
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
@@ -166,3 +166,14 @@ def test_frames_too_small_to_tell_are_left() -> None:
         frame = replace(frame_of(dim()), counts=np.full(shape, 3000, np.uint16))
         noise = estimate_noise(frame_of(dim()), ROWS)
         assert remove_banding(frame, ROWS, noise)[1] == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 40])
+def test_equations_with_five_diagonals_are_solved(size: int) -> None:
+    rng = np.random.default_rng(size)
+    bands, right = rng.uniform(-1, 1, (3, size)), rng.normal(size=size)
+    bands[0] += 5
+    bands[1, -1:], bands[2, -2:] = 0, 0
+    system = sum((np.diag(bands[k, : size - k], k) for k in range(min(3, size))), start=np.zeros((size, size)))
+    system += np.triu(system, 1).T
+    np.testing.assert_allclose(_solution(bands, right), np.linalg.solve(system, right), rtol=1e-9)

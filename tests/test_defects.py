@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sve2hdr.defects import Defects, repair_defects
+from sve2hdr.defects import Defects, _second_extremes, repair_defects
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic
 from sve2hdr.noise import estimate_noise
 from sve2hdr.radiance import NoiseModel
@@ -312,3 +312,12 @@ def test_a_bright_first_frame_bars_no_repair_of_darker_ones() -> None:
         found[given] = {*zip(defects.y.tolist(), defects.x.tolist(), strict=True)}
     assert len(found[None]) > 50
     assert found[known] == found[None] | {(100, 100)}
+
+
+@pytest.mark.parametrize("planes", [3, 4, 9, 10])
+def test_the_second_extremes_are_those_of_sorted_values(planes: int) -> None:
+    values = np.random.default_rng(planes).integers(0, 12, (planes, 20, 30)).astype(np.float32)  # with ties
+    high, low = _second_extremes(list(values))
+    ordered = np.sort(values, axis=0)
+    np.testing.assert_array_equal(high, ordered[-2])
+    np.testing.assert_array_equal(low, ordered[1])
