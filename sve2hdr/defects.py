@@ -365,7 +365,8 @@ def _replacement(sites: _Sites, y: np.ndarray, x: np.ndarray) -> np.ndarray:
             cost += (values[0] - values[1]) ** 2
             better = cost < least_cost
             best, least_cost = np.where(better, (values[0] + values[1]) / 2, best), np.minimum(cost, least_cost)
-        result[which] = best / sites.scale[phase] + sites.black[phase]
+        # no further than to where other sites saturate: networks have seen nothing beyond
+        result[which] = np.minimum(best / sites.scale[phase], sites.saturation[phase] / SATURATED) + sites.black[phase]
     return np.clip(np.rint(result), 0, 65535).astype(np.uint16)
 
 

@@ -63,16 +63,17 @@ def site_planes(
 
     counts, black, white, read_noise: counts; gain: counts per electron; exposure: relative, 1.0 = most exposed;
     least: the least exposure; full: `full_scale`, None where all sites span the same. Radiance and noise (a standard
-    deviation) have 1.0 = saturation of the least exposed sites; read noise may take radiance below 0. Usable falls from
-    1 at 95 % to 0 at 99 % of the span: where Poisson noise starts to clip, a mean over sites is already too low, so a
-    hard limit at the white level would come too late.
+    deviation) have 1.0 = saturation of the least exposed sites; read noise may take radiance below 0. What lies above
+    white tells no more than white does, and networks have seen nothing beyond. Usable falls from 1 at 95 % to 0 at 99 %
+    of the span: where Poisson noise starts to clip, a mean over sites is already too low, so a hard limit at the white
+    level would come too late.
 
     >>> counts, levels = np.float32([600, 1100]), (100.0, 1100.0, 0.25, 0.25, 0.1, 3.0)
     >>> radiance, usable, noise = site_planes(counts, *levels)
     >>> radiance.tolist(), usable.tolist()
     ([0.5, 1.0], [1.0, 0.0])
     """
-    signal, span = counts - black, white - black  # type: ignore[operator]
+    signal, span = counts.clip(max=white) - black, white - black  # type: ignore[attr-defined,operator]
     scale = least / exposure / (span if full is None else full)  # type: ignore[operator]
     usable = ((SATURATED - signal / span) / (SATURATED - USABLE)).clip(0, 1)
     noise = (read_noise**2 + gain * signal.clip(0)) ** 0.5 * scale  # type: ignore[operator]

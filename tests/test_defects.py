@@ -60,6 +60,17 @@ def test_strong_defects_are_found_wherever_they_are(name: str, cfa: str) -> None
     assert count >= 0.95 * seen.sum()
 
 
+def test_what_is_replaced_amid_saturated_sites_is_saturated_as_they_are() -> None:
+    frame = frame_of(np.full((128, 128), 0.6))  # in the brighter rows all is
+    listed = np.zeros(frame.shape, bool)
+    listed[:, 61] = True
+    counts = frame.counts.copy()
+    counts[:, 61] = BLACK
+    result, _ = repair_defects(replace(frame, counts=counts), ROWS, estimate_noise(frame, ROWS), listed=listed)
+    assert (result.counts[2::4, 61] == WHITE).all()
+    assert (result.counts[3::4, 61] == WHITE).all()
+
+
 @pytest.mark.parametrize("pair", [(0, 2), (2, 0)])
 @pytest.mark.parametrize("first", [(60, 60), (61, 61), (62, 60)])
 def test_two_hot_sites_of_one_colour_do_not_pass_for_light(first: tuple[int, int], pair: tuple[int, int]) -> None:
