@@ -6,12 +6,14 @@ guessed well is pink.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, over_common_period, repeated
 from .radiance import saturation_limit
 
-STRIP_ROWS, PIXELS_AT_ONCE = 256, 1 << 20
+STRIP_ROWS = 64  # worked on at a time: the temporaries stay in the processor's cache
 SURROUNDED = 0.6  # share of clipped sites around a pixel, by distance, from which it is drawn to the level
 COLOURED = 0.7  # of the level: magenta up to there is a colour, and none that clipping has made
 BESIDE = 1 / 3  # share of clipped green sites around a pixel, by distance, from which its own green counts as missing
@@ -26,39 +28,41 @@ def hold_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePatter
     its colour. Returned is (H, W) float16, 0 to 1, for `without_magenta`: how much of the green around is clipped.
     """
     near = np.zeros(mosaic.shape, np.float16)
-    np.minimum(camera_rgb, np.float32(pattern.ratio), out=camera_rgb)
     letters = cfa_period(mosaic.cfa)
     white, black = mosaic.white_by_site, mosaic.black_level
     period = common_period(letters, pattern.exposure, white, black)
     reach = common_period(letters, pattern.exposure)  # a site of every kind lies within it, either way
-    white, black, exposure = (repeated(p, period) for p in (white, black, pattern.exposure))
+    letters, white, black, exposure = (repeated(p, period) for p in (letters, white, black, pattern.exposure))
     least = exposure == exposure.min()
-    limit = np.where(least, saturation_limit(black, white), np.inf)
     height, width = mosaic.shape
+    over_strip = (period[0] + STRIP_ROWS + 2 * reach[0], width)
+    limit = repeated(np.where(least, saturation_limit(black, white), np.inf), over_strip)
+    sites = {letter: repeated(least & (letters == letter), over_strip) for letter in "GRB"}
     counted: dict[tuple[int, int, str], np.ndarray] = {}  # the same for most strips
     for top in range(0, height, STRIP_ROWS):
         bottom = min(height, top + STRIP_ROWS)
+        here = camera_rgb[top:bottom]
+        np.minimum(here, np.float32(pattern.ratio), out=here)
         first, last = max(0, top - reach[0]), min(height, bottom + reach[0])
-        rows = np.arange(first, last)
-        there = np.ix_(rows % period[0], np.arange(width) % period[1])
-        clipped = mosaic.counts[first:last] >= limit[there]
+        phase, rows, inner = first % period[0], last - first, slice(top - first, bottom - first)
+        clipped = mosaic.counts[first:last] >= limit[phase:][:rows]
         if not clipped.any():
             continue
         held = np.ones((bottom - top, width), np.float32)
-        for letter in "RGB":
-            sites = repeated(least & (repeated(letters, period) == letter), (period[0] + last - first, width))
-            sites = sites[first % period[0] :][: last - first]
-            lost, inner = clipped & sites, slice(top - first, bottom - first)
-            kind = first % period[0], last - first, letter
+        for letter, of_letter in sites.items():
+            kind = phase, rows, letter
             if kind not in counted:
-                counted[kind] = np.maximum(_spread_out(sites, reach), np.float32(1e-6))
-            share = _spread_out(lost, reach)[inner] / counted[kind][inner]
+                counted[kind] = np.maximum(_spread_out(of_letter[phase:][:rows], reach), 1)
+            share = _spread_out(clipped & of_letter[phase:][:rows], reach)[inner] / counted[kind][inner]
             if letter == "G":
                 near[top:bottom] = np.minimum(share / BESIDE, 1)
             np.minimum(held, np.clip((share - SURROUNDED) / (1 - SURROUNDED), 0, 1), out=held)
-        here, held = camera_rgb[top:bottom], held[..., None]
-        here *= 1 - held
-        here += held * np.float32(pattern.ratio)  # a sum of products: exactly the level where held is 1
+            if not held.any():
+                break  # whatever the other colours say
+        else:
+            for channel in range(3):
+                here[..., channel] *= 1 - held
+                here[..., channel] += held * np.float32(pattern.ratio)  # a sum of products: exact where held is 1
     return near
 
 
@@ -88,26 +92,25 @@ def without_magenta(camera_rgb: np.ndarray, near: np.ndarray, neutral: np.ndarra
     is what lies further from clipped sites of green than others of its kind, `near` 0.
     """
     most = np.float32(clip_level / neutral[1])
-    y, x = np.nonzero(near)
-    for part in range(0, len(y), PIXELS_AT_ONCE):
-        there = y[part : part + PIXELS_AT_ONCE], x[part : part + PIXELS_AT_ONCE]
-        red, green, blue = (camera_rgb[..., channel][there] / np.float32(neutral[channel]) for channel in range(3))
+    for top in range(0, len(near), STRIP_ROWS):
+        beside = near[top : top + STRIP_ROWS]
+        if not beside.any():
+            continue
+        here = camera_rgb[top : top + STRIP_ROWS]
+        red, green, blue = (here[..., channel] / np.float32(neutral[channel]) for channel in range(3))
         wanted = np.minimum(red, blue)
-        share = near[there] * np.clip((wanted / most - COLOURED) / (1 - COLOURED), 0, 1)
-        raised = green + share * np.maximum(np.minimum(wanted, most) - green, 0)
-        camera_rgb[..., 1][there] = raised * np.float32(neutral[1])
+        share = beside * np.clip((wanted / most - COLOURED) / (1 - COLOURED), 0, 1)
+        green += share * np.maximum(np.minimum(wanted, most) - green, 0)
+        np.multiply(green, np.float32(neutral[1]), out=here[..., 1])
 
 
 def _spread_out(sites: np.ndarray, reach: tuple[int, int]) -> np.ndarray:
-    """Return each site, (H, W) bool, spread over a tent that ends `reach` sites away, (H, W) float32."""
-    values = sites.astype(np.float32)
+    """Return each site, (H, W) bool, spread over a tent that ends `reach` sites away, (H, W) float32, whole numbers."""
+    values = np.pad(sites.astype(np.float32), [(length - 1, length - 1) for length in reach])
     for axis, length in enumerate(reach):
-        total = values.copy()
-        for step in range(1, length):
-            weight = np.float32(1 - step / length)
-            near, far = [slice(None)] * 2, [slice(None)] * 2
-            near[axis], far[axis] = slice(None, -step), slice(step, None)
-            total[tuple(near)] += weight * values[tuple(far)]
-            total[tuple(far)] += weight * values[tuple(near)]
-        values = total
+        lines = np.moveaxis(values, axis, 0)
+        for _ in range(2):  # a tent is a box over a box
+            count = len(lines) - length + 1
+            lines = functools.reduce(np.add, [lines[start : start + count] for start in range(length)])
+        values = np.moveaxis(lines, 0, axis)
     return values

@@ -168,7 +168,7 @@ def _cells(camera_rgb: np.ndarray, clipped_from: float) -> tuple[np.ndarray, np.
     means, usable = [], []
     for top in range(0, height - side + 1, side):  # a row of cells at a time keeps the copies small
         row = camera_rgb[top : top + side, : columns * side].reshape(side, columns, side, 3)
-        means.append(row.mean(axis=(0, 2)))
+        means.append(np.einsum("yxwc->xc", row) / np.float32(side * side))  # as mean, in a third of its time
         usable.append(row.max(axis=(0, 2, 3)) < clipped_from)
     return np.concatenate(means), np.concatenate(usable)
 

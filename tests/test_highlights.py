@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sve2hdr import highlights
 from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.convert import convert_file
 from sve2hdr.dngfile import write_cfa_dng
@@ -74,6 +75,23 @@ def test_a_site_that_clips_alone_changes_little() -> None:
     camera_rgb = np.full((HEIGHT, WIDTH, 3), 0.5, np.float32)
     hold_clipped(camera_rgb, mosaic, parse_pattern("rows:1/8,1/8,1,1"))
     assert (camera_rgb == 0.5).all()
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_strips_leave_no_seams(monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    found = parse_pattern(pattern)
+    light = np.random.default_rng(3).choice(np.float32([0.1, 3]), (256, 40, 3), p=[0.3, 0.7])  # lamps everywhere
+    mosaic = simulate(light, "GRBG", found, Sensor(full_well_e=1e7, read_noise_e=0.1), seed=1)
+    results = []
+    for rows in (64, 100, 1000):
+        monkeypatch.setattr(highlights, "STRIP_ROWS", rows)
+        camera_rgb = light * np.float32(found.ratio)
+        near = hold_clipped(camera_rgb, mosaic, found)
+        without_magenta(camera_rgb, near, NEUTRAL, found.ratio)
+        results.append((near, camera_rgb))
+    for near, camera_rgb in results:
+        np.testing.assert_array_equal(near, results[0][0])
+        np.testing.assert_array_equal(camera_rgb, results[0][1])
 
 
 def test_a_clipped_green_site_is_near_within_a_period() -> None:
