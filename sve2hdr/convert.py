@@ -146,9 +146,12 @@ def _write(
     look, baseline_ev = (None, None) if locked is None else (locked.look, locked.baseline_exposure_ev)
     if baseline_ev is not None:  # DNGs have the clip level as white
         baseline_ev += math.log2(made.clip_level / made.estimate.pattern.ratio)
+    dngs = [path for path in outputs if path.suffix.lower() in DNG_EXTENSIONS]
+    others = [path for path in outputs if path not in dngs]
+    in_place = options.preview is not None and options.color_space == "rec709" and not dngs  # one image serves all
     with ExitStack() as pending:  # the preview takes its name once the image has its own
         if options.preview is not None:
-            image = upright(made.linear_rgb(), capture.orientation)
+            image = upright(made.linear_rgb(out=made.camera_rgb if in_place else None), capture.orientation)
             if options.ultra_hdr:
                 tone_mapped, gain = tone_map_with_gain(image, look, made.noise)
             else:
@@ -156,7 +159,7 @@ def _write(
             encoded = encoded_preview(options.preview, tone_mapped, capture, gain)
             del image
             pending.enter_context(replacing(options.preview, options.overwrite)).write_bytes(encoded)
-        for output in (path for path in outputs if path.suffix.lower() in DNG_EXTENSIONS):
+        for output in dngs:
             dng = LinearDngOptions(
                 floating=not options.write.half, baseline_exposure_ev=baseline_ev, exposure_ev=options.exposure_ev,
                 look=look, noise=made.noise,
@@ -165,10 +168,9 @@ def _write(
                 output, upright(made.camera_rgb, capture.orientation), made.mosaic, made.clip_level, options=dng,
                 attributes=attributes, overwrite=options.overwrite,
             )  # fmt: skip
-        others = [path for path in outputs if path.suffix.lower() not in DNG_EXTENSIONS]
         if not others:
             return []
-        image = made.linear_rgb(options.color_space, out=made.camera_rgb)
+        image = made.camera_rgb if in_place else made.linear_rgb(options.color_space, out=made.camera_rgb)
         if options.exposure_ev:
             image *= np.float32(2**options.exposure_ev)
         return [

@@ -28,6 +28,8 @@ CONTRAST, WHITE_EV = 1.25, 5.5  # of the curve: slope at middle grey; the most a
 LEAST_WHITE_EV, WHITE_PERCENTILE = 2.0, 99.7  # the least; of the scene's areas, what is white where that is less bright
 HEADROOM_EV = 3.0  # above a screen's white: where WHITE_EV lies on HDR screens
 FOLLOWS_EV = 2  # a fade is seen as one, but not as black
+MOST_LIGHT = np.float32(60_000)  # far above white
+LOWER_BITS = 13  # of a float32: 10 bits of its fraction are left
 CROSSTALK = 0.05  # of luminance mixed into each channel: the very brightest lose colour, as on film
 
 
@@ -92,7 +94,7 @@ def tone_map_with_gain(
     gain = np.zeros((-(-height // 2), -(-width // 2), 3), np.uint8)
     for top, rendered, light in _rendered_strips(rec709_linear, look, noise):
         preview[top : top + len(light)] = rendered
-        ev = _gain_table()[np.pad(light, [(0, len(light) % 2), (0, width % 2), (0, 0)], "edge")]
+        ev = _gain_table().take(np.pad(light, [(0, len(light) % 2), (0, width % 2), (0, 0)], "edge"))
         mean = (ev[::2, ::2] + ev[1::2, ::2] + ev[::2, 1::2] + ev[1::2, 1::2]) / 4
         gain[top // 2 : top // 2 + len(mean)] = np.rint(mean * (255 / HEADROOM_EV))
     return preview, gain
@@ -137,7 +139,7 @@ def _look(areas: _Areas) -> Look:
 def _rendered_strips(
     image: np.ndarray, look: Look | None, noise: float | None
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield first rows, all even, their preview, and their light as `_halves` counts it; nothing if all is black."""
+    """Yield first rows, all even, their preview, and the index of their light in `_lights`; nothing if all is black."""
     areas = _areas(image, noise)
     if not areas.luminance.max() > 0:
         return
@@ -147,13 +149,13 @@ def _rendered_strips(
     curve = _curve_table(white_ev)
     rows = max(2, STRIP_SITES // image.shape[1] // 2 * 2)
     for top in range(0, image.shape[0], rows):
-        strip = image[top : top + rows]
+        strip = np.ascontiguousarray(image[top : top + rows])  # it may be a turned view, which is slow to read
         ev = _log2(strip @ LUMINANCE_OF_RGB, floor_ev)
         base_ev = _upsampled(base.slope, base.cell, top, ev.shape) * ev
         base_ev += _upsampled(base.offset, base.cell, top, ev.shape)
         gain = np.exp2((base_slope - 1) * (base_ev - grey_ev) - grey_ev) * np.float32(MIDDLE_GREY)
         light = _exposed(strip, gain)
-        yield top, curve[light], light
+        yield top, curve.take(light), light
 
 
 def _cell_luminance(image: np.ndarray, cell: int) -> np.ndarray:
@@ -223,25 +225,33 @@ def _neighbours(positions: np.ndarray, cell: int, size: int) -> tuple[np.ndarray
 
 
 def _exposed(strip: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    exposed = np.maximum(strip * gain[..., None], 0)
-    exposed += CROSSTALK * ((exposed @ LUMINANCE_OF_RGB)[..., None] - exposed)
-    # A half's bits, read as a number, grow with its value, and finer than 8-bit sRGB does: they index whole curves.
-    return np.asarray(np.minimum(exposed, np.float32(60_000)).astype(np.float16).view(np.uint16))
+    exposed = np.empty(strip.shape, np.float32)
+    for channel in range(3):  # each plane alone, as NumPy is slow where the last axis is short
+        np.multiply(strip[..., channel], gain, out=exposed[..., channel])
+    np.clip(exposed, 0, MOST_LIGHT, out=exposed)
+    grey = exposed @ LUMINANCE_OF_RGB
+    for channel in range(3):
+        exposed[..., channel] += CROSSTALK * (grey - exposed[..., channel])
+    # A float's first bits, read as a number, grow with its value, and finer than 8-bit sRGB does: they index curves.
+    bits = exposed.view(np.uint32)
+    bits += (bits >> LOWER_BITS & 1) + ((1 << (LOWER_BITS - 1)) - 1)  # rounded, halves to even
+    bits >>= LOWER_BITS
+    return bits
 
 
-def _halves() -> np.ndarray:
-    light = np.arange(1 << 15, dtype=np.uint16).view(np.float16).astype(np.float64)
-    light[~np.isfinite(light)] = 65504
-    return light
+def _lights() -> np.ndarray:
+    """Return the light that each index stands for, (n,) float64."""
+    count = (int(MOST_LIGHT.view(np.uint32)) >> LOWER_BITS) + 1
+    return (np.arange(count, dtype=np.uint32) << LOWER_BITS).view(np.float32).astype(np.float64)
 
 
 def _curve_table(white_ev: float) -> np.ndarray:
-    return np.asarray(np.rint(255 * srgb_encoded(_filmic(_halves(), white_ev))), np.uint8)
+    return np.asarray(np.rint(255 * srgb_encoded(_filmic(_lights(), white_ev))), np.uint8)
 
 
 @functools.cache
 def _gain_table() -> np.ndarray:
-    above_grey = np.log2(np.maximum(_halves() / MIDDLE_GREY, 1)) / WHITE_EV
+    above_grey = np.log2(np.maximum(_lights() / MIDDLE_GREY, 1)) / WHITE_EV
     return np.asarray(HEADROOM_EV * np.minimum(above_grey, 1) ** 2, np.float32)
 
 

@@ -77,7 +77,7 @@ def names_in(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
-def run(raw: Path, output: Path, network: SveNet, **changed: object) -> Converted:
+def run(raw: Path, output: Path | list[Path], network: SveNet, **changed: object) -> Converted:
     return convert_file(raw, output, Model({"tiny": network}), replace(GIVEN, **changed))  # type: ignore[arg-type]
 
 
@@ -344,10 +344,23 @@ def test_previews_of_black_skies_are_exposed_for_the_moon_in_sequences_too(tmp_p
             assert moon.std() > 8
 
 
-def test_a_preview_changes_nothing_in_the_image(tmp_path: Path, raw: Path, network: SveNet) -> None:
-    run(raw, tmp_path / "a.exr", network)
-    run(raw, tmp_path / "b.exr", network, preview=tmp_path / "b.jpg")
+@pytest.mark.parametrize("color_space", ["rec709", "acescg", "camera"])
+def test_a_preview_changes_nothing_in_the_image(tmp_path: Path, raw: Path, network: SveNet, color_space: str) -> None:
+    settings = {"color_space": color_space, "exposure_ev": 1.0}
+    run(raw, tmp_path / "a.exr", network, **settings)
+    run(raw, tmp_path / "b.exr", network, preview=tmp_path / "b.jpg", **settings)
     assert (tmp_path / "a.exr").read_bytes() == (tmp_path / "b.exr").read_bytes()
+
+
+def test_images_of_several_kinds_and_a_preview_are_what_each_is_alone(
+    tmp_path: Path, raw: Path, network: SveNet
+) -> None:
+    names = "a.dng", "a.exr", "a.hdr"
+    for name in names:
+        run(raw, tmp_path / name, network)
+    run(raw, [tmp_path / name.replace("a", "b") for name in names], network, preview=tmp_path / "b.jpg")
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (tmp_path / name.replace("a", "b")).read_bytes()
 
 
 def test_a_pattern_in_which_colours_lack_the_least_exposure_is_told(tmp_path: Path, raw: Path) -> None:

@@ -94,6 +94,14 @@ def test_strips_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
         assert_array_equal(same, once)
 
 
+def test_what_is_brighter_than_any_number_is_white() -> None:
+    image = scene(100, 200)
+    image[40, 60] = np.finfo(np.float32).max
+    rgb, gain = tone_map_with_gain(image)
+    assert (rgb[40, 60] == 255).all()
+    assert (gain[20, 30] > 0).all()
+
+
 def test_hdr_screens_show_brighter_highlights_in_their_order_and_the_same_shadows() -> None:
     ramp = np.exp2(np.linspace(-7, 9, 900, dtype=np.float32))
     rgb, gain = tone_map_with_gain(np.repeat(np.tile(ramp, (80, 1))[..., None], 3, axis=2))
