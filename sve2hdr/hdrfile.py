@@ -17,6 +17,7 @@ import imageio.v3 as imageio
 import numpy as np
 import OpenEXR
 import tifffile
+import torch
 
 from .color import ColorSpace
 from .errors import UnwritableOutput
@@ -37,6 +38,7 @@ EXR_COMPRESSIONS = ("none", "rle", "zips", "zip", "piz", "pxr24", "b44", "b44a",
 HALF_LEAST_PEAK = 2.0**-10  # the step of the least halves, 2**-24, is that of 14 bits then
 HALF_MAX = 65504.0  # OpenEXR's and IEEE 754's largest half
 DWA_MAX = 60000.0  # DWA stores halves, and overshoots by up to 3.5 %
+HALF_ROWS = 256  # are converted at a time
 TIFF_STRIP_PX = 1 << 18  # at most so many pixels are encoded at a time
 STAND_IN = 1  # added to the tags that point to EXIF and GPS: of no meaning, and in the same place of an IFD
 BIG_TIFF_BYTES = 2**32 - 2**25  # from here on offsets need 64 bits
@@ -86,7 +88,8 @@ def write_hdr(
             options, note = _exr_options(path, max(-least, greatest), options)
             header = _exr_header(color_space, capture, attributes)
             header["compression"] = _exr_compression(options.compression)
-            pixels = np.ascontiguousarray(image, np.float16 if options.half else np.float32)  # OpenEXR ignores strides
+            pixels = _halves(image) if options.half else np.ascontiguousarray(image)  # OpenEXR ignores strides
+            OpenEXR.set_global_thread_count(torch.get_num_threads())
             OpenEXR.File(header, {"RGB": pixels}).write(stream)
         elif path.suffix.lower() == ".hdr":
             if least < 0:
@@ -137,6 +140,15 @@ def encoded_preview(
 
 
 # OpenEXR
+
+
+def _halves(image: np.ndarray) -> np.ndarray:
+    """Return an image as float16, contiguous: what astype does, but in a tenth of its time."""
+    halves = np.empty(image.shape, np.float16)
+    for top in range(0, len(image), HALF_ROWS):  # a strip at a time, as torch takes no turned views
+        strip = np.ascontiguousarray(image[top : top + HALF_ROWS])
+        torch.from_numpy(halves[top : top + HALF_ROWS]).copy_(torch.from_numpy(strip))
+    return halves
 
 
 def _exr_options(path: Path, peak: float, options: WriteOptions) -> tuple[WriteOptions, str]:
@@ -228,6 +240,7 @@ def _write_tiff(
         photometric="rgb",
         compression="zlib",
         predictor=True,
+        maxworkers=torch.get_num_threads(),
         rowsperstrip=max(1, TIFF_STRIP_PX // image.shape[1]),
         metadata=None,
         software=SOFTWARE,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from .color import CLIP_ENDS, CLIP_STARTS, COLOR_SPACES, linear_rgb, white_balance
 from .errors import UnwritableOutput
@@ -156,9 +159,11 @@ def reduced(image: np.ndarray, side: int) -> np.ndarray:
     cell = min(cell, *image.shape[:2])
     height, width = image.shape[0] // cell, image.shape[1] // cell
     out = np.empty((height, width, 3), np.float32)
-    for y in range(height):  # a row of cells at a time: the image may be a turned view, which reshape would copy
-        out[y] = image[y * cell : (y + 1) * cell, : width * cell].reshape(cell, width, cell, 3).mean(axis=(0, 2))
-    return out
+    for y in range(height):
+        rows = image[y * cell : (y + 1) * cell, : width * cell]
+        for channel in range(3):  # each plane alone, as NumPy is slow where the last axis is short
+            out[y, :, channel] = sum(row[x::cell] for row in rows[..., channel] for x in range(cell))
+    return out / np.float32(cell * cell)
 
 
 # Tags -----------------------------------------------------------------------------------------------------------------
@@ -247,10 +252,12 @@ def _encoded(camera_rgb: np.ndarray, clip_level: float, floating: bool) -> np.nd
 
 
 def _tiles(camera_rgb: np.ndarray, clip_level: float, side: int) -> Iterator[bytes]:
-    for top in range(0, camera_rgb.shape[0], side):
-        for left in range(0, camera_rgb.shape[1], side):
-            part = camera_rgb[top : top + side, left : left + side]
-            tile = _encoded(part, clip_level, floating=False)
-            missing = ((0, side - tile.shape[0]), (0, side - tile.shape[1]), (0, 0))
-            tile = np.pad(tile, missing, mode="edge")  # TIFF wants whole tiles at the border, too
-            yield lossless_jpeg(tile)
+    def tile(place: tuple[int, int]) -> bytes:
+        part = camera_rgb[place[0] : place[0] + side, place[1] : place[1] + side]
+        encoded = _encoded(part, clip_level, floating=False)
+        missing = ((0, side - encoded.shape[0]), (0, side - encoded.shape[1]), (0, 0))
+        return lossless_jpeg(np.pad(encoded, missing, mode="edge"))  # TIFF wants whole tiles at the border, too
+
+    height, width, _ = camera_rgb.shape
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # lossless JPEG takes most of the time of writing
+        yield from pool.map(tile, product(range(0, height, side), range(0, width, side)))

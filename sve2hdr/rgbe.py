@@ -64,7 +64,8 @@ def write_rgbe(
 def _rounded_to_rgbe(strip: np.ndarray) -> np.ndarray:
     # imagecodecs cuts mantissas off, which darkens by half a step; what is rounded before passes it unchanged.
     positive = np.clip(strip, 0, np.float32(2.0**127 * (255 / 256)))
-    greatest = positive.max(axis=2, keepdims=True)
+    red, green, blue = (positive[..., channel, None] for channel in range(3))
+    greatest = np.maximum(np.maximum(red, green), blue)  # NumPy's max is slow along a short axis
     mantissa, exponent = np.frexp(greatest)
     exponent += np.rint(mantissa * 256) == 256  # the greatest channel rounds up to the next power of two
     steps = np.rint(np.ldexp(positive, 8 - exponent))
