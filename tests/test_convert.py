@@ -19,7 +19,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sve2hdr import convert, hdrfile
 from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.convert import Converted, convert_file, upright
-from sve2hdr.devices import choose_device
+from sve2hdr.devices import choose_device, has_bfloat16
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnreadableRaw, UnwritableOutput
 from sve2hdr.hdrfile import WriteOptions
@@ -524,6 +524,12 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path, raw: Path, networ
     missing = next(name for name in ("cuda", "mps", "abacus") if name == "abacus" or not _has(name))
     with pytest.raises(Sve2HdrError, match=f"device {missing}"):
         run(raw, tmp_path / "a.exr", network, device=missing)
+
+
+def test_a_torch_that_tells_no_capabilities_convolves_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those before 2.11 do not."""
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not has_bfloat16("cpu")
 
 
 def _has(device: str) -> bool:
