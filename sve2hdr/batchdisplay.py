@@ -131,7 +131,8 @@ class Display(Events):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        if self.mode == "bar":  # rich before 14.3 prints an empty line for bars that never were
+            self._bars.stop()
         if self.report is not None:
             self.report.close()
 

@@ -23,6 +23,6 @@ def has_bfloat16(device: torch.device | str) -> bool:
     if kind == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if kind == "cpu":
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.11 tells none
+        capabilities = getattr(torch.cpu, "get_capabilities", dict[str, bool])()  # torch before 2.11 tells none
         return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16"))
     return False
