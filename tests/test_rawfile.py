@@ -54,7 +54,9 @@ def write_dng(path: Path, counts: np.ndarray, cfa: str = "RGGB", photometric: in
         if values is not None:
             count = None if kind == 2 else len(values) // (2 if kind in (5, 10) else 1)
             extra.append((tag, kind, count, values if kind == 2 or len(values) > 1 else values[0], True))
-    tifffile.imwrite(path, counts, photometric=photometric, metadata=None, software=False, extratags=extra)
+    planes = "contig" if counts.ndim == 3 else None  # new releases of tifffile take linear raws for grey ones without
+    settings = {"photometric": photometric, "planarconfig": planes, "metadata": None, "software": False}
+    tifffile.imwrite(path, counts, extratags=extra, **settings)
     return path
 
 
