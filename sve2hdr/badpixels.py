@@ -51,8 +51,10 @@ class BadPixelMap:
 def _sites(of: BadPixelMap, shape: tuple[int, int]) -> np.ndarray:
     with _readable(of.path), of.path.open("rb") as file:
         text = file.read(LONGEST_LIST + 1)
+    if text.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise Sve2HdrError(f"{of.path}: is UTF-16; save the list as UTF-8")
     if len(text) <= LONGEST_LIST and b"\0" not in text:
-        bad = listed(text.decode("utf-8", "replace"), shape, of.path)
+        bad = listed(text.decode("utf-8-sig", "replace"), shape, of.path)
     else:
         bad = off_in_the_dark(read_raw(of.path), of.path)
         if bad.shape != shape:

@@ -137,7 +137,7 @@ def train(
     process trains in; UnreadableWeights for shards or a checkpoint that cannot be used, or are of other options,
     another start or other scenes; UnwritableOutput; ValueError for a patch the network cannot take.
     """
-    scenes = Scenes(scenes_folder, device)
+    scenes = Scenes(scenes_folder, simulated_on(device))
     with _claimed(run_folder):
         run = _begun(run_folder, start, options, scenes, device)
         stopped_by = _steps(run, options, scenes, device, report)
@@ -146,6 +146,15 @@ def train(
             f"{run_folder}: stopped after step {run.step} of {options.steps}; run the same command again to go on"
         )
     return run.weights
+
+
+def simulated_on(device: torch.device) -> torch.device:
+    """Return where batches are made: MPS cannot draw photons (aten::poisson) before torch 2.14.
+
+    >>> simulated_on(torch.device("mps")).type, simulated_on(torch.device("cuda")).type
+    ('cpu', 'cuda')
+    """
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def _steps(
@@ -161,7 +170,7 @@ def _steps(
     saved, last = time.monotonic(), run.step >= options.steps
     with closing(source), run.log.open("a") as log, _stop_signals() as stopped_by:
         while not last:
-            planes, truth = next(source)
+            planes, truth = (made.to(device) for made in next(source))
             rate = learning_rate(options, run.step)
             for optimizer in run.optimizers:
                 for group in optimizer.param_groups:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from numpy.testing import assert_array_equal
 
 from sve2hdr.badpixels import BadPixelMap, listed, off_in_the_dark
 from sve2hdr.cli import main
@@ -104,6 +105,15 @@ def test_a_photo_is_no_dark_frame(photo: Mosaic, dark: Mosaic) -> None:
 def test_a_list_that_is_none_is_refused_by_line(text: str, finding: str) -> None:
     with pytest.raises(Sve2HdrError, match=f"^bad.txt: {finding}"):
         listed(text, SHAPE, Path("bad.txt"))
+
+
+def test_lists_as_windows_writes_them(tmp_path: Path) -> None:
+    named = tmp_path / "bad.txt"
+    named.write_bytes("3 4\r\n5 *\r\n".encode("utf-8-sig"))
+    assert_array_equal(np.argwhere(BadPixelMap.of(named).sites((6, 6)))[:, 1], [5, 5, 5, 5, 3, 5, 5])
+    named.write_bytes("3 4\r\n".encode("utf-16"))
+    with pytest.raises(Sve2HdrError, match=r"bad\.txt: is UTF-16; save the list as UTF-8"):
+        BadPixelMap.of(named).sites((6, 6))
 
 
 def error(image: Path, truth: Path) -> np.ndarray:
