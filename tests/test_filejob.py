@@ -164,6 +164,16 @@ def test_ordinary_raws(bench: Bench) -> None:
     assert (bench.out / "sub/plain.dng").read_bytes() == b"another"
 
 
+def test_a_raw_that_is_read_only_is_copied_with_its_time(bench: Bench) -> None:
+    """As cards in their locked state have them; the copy is synced, which takes the right to write."""
+    plain, copy = bench.folder / "plain.dng", bench.out / "sub/plain.dng"
+    os.utime(plain, ns=(1, 1_500_000_000_123_456_700))
+    plain.chmod(0o444)
+    assert bench.run(bench.job("plain.dng"), if_not_sve="copy").outcome == "copied"
+    assert copy.stat().st_mtime_ns == 1_500_000_000_123_456_700
+    assert copy.stat().st_mode & 0o200
+
+
 def test_a_copy_takes_no_place_that_is_not_its_own(bench: Bench) -> None:
     job = replace(bench.job("plain.dng"), no_copy="its copy would replace a raw file")
     for look_only in (True, False):
