@@ -290,7 +290,10 @@ class Batch:
             if not self._waiting:
                 time.sleep(TICK_S)
             return
-        ready = wait(ends, TICK_S)
+        try:
+            ready = wait(ends, TICK_S)
+        except InterruptedError:  # Windows: by Ctrl-C, of which `asked` has been told
+            return
         for worker in [worker for worker in self._workers if worker.connection in ready]:
             order = worker.order
             try:

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-UNSUPPORTED = {errno.ENOLCK, errno.EINVAL, errno.ENOSYS, getattr(errno, "EOPNOTSUPP", errno.ENOSYS)}
+UNSUPPORTED = {errno.ENOLCK, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}  # on macOS all differ
+WAIT_S = 0.05  # Windows: until a lock that is held is tried again
 
 
 def key_of(name: str) -> str:
@@ -78,13 +80,16 @@ class Claims:
     if sys.platform == "win32":
 
         def _lock(self, key: str, wait: bool) -> bool:
-            while True:  # msvcrt's own waiting gives up after ten seconds
+            while True:  # msvcrt's own waiting tries once a second, ten times
                 try:
                     os.lseek(self._descriptor, _place(key), os.SEEK_SET)
-                    msvcrt.locking(self._descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-                except OSError:
+                    msvcrt.locking(self._descriptor, msvcrt.LK_NBLCK, 1)
+                except PermissionError:
                     if not wait:
                         return False
+                    time.sleep(WAIT_S)
+                except OSError:
+                    return True
                 else:
                     return True
 

@@ -23,6 +23,7 @@ TILES_PX, GOOD_TILE_PX = (1024, 768, 512, 384, 256), 512  # smaller ones are mos
 BASE_MB, MB_PER_MP, MB_PER_TILE_MP, MB_PER_FEATURE = 310.0, 34.0, 320.0, 34.0
 MARGIN = 1.15  # the measured model is met within that
 LEAST_MP = 6.0  # frames of unknown size are taken for at least so large
+MOST_WORKERS = 60 if os.name == "nt" else 10_000  # Windows waits for 63 things at most before Python 3.13
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -55,6 +56,10 @@ def _machine(proc: Path) -> Iterable[int]:
         return [int(found[1]) * 1024] if found else []
     with contextlib.suppress(AttributeError, ValueError, OSError):
         return [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2]
+    with contextlib.suppress(AttributeError, OSError):  # Windows
+        kernel32 = ctypes.windll.kernel32  # type: ignore[attr-defined]
+        status = (ctypes.c_uint64 * 8)(64)  # MEMORYSTATUSEX: its size and the load, ullTotalPhys, ullAvailPhys, ...
+        return [status[2]] if kernel32.GlobalMemoryStatusEx(ctypes.byref(status)) else []
     return []
 
 
@@ -145,7 +150,7 @@ def plan(limit_bytes: int, load: Load, cores: int, workers: int | None = None, t
     """
     limit_mb = limit_bytes / 1e6
     tiles = TILES_PX if tile_px is None else (tile_px,)
-    counts = range(cores, 0, -1) if workers is None else (workers,)
+    counts = range(min(cores, MOST_WORKERS), 0, -1) if workers is None else (min(workers, MOST_WORKERS),)
     choices = [(count, tile) for count in counts for tile in tiles]
     for count, tile in sorted(choices, key=lambda choice: tile_px is None and choice[1] < GOOD_TILE_PX):
         if count * load.worker_mb(tile) <= limit_mb:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -293,6 +294,25 @@ def test_a_store_that_fails_in_the_client_leaves_it_to_the_worker(
     here.answer = staticmethod(lambda options, order: FileResult(order.job.raw, "converted"))
     assert outcomes(run(tmp_path, jobs("1", "2", "3"))) == dict.fromkeys("123", "converted")
     assert sorted(asked) == ["1", "2", "3"]  # each once
+
+
+def test_ctrl_c_that_interrupts_the_waiting_as_on_windows(
+    tmp_path: Path, here: type[Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(ends: list[Any], seconds: float) -> list[Any]:
+        if asked:
+            return true(ends, seconds)
+        asked.append(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise InterruptedError(4, "Interrupted function call")
+
+    asked: list[int] = []
+    true = batch_module.wait
+    monkeypatch.setattr(batch_module, "wait", wait)
+    here.answer = staticmethod(lambda options, order: FileResult(order.job.raw, "converted"))
+    outcome = run(tmp_path, jobs(*"123"), workers=1)
+    assert outcome.interrupted
+    assert outcomes(outcome) == {"1": "converted"}
 
 
 @pytest.mark.parametrize("drop", [False, True])

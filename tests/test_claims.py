@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from sve2hdr import claims
 from sve2hdr.claims import Claims, key_of
 
 OTHER = """
@@ -58,6 +63,59 @@ def test_a_key_is_held_by_one_process_until_it_dies(tmp_path: Path, other: Other
         with ours.turn("device"):
             pass
     assert (tmp_path / "lock").read_bytes() == b""
+
+
+def loaded_again() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("claims_elsewhere", claims.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks")
+def test_where_there_are_no_locks_on_macos_all_claims_are_granted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(45, "Operation not supported")
+
+    monkeypatch.setattr(errno, "ENOTSUP", 45)
+    monkeypatch.setattr(errno, "EOPNOTSUPP", 102)
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    with loaded_again().Claims(tmp_path / "lock") as ours:
+        assert ours.take(["a", "b"])
+
+
+def test_locks_of_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As msvcrt has them: EACCES where a lock is held, anything else where there are none."""
+    answers: list[OSError | None] = []
+
+    def locking(descriptor: int, mode: int, size: int) -> None:
+        assert (mode, size) in ((2, 1), (0, 1))
+        if answers and (error := answers.pop(0)):
+            raise error
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(LK_UNLCK=0, LK_LOCK=1, LK_NBLCK=2, locking=locking))
+    monkeypatch.setattr(sys, "platform", "win32")
+    of_windows = loaded_again()
+    monkeypatch.setattr(os, "lseek", lambda *_: 0)  # Linux lets no file be so long
+    slept: list[float] = []
+    monkeypatch.setattr(of_windows.time, "sleep", slept.append)
+    held, unsupported = PermissionError(errno.EACCES, "held"), OSError(errno.EINVAL, "no locks")
+    with of_windows.Claims(tmp_path / "lock") as ours:
+        for said, wait, taken in (
+            ([None], False, True),
+            ([held], False, False),
+            ([held, held, None], True, True),
+            ([unsupported], False, True),
+            ([unsupported], True, True),
+        ):
+            answers[:] = said
+            assert ours.take(["a"], wait) is taken
+            assert not answers
+    assert slept == [0.05, 0.05]
 
 
 def test_keys_are_names_for_files() -> None:

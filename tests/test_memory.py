@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from sve2hdr import memory
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.memory import (
@@ -64,6 +67,34 @@ def test_available_memory_heeds_control_groups(
 def test_available_memory_of_this_machine() -> None:
     assert 50_000_000 < available_bytes() < 2**50
     assert available_bytes(Path("/nowhere"), Path("/nowhere")) > GB / 2
+
+
+def test_available_memory_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    class MemoryStatusEx(ctypes.Structure):
+        _fields_ = (
+            *((name, ctypes.c_uint32) for name in ("dwLength", "dwMemoryLoad")),
+            *((name, ctypes.c_uint64) for name in ("ullTotalPhys", "ullAvailPhys", "ullTotalPageFile")),
+            *((name, ctypes.c_uint64) for name in ("ullAvailPageFile", "ullTotalVirtual", "ullAvailVirtual")),
+            ("ullAvailExtendedVirtual", ctypes.c_uint64),
+        )
+
+    def tell(at: object) -> bool:
+        status = ctypes.cast(at, ctypes.POINTER(MemoryStatusEx)).contents  # type: ignore[arg-type]
+        status.ullTotalPhys, status.ullAvailPhys, status.ullAvailPageFile = 32 * GB, 20 * GB, 40 * GB
+        return bool(status.dwLength == ctypes.sizeof(MemoryStatusEx))
+
+    kernel32 = SimpleNamespace(GlobalMemoryStatusEx=tell)
+    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel32), raising=False)
+    monkeypatch.delattr(os, "sysconf", raising=False)
+    assert available_bytes(Path("/nowhere"), Path("/nowhere")) == 20 * GB
+    kernel32.GlobalMemoryStatusEx = lambda at: False
+    assert available_bytes(Path("/nowhere"), Path("/nowhere")) == 4 * 2**30
+
+
+def test_windows_waits_for_no_more_than_60_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "MOST_WORKERS", 60)
+    assert plan(999 * GB, FRAME, 128).workers == 60
+    assert plan(999 * GB, FRAME, 128, workers=100).workers == 60
 
 
 def test_a_plan_never_takes_more_than_its_limit() -> None:
