@@ -13,7 +13,17 @@ def main() -> None:
     except KeyboardInterrupt:
         print("sve2hdr: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
-    commands()
+    commands(_arguments())
+
+
+def _arguments(windows: bool = os.name == "nt") -> list[str]:
+    """Return what is typed, patterns as they are, which click would expand on Windows: `batch` mirrors their trees.
+
+    A `~` at the start is the home folder there, as shells elsewhere have it.
+    """
+    if not windows:
+        return sys.argv[1:]
+    return [os.path.expanduser(text) if text[:2] in ("~", "~/", "~\\") else text for text in sys.argv[1:]]
 
 
 def _have_streams() -> None:

@@ -19,6 +19,7 @@ from .options import (
     FILE,
     Commands,
     Counts,
+    Files,
     FileType,
     level_options,
     levels_of,
@@ -46,7 +47,7 @@ for command in (batch, unpack, simulate, dataset, train, evaluate):
 
 
 @main.command()
-@click.argument("raws", metavar="RAW", type=FileType(MANY), nargs=-1, required=True)
+@click.argument("raws", cls=Files, metavar="RAW", type=FileType(MANY), nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="Image to write: .exr, .hdr, .tif or linear .dng.")
 @click.option("--preview", help="Also write a tone-mapped .jpg or .png; auto: OUTPUT with .preview.jpg.")
 @click.option(
@@ -96,7 +97,12 @@ def convert(
 
 @main.command()
 @click.argument(
-    "raws", metavar="FILE...", type=FileType("name the files in it, such as {}/*.CR2"), nargs=-1, required=True
+    "raws",
+    cls=Files,
+    metavar="FILE...",
+    type=FileType("name the files in it, such as {}/*.CR2"),
+    nargs=-1,
+    required=True,
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line per file.")
 @click.option("-v", "--verbose", is_flag=True, help="Also print the evidence.")

@@ -184,11 +184,12 @@ def _files_of(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterato
             yield Found(str(path), relative, path.resolve().parent.name)
     else:
         start = fixed_part(path)
-        matches = sorted((m for m in glob.glob(given, recursive=True) if not _below(m, out, start)), key=natural)
+        matches = [m for m in glob.glob(given, recursive=True) if not _below(m, out, start)]
+        matches = [m for m in matches if not any(map(_is_system, Path(m).relative_to(start).parts))]
         if not (matches or inputs.watched):
             raise Sve2HdrError(f"{given}: nothing matches; check the pattern")
         mirrored_from = inputs.base or str(start)
-        for match in matches:
+        for match in sorted(matches, key=natural):
             below = Inputs((match,), inputs.include, inputs.exclude, mirrored_from)
             if Path(match).is_dir():
                 yield from (
@@ -288,13 +289,18 @@ def walk(top: Path, out: Place, found: JobList) -> Iterator[Path]:
 
 def _kind(entry: os.DirEntry[str]) -> str:
     """Return hidden, folder, linked folder, file, link (to nothing), or "" for what else there is; raise OSError."""
-    if entry.name.startswith("."):
+    if entry.name.startswith(".") or _is_system(entry.name):
         return "hidden"
     if entry.is_dir():
         return "folder" if entry.is_dir(follow_symlinks=False) else "linked folder"
     if entry.is_file():
         return "file"
     return "link" if entry.is_symlink() else ""
+
+
+def _is_system(name: str) -> bool:
+    """Return whether a folder is one that Windows keeps on every drive: deleted raws are there, too."""
+    return name.lower() in ("$recycle.bin", "system volume information")
 
 
 def _wanted(path: Place, relative: str, inputs: Inputs, found: JobList, named: bool = False) -> bool:
@@ -311,8 +317,10 @@ def _wanted(path: Place, relative: str, inputs: Inputs, found: JobList, named: b
     return True
 
 
-def _matches(relative: str, patterns: Collection[str]) -> bool:
+def _matches(relative: str, patterns: Collection[str], windows: bool = os.name == "nt") -> bool:
     """Return whether a pattern fits a file's name or path, or one of the folders it lies in, upper or lower case."""
+    if windows:
+        patterns = [pattern.replace("\\", "/") for pattern in patterns]
     path = PurePosixPath(relative.lower())
     names = {str(part) for part in (path, *path.parents)} | set(path.parts)
     return any(fnmatchcase(name, pattern.lower().rstrip("/")) for pattern in patterns for name in names)

@@ -15,6 +15,7 @@ from .options import (
     FOLDER,
     PATTERN,
     SEED,
+    Files,
     Number,
     note,
     overwrite_option,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("sources", metavar="SOURCE...", type=FILE, nargs=-1, required=True)
+@click.argument("sources", cls=Files, metavar="SOURCE...", type=FILE, nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="Mosaic to write: .dng.")
 @click.option("--truth", type=FILE, help="Also write the ground truth: .exr, .hdr or .tif, camera RGB.")
 @click.option("--pattern", type=PATTERN, help="Exposures of one period.  [default: rows:1/8,1/8,1,1]")
@@ -152,7 +153,7 @@ def _numbers(text: str | None) -> list[float] | None:
 
 
 @click.command()
-@click.argument("sources", metavar="SOURCE...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("sources", cls=Files, metavar="SOURCE...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("-o", "--output", type=FOLDER, required=True, help="Folder for the shards.")
 @click.option("--synthetic", type=click.IntRange(0), default=0, show_default=True, help="Synthetic scenes to add.")
 @click.option("--shard-mb", type=Number(1), default=60.0, show_default=True)
@@ -174,7 +175,7 @@ def dataset(sources: tuple[Path, ...], output: Path, synthetic: int, shard_mb: f
 
 
 @click.command()
-@click.argument("given", metavar="CLIP...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("given", cls=Files, metavar="CLIP...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("-o", "--output", type=FOLDER, required=True, help="Folder in which each clip gets one of its name.")
 @overwrite_option
 def unpack(given: tuple[Path, ...], output: Path, overwrite: bool) -> None:

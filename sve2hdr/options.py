@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import glob
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,22 @@ class FileType(click.Path):
         return super().convert(value, param, ctx)
 
 
+class Files(click.Argument):
+    """Several files; where no shell expands patterns, this does."""
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Return the files as their type has them."""
+        expands = NO_SHELL_EXPANDS and isinstance(value, list | tuple)
+        return super().type_cast_value(ctx, expanded(value) if expands else value)
+
+
+def expanded(given: Iterable[str]) -> list[str]:
+    """Return the files that patterns fit, sorted; what is there by its very name, or fits nothing, stays as it is."""
+    found = ((text, [] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))) for text in given)
+    return [file for text, files in found for file in files or [text]]
+
+
+NO_SHELL_EXPANDS = os.name == "nt"
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 SEED = click.IntRange(0, 2**63 - 1)

@@ -36,13 +36,16 @@ def is_url(text: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
 
 
-def without_file_url(text: str) -> str:
+def without_file_url(text: str, windows: bool = os.name == "nt") -> str:
     """Return a path for a file:// URL; all else as it is.
 
     >>> without_file_url("file:///mnt/card 1/a#1.dng"), without_file_url("s3://bucket/a.dng")
     ('/mnt/card 1/a#1.dng', 's3://bucket/a.dng')
+    >>> without_file_url("file:///C:/card", windows=True)
+    'C:/card'
     """
-    return text[len("file://") :] if text.lower().startswith("file://") else text
+    start = r"file://(/(?=[A-Z]:))?" if windows else "file://"
+    return re.sub(f"^{start}", "", text, flags=re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -241,6 +244,6 @@ def fixed_part(pattern: At) -> At:
     >>> str(fixed_part(RemotePath("s3://bucket/shoot/*/IMG_*.CR2")))
     's3://bucket/shoot'
     """
-    while glob.has_magic(str(pattern)):
+    while glob.has_magic(str(pattern).removeprefix("\\\\?\\")) and pattern != pattern.parent:  # Windows: \\?\C:
         pattern = pattern.parent
     return pattern

@@ -23,6 +23,7 @@ from PIL import Image
 
 from sve2hdr import (
     Sve2HdrError,
+    __main__,
     cli,
     convert,
     evaluate,
@@ -202,6 +203,37 @@ def test_detect_json_has_a_line_for_each_file_and_goes_on_past_bad_ones(made: Pa
     assert records[0]["cfa"] == "RGGB"
     assert records[1]["file"] == "text.cr2"
     assert "no such file" in records[2]["reason"]
+
+
+def test_patterns_are_expanded_where_no_shell_does(made: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "NO_SHELL_EXPANDS", True)
+    for name in ("shot1.dng", "shot[1].dng", "shoot/a/2.dng"):
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text("no raw")
+
+    def detected(*given: str) -> list[str]:
+        return [json.loads(line)["file"] for line in run("detect", "--json", *given).stdout.splitlines()]
+
+    assert detected("shot[1].dng") == ["shot[1].dng"]  # what is there by its very name
+    assert detected("shot?.dng", "*.dng") == ["shot1.dng", "shot1.dng", "shot[1].dng"]
+    assert [Path(file) for file in detected("shoot/**/*.dng")] == [Path("shoot/a/2.dng")]
+    assert detected("*.CR2", "none.CR2") == ["*.CR2", "none.CR2"]  # nothing fits: an error that names it
+    assert refused("detect", code=2).startswith("Error: Missing argument")
+    assert "shoot is a folder" in refused("detect", "sh*t", code=2)
+    assert "one too many" in refused("convert", "shot*.dng", "-o", "*.exr", code=2)
+
+
+def test_patterns_reach_commands_as_they_are_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Click would expand them on Windows, also those of options; a ~ is the home folder there."""
+    typed = ["batch", "*", "--include", "*.dng", "-o", "~/hdr", "~1.dng"]
+    monkeypatch.setattr(sys, "argv", ["sve2hdr", *typed])
+    home = os.path.expanduser("~")
+    assert __main__._arguments(windows=True) == [*typed[:5], f"{home}/hdr", "~1.dng"]
+    assert __main__._arguments(windows=False) == typed
+    seen: list[object] = []
+    monkeypatch.setattr(cli, "main", lambda *arguments: seen.extend(arguments))
+    __main__.main()
+    assert seen == [__main__._arguments()]
 
 
 def test_detect_tells_levels_and_ratio_given_to_it(made: Path) -> None:

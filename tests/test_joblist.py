@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sve2hdr import joblist
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.joblist import Inputs, Job, JobList, Naming, collect, read_list
 from sve2hdr.tiffwrite import RATIONAL, Ifd, entry, write_tiff
@@ -51,6 +52,21 @@ def test_a_tree_is_mirrored_and_other_files_are_left_alone(work: Path) -> None:
     assert "unpack" in why(found.ignored, "in/M01-0001.MLV")
     assert not found.refused
     assert pickle.loads(pickle.dumps(found.jobs)) == found.jobs
+
+
+def test_folders_that_windows_keeps_on_drives_are_hidden(work: Path) -> None:
+    touch("in/$RECYCLE.BIN/S-1/$R1.CR2", "in/System Volume Information/2.CR2", "in/DCIM/3.CR2", "in/$Recycle.Bin/4.CR2")
+    found = jobs("in")
+    assert raws(found) == ["in/DCIM/3.CR2"]
+    assert why(found.ignored, "in/$RECYCLE.BIN") == why(found.ignored, "in/$Recycle.Bin") == "hidden"
+    assert raws(jobs("in/**/*.CR2")) == raws(jobs("in/*")) == ["in/DCIM/3.CR2"]
+
+
+def test_paths_of_patterns_may_have_the_separators_of_windows() -> None:
+    name = "100CANON/IMG_1.CR2"
+    for pattern in ("100CANON\\*.CR2", "100canon\\"):
+        assert joblist._matches(name, [pattern], windows=True)
+        assert not joblist._matches(name, [pattern], windows=False)  # a name may hold it there
 
 
 def test_files_patterns_and_lists(work: Path) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import fsspec
 import pytest
@@ -28,7 +28,7 @@ from sve2hdr.manifest import Record, Stamp
 from sve2hdr.memory import megapixels_of
 from sve2hdr.models import model_named
 from sve2hdr.pipeline import ConvertOptions
-from sve2hdr.places import RemotePath, place
+from sve2hdr.places import RemotePath, fixed_part, place, without_file_url
 from sve2hdr.remotemanifest import RemoteManifest, manifest_of
 
 torch.set_num_threads(1)
@@ -106,6 +106,29 @@ def test_a_file_at_a_url_is_written_read_and_known_again(bucket: RemotePath, tmp
     file.unlink()
     file.unlink()
     assert not file.exists()
+
+
+def test_the_fixed_part_of_patterns_of_windows() -> None:
+    shoot = PureWindowsPath(r"\\?\C:\shoot")
+    for pattern, fixed in (
+        (shoot / "*.CR2", shoot),
+        (shoot / "a" / "*" / "b?.CR2", shoot / "a"),
+        (PureWindowsPath(r"\\?\C:\*.CR2"), PureWindowsPath("\\\\?\\C:\\")),
+        (PureWindowsPath(r"C:\shoot\*.CR2"), PureWindowsPath(r"C:\shoot")),
+        (PureWindowsPath(r"\\server\sh*re\a.CR2"), PureWindowsPath("\\\\server\\sh*re\\")),
+    ):
+        assert fixed_part(pattern) == fixed  # type: ignore[type-var]
+
+
+def test_file_urls_become_paths() -> None:
+    for url, windows, path in (
+        ("file:///C:/card", True, "C:/card"),
+        ("FILE:///c:/card", True, "c:/card"),
+        ("file:///mnt/card", True, "/mnt/card"),
+        ("file:///C:/card", False, "/C:/card"),
+        ("s3://bucket/a", True, "s3://bucket/a"),
+    ):
+        assert without_file_url(url, windows) == path
 
 
 def test_what_cannot_be_reached_says_what_to_install() -> None:
