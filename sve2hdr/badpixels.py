@@ -18,11 +18,16 @@ from .files import file_sha256
 from .mosaic import CELL, SIGMA_OF_MAD, Mosaic
 from .rawfile import read_raw
 
-LONGEST_LIST = 2**24  # bytes: of text, a million sites
+LOOKED_AT = 2**16  # bytes of a file: whether it is text
 BLOCK = 16  # sites of one phase, of which the median is taken
 LIMIT_SIGMAS, LIMIT_OF_COLUMNS = 6.0, 0.5  # by which a site, and the mean of a column, is off
+LEAST_SIGMA = 0.5  # counts: they are whole
+SIGMA_OF_LOW = (
+    2.6  # of a normal distribution: its standard deviation, in units of what 30 % of its upper half lie below
+)
 CLIP_SIGMAS, AROUND = 4.0, 4  # of what a column's mean is taken, and on how many at either side it is looked at
 DARK, MOST_BAD = 0.05, 0.05  # of the range, and of the sites: more has a photo
+MOST_LISTED = 0.2  # of the sites
 
 
 @dataclass(frozen=True)
@@ -34,34 +39,43 @@ class BadPixelMap:
 
     @classmethod
     def of(cls, path: str | Path) -> BadPixelMap:
-        """Return the map of a file; raise Sve2HdrError where it cannot be read."""
+        """Return the map of a file; raise Sve2HdrError where it cannot be read, or is a list with other lines."""
         with _readable(path):
+            if (text := _text(Path(path))) is not None:
+                listed(text, Path(path))
             return cls(Path(path).absolute(), file_sha256(Path(path)))
 
     def sites(self, shape: tuple[int, int]) -> np.ndarray:
         """Return which sites of a frame of this shape are bad, (H, W) bool, to be read only.
 
-        Raises Sve2HdrError for a list with other lines or sites outside the frame, and for a raw of another shape or
-        one that is not dark; UnreadableRaw.
+        Raises Sve2HdrError for a list of sites outside the frame or of too many, and for a raw of another shape or one
+        that is not dark; UnreadableRaw.
         """
         return _sites(self, shape)
 
 
 @lru_cache(maxsize=1)  # frames of a batch share it
 def _sites(of: BadPixelMap, shape: tuple[int, int]) -> np.ndarray:
-    with _readable(of.path), of.path.open("rb") as file:
-        text = file.read(LONGEST_LIST + 1)
-    if text.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise Sve2HdrError(f"{of.path}: is UTF-16; save the list as UTF-8")
-    if len(text) <= LONGEST_LIST and b"\0" not in text:
-        bad = listed(text.decode("utf-8-sig", "replace"), shape, of.path)
-    else:
+    with _readable(of.path):
+        text = _text(of.path)
+    if text is None:
         bad = off_in_the_dark(read_raw(of.path), of.path)
         if bad.shape != shape:
             raise Sve2HdrError(
                 f"{of.path}: has {bad.shape[1]} x {bad.shape[0]} sites, the photo {shape[1]} x {shape[0]}; take it by "
                 "the same camera and mode"
             )
+    else:
+        bad = np.zeros(shape, bool)
+        for number, at in listed(text, of.path):
+            if any(isinstance(index, int) and index >= length for index, length in zip(at, shape, strict=True)):
+                raise Sve2HdrError(
+                    f"{of.path}: line {number} is outside of the {shape[1]} x {shape[0]} sites of the photo; is it of "
+                    "another camera or mode?"
+                )
+            bad[at] = True
+        if bad.mean() > MOST_LISTED:
+            raise Sve2HdrError(f"{of.path}: lists {bad.mean():.0%} of the photo's sites; list fewer")
     bad.setflags(write=False)
     return bad
 
@@ -74,39 +88,43 @@ def _readable(path: str | Path) -> Iterator[None]:
         raise Sve2HdrError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
 
 
-def listed(text: str, shape: tuple[int, int], path: Path) -> np.ndarray:
-    """Return the sites that a text lists, (H, W) bool.
+def _text(path: Path) -> str | None:
+    """Return the text of a list, None for other files; raise Sve2HdrError for UTF-16."""
+    with path.open("rb") as file:
+        start = file.read(LOOKED_AT)
+        if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise Sve2HdrError(f"{path}: is UTF-16; save the list as UTF-8")
+        return None if b"\0" in start else (start + file.read()).decode("utf-8-sig", "replace")
+
+
+def listed(text: str, path: Path) -> list[tuple[int, tuple[int | slice, int | slice]]]:
+    """Return the sites that a text lists: the number of each line, and its row and column.
 
     A line has the column and the row of a site, from 0 at the first visible one on; what follows, such as the time
     that dcraw's lists have, is not looked at, nor is what follows a #. `*` is all rows, or all columns. Raises
-    Sve2HdrError for other lines, and sites outside the frame.
+    Sve2HdrError for other lines.
 
-    >>> listed("# x y\\n1 0 1104537600\\n2 *", (2, 4), Path("bad.txt")).astype(int).tolist()
-    [[0, 1, 1, 0], [0, 0, 1, 0]]
+    >>> listed("# x y\\n1 0 1104537600\\n2 *", Path("bad.txt"))
+    [(2, (0, 1)), (3, (slice(None, None, None), 2))]
     """
-    bad = np.zeros(shape, bool)
+    found = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split("#")[0].split()
         if not words:
             continue
         if len(words) < 2 or not all(re.fullmatch(r"[0-9]{1,6}|\*", word) for word in words[:2]):
             raise Sve2HdrError(f"{path}: line {number} is no 'column row' of a site, such as '1034 77' or '1034 *'")
-        at = tuple(slice(None) if word == "*" else int(word) for word in words[1::-1])
-        if any(isinstance(index, int) and index >= length for index, length in zip(at, shape, strict=True)):
-            raise Sve2HdrError(
-                f"{path}: line {number} is outside of the {shape[1]} x {shape[0]} sites of the photo; is it of another "
-                "camera or mode?"
-            )
-        bad[at] = True
-    return bad
+        column, row = (slice(None) if word == "*" else int(word) for word in words[:2])
+        found.append((number, (row, column)))
+    return found
 
 
 def off_in_the_dark(dark: Mosaic, path: Path) -> np.ndarray:
     """Return the sites that lie above or below those around them in a frame without light, (H, W) bool.
 
     Off is what differs from those at the same place in the cell by 6 robust standard deviations, and a column, in the
-    same rows of the cell, whose mean differs from that of the columns around by half of one. Raises Sve2HdrError for a
-    frame that is not dark.
+    same rows of the cell, whose mean differs from that of the columns around by half of one, and by 6 of theirs. Raises
+    Sve2HdrError for a frame that is not dark.
     """
     bad = np.zeros(dark.shape, bool)
     levels = dark.counts[::7, ::7] - float(dark.black_level.mean())
@@ -114,16 +132,25 @@ def off_in_the_dark(dark: Mosaic, path: Path) -> np.ndarray:
         raise _not_dark(path, f"half of its sites lie above {DARK:.0%} of the range")
     for row, column in np.ndindex(CELL, CELL):
         off = _above_around(dark.counts[row::CELL, column::CELL].astype(np.float32))
-        most = CLIP_SIGMAS * max(SIGMA_OF_MAD * float(np.median(np.abs(off))), 1.0)  # counts are whole: roughly
-        sigma = max(float(off[np.abs(off) < most].std()), 0.5)
+        sigma = _sigma(off)
         means = np.clip(off, -CLIP_SIGMAS * sigma, CLIP_SIGMAS * sigma).mean(axis=0)
-        around = sliding_window_view(np.pad(means, AROUND, mode="reflect", reflect_type="odd"), 2 * AROUND + 1)
-        means -= np.median(around, axis=1)
-        of_columns = np.abs(means) > max(LIMIT_OF_COLUMNS, LIMIT_SIGMAS / off.shape[0] ** 0.5) * sigma
+        means -= np.median(sliding_window_view(np.pad(means, AROUND, mode="reflect"), 2 * AROUND + 1), axis=1)
+        usual = max(sigma / off.shape[0] ** 0.5, SIGMA_OF_MAD * float(np.median(np.abs(means))))
+        limit = max(LIMIT_OF_COLUMNS * sigma, LIMIT_SIGMAS * usual)
+        of_columns = np.abs(means) > limit
         bad[row::CELL, column::CELL] = (np.abs(off) > LIMIT_SIGMAS * sigma) | of_columns
     if bad.mean() > MOST_BAD:
         raise _not_dark(path, f"{bad.mean():.0%} of its sites stand out")
     return bad
+
+
+def _sigma(off: np.ndarray) -> float:
+    """Return the standard deviation of most values, by those above 0: some cameras cut off what is below black."""
+    above = off[off > 0]
+    if not above.size:
+        return LEAST_SIGMA
+    most = CLIP_SIGMAS * max(SIGMA_OF_LOW * float(np.quantile(above, 0.3)), 1.0)  # counts are whole: this is rough
+    return max(float(np.sqrt(np.mean(above[above < most] ** 2))), LEAST_SIGMA)
 
 
 def _not_dark(path: Path, why: str) -> Sve2HdrError:

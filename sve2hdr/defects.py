@@ -137,8 +137,17 @@ def repair_defects(
 
 
 def _replaced(mosaic: Mosaic, sites: _Sites, y: np.ndarray, x: np.ndarray) -> Mosaic:
-    counts = mosaic.counts.copy()
-    counts[y, x] = _replacement(sites, y, x)
+    """Return the mosaic with what defects should have had; large groups of them are filled from their rim inwards."""
+    counts, bad = mosaic.counts.copy(), np.zeros(mosaic.shape, bool)
+    bad[y, x] = True
+    sites = replace(sites, counts=counts)
+    while len(y):
+        values, known = _replacement(sites, bad, y, x)
+        if not known.any():  # there is no sound site
+            break
+        counts[y[known], x[known]] = values[known]
+        bad[y[known], x[known]] = False
+        y, x = y[~known], x[~known]
     return replace(mosaic, counts=counts)
 
 
@@ -342,15 +351,23 @@ def _light_around(
     return 4 * total / weights, 4 / np.sqrt(weights), active
 
 
-def _replacement(sites: _Sites, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Return the counts that defects should have had, (N,) uint16."""
-    (height, width), bad = sites.counts.shape, np.zeros(sites.counts.shape, bool)
-    bad[y, x] = True
-    result = np.zeros(len(y), np.float32)
+def _replacement(sites: _Sites, bad: np.ndarray, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the counts that defects should have had, (N,) uint16, and of which there are sound sites to tell."""
+    height, width = sites.counts.shape
+    result, known = np.zeros(len(y), np.float32), np.zeros(len(y), bool)
+
+    def is_bad(there_y: np.ndarray, there_x: np.ndarray) -> np.ndarray:
+        return np.asarray(bad[there_y.clip(0, height - 1), there_x.clip(0, width - 1)])
+
     for phase, which in sites.by_phase(y, x):
         here_y, here_x = y[which], x[which]
-        own_kind = np.stack([sites.signal_near(phase, here_y, here_x, offset) for offset in sites.neighbours[phase]])
-        best, least_cost = np.median(own_kind, axis=0) * sites.scale[phase], np.full(len(which), np.inf)
+        own_kind = np.stack([
+            np.where(is_bad(here_y + dy, here_x + dx), np.nan, sites.signal_near(phase, here_y, here_x, (dy, dx)))
+            for dy, dx in sites.neighbours[phase]
+        ])  # fmt: skip
+        known[which] = np.isfinite(own_kind).any(axis=0)
+        own_kind[:, ~known[which]] = 0
+        best, least_cost = np.nanmedian(own_kind, axis=0) * sites.scale[phase], np.full(len(which), np.inf)
         for dy, dx in PAIRS:
             if not (sites.same_colour(phase, (dy, dx)) and sites.same_colour(phase, (-dy, -dx))):
                 continue
@@ -360,14 +377,15 @@ def _replacement(sites: _Sites, y: np.ndarray, x: np.ndarray) -> np.ndarray:
                 signal, scale = sites.signal_near(phase, here_y, here_x, (oy, ox)), sites.scale[there]
                 values.append(signal * scale)
                 cost += (sites.sigma(there, signal) * scale) ** 2
-                defective = bad[there_y.clip(0, height - 1), there_x.clip(0, width - 1)]
-                cost += np.where(defective | (signal >= sites.saturation[there]), np.inf, 0)
+                unsound = is_bad(there_y, there_x) | (signal >= sites.saturation[there])
+                cost += np.where(unsound, np.inf, 0)
             cost += (values[0] - values[1]) ** 2
             better = cost < least_cost
             best, least_cost = np.where(better, (values[0] + values[1]) / 2, best), np.minimum(cost, least_cost)
         # no further than to where other sites saturate: networks have seen nothing beyond
         result[which] = np.minimum(best / sites.scale[phase], sites.saturation[phase] / SATURATED) + sites.black[phase]
-    return np.clip(np.rint(result), 0, 65535).astype(np.uint16)
+        known[which] |= np.isfinite(least_cost)
+    return np.clip(np.rint(result), 0, 65535).astype(np.uint16), known
 
 
 def _whole_periods(length: int, period: int) -> int:

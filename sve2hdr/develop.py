@@ -14,7 +14,7 @@ from .classical import classical
 from .demosaic import demosaic
 from .mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, common_period, repeated
 from .radiance import NoiseModel
-from .reconstruct import TILE_PX, reconstruct
+from .reconstruct import TILE_PX, Precision, reconstruct
 
 ONE_EXPOSURE = ExposurePattern(np.ones((1, 1), np.float32))
 FEIGNED_RATIO = 1.5  # between neighbouring exposures; within what networks are trained for, and nothing is lost by it
@@ -28,6 +28,7 @@ def develop(
     network: Network | None,
     tile_px: int = TILE_PX,
     device: torch.device | str = "cpu",
+    precision: Precision = "auto",
     ensemble: bool = False,
     progress: Callable[[float], None] = lambda share: None,
 ) -> np.ndarray:
@@ -41,7 +42,7 @@ def develop(
     pattern = None if network is None else feigned_pattern(mosaic.cfa, network.config)
     if network is not None and pattern is not None:
         shown, shown_noise = _as_sve(mosaic, pattern, noise)
-        return reconstruct(shown, pattern, shown_noise, network, tile_px, device, ensemble=ensemble, progress=progress)
+        return reconstruct(shown, pattern, shown_noise, network, tile_px, device, precision, ensemble, progress)
     if mosaic.cfa not in BAYER_ORDERS:
         return classical(mosaic, ONE_EXPOSURE, noise, progress=progress)
     black, white = (repeated(period, mosaic.shape) for period in (mosaic.black_level, mosaic.white_by_site))

@@ -166,7 +166,8 @@ def _done(
         if result.outcome == "copied" and not options.overwrite:  # a copy's place is no output's
             replaceable = set()
         manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in made])
-    return replace(result, sha256=sha256, notes=tuple(note.replace(str(raw), job.raw) for note in result.notes))
+    notes = (_with_final_names(note.replace(str(raw), job.raw), folder, staged, manifest) for note in result.notes)
+    return replace(result, sha256=sha256, notes=tuple(notes))
 
 
 def _at_hand(job: Job, folder: Path) -> Path:

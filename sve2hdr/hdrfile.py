@@ -145,8 +145,8 @@ def encoded_preview(
 def _halves(image: np.ndarray) -> np.ndarray:
     """Return an image as float16, contiguous: what astype does, but in a tenth of its time."""
     halves = np.empty(image.shape, np.float16)
-    for top in range(0, len(image), HALF_ROWS):  # a strip at a time, as torch takes no turned views
-        strip = np.ascontiguousarray(image[top : top + HALF_ROWS])
+    for top in range(0, len(image), HALF_ROWS):
+        strip = np.array(image[top : top + HALF_ROWS], order="C")  # a copy always, and so one that torch takes
         torch.from_numpy(halves[top : top + HALF_ROWS]).copy_(torch.from_numpy(strip))
     return halves
 

@@ -149,15 +149,15 @@ def reconstructed(
     fallback = network is None and len(model.candidates) > 1
     known = locked.defects if locked is not None else None
     mosaic, defects, corrections = _corrected(mosaic, pattern, noise, options.bad_pixels, known, listed)
+    how = (options.tile_px, device, options.precision, options.ensemble, progress)
     if network is None and not plain:
         device = torch.device("cpu")
         camera_rgb = classical(mosaic, pattern, noise, progress=progress)
     else:
         with turn():
             if network is None or plain:
-                camera_rgb = develop(mosaic, noise, network, options.tile_px, device, options.ensemble, progress)
+                camera_rgb = develop(mosaic, noise, network, *how)
             else:
-                how = (options.tile_px, device, options.precision, options.ensemble, progress)
                 camera_rgb = reconstruct(mosaic, pattern, noise, network, *how)
     if not (math.isfinite(camera_rgb.min()) and math.isfinite(camera_rgb.max())):
         raise UnreadableWeights(
@@ -214,7 +214,7 @@ def _corrected(
     mosaic, banding = remove_banding(mosaic, pattern, noise)
     defects = None
     if bad_pixels or listed is not None:
-        mosaic, defects = repair_defects(mosaic, pattern, noise, known, listed, look=bad_pixels)
+        mosaic, defects = repair_defects(mosaic, pattern, noise, known if bad_pixels else None, listed, look=bad_pixels)
     attributes = {
         "sve2hdr:bad_pixels": "left" if defects is None else f"{defects.count} repaired",
         "sve2hdr:row_gain": f"{row_gain:.4f}",

@@ -94,6 +94,13 @@ def test_four_by_four_filters_are_developed(network: SveNet) -> None:
     assert error(image, truth) < error(interpolate(frame, ONE_EXPOSURE), truth)
 
 
+def test_the_precision_is_that_of_the_network(network: SveNet) -> None:
+    frame = simulate(scene(), "RGGB", ONE_EXPOSURE, Sensor(), seed=3)
+    noise = estimate_noise(frame, ONE_EXPOSURE)
+    exact, halved = (develop(frame, noise, network, precision=p) for p in ("float32", "bfloat16"))
+    assert 0 < np.abs(exact - halved).max() < 0.05
+
+
 def test_the_frame_is_left_as_it_is(network: SveNet) -> None:
     frame = simulate(scene(), "RGGB", ONE_EXPOSURE, Sensor(), seed=3)
     before = frame.counts.copy()

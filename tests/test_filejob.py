@@ -112,6 +112,12 @@ def test_several_outputs_of_one_reconstruction(bench: Bench, monkeypatch: pytest
     assert bench.run(job).outputs == (str(bench.out / "p.preview.jpg"),)
 
 
+def test_notes_name_the_outputs_by_their_final_names(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = convert.write_hdr
+    monkeypatch.setattr(convert, "write_hdr", lambda path, *a, **k: f"{true(path, *a, **k)}{path}: a note")
+    assert bench.run().notes == (f"{bench.out / 'sub/photo.exr'}: a note",)
+
+
 def test_other_options_weights_and_raws(bench: Bench) -> None:
     assert bench.run().outcome == "converted"
     brighter = replace(bench.options.convert, exposure_ev=1.0)
