@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from .files import file_sha256
 from .mosaic import CELL, SIGMA_OF_MAD, Mosaic
 from .rawfile import read_raw
 
-LOOKED_AT = 2**16  # bytes of a file: whether it is text
+LOOKED_AT, LONGEST_LIST = 2**16, 2**24  # bytes: of a file, whether it is text; and of a list, a million sites
 BLOCK = 16  # sites of one phase, of which the median is taken
 LIMIT_SIGMAS, LIMIT_OF_COLUMNS = 6.0, 0.5  # by which a site, and the mean of a column, is off
 LEAST_SIGMA = 0.5  # counts: they are whole
@@ -42,7 +43,7 @@ class BadPixelMap:
         """Return the map of a file; raise Sve2HdrError where it cannot be read, or is a list with other lines."""
         with _readable(path):
             if (text := _text(Path(path))) is not None:
-                listed(text, Path(path))
+                deque(listed(text, Path(path)), maxlen=0)  # raises for what is none
             return cls(Path(path).absolute(), file_sha256(Path(path)))
 
     def sites(self, shape: tuple[int, int]) -> np.ndarray:
@@ -94,20 +95,24 @@ def _text(path: Path) -> str | None:
         start = file.read(LOOKED_AT)
         if start.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise Sve2HdrError(f"{path}: is UTF-16; save the list as UTF-8")
-        return None if b"\0" in start else (start + file.read()).decode("utf-8-sig", "replace")
+        if b"\0" in start:
+            return None
+        text = start + file.read(LONGEST_LIST)
+    if len(text) > LONGEST_LIST:
+        raise Sve2HdrError(f"{path}: is longer than {LONGEST_LIST >> 20} MB; list fewer sites")
+    return text.decode("utf-8-sig", "replace")
 
 
-def listed(text: str, path: Path) -> list[tuple[int, tuple[int | slice, int | slice]]]:
-    """Return the sites that a text lists: the number of each line, and its row and column.
+def listed(text: str, path: Path) -> Iterator[tuple[int, tuple[int | slice, int | slice]]]:
+    """Yield the sites that a text lists: the number of each line, and its row and column.
 
     A line has the column and the row of a site, from 0 at the first visible one on; what follows, such as the time
     that dcraw's lists have, is not looked at, nor is what follows a #. `*` is all rows, or all columns. Raises
     Sve2HdrError for other lines.
 
-    >>> listed("# x y\\n1 0 1104537600\\n2 *", Path("bad.txt"))
+    >>> list(listed("# x y\\n1 0 1104537600\\n2 *", Path("bad.txt")))
     [(2, (0, 1)), (3, (slice(None, None, None), 2))]
     """
-    found = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split("#")[0].split()
         if not words:
@@ -115,8 +120,7 @@ def listed(text: str, path: Path) -> list[tuple[int, tuple[int | slice, int | sl
         if len(words) < 2 or not all(re.fullmatch(r"[0-9]{1,6}|\*", word) for word in words[:2]):
             raise Sve2HdrError(f"{path}: line {number} is no 'column row' of a site, such as '1034 77' or '1034 *'")
         column, row = (slice(None) if word == "*" else int(word) for word in words[:2])
-        found.append((number, (row, column)))
-    return found
+        yield number, (row, column)
 
 
 def off_in_the_dark(dark: Mosaic, path: Path) -> np.ndarray:
@@ -145,12 +149,13 @@ def off_in_the_dark(dark: Mosaic, path: Path) -> np.ndarray:
 
 
 def _sigma(off: np.ndarray) -> float:
-    """Return the standard deviation of most values, by those above 0: some cameras cut off what is below black."""
-    above = off[off > 0]
-    if not above.size:
+    """Return the standard deviation of most values; by those above 0, if the camera cuts off what is below black."""
+    low, high = np.quantile(off, (0.1, 0.9))
+    values = off[off > 0] if -low < high / 2 else np.abs(off)
+    if not values.size:
         return LEAST_SIGMA
-    most = CLIP_SIGMAS * max(SIGMA_OF_LOW * float(np.quantile(above, 0.3)), 1.0)  # counts are whole: this is rough
-    return max(float(np.sqrt(np.mean(above[above < most] ** 2))), LEAST_SIGMA)
+    most = CLIP_SIGMAS * max(SIGMA_OF_LOW * float(np.quantile(values, 0.3)), 1.0)  # counts are whole: this is rough
+    return max(float(np.sqrt(np.mean(values[values < most] ** 2))), LEAST_SIGMA)
 
 
 def _not_dark(path: Path, why: str) -> Sve2HdrError:

@@ -210,6 +210,12 @@ class _Sites:
         y, x = self.rows[y + (offset[0] + self.margin[0])], self.columns[x + (offset[1] + self.margin[1])]
         return np.asarray(self.counts[y, x] - self.black[self.phase_at(phase, offset)])
 
+    def is_bad(self, bad: np.ndarray, y: np.ndarray, x: np.ndarray, offset: Offset) -> np.ndarray:
+        """Return whether sites at an offset are bad; beyond the border: those before it, or those that are mirrored."""
+        y, x = y + offset[0], x + offset[1]
+        last = bad[y.clip(0, bad.shape[0] - 1), x.clip(0, bad.shape[1] - 1)]
+        return np.asarray(last | bad[self.rows[y + self.margin[0]], self.columns[x + self.margin[1]]])
+
     def phases(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return where in the cell sites lie."""
         return y % self.period[0], x % self.period[1]
@@ -353,38 +359,31 @@ def _light_around(
 
 def _replacement(sites: _Sites, bad: np.ndarray, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the counts that defects should have had, (N,) uint16, and of which there are sound sites to tell."""
-    height, width = sites.counts.shape
     result, known = np.zeros(len(y), np.float32), np.zeros(len(y), bool)
-
-    def is_bad(there_y: np.ndarray, there_x: np.ndarray) -> np.ndarray:
-        return np.asarray(bad[there_y.clip(0, height - 1), there_x.clip(0, width - 1)])
-
     for phase, which in sites.by_phase(y, x):
+        around = np.stack([sites.is_bad(bad, y[which], x[which], offset) for offset in sites.neighbours[phase]])
+        which, around = which[~around.all(axis=0)], around[:, ~around.all(axis=0)]
+        known[which] = True
         here_y, here_x = y[which], x[which]
-        own_kind = np.stack([
-            np.where(is_bad(here_y + dy, here_x + dx), np.nan, sites.signal_near(phase, here_y, here_x, (dy, dx)))
-            for dy, dx in sites.neighbours[phase]
-        ])  # fmt: skip
-        known[which] = np.isfinite(own_kind).any(axis=0)
-        own_kind[:, ~known[which]] = 0
+        own_kind = np.stack([sites.signal_near(phase, here_y, here_x, offset) for offset in sites.neighbours[phase]])
+        own_kind[around] = np.nan
         best, least_cost = np.nanmedian(own_kind, axis=0) * sites.scale[phase], np.full(len(which), np.inf)
         for dy, dx in PAIRS:
             if not (sites.same_colour(phase, (dy, dx)) and sites.same_colour(phase, (-dy, -dx))):
                 continue
             values, cost = [], np.zeros(len(which))
             for oy, ox in ((dy, dx), (-dy, -dx)):
-                there, there_y, there_x = sites.phase_at(phase, (oy, ox)), here_y + oy, here_x + ox
+                there = sites.phase_at(phase, (oy, ox))
                 signal, scale = sites.signal_near(phase, here_y, here_x, (oy, ox)), sites.scale[there]
                 values.append(signal * scale)
                 cost += (sites.sigma(there, signal) * scale) ** 2
-                unsound = is_bad(there_y, there_x) | (signal >= sites.saturation[there])
+                unsound = sites.is_bad(bad, here_y, here_x, (oy, ox)) | (signal >= sites.saturation[there])
                 cost += np.where(unsound, np.inf, 0)
             cost += (values[0] - values[1]) ** 2
             better = cost < least_cost
             best, least_cost = np.where(better, (values[0] + values[1]) / 2, best), np.minimum(cost, least_cost)
         # no further than to where other sites saturate: networks have seen nothing beyond
         result[which] = np.minimum(best / sites.scale[phase], sites.saturation[phase] / SATURATED) + sites.black[phase]
-        known[which] |= np.isfinite(least_cost)
     return np.clip(np.rint(result), 0, 65535).astype(np.uint16), known
 
 

@@ -7,6 +7,7 @@ import errno
 import math
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -272,8 +273,9 @@ def _ordinary(task: _Task, evidence: dict[str, Any], asked: ConvertOptions) -> M
     name = "" if there else f"copy{target.suffix}"
     if name:
         shutil.copyfile(task.raw, task.folder / name)
-        times = task.raw.stat()  # its permissions stay behind: what is read-only cannot be synced
-        os.utime(task.folder / name, ns=(times.st_atime_ns, times.st_mtime_ns))
+        about = task.raw.stat()
+        os.utime(task.folder / name, ns=(about.st_atime_ns, about.st_mtime_ns))
+        os.chmod(task.folder / name, stat.S_IMODE(about.st_mode) | stat.S_IWUSR)  # what is read-only cannot be synced
     file = "" if real(str(target)) == real(job.raw) else job.relative  # a raw in its place is none of our files
     copied = replace(record, file=file, outcome="copied", sha256=record.raw_sha256, stamp=record.raw_stamp)
     records = [(replace(copied, output=o), name if i == 0 else "") for i, o in enumerate(staged)]

@@ -16,9 +16,11 @@ import tifffile
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sve2hdr import convert, hdrfile
+from sve2hdr import convert, hdrfile, pipeline
 from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.convert import Converted, convert_file, upright
+from sve2hdr.defects import Defects
+from sve2hdr.develop import ONE_EXPOSURE
 from sve2hdr.devices import choose_device, has_bfloat16
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnreadableRaw, UnwritableOutput
@@ -524,6 +526,26 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path, raw: Path, networ
     missing = next(name for name in ("cuda", "mps", "abacus") if name == "abacus" or not _has(name))
     with pytest.raises(Sve2HdrError, match=f"device {missing}"):
         run(raw, tmp_path / "a.exr", network, device=missing)
+
+
+def test_ordinary_raws_are_developed_as_precisely_as_asked(frame: Mosaic, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    true = pipeline.develop
+    monkeypatch.setattr(pipeline, "develop", lambda *a: asked.append(a[5]) or true(*a))
+    options = ConvertOptions(if_not_sve="develop", precision="bfloat16", device="cpu")
+    plain = simulate(
+        np.full((96, 96, 3), 0.3, np.float32) * np.float32(NEUTRAL), "RGGB", ONE_EXPOSURE, Sensor(), seed=1
+    )
+    reconstruct_mosaic(plain, model_named("standard"), options)
+    assert asked == ["bfloat16"]
+
+
+def test_what_a_sequence_knows_of_defects_is_left_where_none_are_looked_for(frame: Mosaic) -> None:
+    noise = estimate_noise(frame, PAIRS)
+    known, listed = Defects(np.array([30]), np.array([40])), np.zeros(frame.shape, bool)
+    counts = {look: pipeline._corrected(frame, PAIRS, noise, look, known, listed)[1].count for look in (True, False)}
+    assert counts[True] >= 1
+    assert counts[False] == 0
 
 
 def test_a_torch_that_tells_no_capabilities_convolves_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import stat
 import subprocess
 import sys
 from dataclasses import replace
@@ -168,6 +169,12 @@ def test_ordinary_raws(bench: Bench) -> None:
     (bench.out / "sub/plain.dng").write_bytes(b"another")
     assert bench.run(job, if_not_sve="copy").outcome == "failed"
     assert (bench.out / "sub/plain.dng").read_bytes() == b"another"
+
+
+def test_a_raw_that_is_private_stays_so_as_a_copy(bench: Bench) -> None:
+    (bench.folder / "plain.dng").chmod(0o600)
+    assert bench.run(bench.job("plain.dng"), if_not_sve="copy").outcome == "copied"
+    assert stat.S_IMODE((bench.out / "sub/plain.dng").stat().st_mode) == 0o600
 
 
 def test_a_raw_that_is_read_only_is_copied_with_its_time(bench: Bench) -> None:
