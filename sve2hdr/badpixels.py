@@ -23,9 +23,7 @@ LOOKED_AT, LONGEST_LIST = 2**16, 2**24  # bytes: of a file, whether it is text; 
 BLOCK = 16  # sites of one phase, of which the median is taken
 LIMIT_SIGMAS, LIMIT_OF_COLUMNS = 6.0, 0.5  # by which a site, and the mean of a column, is off
 LEAST_SIGMA = 0.5  # counts: they are whole
-SIGMA_OF_LOW = (
-    2.6  # of a normal distribution: its standard deviation, in units of what 30 % of its upper half lie below
-)
+SIGMA_OF_LOW = 2.6  # of a normal distribution: its standard deviation, in units of its magnitude's 30th percentile
 CLIP_SIGMAS, AROUND = 4.0, 4  # of what a column's mean is taken, and on how many at either side it is looked at
 DARK, MOST_BAD = 0.05, 0.05  # of the range, and of the sites: more has a photo
 MOST_LISTED = 0.2  # of the sites
@@ -59,25 +57,32 @@ class BadPixelMap:
 def _sites(of: BadPixelMap, shape: tuple[int, int]) -> np.ndarray:
     with _readable(of.path):
         text = _text(of.path)
-    if text is None:
-        bad = off_in_the_dark(read_raw(of.path), of.path)
-        if bad.shape != shape:
-            raise Sve2HdrError(
-                f"{of.path}: has {bad.shape[1]} x {bad.shape[0]} sites, the photo {shape[1]} x {shape[0]}; take it by "
-                "the same camera and mode"
-            )
-    else:
-        bad = np.zeros(shape, bool)
-        for number, at in listed(text, of.path):
-            if any(isinstance(index, int) and index >= length for index, length in zip(at, shape, strict=True)):
-                raise Sve2HdrError(
-                    f"{of.path}: line {number} is outside of the {shape[1]} x {shape[0]} sites of the photo; is it of "
-                    "another camera or mode?"
-                )
-            bad[at] = True
-        if bad.mean() > MOST_LISTED:
-            raise Sve2HdrError(f"{of.path}: lists {bad.mean():.0%} of the photo's sites; list fewer")
+    bad = _of_dark(of.path, shape) if text is None else _of_list(text, of.path, shape)
     bad.setflags(write=False)
+    return bad
+
+
+def _of_dark(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    bad = off_in_the_dark(read_raw(path), path)
+    if bad.shape != shape:
+        raise Sve2HdrError(
+            f"{path}: has {bad.shape[1]} x {bad.shape[0]} sites, the photo {shape[1]} x {shape[0]}; take it by the "
+            "same camera and mode"
+        )
+    return bad
+
+
+def _of_list(text: str, path: Path, shape: tuple[int, int]) -> np.ndarray:
+    bad = np.zeros(shape, bool)
+    for number, at in listed(text, path):
+        if any(isinstance(index, int) and index >= length for index, length in zip(at, shape, strict=True)):
+            raise Sve2HdrError(
+                f"{path}: line {number} is outside of the {shape[1]} x {shape[0]} sites of the photo; is it of another "
+                "camera or mode?"
+            )
+        bad[at] = True
+    if bad.mean() > MOST_LISTED:
+        raise Sve2HdrError(f"{path}: lists {bad.mean():.0%} of the photo's sites; list fewer")
     return bad
 
 

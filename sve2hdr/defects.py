@@ -96,8 +96,8 @@ def repair_defects(
     pattern leaves sites too few neighbours to judge them by.
 
     `known`: single sites that another frame of the camera has shown to be defects. They are replaced too, whether this
-    one shows them or not, so that fewer come and go from frame to frame. `listed`: sites that are bad, (H, W) bool.
-    `look`: False: only those that are known or listed are replaced.
+    one shows them or not, so that fewer come and go from frame to frame. `listed`: sites that are bad, (H, W) bool;
+    without `look`, they alone are replaced.
 
     >>> grey = np.full((64, 64), 500, np.uint16)
     >>> grey[20, 31] = 4000
@@ -128,9 +128,9 @@ def repair_defects(
         y, x, excess = (np.concatenate(parts) for parts in zip(*found, strict=True))
         single = _without_light(sites, y, x, excess) if len(y) else np.zeros(0, np.intp)
         bad[y[single], x[single]] = True
-    if known is not None:
-        bad[known.y, known.x] = True
-    bad[others] = False
+        if known is not None:
+            bad[known.y, known.x] = True
+        bad[others] = False
     y, x = np.divmod(np.flatnonzero(bad), mosaic.shape[1])
     defects = Defects(y, x, int(np.count_nonzero(others)))
     return _replaced(mosaic, sites, y, x) if len(y) else mosaic, defects

@@ -214,7 +214,7 @@ def _corrected(
     mosaic, banding = remove_banding(mosaic, pattern, noise)
     defects = None
     if bad_pixels or listed is not None:
-        mosaic, defects = repair_defects(mosaic, pattern, noise, known if bad_pixels else None, listed, look=bad_pixels)
+        mosaic, defects = repair_defects(mosaic, pattern, noise, known, listed, look=bad_pixels)
     attributes = {
         "sve2hdr:bad_pixels": "left" if defects is None else f"{defects.count} repaired",
         "sve2hdr:row_gain": f"{row_gain:.4f}",
