@@ -21,7 +21,7 @@ BELIEVABLE_DUV = 0.03  # fluorescent lamps and leafy shade stay within 0.02 of t
 
 LOCUS_MIRED = np.arange(1e6 / GREATEST_KELVIN, 800.0, 2.0)
 GREY_SIDE = 128  # cells at most along the long side that `auto` looks at
-GREY_MIRED, GREY_DUV = (100.0, 500.0), 0.02  # what `auto` takes for grey: 2000 to 10000 K, near the locus
+GREY_MIRED, GREY_DUV = (100.0, 540.0), 0.02  # what `auto` takes for grey: 1850 to 10000 K, near the locus
 USUAL_MIRED, USUAL_DUV, USUAL_SHARE = 185.0, 0.003, 0.1  # sunlight, and its weight, where the whole image has 1
 
 
@@ -144,7 +144,8 @@ def auto_neutral(camera_rgb: np.ndarray, mosaic: Mosaic, clip_level: float) -> n
     A grey world of those parts only that can be grey: unclipped, and lit, if they are, by something near the Planckian
     locus. The estimate is their weighted mean in reciprocal temperature and distance from the locus, with sunlight
     counted in as a tenth of the image. So foliage, neon and flowers do not move it, the less can be grey the nearer it
-    is to sunlight. A scene of orange walls is not told from one in orange light.
+    is to sunlight. A scene of orange walls is not told from one in orange light. Candles look like amber lamps (LED,
+    560 MK^-1): GREY_MIRED ends between the two, so candle light below 2000 K comes out a little orange.
     """
     cells, usable = _cells(camera_rgb, CLIP_STARTS * clip_level)
     cells = cells[usable & (cells.min(axis=1) > 0)].astype(np.float64)

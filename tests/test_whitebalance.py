@@ -104,6 +104,20 @@ def test_auto_finds_the_light_of_a_greyish_scene(kelvin: float, matrix: np.ndarr
     assert kelvin == 7500 or np.abs(found - light).max() < 0.5 * np.abs(daylight - light).max()
 
 
+@pytest.mark.parametrize("kelvin", [1900, 2000])
+@pytest.mark.parametrize("matrix", [CANON, NIKON])
+def test_auto_finds_candle_light(kelvin: float, matrix: np.ndarray) -> None:
+    mosaic = mosaic_with(matrix=matrix)
+    light = neutral_of_light(xy_of_kelvin(kelvin), mosaic)
+    assert np.abs(np.log2(auto_neutral(scene(light), mosaic, 8.0) / light)).max() < 0.3  # EV
+
+
+def test_auto_keeps_the_colour_of_amber_lamps() -> None:
+    amber = 0.3 * CANON @ np.array([0.57, 0.43, 0]) / 0.43  # near 1780 K
+    found = auto_neutral(np.full((60, 90, 3), amber, np.float32), mosaic_with(), 8.0)
+    assert kelvin_and_duv(np.linalg.inv(CANON) @ found)[0] > 5000
+
+
 def test_auto_is_stable() -> None:
     mosaic = mosaic_with()
     image = scene(np.array([0.6, 1, 0.5]))
