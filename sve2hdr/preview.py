@@ -16,6 +16,7 @@ import numpy as np
 STRIP_SITES = 1 << 17  # pixels mapped at a time
 GRID_SIDE = 384  # px; long side of the low-resolution image that exposure and base are found in
 LUMINANCE_OF_RGB = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
+LEAST_OF_CHANNEL = np.float32(0.35)  # of each channel: how bright it is at least, or blue and red light are blown out
 
 MIDDLE_GREY = 0.2  # display light of the scene's average; a little above 18 %, as an average holds shadows
 KEY_FOLLOWS_SCENE = 0.15  # EV the exposure lets a high-key scene be brighter by per EV of its skew: snow, night
@@ -35,7 +36,7 @@ CROSSTALK = 0.05  # of luminance mixed into each channel: the very brightest los
 
 @dataclass(frozen=True)
 class _Base:
-    """The guided filter's answer, base = slope * log luminance + offset, on a grid of cells of `cell` x `cell` px."""
+    """The guided filter's answer, base = slope * log brightness + offset, on a grid of cells of `cell` x `cell` px."""
 
     slope: np.ndarray  # (h, w) float32
     offset: np.ndarray  # (h, w) float32, EV
@@ -43,7 +44,7 @@ class _Base:
 
 
 class Look(NamedTuple):
-    """How a scene is exposed and rendered: what the previews of a sequence share. EV: log2 of luminance."""
+    """How a scene is exposed and rendered: what the previews of a sequence share. EV: log2 of brightness."""
 
     floor_ev: float  # what is taken for black
     grey_ev: float  # what is shown as middle grey
@@ -65,9 +66,10 @@ def tone_map(rec709_linear: np.ndarray, look: Look | None = None, noise: float |
     """Return an 8-bit sRGB preview, (H, W, 3) uint8, of scene-linear Rec. 709, (H, W, 3) float32 of any scale.
 
     Exposure comes from a robust log-average (Reinhard et al. 2002), the range of large areas is compressed by a guided
-    filter in log luminance (He and Sun 2015) that keeps local contrast, and a filmic curve renders each channel, up to
-    white, so that what is lost in the raw does not come out grey, if it is less than a quarter of the image. Negatives
-    count as black. The scale of the input does not matter, but to a `look` of another image, which frames of a sequence
+    filter in log brightness (He and Sun 2015) that keeps local contrast, and a filmic curve renders each channel, up to
+    white, so that what is lost in the raw does not come out grey, if it is less than a quarter of the image. Brightness
+    is luminance, which blue and red light have little of: a third of the greatest channel at least. Negatives count as
+    black. The scale of the input does not matter, but to a `look` of another image, which frames of a sequence
     share (see `Look.followed_by`). `noise`, the standard deviation of luminance of a pixel in the dark, tells what is
     black, so that a moon in a night sky is exposed for itself; None: unknown. Raises ValueError for another shape or
     dtype, or noise that is not a number from 0 on.
@@ -103,19 +105,19 @@ def tone_map_with_gain(
 def look_of(rec709_linear: np.ndarray, noise: float | None = None) -> Look | None:
     """Return the look that `tone_map` gives an image, as it takes it, of its own; None: all is black."""
     areas = _areas(rec709_linear, noise)
-    return _look(areas) if areas.luminance.max() > 0 else None
+    return _look(areas) if areas.brightness.max() > 0 else None
 
 
 class _Areas(NamedTuple):
     """The low-resolution image that exposure and base are found in."""
 
-    luminance: np.ndarray  # (h, w) float32
+    brightness: np.ndarray  # (h, w) float32
     cell: int  # px
-    noise: float  # of luminance; 0: unknown
+    black: float  # up to here it is noise
 
     def base(self, floor_ev: float) -> tuple[np.ndarray, _Base]:
-        """Return log luminance, (h, w) float32, and the base."""
-        ev = _log2(self.luminance, floor_ev)
+        """Return log brightness, (h, w) float32, and the base."""
+        ev = _log2(self.brightness, floor_ev)
         return ev, _guided_base(ev, self.cell)
 
 
@@ -125,11 +127,12 @@ def _areas(image: np.ndarray, noise: float | None) -> _Areas:
     if noise is not None and not 0 <= noise < np.inf:
         raise ValueError(f"noise must be a number from 0 on, not {noise}")
     cell = -(-max(image.shape[:2]) // GRID_SIDE)
-    return _Areas(_cell_luminance(image, cell), cell, noise or 0.0)
+    black = BLACK_SIGMAS * (noise or 0.0)
+    return _Areas(_cell_brightness(image, cell, black), cell, black)
 
 
 def _look(areas: _Areas) -> Look:
-    floor_ev, grey_ev, base_slope = _exposure(areas.luminance, areas.noise)
+    floor_ev, grey_ev, base_slope = _exposure(areas.brightness, areas.black)
     ev, base = areas.base(floor_ev)
     shown_ev = ev + (base_slope - 1) * (base.slope * ev + base.offset - grey_ev) - grey_ev
     white_ev = min(max(float(np.percentile(shown_ev, WHITE_PERCENTILE)), LEAST_WHITE_EV), WHITE_EV)
@@ -141,7 +144,7 @@ def _rendered_strips(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Yield first rows, all even, their preview, and the index of their light in `_lights`; nothing if all is black."""
     areas = _areas(image, noise)
-    if not areas.luminance.max() > 0:
+    if not areas.brightness.max() > 0:
         return
     own = _look(areas)
     floor_ev, grey_ev, base_slope, white_ev = own if look is None else look.followed_by(own)
@@ -150,7 +153,7 @@ def _rendered_strips(
     rows = max(2, STRIP_SITES // image.shape[1] // 2 * 2)
     for top in range(0, image.shape[0], rows):
         strip = np.ascontiguousarray(image[top : top + rows])  # it may be a turned view, which is slow to read
-        ev = _log2(strip @ LUMINANCE_OF_RGB, floor_ev)
+        ev = _log2(_brightness(strip), floor_ev)
         base_ev = _upsampled(base.slope, base.cell, top, ev.shape) * ev
         base_ev += _upsampled(base.offset, base.cell, top, ev.shape)
         gain = np.exp2((base_slope - 1) * (base_ev - grey_ev) - grey_ev) * np.float32(MIDDLE_GREY)
@@ -158,28 +161,36 @@ def _rendered_strips(
         yield top, curve.take(light), light
 
 
-def _cell_luminance(image: np.ndarray, cell: int) -> np.ndarray:
-    # Mean luminance of every cell; the last ones may be cut off by the border.
+def _cell_brightness(image: np.ndarray, cell: int, black: float) -> np.ndarray:
+    # Of the mean of every cell; the last ones may be cut off by the border. Luminance alone tells what is black, as its
+    # noise is known: that of single channels is more, and would count as coloured light.
     starts = np.arange(0, image.shape[1], cell)
-    widths = np.diff(np.append(starts, image.shape[1]))
+    widths = np.diff(np.append(starts, image.shape[1]))[:, None]
     means = [
-        np.add.reduceat(strip.sum(axis=0), starts) / (widths * strip.shape[0])
+        np.add.reduceat(strip.sum(axis=0), starts) / np.float32(widths * len(strip))
         for top in range(0, image.shape[0], cell)
-        for strip in [np.maximum(image[top : top + cell] @ LUMINANCE_OF_RGB, 0)]
+        for strip in [np.ascontiguousarray(image[top : top + cell])]
     ]
-    return np.stack(means).astype(np.float32)
+    rgb = np.stack(means)
+    luminance = rgb @ LUMINANCE_OF_RGB
+    return np.maximum(np.where(luminance > black, _brightness(rgb), luminance), 0)
 
 
-def _log2(luminance: np.ndarray, floor_ev: float) -> np.ndarray:
-    return np.asarray(np.log2(np.maximum(luminance, np.float32(2.0**floor_ev))))
+def _brightness(rgb: np.ndarray) -> np.ndarray:
+    """Return luminance, (...), of RGB, (..., 3) float32, but LEAST_OF_CHANNEL of its greatest channel at least."""
+    greatest = np.maximum(np.maximum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
+    return np.asarray(np.maximum(rgb @ LUMINANCE_OF_RGB, LEAST_OF_CHANNEL * greatest))
 
 
-def _exposure(luminance: np.ndarray, noise: float) -> tuple[float, float, float]:
+def _log2(brightness: np.ndarray, floor_ev: float) -> np.ndarray:
+    return np.asarray(np.log2(np.maximum(brightness, np.float32(2.0**floor_ev))))
+
+
+def _exposure(brightness: np.ndarray, black: float) -> tuple[float, float, float]:
     # The EV taken for black, the EV shown as middle grey, and the slope that fits the scene's range into the curve.
-    black = BLACK_SIGMAS * noise
-    black_ev = max(math.log2(black), -120.0) if noise else -120.0
+    black_ev = max(math.log2(black), -120.0) if black else -120.0
     least_grey_ev = black_ev + BLACK_BELOW_GREY_EV
-    ev = np.log2(luminance[luminance > black])
+    ev = np.log2(brightness[brightness > black])
     if not len(ev):
         return black_ev, least_grey_ev, 1.0
     dark, low, median, high, bright = (float(p) for p in np.percentile(ev, [1, 5, 50, 95, 99]))

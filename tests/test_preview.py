@@ -43,6 +43,24 @@ def test_grey_in_grey_out() -> None:
     assert np.ptp(rgb, axis=2).max() <= 1
 
 
+@pytest.mark.parametrize("light", [(0, 0, 1), (1, 0, 0), (0.02, 0.03, 1), (1, 0.02, 0.05), (0.4, 0, 1)])
+def test_coloured_light_is_not_blown_out(light: tuple[float, float, float]) -> None:
+    lit = scene(stops=4.0).mean(axis=2, keepdims=True)
+    brightest = tone_map(lit * np.float32(light)).max(axis=2)
+    white = tone_map(np.repeat(lit, 3, axis=2)).max(axis=2)
+    assert (brightest >= 250).mean() < (white >= 250).mean() + 0.06
+    assert brightest[70:110].std() > 0.7 * white[70:110].std()  # texture of the room
+    first = look_of(np.repeat(lit, 3, axis=2))
+    assert abs(look_of(lit * np.float32(light)).grey_ev - first.grey_ev) < 1.6  # a sequence follows it
+
+
+def test_the_range_of_coloured_light_is_compressed_as_that_of_white_light() -> None:
+    lit = scene().mean(axis=2, keepdims=True)
+    white = tone_map(np.repeat(lit, 3, axis=2))[..., 0].astype(int)
+    blue = tone_map(lit * np.float32([0, 0, 1]))[..., 2].astype(int)
+    assert max(np.ptp(blue[white == level]) for level in range(1, 255) if (white == level).any()) <= 4
+
+
 def test_shadows_and_highlights_are_both_there() -> None:
     rgb = tone_map(scene())
     room, window, lamp = rgb[70:110, 20:160], rgb[35:55, 65:85], rgb[-5:-3, -5:-3]
@@ -176,6 +194,16 @@ def test_a_frame_of_nothing_but_noise_stays_dark(rest: float) -> None:
     rgb = tone_map(moon(light=0) + np.float32(rest), noise=NOISE)
     assert np.percentile(rgb, 99) < 50
     assert np.median(rgb) < 30
+
+
+@pytest.mark.parametrize("noisy", [0, 1, 2])
+def test_noise_of_one_channel_is_no_light(noisy: int) -> None:
+    image = moon(grain=1)
+    image[..., noisy] += np.random.default_rng(3).normal(0, 4e-3, image.shape[:2]).astype(np.float32)
+    noise = float(np.hypot(NOISE, 4e-3 * preview.LUMINANCE_OF_RGB[noisy]))
+    even = look_of(moon(grain=1), NOISE)
+    look = look_of(image, noise)
+    assert look.grey_ev == pytest.approx(even.grey_ev, abs=0.5)
 
 
 def test_noise_far_below_the_scene_changes_nothing() -> None:
