@@ -39,11 +39,11 @@ class PlainStem(nn.Module):
 
     def __init__(self, sites: int, width: int) -> None:
         super().__init__()
-        self.features = nn.Conv2d(4 * sites, width, 3, padding=1)
+        self.features = nn.Conv2d(7 * sites, width, 3, padding=1)
 
     def forward(self, value: Tensor, usable: Tensor, noise: Tensor, base: Tensor) -> Tensor:
         """Return features, (N, width, H, W)."""
-        features: Tensor = self.features(torch.cat([value, value * usable, usable, noise], 1))
+        features: Tensor = self.features(torch.cat([value, value * usable, usable, noise, base], 1))
         return features
 
 
@@ -83,29 +83,22 @@ def as_it_is(network: Network) -> None:
 WIDE_CELL = NetworkConfig(
     cfa=("RGRG", "GBGB", "RGRG", "GBGB"),
     exposure_rank=((0, 0, 0, 0), (0, 0, 0, 0), (1, 1, 1, 1), (1, 1, 1, 1)),
-    widths=(96, 112),
+    widths=(128, 160),
     strides=((2, 2),),
-    blocks=(1, 3),
+    blocks=(2, 6),
 )
-SMALL = NetworkConfig(blocks=(1, 1, 2))
 VARIANTS: dict[str, tuple[ArchitectureConfig, Callable[[Any], None]]] = {  # most differ from the first in one thing
-    "64/64/96, blocks 1/1/2": (SMALL, as_it_is),
-    "blocks 2/1/1": (NetworkConfig(), as_it_is),
-    "blocks 2/1/2": (NetworkConfig(blocks=(2, 1, 2)), as_it_is),
-    "two levels: 64/96, blocks 2/2": (NetworkConfig(widths=(64, 96), strides=((2, 2),), blocks=(2, 2)), as_it_is),
-    "one level: 64, 5 blocks": (NetworkConfig(widths=(64,), strides=(), blocks=(5,)), as_it_is),
-    "width: 80/80/96": (replace(SMALL, widths=(80, 80, 96)), as_it_is),
-    "cells of 4 x 4: 96/112, blocks 1/3": (WIDE_CELL, as_it_is),
-    "base an input too": (replace(SMALL, base_input=True), as_it_is),
-    "partial blocks: 96, 2/1/4": (replace(ROWS, base_input=False), as_it_is),
     "partial blocks and base: 96, 2/1/4": (ROWS, as_it_is),
-    "base not learned": (SMALL, fixed_base),
-    "no gates": (SMALL, ungated),
-    "no noise input": (SMALL, blind),
-    "loss: l1 and colour": (SMALL, as_it_is),
-    "steps all by Adam": (SMALL, as_it_is),
-    "crops drawn evenly": (SMALL, as_it_is),
-    "no slanted crops": (SMALL, as_it_is),
+    "two levels: 96/128, blocks 2/3": (replace(ROWS, widths=(96, 128), strides=((2, 2),), blocks=(2, 3)), as_it_is),
+    "one level: 96, 5 blocks": (replace(ROWS, widths=(96,), strides=(), blocks=(5,)), as_it_is),
+    "cells of 4 x 4: 128/160, blocks 2/6": (WIDE_CELL, as_it_is),
+    "base not learned": (ROWS, fixed_base),
+    "no gates": (ROWS, ungated),
+    "no noise input": (ROWS, blind),
+    "loss: l1 and colour": (ROWS, as_it_is),
+    "steps all by Adam": (ROWS, as_it_is),
+    "crops drawn evenly": (ROWS, as_it_is),
+    "no slanted crops": (ROWS, as_it_is),
     "the paper's: 64, 16 blocks": (PaperConfig(), as_it_is),
     "the paper's, with our loss": (PaperConfig(), as_it_is),
     "the paper's, narrow: 16, 16 blocks": (PaperConfig(width=16), as_it_is),

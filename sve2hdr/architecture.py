@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+SETTLED = (("block", "partial"), ("base_input", True))  # once were options: files that are published name them
+
 
 @dataclass(frozen=True)
 class ArchitectureConfig(ABC):
@@ -55,7 +57,7 @@ class ArchitectureConfig(ABC):
         fields = json.loads(text)
         if not isinstance(fields, dict):
             raise ValueError(f"a network's configuration is a JSON object, not {text[:40]}")
-        return cls(**{name: _tuples(value) for name, value in fields.items()})
+        return cls(**{name: _tuples(value) for name, value in fields.items() if (name, value) not in SETTLED})
 
 
 def _tuples(value: Any) -> Any:

@@ -10,19 +10,14 @@ from .network import NetworkConfig, SveNet
 def grown(network: SveNet, config: NetworkConfig) -> SveNet:
     """Return a network of another configuration that does what a trained one does: to make it larger, and train on.
 
-    Further residual blocks start as the identity, and what further channels hold is not read at first (Chen, Goodfellow
-    and Shlens, "Net2Net", ICLR 2016); nor is the base image, where it becomes an input. Where a level has fewer blocks,
-    its last ones are left out. Colours and exposures may lie otherwise in a cell of the same size: the network has
-    still to learn that, and, for other colours, its base image. Raises ValueError for a cell of another size, other
-    strides, blocks of another kind, narrower levels, or a base image that would be an input no more.
+    Further blocks start as the identity, and what further channels hold is not read at first (Chen, Goodfellow and
+    Shlens, "Net2Net", ICLR 2016). Where a level has fewer blocks, its last ones are left out. Colours and exposures may
+    lie otherwise in a cell of the same size: the network has still to learn that, and, for other colours, its base
+    image. Raises ValueError for a cell of another size, other strides or narrower levels.
     """
     old = network.config
-    if (config.cell, config.strides, config.block) != (old.cell, old.strides, old.block):
-        raise ValueError(
-            "a network grows in widths and blocks; the size of its cells, its strides and the kind of its blocks stay"
-        )
-    if old.base_input and not config.base_input:
-        raise ValueError("a network that reads its base image goes on to read it")
+    if (config.cell, config.strides) != (old.cell, old.strides):
+        raise ValueError("a network grows in widths and blocks; the size of its cells and its strides stay")
     if any(new < known for new, known in zip(config.widths, old.widths, strict=True)):
         raise ValueError(
             f"a network of widths {old.widths} cannot become one of {config.widths}, which has narrower ones"
@@ -37,7 +32,7 @@ def grown(network: SveNet, config: NetworkConfig) -> SveNet:
             if tensor.ndim == 4:
                 tensor[: known[name].shape[0], known[name].shape[1] :] = 0
             tensor[there] = known[name]
-            if name.endswith("spatial.weight"):  # of a partial block: it goes on to pass on what it passed on before
+            if name.endswith("spatial.weight"):  # a block goes on to pass on what it passed on before
                 width = known[name.replace("spatial", "first")].shape[1]
                 passed = torch.arange(known[name].shape[0], min(tensor.shape[0], width))
                 tensor[passed] = 0

@@ -42,33 +42,12 @@ def unfold(features: Tensor, cell: tuple[int, int]) -> Tensor:
     return cells.reshape(n, h * p, w * q, c // (p * q)).permute(0, 3, 1, 2)  # channels last, by one copy
 
 
-class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a skip."""
-
-    reach: ClassVar[int] = 2  # cells that it sees each way
-    held: ClassVar[int] = 3  # times its width, of values at once: its input, what is between, its output
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-        _near_identity(self.second)
-
-    def forward(self, x: Tensor) -> Tensor:  # (N, width, H, W) -> the same
-        """Return x plus what the two convolutions make of it."""
-        out: Tensor = self.second(F.relu_(self.first(x)))  # in place: memory traffic is what CPUs wait for
-        return out.add_(x)
-
-
 class PartialBlock(nn.Module):
     """A 3 x 3 convolution of half of the channels, and two layers that mix all at each cell, beside a skip.
 
     After Chen et al., "Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks" (CVPR 2023): a third of what
     two full convolutions cost, for wider layers.
     """
-
-    reach: ClassVar[int] = 1  # cells that it sees each way
-    held: ClassVar[int] = 4
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -93,45 +72,31 @@ def _near_identity(convolution: nn.Conv2d) -> None:
         nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]  # it has one
 
 
-BLOCK_KINDS: dict[str, type[ResidualBlock | PartialBlock]] = {"residual": ResidualBlock, "partial": PartialBlock}
-
-
 @dataclass(frozen=True)
 class NetworkConfig(ArchitectureConfig):
     """What rebuilds a SveNet; its cells are folded into channels."""
 
     architecture: ClassVar[str] = "sve2hdr"
 
-    widths: tuple[int, ...] = (64, 64, 96)  # channels of each level
+    widths: tuple[int, ...] = (96, 96, 96)  # channels of each level
     strides: tuple[tuple[int, int], ...] = ((1, 2), (2, 2))  # from each level to the next
-    blocks: tuple[int, ...] = (2, 1, 1)  # residual blocks of each level; all but the last level have them on both ways
-    block: str = "residual"  # a name in BLOCK_KINDS
-    base_input: bool = False  # whether the first layer reads the base image too
+    blocks: tuple[int, ...] = (2, 1, 4)  # of each level; all but the last level have them on both ways
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.block not in BLOCK_KINDS:
-            raise ValueError(f"block is one of {', '.join(BLOCK_KINDS)}, not {self.block}")
-        if self.block == "partial" and min(self.widths) < 2:
-            raise ValueError("a partial block needs two channels")
         if not len(self.widths) == len(self.blocks) == len(self.strides) + 1:
             raise ValueError("a network of n levels has n widths, n blocks and n - 1 strides")
-        if min(*self.widths, *self.blocks, *(n for stride in self.strides for n in stride), 1) < 1:
-            raise ValueError("widths, blocks and strides must be 1 or more")
-
-    @property
-    def block_kind(self) -> type[ResidualBlock | PartialBlock]:
-        """What its blocks are."""
-        return BLOCK_KINDS[self.block]
+        if min(self.widths) < 2 or min(*self.blocks, *(n for stride in self.strides for n in stride), 1) < 1:
+            raise ValueError("widths must be 2 or more, blocks and strides 1 or more")
 
     @property
     def features_per_px(self) -> float:
-        """Values that the widest level holds for each pixel, times what a block holds against a residual one."""
+        """A third of the values that a block of the widest level holds for each pixel: what memory is measured by."""
         sites, widest = math.prod(self.cell), 0.0
         for width, stride in zip(self.widths, (*self.strides, (1, 1)), strict=True):
             widest = max(widest, width / sites)
             sites *= math.prod(stride)
-        return widest * self.block_kind.held / ResidualBlock.held
+        return widest * 4 / 3
 
     def build(self) -> SveNet:
         """Return the network, with random weights from torch's global generator."""
@@ -139,7 +104,7 @@ class NetworkConfig(ArchitectureConfig):
 
 
 # row pairs of two exposures; column pairs are row pairs, transposed
-ROWS = NetworkConfig(widths=(96, 96, 96), blocks=(2, 1, 4), block="partial", base_input=True)
+ROWS = NetworkConfig()
 LARGE = replace(ROWS, widths=(160, 160, 160), blocks=(3, 2, 4))  # of four times the cost
 BLOCKS = NetworkConfig(  # Bayer cells of two to four exposures, in blocks of 2 x 2
     cfa=("RGRG", "GBGB", "RGRG", "GBGB"),
@@ -147,8 +112,6 @@ BLOCKS = NetworkConfig(  # Bayer cells of two to four exposures, in blocks of 2 
     widths=(128, 160),
     strides=((2, 2),),
     blocks=(2, 6),
-    block="partial",
-    base_input=True,
     any_exposures=True,
 )
 QUAD = replace(  # quad-Bayer: two to four exposures in every 2 x 2 sites of a colour
@@ -162,17 +125,15 @@ LAYOUTS = {"rows": ROWS, "blocks": BLOCKS, "quad": QUAD}  # that networks are ma
 class GuidedStem(nn.Module):
     """First layer: convolves radiance and radiance x usable, and lets usable and noise gate every feature."""
 
-    def __init__(self, sites: int, width: int, base_input: bool) -> None:
+    def __init__(self, sites: int, width: int) -> None:
         super().__init__()
-        self.features = nn.Conv2d((7 if base_input else 4) * sites, width, 3, padding=1)
+        self.features = nn.Conv2d(7 * sites, width, 3, padding=1)
         self.gate = nn.Conv2d(2 * sites, width, 3, padding=1)
-        self.base_input = base_input
 
     def forward(self, value: Tensor, usable: Tensor, noise: Tensor, base: Tensor) -> Tensor:
         """Return gated features, (N, width, H, W), of (N, sites, H, W) each, and (N, 3 sites, H, W) of the base."""
         guidance = torch.cat([usable, noise], 1)
-        shown = [base] if self.base_input else []
-        features: Tensor = self.features(torch.cat([value, value * usable, guidance, *shown], 1))
+        features: Tensor = self.features(torch.cat([value, value * usable, guidance, base], 1))
         return features * torch.sigmoid_(self.gate(guidance))
 
 
@@ -225,7 +186,7 @@ class SveNet(Network):
         p, q = config.cell
         widths, last = config.widths, len(config.widths) - 1
         self.base = MergingInterpolation(config)
-        self.stem = GuidedStem(p * q, widths[0], config.base_input)
+        self.stem = GuidedStem(p * q, widths[0])
         self.encoder = nn.ModuleList(self._stack(i) for i in range(last))
         self.down = nn.ModuleList(
             nn.Conv2d(widths[i], widths[i + 1], 3, stride=config.strides[i], padding=1) for i in range(last)
@@ -240,7 +201,7 @@ class SveNet(Network):
 
     def _stack(self, level: int) -> nn.Sequential:
         width, blocks = self.config.widths[level], self.config.blocks[level]
-        return nn.Sequential(*(self.config.block_kind(width) for _ in range(blocks)))
+        return nn.Sequential(*(PartialBlock(width) for _ in range(blocks)))
 
     @property
     def halo(self) -> tuple[int, int]:
@@ -250,9 +211,9 @@ class SveNet(Network):
             step, reach = self.config.cell[axis], 0
             for level, blocks in enumerate(self.config.blocks):
                 both_ways = 1 if level == len(self.config.blocks) - 1 else 2
-                reach += self.config.block_kind.reach * blocks * both_ways * step
+                reach += blocks * both_ways * step
                 if level == 0:
-                    reach += (3 if self.config.base_input else 2) * step  # the base image that it reads, stem and head
+                    reach += 3 * step  # the base image that it reads, stem and head
                 if both_ways == 2:
                     reach += step  # the strided convolution
                     step *= self.config.strides[level][axis]
@@ -304,7 +265,7 @@ class SveNet(Network):
         for axis, px in enumerate(margin):
             step, seen = self.config.cell[axis], 1  # cells: by the head
             for finer in range(level + 1):
-                seen += self.config.block_kind.reach * self.config.blocks[finer]
+                seen += self.config.blocks[finer]
                 if finer < level:
                     step *= self.config.strides[finer][axis]
                     seen = math.ceil(seen / self.config.strides[finer][axis])

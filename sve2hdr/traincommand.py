@@ -61,7 +61,7 @@ def parse_blocks(text: str) -> tuple[int, ...]:
 @click.option("--width", type=click.IntRange(2), help="Channels of the paper's network, even.  [default: 64]")
 @click.option(
     "--blocks", type=Parsed("n,n,...", parse_blocks),
-    help="Residual blocks of each level, e.g. 2,1,1, or of the paper's network; with --start, further blocks change "
+    help="Blocks of each level, e.g. 2,1,4, or of the paper's network; with --start, further blocks change "
     "nothing at first.",
 )  # fmt: skip
 @click.option(

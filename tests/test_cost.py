@@ -20,7 +20,8 @@ def test_macs_of_one_convolution_by_hand() -> None:
 def test_macs_of_the_base_by_hand() -> None:
     sites = 8
     flat = SveNet(NetworkConfig(widths=(8,), strides=(), blocks=(2,)))
-    layers = [(4 * sites, 8, 9), (2 * sites, 8, 9), *[(8, 8, 9)] * 4, (8, 3 * sites, 9), *[(sites, 3 * sites, 9)] * 2]
+    blocks = [(4, 4, 9), (8, 16, 1), (16, 8, 1)] * 2
+    layers = [(7 * sites, 8, 9), (2 * sites, 8, 9), *blocks, (8, 3 * sites, 9), *[(sites, 3 * sites, 9)] * 2]
     assert macs_per_pixel(flat, flat.alignment) == sum(a * b * k for a, b, k in layers) / sites
 
 

@@ -114,4 +114,4 @@ def test_memory_goes_with_the_widest_network() -> None:
     assert model_named("standard").features_per_px == 96 / 8 * 4 / 3
     assert model_named(AUTO).features_per_px == 96 / 8 * 4 / 3  # blocks: 128 / 16 * 4 / 3
     assert Model({"a": LARGE.build(), "b": PaperConfig(width=16).build()}).features_per_px == 160 / 8 * 4 / 3
-    assert NetworkConfig(widths=(8, 64, 8)).features_per_px == 64 / 16
+    assert NetworkConfig(widths=(8, 64, 8)).features_per_px == 64 / 16 * 4 / 3
