@@ -6,11 +6,12 @@ import copy
 import hashlib
 import json
 import math
-import queue
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -88,33 +89,14 @@ def loss_of(network: Network, planes: Tensor, truth: Tensor, options: TrainingOp
 
 def ahead(batches_: Iterator[tuple[Tensor, Tensor]], depth: int = 3) -> Generator[tuple[Tensor, Tensor]]:
     """Yield the same batches, made by a thread a few steps ahead."""
-    ready: queue.Queue[tuple[Tensor, Tensor] | BaseException] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def fill() -> None:
-        try:
-            while not stop.is_set():
-                item = next(batches_)
-                while not stop.is_set():
-                    try:
-                        ready.put(item, timeout=0.2)
-                        break
-                    except queue.Full:
-                        continue
-        except BaseException as error:  # raised again where the batch is asked for
-            ready.put(error)
-
-    thread = threading.Thread(target=fill, daemon=True)
-    thread.start()
+    pool = ThreadPoolExecutor(1)
+    made = deque(pool.submit(next, batches_) for _ in range(depth))
     try:
         while True:
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+            made.append(pool.submit(next, batches_))
+            yield made.popleft().result()
     finally:
-        stop.set()
-        thread.join(timeout=10)
+        pool.shutdown(cancel_futures=True)
 
 
 def train(
