@@ -16,14 +16,13 @@ from .errors import Sve2HdrError
 from .imageoptions import check_ensemble, convert_options, image_options
 from .memory import DEFAULT_SHARE, Load, available_bytes, megapixels_of, parse_size, too_large, usable_cores
 from .options import FILE, FOLDER, Number, Parsed, overwrite_option
-from .places import is_url, place, real, without_file_url
+from .places import is_url, place, without_file_url
 
 if TYPE_CHECKING:
     from .batch import Crew, Outcome
     from .batchdisplay import Display
     from .joblist import Inputs, Job, JobList, Naming
     from .jobstate import BatchOptions
-    from .manifest import Record
     from .memory import Plan
     from .remotemanifest import AnyManifest
 FORMATS = ("exr", "hdr", "tif", "dng")
@@ -243,13 +242,8 @@ def _collected(where: Inputs, manifest: AnyManifest, naming: Naming) -> JobList:
     """Return all jobs there are now."""
     from .joblist import collect
 
-    records = [record for record in manifest.records().values() if record.file and not _in_place(manifest, record)]
-    return collect(where, manifest.out, naming, {r.file: r.raw for r in records}, manifest.exact_case())
-
-
-def _in_place(manifest: AnyManifest, record: Record) -> bool:
-    """Return whether a record's file is the raw itself, as older records have it of raws copied where they are."""
-    return record.outcome == "copied" and real(str(manifest.out / record.file)) == real(record.raw)
+    known = {record.file: record.raw for record in manifest.records().values() if record.file}
+    return collect(where, manifest.out, naming, known, manifest.exact_case())
 
 
 def _planned(

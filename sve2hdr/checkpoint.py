@@ -79,11 +79,7 @@ class Run:
         """Take the state of the checkpoint; raise UnreadableWeights if it is damaged or was begun in another way."""
         try:
             state = torch.load(self.checkpoint, map_location=device, weights_only=True)
-            begun = json.loads(state["options"])
-            self._check_same(state["config"], begun)
-            self.options = {
-                name: value for name, value in self.options.items() if name in begun or name not in BEGUN_WITH
-            }
+            self._check_same(state["config"], json.loads(state["options"]))
             self.network.load_state_dict(state["network"])
             for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(stored)
@@ -98,7 +94,7 @@ class Run:
         if not self._is_ours(config):
             raise UnreadableWeights(f"{self.checkpoint}: of another network; name another folder, or the same network")
         ours = json.loads(json.dumps(self.options))
-        for name in sorted((ours.keys() & options.keys()) - set(RESUMABLE)):  # an older run does not know all of them
+        for name in sorted(ours.keys() - set(RESUMABLE)):
             if options[name] != ours[name]:
                 if name in BEGUN_WITH:
                     finding = f"begun {BEGUN_WITH[name]}"

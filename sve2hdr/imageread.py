@@ -29,10 +29,8 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # of damaged files an 
 DAMAGED = (tifffile.TiffFileError, struct.error, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError)
 COLOURS = tuple(tifffile.PHOTOMETRIC[name] for name in ("RGB", "LINEAR_RAW", "MINISBLACK", "MINISWHITE"))
 PX_PER_BYTE = 4096  # no file of a scene is denser: a plain image takes OpenEXR's DWA to 2600, Deflate to 170
-# in XMP, as an attribute as we write it, or an element as exiftool rewrites it; in the description of our older files
-COLOR_SPACE_TOLD = re.compile(
-    r"""(?:\bsve2hdr:color_space\s*(?:=\s*["']|>)|^color space: )scene-linear ([\w-]+)""", re.MULTILINE
-)
+# in XMP, as an attribute as we write it, or an element as exiftool rewrites it
+COLOR_SPACE_TOLD = re.compile(r"""\bsve2hdr:color_space\s*(?:=\s*["']|>)scene-linear ([\w-]+)""")
 READABLE_EXTENSIONS = (".exr", ".hdr", ".pic", ".tif", ".tiff")
 
 
@@ -131,12 +129,11 @@ def _read_tiff(path: Path, stream: BinaryIO) -> _Stored:
             _refuse_by_tags(path, page)
             image, turned, icc = page.asarray(), page.tags.valueof(274), page.iccprofile
             xmp = page.tags.valueof(XMP_TAG)
-            told = f"{xmp.decode(errors='replace') if isinstance(xmp, bytes) else ''}\n{page.description}"
             if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and image.ndim == 3:
                 image = np.moveaxis(image, 0, 2)
     except DAMAGED as error:
         raise UnreadableImage(f"{path}: not a TIFF this program can decode, or damaged; check the file") from error
-    named = COLOR_SPACE_TOLD.search(told)
+    named = COLOR_SPACE_TOLD.search(xmp.decode(errors="replace") if isinstance(xmp, bytes) else "")
     space = COLOR_SPACES.get(named[1] if named else "", COLOR_SPACES["rec709"])
     if image.dtype != np.uint16 and image.dtype.kind != "f":
         raise UnreadableImage(f"{path}: holds {image.dtype} values; a scene needs float or 16-bit ones")

@@ -65,7 +65,7 @@ class Record:
     @classmethod
     def from_json(cls, text: str | bytes) -> Record:
         """Return a record as `as_json` wrote it; raise ValueError, TypeError or LookupError for anything else."""
-        stored = {"run": "", **json.loads(text)}
+        stored = json.loads(text)
         stamps = {name: Stamp(**stored[name]) for name in ("raw_stamp", "stamp")}
         return cls(**{f.name: stored[f.name] for f in fields(cls)} | stamps)
 

@@ -156,7 +156,7 @@ def load_parameters(path: Path) -> LockedParameters:
         if not (black.shape == white.shape and black.ndim == 2 and black.max() < white.min() and white.max() <= 65535):
             raise ValueError("levels that make no range")
         error, black_error, baseline = (
-            record.get(name) for name in ("ratio_ev_error", "black_error", "baseline_exposure_ev")
+            record[name] for name in ("ratio_ev_error", "black_error", "baseline_exposure_ev")
         )
         estimate = Estimate(
             ExposurePattern(exposure),
@@ -173,10 +173,10 @@ def load_parameters(path: Path) -> LockedParameters:
             estimate,
             shape,
             str(record["cfa"]),
-            _neutral(record.get("neutral"), record.get("white_balance")),
-            None if record.get("look") is None else _look(record["look"]),
+            _neutral(record["neutral"], record["white_balance"]),
+            None if record["look"] is None else _look(record["look"]),
             None if baseline is None else _within(baseline, -20, 20),
-            None if record.get("defects") is None else Defects.of_rows(record["defects"], shape),
+            None if record["defects"] is None else Defects.of_rows(record["defects"], shape),
             path,
         )
     except OSError as error:

@@ -42,8 +42,7 @@ def load_weights(path: Path) -> Network:
             metadata = stored.metadata() or {}
             if metadata.get("format") != WEIGHTS_FORMAT:
                 raise UnreadableWeights(f"{path}: not weights of sve2hdr; name a file that train wrote")
-            # the first files had one architecture, and did not name it
-            architecture = metadata.get("architecture", NetworkConfig.architecture)
+            architecture = metadata["architecture"]
             if architecture not in ARCHITECTURES:
                 raise UnreadableWeights(f"{path}: architecture {architecture!r} is not known here; update sve2hdr")
             network = ARCHITECTURES[architecture].from_json(metadata["config"]).build()

@@ -565,10 +565,6 @@ def test_raws_copied_in_their_place_are_taken_again(shoot: list[object], here: t
     copying = ["in", "-o", "in", *shoot[3:], "--if-not-sve", "copy"]
     assert "1  copied" in command(*copying).stdout
     assert "3  finished before" in command(*copying).stdout
-    (stored,) = (path for path in Path("in/.sve2hdr/done").rglob("*.json") if "plain" in path.read_text())
-    record = json.loads(stored.read_text()) | {"file": "plain.dng"}  # as older versions have it
-    stored.write_text(json.dumps(record))
-    assert "3  finished before" in command(*copying).stdout
 
 
 def test_a_file_that_is_too_large_is_refused_by_name(shoot: list[object], here: type[Here]) -> None:

@@ -371,16 +371,6 @@ def test_a_checkpoint_of_another_network_is_refused(shards: Path, whole: Path) -
             train(shards, whole, other, OPTIONS, CPU)
 
 
-def test_a_checkpoint_from_before_an_option_was_there_goes_on(shards: Path, whole: Path, tmp_path: Path) -> None:
-    state = torch.load(whole / "checkpoint.pt", weights_only=True)
-    known = json.loads(state["options"])
-    for late in ("bfloat16", "loss", "checkpoint_minutes"):
-        del known[late]
-    torch.save({**state, "options": json.dumps(known)}, tmp_path / "checkpoint.pt")
-    train(shards, tmp_path, TINY, replace(OPTIONS, steps=9), CPU)
-    assert log_of(tmp_path)[-1]["step"] == 9
-
-
 @pytest.mark.parametrize("part", [0, 10, 0.5, 0.99])
 def test_a_damaged_checkpoint_is_refused(shards: Path, whole: Path, tmp_path: Path, part: float) -> None:
     data = (whole / "checkpoint.pt").read_bytes()
@@ -515,14 +505,3 @@ def test_a_run_goes_on_from_its_own_start_and_scenes_alone(shards: Path, whole: 
             train(scenes, tmp_path / folder, start, OPTIONS, CPU)
         assert "\n" not in str(refusal.value)
     train(shards, tmp_path / "refined", load_weights(whole / "weights.safetensors"), OPTIONS, CPU)
-
-
-def test_an_older_checkpoint_is_not_tied_to_the_start_it_is_resumed_with(shards: Path, tmp_path: Path) -> None:
-    options = replace(OPTIONS, steps=2)
-    train(shards, tmp_path, TINY, options, CPU)
-    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    begun = json.loads(state["options"])
-    state["options"] = json.dumps({name: value for name, value in begun.items() if name not in ("start", "scenes")})
-    torch.save(state, tmp_path / "checkpoint.pt")
-    train(shards, tmp_path, TINY, replace(options, steps=3), CPU)
-    train(shards, tmp_path, load_weights(tmp_path / "weights.safetensors"), replace(options, steps=4), CPU)

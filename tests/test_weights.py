@@ -59,11 +59,6 @@ def test_the_papers_network_comes_back(tmp_path: Path) -> None:
         assert torch.equal(loaded(planes), network(planes))
 
 
-def test_files_from_before_there_were_two_architectures_are_ours(tmp_path: Path, network: SveNet) -> None:
-    save_file(network.state_dict(), tmp_path / "a.safetensors", {"format": WEIGHTS_FORMAT, "config": TINY.to_json()})
-    assert isinstance(load_weights(tmp_path / "a.safetensors"), SveNet)
-
-
 def test_an_architecture_of_the_future_is_refused(tmp_path: Path, network: SveNet) -> None:
     metadata = {"format": WEIGHTS_FORMAT, "config": TINY.to_json(), "architecture": "next"}
     save_file(network.state_dict(), tmp_path / "a.safetensors", metadata)
