@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 from .errors import Sve2HdrError
 from .joblist import Job
-from .jobstate import BatchOptions, FileResult, finished_before
+from .jobstate import BatchOptions, FileResult, Order, finished_before
 from .remotemanifest import manifest_of
-from .worker import Order, Worker, WorkerDied, WorkerOptions
+from .worker import Worker, WorkerDied, WorkerOptions
 
 TICK_S = 0.25
 BUSY_WAIT_S, MOVING_WAIT_S, MOVING_TRIES = 1.0, 3.0, 5

@@ -20,8 +20,8 @@ from . import __version__
 from .batch import Crew, Events, RunOptions
 from .clustertask import TaskOptions, do
 from .errors import Sve2HdrError
-from .jobstate import FileResult
-from .worker import Order, WorkerDied
+from .jobstate import FileResult, Order
+from .worker import WorkerDied
 
 FIRST_ANSWER_S, ANSWER_S, ASK_EVERY_S = 30.0, 5.0, 2.0
 

@@ -18,8 +18,8 @@ from .errors import Sve2HdrError, one_line
 from .memory import DEFAULT_SHARE, Load, Plan, available_bytes, plan, usable_cores
 
 if TYPE_CHECKING:
-    from .jobstate import BatchOptions, FileResult
-    from .worker import Order, Worker
+    from .jobstate import BatchOptions, FileResult, Order
+    from .worker import Worker
 
 IDLE_S = 30.0  # a worker process without jobs ends after so long
 TICK_S = 0.25

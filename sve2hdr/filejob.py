@@ -21,7 +21,7 @@ from .convert import Converted, convert_file
 from .errors import PatternNotFound, Sve2HdrError, UnwritableOutput, one_line
 from .files import file_sha256
 from .joblist import Job
-from .jobstate import BatchOptions, FileResult, Tools, is_ours, shared_before, to_make, unchanged
+from .jobstate import BatchOptions, FileResult, Order, Tools, is_ours, shared_before, to_make, unchanged
 from .levels import Levels
 from .manifest import Record, Stamp
 from .memory import peak_mb, release_freed_memory, reset_peak
@@ -36,24 +36,14 @@ FETCHED = "raw"  # folder of a raw that came from a URL
 HOPELESS = (errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))  # the next files would fare no better
 
 
-def run_job(
-    job: Job,
-    options: BatchOptions,
-    tools: Tools,
-    found: dict[str, Any] | None = None,
-    again: bool = False,
-    leads: bool = True,
-) -> FileResult:
-    """Do one job and tell what became of it; what goes wrong with it is in the result, nothing is raised.
-
-    `found`: parameters of the job's sequence. `again`: outputs of an earlier state of the same raw may be replaced.
-    `leads`: where the sequence has none yet, this frame decides however unsure it is; else it is "unsure", and undone.
-    """
+def run_job(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
+    """Do one job and tell what became of it; what goes wrong with it is in the result, nothing is raised."""
+    job = order.job
     started = time.perf_counter()
     release_freed_memory()
     reset_peak()
     try:
-        result = _claimed(job, options, tools, found, again, leads or not job.sequence or found is not None)
+        result = _claimed(order, options, tools)
     except Exception as error:
         hopeless = any(getattr(link, "errno", None) in HOPELESS for link in _chain(error))
         sha256, said = "", one_line(error)
@@ -77,24 +67,24 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _claimed(
-    job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None, again: bool, leads: bool
-) -> FileResult:
+def _claimed(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
+    job = order.job
     if options.look_only or tools.claims is None:
-        return _looked_at(job, options, tools, found, leads)
+        return _looked_at(order, options, tools)
     written = job.outputs + ((job.relative,) if options.if_not_sve == "copy" else ())
     keys = [key_of(output) for output in written]
     tools.manifest.recover(tools.claims, job.outputs)
     if not tools.claims.take(keys):
         return FileResult(job.raw, "busy")
     try:
-        return _done(job, options, tools, found, again, leads)
+        return _done(order, options, tools)
     finally:
         tools.claims.release(keys)
 
 
-def _looked_at(job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None, leads: bool) -> FileResult:
+def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
     """Say what would happen; the outcome is the one that `_done` would have."""
+    job, found = order.job, order.found
     recipes = options.recipes(job, found)
     wanted = to_make(job, options, tools.manifest, recipes, again=False)
     if not wanted:
@@ -102,7 +92,7 @@ def _looked_at(job: Job, options: BatchOptions, tools: Tools, found: dict[str, A
     with tempfile.TemporaryDirectory(prefix="sve2hdr-") as folder:
         raw = _at_hand(job, Path(folder))
         try:
-            if not leads and (unsure := _unsure(job, raw, options)):
+            if order.may_wait and (unsure := _unsure(job, raw, options)):
                 return unsure
             evidence = look(raw, options.convert, tools.model)
             if found and not evidence["sve"] and math.isinf(doubt_ev(raw, options.convert)):
@@ -136,12 +126,11 @@ def _unsure(job: Job, raw: Path, options: BatchOptions) -> FileResult | None:
     return FileResult(job.raw, "unsure", found={"doubt_ev": doubt}) if doubt > LEAD_EV else None
 
 
-def _done(
-    job: Job, options: BatchOptions, tools: Tools, found: dict[str, Any] | None, again: bool, leads: bool
-) -> FileResult:
+def _done(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
+    job, found = order.job, order.found
     manifest, source = tools.manifest, place(job.raw)
     recipes = options.recipes(job, found)
-    wanted = to_make(job, options, manifest, recipes, again)
+    wanted = to_make(job, options, manifest, recipes, order.again)
     if not wanted:
         return unchanged(job, options, manifest, recipes)
     before = _stamp(source)
@@ -155,7 +144,7 @@ def _done(
         staged = {output: f"{i}{PurePosixPath(output).suffix}" for i, output in enumerate(wanted)}
         try:
             shared = shared_before(job, manifest, wanted) if found is None else found["parameters"]
-            if not leads and not shared and (unsure := _unsure(job, raw, options)):
+            if order.may_wait and not shared and (unsure := _unsure(job, raw, options)):
                 return unsure
             made, result = _made(_Task(job, raw, options, tools, folder, staged, record), found, shared)
         except Sve2HdrError as error:

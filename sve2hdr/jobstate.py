@@ -45,6 +45,22 @@ class BatchOptions:
 
 
 @dataclass(frozen=True)
+class Order:
+    """A job as it is sent to a worker."""
+
+    job: Job
+    found: dict[str, Any] | None = None  # parameters of its sequence
+    again: bool = False  # what an earlier state of the raw has given may be replaced
+    looked_up: bool = False  # the manifest has been asked: it must be done
+    leads: bool = False  # no frame of its sequence knows better: it decides, however unsure it is
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether another frame is to decide for its sequence, if this one is unsure."""
+        return bool(self.job.sequence) and self.found is None and not self.leads
+
+
+@dataclass(frozen=True)
 class FileResult:
     """What became of one raw: a line of the report."""
 

@@ -14,28 +14,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
 from .errors import Sve2HdrError, one_line
 from .filejob import run_job
-from .joblist import Job
-from .jobstate import BatchOptions, FileResult, Tools
+from .jobstate import BatchOptions, FileResult, Order, Tools
 from .memory import BASE_MB, data_mb, keep_freed_memory, limit_memory
 from .remotemanifest import manifest_of
 
 PROGRESS_S = 0.25  # progress is told no more often
 START_S = 600.0  # importing torch from a slow disk takes long; longer than this is a hang
-
-
-@dataclass(frozen=True)
-class Order:
-    """A job as it is sent to a worker."""
-
-    job: Job
-    found: dict[str, Any] | None = None  # parameters of its sequence
-    again: bool = False  # what an earlier state of the raw has given may be replaced
-    looked_up: bool = False  # the manifest has been asked: it must be done
-    leads: bool = False  # no frame of its sequence knows better: it decides, however unsure it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +153,7 @@ def serve(connection: Connection, options: WorkerOptions) -> None:
     connection.send(("ready", None))
     with contextlib.suppress(EOFError, OSError):
         while (order := connection.recv()) is not None:
-            result = run_job(order.job, options.batch, tools, order.found, order.again, order.leads)
+            result = run_job(order, options.batch, tools)
             connection.send(("result", result))
 
 

@@ -91,7 +91,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> type[Here]:
                 patch.setattr("sve2hdr.worker.limit_memory", lambda megabytes: None)
                 patch.setattr("sve2hdr.worker.keep_freed_memory", lambda: None)
                 tools[key] = prepared(replace(options, threads=1), lambda share: None)
-        return run_job(order.job, options.batch, tools[key], order.found, order.again, order.leads)
+        return run_job(order, options.batch, tools[key])
 
     class Ours(Here):
         pass

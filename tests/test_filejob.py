@@ -26,7 +26,7 @@ from sve2hdr.errors import UnwritableOutput
 from sve2hdr.filejob import run_job
 from sve2hdr.files import file_sha256
 from sve2hdr.joblist import Job
-from sve2hdr.jobstate import POLICIES, BatchOptions, FileResult, Tools, finished_before
+from sve2hdr.jobstate import POLICIES, BatchOptions, FileResult, Order, Tools, finished_before
 from sve2hdr.manifest import Manifest
 from sve2hdr.models import Model
 from sve2hdr.mosaic import ExposurePattern
@@ -57,7 +57,7 @@ class Bench:
         return Job(str(self.folder / name), f"sub/{name}", outputs or (f"sub/{stem}.exr",))
 
     def run(self, job: Job | None = None, found: dict[str, object] | None = None, **changed: object) -> FileResult:
-        return run_job(job or self.job(), replace(self.options, **changed), self.tools, found)  # type: ignore[arg-type]
+        return run_job(Order(job or self.job(), found, leads=True), replace(self.options, **changed), self.tools)  # type: ignore[arg-type]
 
     def files(self) -> set[str]:
         """Return what a user sees in OUT, and what was left behind in work."""
@@ -222,7 +222,7 @@ def test_a_file_that_appears_where_a_copy_goes_is_not_replaced(bench: Bench, mon
         return target
 
     monkeypatch.setattr(filejob, "_copied_to", late)
-    refused = run_job(job, replace(bench.options, if_not_sve="copy"), bench.tools, again=True)
+    refused = run_job(Order(job, again=True), replace(bench.options, if_not_sve="copy"), bench.tools)
     assert "exists already" in refused.error
     assert copy.read_bytes() == b"somebody's"
 
@@ -258,12 +258,12 @@ def test_what_is_somebody_elses_is_not_replaced_when_a_watched_raw_changes(bench
     assert bench.run().outcome == "converted"
     (bench.folder / "photo.dng").unlink()
     write_frame(bench.folder / "photo.dng", seed=5)
-    assert run_job(bench.job(), bench.options, bench.tools, again=True).outcome == "converted"
+    assert run_job(Order(bench.job(), again=True), bench.options, bench.tools).outcome == "converted"
     with output.open("ab") as file:
         file.write(b"rated")
     (bench.folder / "photo.dng").unlink()
     write_frame(bench.folder / "photo.dng", seed=6)
-    refused = run_job(bench.job(), bench.options, bench.tools, again=True)
+    refused = run_job(Order(bench.job(), again=True), bench.options, bench.tools)
     assert (refused.outcome, "was changed since it was written" in refused.error) == ("failed", True)
     assert output.read_bytes().endswith(b"rated")
 
@@ -373,20 +373,20 @@ def test_a_frame_that_tells_little_decides_for_no_sequence_unasked(bench: Bench,
     clip = replace(bench.job("dark.dng"), sequence="clip")
     for look_only in (True, False):
         options = replace(bench.options, look_only=look_only)
-        first = run_job(clip, options, bench.tools, leads=False)
+        first = run_job(Order(clip), options, bench.tools)
         assert first.outcome == ("converted" if told else "unsure")
         if not told:
             assert first.found["doubt_ev"] > LEAD_EV
             assert bench.files() == set()
     plain = replace(bench.job("plain.dng"), sequence="clip")
-    assert run_job(plain, bench.options, bench.tools, leads=False).outcome == "skipped"  # that is sure
+    assert run_job(Order(plain), bench.options, bench.tools).outcome == "skipped"  # that is sure
     if not told:  # a dry run foretells that it is converted, once another frame leads
         write_dark(bench.folder / "lit.dng", 1.0)
         looking = replace(bench.options, look_only=True)
-        lit = run_job(replace(bench.job("lit.dng"), sequence="clip"), looking, bench.tools)
-        assert run_job(clip, looking, bench.tools, lit.found).outcome == "converted"
+        lit = run_job(Order(replace(bench.job("lit.dng"), sequence="clip"), leads=True), looking, bench.tools)
+        assert run_job(Order(clip, lit.found), looking, bench.tools).outcome == "converted"
     if light:
-        led = run_job(clip, bench.options, bench.tools)
+        led = run_job(Order(clip, leads=True), bench.options, bench.tools)
         assert led.outcome == ("unchanged" if told else "converted")
         assert any("too dark or plain to tell its ratio" in note for note in led.notes) == (not told)
     else:
@@ -396,13 +396,13 @@ def test_a_frame_that_tells_little_decides_for_no_sequence_unasked(bench: Bench,
 
 def test_looking_foretells_what_a_sequence_takes_and_refuses(bench: Bench) -> None:
     options = replace(bench.options, look_only=True)
-    first = run_job(replace(bench.job(), sequence="clip"), options, bench.tools)
+    first = run_job(Order(replace(bench.job(), sequence="clip"), leads=True), options, bench.tools)
     write_frame(bench.folder / "next.dng", seed=3)
-    shared = run_job(replace(bench.job("next.dng"), sequence="clip"), options, bench.tools, first.found)
+    shared = run_job(Order(replace(bench.job("next.dng"), sequence="clip"), first.found), options, bench.tools)
     assert shared.found["pattern"] == first.found["pattern"]
     other = ExposurePattern(np.array([[1 / 3], [1 / 3], [1], [1]], np.float32))
     write_frame(bench.folder / "other.dng", pattern=other)
-    refused = run_job(replace(bench.job("other.dng"), sequence="clip"), options, bench.tools, first.found)
+    refused = run_job(Order(replace(bench.job("other.dng"), sequence="clip"), first.found), options, bench.tools)
     assert refused.outcome == "failed"
     assert "where its sequence has 3.0" in refused.error
     assert "folders of their own" in refused.error
@@ -444,11 +444,11 @@ def test_looking_writes_nothing(bench: Bench) -> None:
     tools = Tools(Manifest(bench.folder / "new"), None, bench.tools.model)
     options = replace(bench.options, out=str(bench.folder / "new"), look_only=True)
     before = set(os.listdir(bench.folder))
-    looked = run_job(bench.job(), options, tools)
+    looked = run_job(Order(bench.job()), options, tools)
     assert (looked.outcome, looked.outputs) == ("converted", (str(bench.folder / "new/sub/photo.exr"),))
-    assert run_job(bench.job("plain.dng"), options, tools).outcome == "skipped"
-    assert run_job(bench.job("plain.dng"), replace(options, if_not_sve="fail"), tools).outcome == "failed"
-    copied = run_job(bench.job("plain.dng"), replace(options, if_not_sve="copy"), tools)
+    assert run_job(Order(bench.job("plain.dng")), options, tools).outcome == "skipped"
+    assert run_job(Order(bench.job("plain.dng")), replace(options, if_not_sve="fail"), tools).outcome == "failed"
+    copied = run_job(Order(bench.job("plain.dng")), replace(options, if_not_sve="copy"), tools)
     assert copied.outputs == (str(bench.folder / "new/sub/plain.dng"),)
     assert set(os.listdir(bench.folder)) == before
 

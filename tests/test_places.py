@@ -23,7 +23,7 @@ from sve2hdr.filejob import run_job
 from sve2hdr.files import file_sha256
 from sve2hdr.imageread import read_hdr
 from sve2hdr.joblist import Inputs, Job, Naming, collect
-from sve2hdr.jobstate import BatchOptions, FileResult, Tools, finished_before
+from sve2hdr.jobstate import BatchOptions, FileResult, Order, Tools, finished_before
 from sve2hdr.manifest import Record, Stamp
 from sve2hdr.memory import megapixels_of
 from sve2hdr.models import model_named
@@ -58,7 +58,7 @@ class Bench:
         self.tools = Tools(self.manifest, claims, model_named(str(weights)))
 
     def __call__(self, job: Job) -> FileResult:
-        return run_job(job, self.options, self.tools)
+        return run_job(Order(job, leads=True), self.options, self.tools)
 
 
 def names(folder: RemotePath) -> set[str]:
