@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 from .mosaic import Capture
@@ -19,7 +18,7 @@ from .tiffwrite import (
     entry,
     nearest_rational,
     text_entry,
-    write_tiff,
+    tiff_bytes,
 )
 
 SOFTWARE = "sve2hdr"  # what all files name as the program that wrote them
@@ -121,6 +120,4 @@ def exif_block(capture: Capture, shape: tuple[int, int]) -> bytes:
         entry(40962, LONG, [shape[1]]),
         entry(40963, LONG, [shape[0]]),
     ]
-    stored = io.BytesIO()
-    write_tiff(stored, Ifd(main, below=ifds_of(capture, SRGB, image)))
-    return stored.getvalue()
+    return tiff_bytes(Ifd(main, below=ifds_of(capture, SRGB, image)))

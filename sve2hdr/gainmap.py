@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-from .tiffwrite import LONG, UNDEFINED, Ifd, entry, ifd_bytes
+from .tiffwrite import LONG, UNDEFINED, Ifd, entry, tiff_bytes
 
 APP1, APP2 = 0xE1, 0xE2
 XMP_START = b"http://ns.adobe.com/xap/1.0/\0"
@@ -70,7 +70,7 @@ def _mpf(base_bytes: int, gain_bytes: int, gain_offset: int) -> bytes:
     images = struct.pack("<3I2H", BASE_IMAGE, base_bytes, 0, 0, 0)
     images += struct.pack("<3I2H", OTHER_IMAGE, gain_bytes, gain_offset, 0, 0)
     entries = (entry(0xB000, UNDEFINED, b"0100"), entry(0xB001, LONG, [2]), entry(0xB002, UNDEFINED, images))
-    return b"II*\0" + struct.pack("<I", 8) + ifd_bytes(Ifd(entries), 8)
+    return tiff_bytes(Ifd(entries))
 
 
 def _end_of_application_data(jpeg: bytes) -> int:

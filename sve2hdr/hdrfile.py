@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import re
-import struct
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import imagecodecs
 import imageio.v3 as imageio
 import numpy as np
 import OpenEXR
-import tifffile
 import torch
 
 from .color import ColorSpace
@@ -28,7 +27,7 @@ from .icc import icc_profile
 from .mosaic import Capture
 from .preview import HEADROOM_EV
 from .rgbe import write_rgbe
-from .tiffwrite import BYTE, entry, ifd_bytes
+from .tiffwrite import BYTE, LONG, MAX_BYTES, RATIONAL, SHORT, UNDEFINED, Ifd, entry, text_entry, write_tiff
 from .xmp import XMP_TAG, xmp_packet
 
 HDR_EXTENSIONS = (".exr", ".hdr", ".tif", ".tiff")
@@ -40,8 +39,7 @@ HALF_MAX = 65504.0  # OpenEXR's and IEEE 754's largest half
 DWA_MAX = 60000.0  # DWA stores halves, and overshoots by up to 3.5 %
 HALF_ROWS = 256  # are converted at a time
 TIFF_STRIP_PX = 1 << 18  # at most so many pixels are encoded at a time
-STAND_IN = 1  # added to the tags that point to EXIF and GPS: of no meaning, and in the same place of an IFD
-BIG_TIFF_BYTES = 2**32 - 2**25  # from here on offsets need 64 bits
+ADOBE_DEFLATE, RGB, FLOAT_PREDICTOR, FLOAT = 8, 2, 3, 3  # Compression, Photometric, Predictor, SampleFormat of TIFF
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,8 @@ def write_hdr(
     beyond +-65504 (dwa: 60000), or below 2**-10 only, becomes 32-bit (dwa: in ZIP), and RGBE, which has no negatives,
     shows them as 0; the note returned says so in a sentence for the user, and is "" otherwise.
 
-    Raises UnwritableOutput (see `replacing`), and ValueError for another shape or dtype or values that are not finite.
+    Raises UnwritableOutput (see `replacing`, and for a TIFF beyond 4 GiB), and ValueError for another shape or dtype or
+    values that are not finite.
     """
     path = Path(path)
     check_writable(path, overwrite, HDR_EXTENSIONS)
@@ -82,6 +81,8 @@ def write_hdr(
     least, greatest = float(image.min()), float(image.max())
     if not (math.isfinite(least) and math.isfinite(greatest)):
         raise ValueError("the image holds values that are not finite")
+    if path.suffix.lower() in (".tif", ".tiff") and image.nbytes > MAX_BYTES:
+        raise UnwritableOutput(f"{path}: the image is too large for a TIFF, which holds 4 GiB; use .exr")
     options, attributes, note = options or WriteOptions(), attributes or {}, ""
     with replacing(path, overwrite) as partial, partial.open("wb+") as stream:
         if path.suffix.lower() == ".exr":
@@ -224,43 +225,35 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
 def _write_tiff(
     stream: BinaryIO, image: np.ndarray, space: ColorSpace, capture: Capture, attributes: Mapping[str, str]
 ) -> None:
-    xmp = xmp_packet({"sve2hdr:color_space": f"scene-linear {space.name}", **attributes})
-    tags: list[tuple[int, int, int, bytes | int, bool]] = [
-        (*e, True) for e in (*camera_entries(capture), entry(XMP_TAG, BYTE, xmp))
+    height, width = image.shape[:2]
+    rows = min(height, max(1, TIFF_STRIP_PX // width))
+    known = re.fullmatch(r"\d{4}(:\d\d){2} \d\d(:\d\d){2}", capture.taken)
+    entries = [
+        entry(256, LONG, [width]),
+        entry(257, LONG, [height]),
+        entry(258, SHORT, [32, 32, 32]),
+        entry(259, SHORT, [ADOBE_DEFLATE]),
+        entry(262, SHORT, [RGB]),
+        entry(274, SHORT, [1]),  # Orientation: upright
+        entry(277, SHORT, [3]),
+        entry(278, LONG, [rows]),
+        entry(284, SHORT, [1]),  # PlanarConfiguration: pixel by pixel
+        entry(282, RATIONAL, [1, 1]),  # XResolution, of no unit
+        entry(283, RATIONAL, [1, 1]),
+        entry(296, SHORT, [1]),
+        text_entry(305, SOFTWARE),
+        text_entry(306, capture.taken if known else ""),
+        entry(317, SHORT, [FLOAT_PREDICTOR]),
+        entry(339, SHORT, [FLOAT] * 3),
+        entry(XMP_TAG, BYTE, xmp_packet({"sve2hdr:color_space": f"scene-linear {space.name}", **attributes})),
+        entry(34675, UNDEFINED, b"" if space.chromaticities is None else icc_profile(space)),
+        *camera_entries(capture),
     ]
-    big = image.nbytes > BIG_TIFF_BYTES
-    if not big:  # a BigTIFF wants the IFD in another form; no reader of EXIF takes one
-        tags += [(274, 3, 1, 1, True)]  # Orientation: upright
-        tags += [(pointer + STAND_IN, 4, 1, 0, True) for pointer in ifds_of(capture)]
-    tifffile.imwrite(
-        stream,
-        image,
-        bigtiff=big,
-        byteorder="<",
-        photometric="rgb",
-        compression="zlib",
-        predictor=True,
-        maxworkers=torch.get_num_threads(),
-        rowsperstrip=max(1, TIFF_STRIP_PX // image.shape[1]),
-        metadata=None,
-        software=SOFTWARE,
-        iccprofile=None if space.chromaticities is None else icc_profile(space),
-        datetime=capture.taken if re.fullmatch(r"\d{4}(:\d\d){2} \d\d(:\d\d){2}", capture.taken) else None,
-        extratags=tags,
-    )
-    if not big:
-        _append_exif(stream, capture)
 
+    def strip(top: int) -> bytes:
+        predicted = imagecodecs.floatpred_encode(np.ascontiguousarray(image[top : top + rows]), axis=1)
+        return bytes(imagecodecs.deflate_encode(predicted.tobytes()))
 
-def _append_exif(stream: BinaryIO, capture: Capture) -> None:
-    # tifffile writes no IFDs of EXIF and GPS and refuses their tags. So they come last, and take the entries kept for
-    # them, which have no meaning and the same places among the others, which are sorted.
-    stream.seek(0)
-    with tifffile.TiffFile(stream) as tiff:
-        places = {pointer: tiff.pages.first.tags[pointer + STAND_IN].offset for pointer in ifds_of(capture)}
-    for pointer, ifd in ifds_of(capture, UNCALIBRATED).items():
-        offset = stream.seek(0, os.SEEK_END)
-        offset += stream.write(b"\0" * (offset % 2))  # TIFF wants even offsets
-        stream.write(ifd_bytes(ifd, offset))
-        stream.seek(places[pointer])
-        stream.write(struct.pack("<HHII", pointer, 4, 1, offset))
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        strips = pool.map(strip, range(0, height, rows))
+        write_tiff(stream, Ifd(entries, ifds_of(capture, UNCALIBRATED), strips, -(-height // rows)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -95,9 +96,11 @@ def write_tiff(file: BinaryIO, root: Ifd) -> None:
     file.write(_header(ifds, places))
 
 
-def ifd_bytes(ifd: Ifd, offset: int) -> bytes:
-    """Return an IFD alone, without others below it or blocks, as it is stored at `offset` of a file."""
-    return _stored(ifd, [], {}, offset)
+def tiff_bytes(root: Ifd) -> bytes:
+    """Return what `write_tiff` writes."""
+    stored = io.BytesIO()
+    write_tiff(stored, root)
+    return stored.getvalue()
 
 
 def _write_blocks(file: BinaryIO, ifd: Ifd) -> list[tuple[int, int]]:

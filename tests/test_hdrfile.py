@@ -275,6 +275,15 @@ def test_tiff_round_trip_and_tags(tmp_path: Path) -> None:
     assert xmp == xmp_packet({"sve2hdr:color_space": "scene-linear rec709", "sve2hdr:ev": "3.00"})
 
 
+def test_a_tiff_beyond_4_gib_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = image_of()
+    monkeypatch.setattr("sve2hdr.hdrfile.MAX_BYTES", image.nbytes - 1)
+    with pytest.raises(UnwritableOutput, match=r"a\.tif: the image is too large for a TIFF, .*; use \.exr$"):
+        write(tmp_path / "a.tif", image)
+    assert names_in(tmp_path) == []
+    write(tmp_path / "a.exr", image)
+
+
 # Previews
 
 
