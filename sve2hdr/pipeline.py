@@ -149,16 +149,16 @@ def reconstructed(
     fallback = network is None and len(model.candidates) > 1
     known = locked.defects if locked is not None else None
     mosaic, defects, corrections = _corrected(mosaic, pattern, noise, options.bad_pixels, known, listed)
-    how = (options.tile_px, device, options.precision, options.ensemble, progress)
-    if network is None and not plain:
+    if network is None:
         device = torch.device("cpu")
-        camera_rgb = classical(mosaic, pattern, noise, progress=progress)
+        if plain:
+            camera_rgb = develop(mosaic, noise, None, progress=progress)
+        else:
+            camera_rgb = classical(mosaic, pattern, noise, progress=progress)
     else:
+        how = (network, options.tile_px, device, options.precision, options.ensemble, progress)
         with turn():
-            if network is None or plain:
-                camera_rgb = develop(mosaic, noise, network, *how)
-            else:
-                camera_rgb = reconstruct(mosaic, pattern, noise, network, *how)
+            camera_rgb = develop(mosaic, noise, *how) if plain else reconstruct(mosaic, pattern, noise, *how)
     if not (math.isfinite(camera_rgb.min()) and math.isfinite(camera_rgb.max())):
         raise UnreadableWeights(
             f"{taken}: these weights give values that are not finite; train on, or leave --model out"

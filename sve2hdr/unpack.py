@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from .dngfile import write_cfa_dng
 from .errors import Sve2HdrError, UnwritableOutput
 from .joblist import MLV, JobList, natural, walk
+from .memory import usable_cores
 from .mlv import Clip, Frame, open_clip
 from .mlvframe import pixel_aspect, raw_info, read_frame
 from .mlvsound import sound_of
@@ -103,7 +103,7 @@ def unpack_clip(
         return ""
 
     failures = [f"{path}: {loss}" for loss in clip.losses]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         try:
             damaged = 0
             for done, failure in enumerate(pool.map(unpack, wanted), 1):

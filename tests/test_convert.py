@@ -540,6 +540,21 @@ def test_ordinary_raws_are_developed_as_precisely_as_asked(frame: Mosaic, monkey
     assert asked == ["bfloat16"]
 
 
+def test_the_classical_method_runs_on_the_cpu_whatever_device_there_is(
+    frame: Mosaic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def turn() -> Iterator[None]:
+        raise AssertionError("no device is used")
+        yield
+
+    monkeypatch.setattr(pipeline, "choose_device", lambda name: torch.device("cuda"))
+    options = ConvertOptions(levels=Levels(pattern=PAIRS), if_not_sve="develop")
+    plain = simulate(np.full((96, 96, 3), 0.3, np.float32), "RGGB", ONE_EXPOSURE, Sensor(), seed=1)
+    for mosaic, asked in ((frame, options), (plain, replace(options, levels=Levels()))):
+        assert reconstruct_mosaic(mosaic, model_named("classical"), asked, turn=turn).device == "cpu"
+
+
 def test_what_a_sequence_knows_of_defects_is_left_where_none_are_looked_for(frame: Mosaic) -> None:
     noise = estimate_noise(frame, PAIRS)
     known, listed = Defects(np.array([30]), np.array([40])), np.zeros(frame.shape, bool)
