@@ -400,9 +400,13 @@ def _with_sequences(jobs: Sequence[Job], lock: str) -> Iterator[Job]:
 
 
 def _sequence_of(raw: Place, lock: str) -> str:
-    path = PurePosixPath(raw.name)
-    folder = real(str(raw.parent))
-    return folder if lock == "folder" else f"{folder}/{re.sub(r'[0-9]+$', '', path.stem)}{path.suffix.lower()}"
+    """Return the name of a raw's sequence; names of frames of a clip differ in their last number alone.
+
+    Which number counts is not looked for among the frames: a part of them may be all that a batch is given.
+    """
+    path, folder = PurePosixPath(raw.name), real(str(raw.parent))
+    clip = re.sub(r"[0-9]+([^0-9]*)$", r"#\1", path.stem)
+    return folder if lock == "folder" else f"{folder}/{clip}{path.suffix.lower()}"
 
 
 def _is_cinema(path: Place) -> bool | None:

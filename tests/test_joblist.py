@@ -255,6 +255,18 @@ def test_clips_are_sequences_and_photos_are_not(work: Path) -> None:
     assert isinstance(jobs("clip").jobs[0], Job)
 
 
+def test_frames_of_a_clip_differ_in_the_last_number_of_their_names(work: Path) -> None:
+    clips = ("A001_C001_{:06}", "A001_C002_{:06}", "sh010.{}.raw", "sh020.{}.raw", "M01_{:06}_raw", "frame{}")
+    for frame in (1, 2, 1001):
+        for clip in clips:
+            with Path(f"{clip.format(frame)}.dng").open("wb") as file:
+                write_tiff(file, Ifd([entry(51044, RATIONAL, [24, 1])]))
+    found = {Path(job.raw).stem: job.sequence for job in jobs(".").jobs}
+    of_clips = [{found[clip.format(frame)] for frame in (1, 2, 1001)} for clip in clips]
+    assert [len(names) for names in of_clips] == [1] * len(clips)
+    assert len(set.union(*of_clips)) == len(clips)
+
+
 def test_a_frame_that_cannot_be_read_says_nothing_of_its_clip(work: Path) -> None:
     touch("clip/A_000000.dng", "plain/B_000000.dng")
     for name in ("clip/A_000001.dng", "clip/A_000002.dng"):
