@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from .errors import Sve2HdrError
 from .joblist import Job
-from .jobstate import BatchOptions, FileResult, Order, finished_before
+from .jobstate import BatchOptions, FileResult, Order, finished_before, of_this_run, shared_before
+from .places import real
 from .remotemanifest import manifest_of
 from .worker import Worker, WorkerDied, WorkerOptions
 
@@ -141,7 +142,6 @@ class Batch:
         self._held: dict[str, list[Order]] = {}  # jobs that wait for the first one of their sequence
         self._leads: dict[str, str] = {}  # that one's raw
         self._unsure: dict[str, list[tuple[float, Order]]] = {}  # those that know too little for that, and how much
-        self._led: set[str] | None = None  # outputs whose records have the parameters of their sequences
         self._fed_at = time.monotonic()
         self._crashes: Counter[str] = Counter()
         self._moves: Counter[str] = Counter()
@@ -219,17 +219,9 @@ class Batch:
         self._later = [(due, order) for due, order in self._later if due > now]
 
     def _add(self, orders: Sequence[Order]) -> None:
-        """Take new orders in: first those of frames that have led their sequences before."""
-        if not orders:
-            return
-        self._fed_at = time.monotonic()
-        if self._led is None and any(order.job.sequence for order in orders):
-            self._led = set()
-            with contextlib.suppress(OSError):  # whoever looks at a record meets it
-                records = self.manifest.records().items()
-                self._led = {output for output, record in records if record.found.get("parameters")}
-        led = self._led or set()
-        self._waiting.extend(sorted(orders, key=lambda order: led.isdisjoint(order.job.outputs)))
+        if orders:
+            self._fed_at = time.monotonic()
+            self._waiting.extend(orders)
 
     def _hand_out(self) -> None:
         """Give each idle worker a job; what the manifest knows to be finished needs none."""
@@ -267,15 +259,38 @@ class Batch:
             name = order.job.sequence
             if not name:
                 return order
+            if name not in self._found and (name not in self._held or self._leads[name] == order.job.raw):
+                found = None if order.looked_up else self._shared_before(order)
+                if found is None:
+                    self._leads[name] = order.job.raw
+                    self._held.setdefault(name, [])
+                    return order
+                self._share(name, found)
             if name in self._found:
-                lead = self._found[name].get("lead") == order.job.raw
-                return replace(order, found=None if lead else self._found[name], leads=lead)
-            if name not in self._held:
-                self._held[name], self._leads[name] = [], order.job.raw
-            if self._leads[name] == order.job.raw:  # also one that comes back, because another batch has it
-                return order
+                return replace(order, found=self._found[name])
             self._held[name].append(order)
         return None
+
+    def _shared_before(self, order: Order) -> dict[str, Any] | None:
+        """Return what the order's sequence shares since an earlier batch, or another one that runs; None: nothing yet.
+
+        With --overwrite it is found anew if the frame that has found it is to be done as well.
+        """
+        try:
+            record = shared_before(order.job, self.options, self.manifest)
+        except OSError:  # the worker meets it, or not any more
+            return None
+        if record is not None and self.options.overwrite and not of_this_run(record, self.options):
+            left = (o for o in (order, *self._waiting) if o.job.sequence == order.job.sequence)
+            if any(real(o.job.raw) == record.raw for o in left):
+                return None
+        return None if record is None else record.found
+
+    def _share(self, name: str, found: dict[str, Any]) -> None:
+        """Let the frames of a sequence that wait for what they share go on, in their order."""
+        self._found[name] = found
+        self._waiting.extendleft(reversed(self._held.pop(name, [])))
+        self._waiting.extendleft(o for _, o in reversed(self._unsure.pop(name, [])))
 
     def _give(self, worker: Hand, order: Order) -> None:
         self.events.started(order.job)
@@ -353,9 +368,8 @@ class Batch:
         name = order.job.sequence
         if name and name in self._held and self._leads[name] == order.job.raw:
             if result.found.get("parameters") or (self.options.look_only and result.outcome == "converted"):
-                self._found[name] = {**result.found, "lead": order.job.raw}
-                self._waiting.extendleft(o for _, o in reversed(self._unsure.pop(name, [])))
-            self._waiting.extendleft(reversed(self._held.pop(name)))
+                self._share(name, result.found)
+            self._waiting.extendleft(reversed(self._held.pop(name, [])))
             if result.outcome == "unsure":
                 self._unsure.setdefault(name, []).append((result.found["doubt_ev"], order))
                 return
@@ -373,7 +387,7 @@ class Batch:
         self._unsure.clear()
 
     def _put_off(self, order: Order, seconds: float) -> None:
-        self._later.append((time.monotonic() + seconds, order))
+        self._later.append((time.monotonic() + seconds, replace(order, looked_up=False)))
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

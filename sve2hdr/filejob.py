@@ -72,6 +72,8 @@ def _claimed(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
     if options.look_only or tools.claims is None:
         return _looked_at(order, options, tools)
     written = job.outputs + ((job.relative,) if options.if_not_sve == "copy" else ())
+    if job.sequence and order.found is None:  # one frame at a time finds out what all share
+        written += (options.sequence_record(job),)
     keys = [key_of(output) for output in written]
     tools.manifest.recover(tools.claims, job.outputs)
     if not tools.claims.take(keys):
@@ -109,7 +111,7 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
             raise Sve2HdrError(
                 f"{job.raw}: its exposures differ by {own:.2f} EV where its sequence has {locked:.2f} EV; {APART}"
             )
-        evidence |= {key: value for key, value in found.items() if key != "lead"}
+        evidence |= {name: found[name] for name in ("pattern", "ratio_ev", "confidence", "megapixels")}
     outputs = tuple(str(tools.manifest.out / output) for output in wanted)
     if evidence["sve"]:
         return FileResult(job.raw, "converted", outputs, found=evidence | {"sequence": job.sequence})
@@ -127,8 +129,10 @@ def _unsure(job: Job, raw: Path, options: BatchOptions) -> FileResult | None:
 
 
 def _done(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
-    job, found = order.job, order.found
-    manifest, source = tools.manifest, place(job.raw)
+    job, manifest, source = order.job, tools.manifest, place(order.job.raw)
+    if order.found is None and (known := shared_before(job, options, manifest, options.overwrite)):
+        order = replace(order, found=known.found)  # of another batch, just now
+    found = order.found
     recipes = options.recipes(job, found)
     wanted = to_make(job, options, manifest, recipes, order.again)
     if not wanted:
@@ -143,10 +147,9 @@ def _done(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
         record = Record("", "", "converted", recipes[0], job.raw, sha256, before, run=options.run)
         staged = {output: f"{i}{PurePosixPath(output).suffix}" for i, output in enumerate(wanted)}
         try:
-            shared = shared_before(job, manifest, wanted) if found is None else found["parameters"]
-            if order.may_wait and not shared and (unsure := _unsure(job, raw, options)):
+            if order.may_wait and (unsure := _unsure(job, raw, options)):
                 return unsure
-            made, result = _made(_Task(job, raw, options, tools, folder, staged, record), found, shared)
+            made, result = _made(_Task(job, raw, options, tools, folder, staged, record), found)
         except Sve2HdrError as error:
             text = str(error).replace(str(raw), job.raw)
             raise type(error)(_with_final_names(text, folder, staged, manifest)) from error
@@ -218,15 +221,15 @@ class _Task:
 Made = tuple[list[tuple[Record, str]], FileResult]  # records with the names of their files, and the result
 
 
-def _made(task: _Task, found: dict[str, Any] | None, shared: str) -> Made:
-    """Make a job's files in its folder; `shared`: what its sequence shares, if that is known."""
+def _made(task: _Task, found: dict[str, Any] | None) -> Made:
+    """Make a job's files in its folder; `found`: what its sequence shares, if that is known."""
     job, options, folder = task.job, task.options, task.folder
     asked = replace(options.convert, preview=task.preview, overwrite=False)
     if job.sequence:
         asked = replace(asked, lock_parameters=folder / PARAMETERS)
-    if shared:
+    if found is not None:
         asked = replace(asked, levels=Levels())
-        (folder / PARAMETERS).write_text(shared, encoding="utf-8")
+        (folder / PARAMETERS).write_text(found["parameters"], encoding="utf-8")
     try:
         converted = task.convert(asked)
     except Sve2HdrError as error:
@@ -239,11 +242,17 @@ def _made(task: _Task, found: dict[str, Any] | None, shared: str) -> Made:
             if path.is_file():
                 path.unlink()
         return _ordinary(task, evidence, asked)
-    about = found_in(converted)
-    if job.sequence and found is None and (folder / PARAMETERS).exists():
-        about["parameters"] = (folder / PARAMETERS).read_text(encoding="utf-8")
+    about, record = found_in(converted), task.record
     result = FileResult(job.raw, "converted", task.finals, found=about, notes=converted.notes)
-    return [(replace(task.record, output=o, file=o, found=about), name) for o, name in task.staged.items()], result
+    records = [(replace(record, output=o, file=o, found=about), name) for o, name in task.staged.items()]
+    if job.sequence and found is None and (folder / PARAMETERS).exists():  # this frame is the one that finds out
+        parameters = (folder / PARAMETERS).read_text(encoding="utf-8")
+        shared = about | {"parameters": parameters, "output": records[0][0].output}
+        recipe, raw = options.recipes(job, shared)[0], real(job.raw)
+        of_all = replace(record, output=options.sequence_record(job), raw=raw, found=shared)
+        records = [(replace(made, recipe=recipe), name) for made, name in records] + [(of_all, "")]
+        result = replace(result, found=shared)
+    return records, result
 
 
 def _ordinary(task: _Task, evidence: dict[str, Any], asked: ConvertOptions) -> Made:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,10 +12,11 @@ from .claims import Claims
 from .errors import UnwritableOutput
 from .joblist import Job
 from .levels import Levels
-from .manifest import Record, recipe_of
+from .manifest import Record, is_same, recipe_of
 from .models import Model
+from .parameters import FORMAT
 from .pipeline import ConvertOptions
-from .places import place
+from .places import lies_at, place
 from .remotemanifest import AnyManifest
 
 POLICIES = ("skip", "copy", "develop", "fail")
@@ -42,6 +43,17 @@ class BatchOptions:
         options = replace(self.convert, levels=levels, preview=None, tile_px=1, device="", overwrite=False)
         recipe = recipe_of(options, self.model, self.model_digest, *shared)
         return recipe, f"{recipe}-{self.if_not_sve}"
+
+    def sequence_record(self, job: Job) -> str:
+        """Return the name of the record of what a job's sequence shares: of the sequence, and of what finds it out."""
+        asked = self.convert
+        bearing = ConvertOptions(
+            white_balance=asked.white_balance,
+            levels=asked.levels,
+            bad_pixels=asked.bad_pixels,
+            bad_pixel_map=asked.bad_pixel_map,
+        )
+        return f"sequence {recipe_of(bearing, job.sequence, str(FORMAT))}"
 
 
 @dataclass(frozen=True)
@@ -103,12 +115,13 @@ def to_make(job: Job, options: BatchOptions, manifest: AnyManifest, recipes: tup
         state, why = manifest.state(output, place(job.raw), recipes)
         if not options.overwrite and (state == "foreign" or (state == "outdated" and not again)):
             raise UnwritableOutput(f"{why}; another -o keeps it, --overwrite replaces it")
-        if state not in ("done", "edited") or (options.overwrite and not _of_this_run(manifest.get(output), options)):
+        if state not in ("done", "edited") or (options.overwrite and not of_this_run(manifest.get(output), options)):
             wanted.append(output)
     return wanted
 
 
-def _of_this_run(record: Record | None, options: BatchOptions) -> bool:
+def of_this_run(record: Record | None, options: BatchOptions) -> bool:
+    """Return whether a record was made in this very run."""
     return record is not None and record.run == options.run != ""
 
 
@@ -133,16 +146,21 @@ def unchanged(job: Job, options: BatchOptions, manifest: AnyManifest, recipes: t
     records = [record for output in job.outputs if (record := manifest.get(output)) is not None]
     files = tuple(dict.fromkeys(str(manifest.out / record.file) for record in records if record.file))
     before = "edited" if edited else "unchanged"
-    outcome = records[0].outcome if any(_of_this_run(record, options) for record in records) else before
+    outcome = records[0].outcome if any(of_this_run(record, options) for record in records) else before
     return FileResult(job.raw, outcome, files, records[0].raw_sha256, records[0].found)
 
 
-def shared_before(job: Job, manifest: AnyManifest, wanted: Sequence[str]) -> str:
-    """Return what the first frame of a sequence has found for all, where some of its outputs are there, else ""."""
-    if not job.sequence:
-        return ""
-    kept = [record for output in job.outputs if output not in wanted and (record := manifest.get(output)) is not None]
-    return next((str(record.found["parameters"]) for record in kept if record.found.get("parameters")), "")
+def shared_before(job: Job, options: BatchOptions, manifest: AnyManifest, anew: bool = False) -> Record | None:
+    """Return the record of what a frame has found for all of the job's sequence; None: there is none yet.
+
+    `found` in it is as the frame's result has it. A frame that has been replaced, and whose output is gone, was of
+    another sequence in the same place. `anew`: what earlier batches have found does not count. Raises OSError.
+    """
+    record = manifest.get(options.sequence_record(job)) if job.sequence else None
+    if record is None or (anew and not of_this_run(record, options)):
+        return None
+    raw, there = place(record.raw), lies_at(manifest.out / record.found["output"])
+    return record if there or not lies_at(raw) or is_same(raw, record.raw_stamp, record.raw_sha256) else None
 
 
 def is_ours(manifest: AnyManifest, output: str) -> bool:

@@ -178,8 +178,8 @@ class Records(ABC, Generic[At]):
         if record is None or (record.file and not lies_at(self.out / record.file)):
             foreign = f"{self.out / output}: exists already, and not from this batch"
             return ("foreign", foreign) if lies_at(self.out / output) else ("new", "")
-        file, of_raw = self.out / record.file, _same(raw, record.raw_stamp, record.raw_sha256)
-        if record.file and not _same(file, record.stamp, record.sha256):
+        file, of_raw = self.out / record.file, is_same(raw, record.raw_stamp, record.raw_sha256)
+        if record.file and not is_same(file, record.stamp, record.sha256):
             if not _has_grown(file, record.stamp.size):
                 return (
                     "foreign",
@@ -290,7 +290,7 @@ class Manifest(Records[Path]):
         _sync_folder(path.parent)
 
 
-def _same(path: Place, stamp: Stamp, sha256: str) -> bool:
+def is_same(path: Place, stamp: Stamp, sha256: str) -> bool:
     """Return whether a file is the one of a record; it is read only where size and time do not settle it."""
     try:
         now = Stamp.of(path)

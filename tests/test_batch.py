@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import OpenEXR
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -35,7 +36,7 @@ from sve2hdr.joblist import Job
 from sve2hdr.jobstate import BatchOptions, FileResult
 from sve2hdr.manifest import Manifest, Record, Stamp
 from sve2hdr.pipeline import ConvertOptions
-from sve2hdr.places import RemotePath, Status
+from sve2hdr.places import RemotePath, Status, real
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.worker import Order, WorkerDied, WorkerOptions, prepared
 
@@ -215,35 +216,64 @@ def test_frames_that_tell_little_wait_for_one_that_tells_more(tmp_path: Path, he
 
 
 @pytest.mark.parametrize("watched", [False, True])
-def test_what_led_a_sequence_leads_it_again(tmp_path: Path, here: type[Here], watched: bool) -> None:
-    given = list[tuple[str, object]]()
+@pytest.mark.parametrize(
+    ("inputs", "overwrite", "anew"),
+    [("123", False, False), ("12", False, False), ("12", True, False), ("123", True, True)],
+)
+def test_what_a_sequence_shares_is_kept(
+    tmp_path: Path, here: type[Here], watched: bool, inputs: str, overwrite: bool, anew: bool
+) -> None:
+    given = dict[str, object]()
 
     def answer(options: WorkerOptions, order: Order) -> FileResult:
-        given.append((order.job.raw, order.found))
-        return FileResult(order.job.raw, "unchanged", found={"parameters": "{}", "frame": order.job.raw})
+        given[order.job.raw] = order.found and order.found["frame"]
+        return FileResult(order.job.raw, "converted", found={"parameters": "{}", "frame": order.job.raw})
 
     here.answer = staticmethod(answer)
-    manifest = Manifest(tmp_path / "out")
+    batch_options = BatchOptions(str(tmp_path / "out"), convert=ConvertOptions(device="cpu"), overwrite=overwrite)
+    clip = jobs(*inputs, sequence="clip")
+    found = {"parameters": "{}", "frame": "3", "output": "3.exr"}
+    share(batch_options, Record(batch_options.sequence_record(clip[0]), "", "", "", real("3"), "", NONE, found=found))
+    fed = [[(job, False) for job in clip]] if watched else []
+    batch = Batch(batch_options, RunOptions(2), feed=lambda busy: fed.pop() if fed else None)
+    batch.run([] if watched else clip)
+    assert given == dict.fromkeys(inputs, "1" if anew else "3") | ({"1": None} if anew else {})
+
+
+NONE = Stamp(0, 0)
+
+
+def share(options: BatchOptions, record: Record) -> None:
+    """Let an earlier batch have found what a sequence shares."""
+    manifest = Manifest(Path(options.out))
     manifest.create()
-    (tmp_path / "staged").write_text("image")
-    stamp = Stamp.of(tmp_path / "staged")
-    with manifest.staged("3.exr") as folder:
-        (folder / "0.exr").write_text("image")
-        record = Record("3.exr", "3.exr", "converted", "", "3", "", stamp, found={"parameters": "{}"})
-        manifest.publish(folder, [(record, "0.exr", False)])
-    fed = [[(job, False) for job in jobs("1", "2", "3", sequence="clip")]] if watched else []
-    options = BatchOptions(str(tmp_path / "out"), convert=ConvertOptions(device="cpu"))
-    batch = Batch(options, RunOptions(2), feed=lambda busy: fed.pop() if fed else None)
-    batch.run([] if watched else jobs("1", "2", "3", sequence="clip"))
-    assert given[0] == ("3", None)
-    assert {found["frame"] for _, found in given if found} == {"3"}  # type: ignore[index]
+    with manifest.staged("earlier") as folder:
+        manifest.publish(folder, [(record, "", False)])
 
 
-def test_an_unsure_frame_that_led_and_has_changed_leads_again(
+def test_a_sequence_goes_on_with_what_another_batch_has_found_meanwhile(tmp_path: Path, here: type[Here]) -> None:
+    given = list[tuple[str, object]]()
+    clip = jobs("1", "2", "3", sequence="clip")
+
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        given.append((order.job.raw, order.found and order.found["frame"]))
+        if len(given) == 1:
+            found = {"parameters": "{}", "frame": "other", "output": "1.exr"}
+            name = options.batch.sequence_record(clip[0])
+            share(options.batch, Record(name, "", "", "", "/elsewhere/0", "", NONE, found=found))
+            return FileResult(order.job.raw, "busy")
+        return FileResult(order.job.raw, "converted")
+
+    here.answer = staticmethod(answer)
+    assert outcomes(run(tmp_path, clip)) == dict.fromkeys("123", "converted")
+    assert given == [("1", None), *((name, "other") for name in "123")]
+
+
+def test_an_unsure_frame_that_led_and_has_changed_takes_what_it_has_found(
     tmp_path: Path, here: type[Here], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answer(options: WorkerOptions, order: Order) -> FileResult:
-        if not order.leads:
+        if not (order.leads or order.found):
             return FileResult(order.job.raw, "unsure", found={"doubt_ev": 0.1})
         return FileResult(order.job.raw, "converted", found={"parameters": "{}"})
 
@@ -410,6 +440,25 @@ def test_a_mixed_folder_from_first_to_last(shoot: list[object], here: type[Here]
     assert command(*look, *clip).stdout.count("finished before") == 4
     quiet = command(*shoot, "--exposure", "1", "-q")
     assert (quiet.stdout, quiet.stderr) == ("", "")
+
+
+def test_a_part_of_a_clip_takes_what_the_clip_shares(shoot: list[object], here: type[Here]) -> None:
+    for name in ("2", "3"):
+        write_frame(Path(f"in/a/{name}.dng"), seed=int(name))
+    clip = ("in/a", *shoot[1:-2], "--lock", "folder")
+    assert "3  converted" in command(*clip).stdout
+    ratios = [OpenEXR.File(f"out/{name}.exr").header()["sve2hdr:ratio_ev"] for name in "123"]
+    assert ratios == ratios[:1] * 3
+    Path("out/3.exr").unlink()
+    for again in ((), ("--overwrite",), ("--exposure", "1")):
+        assert "1  converted" in command(*clip, "--include", "3.dng", *again).stdout
+        assert OpenEXR.File("out/3.exr").header()["sve2hdr:ratio_ev"] == ratios[0]
+    assert "1  finished before" in command(*clip, "--include", "3.dng", "--exposure", "1").stdout
+    assert "1  converted\n      2  finished before" in command(*clip).stdout
+    Path("in/a/1.dng").unlink()
+    assert "2  finished before" in command(*clip).stdout
+    assert "2  converted" in command(*clip, "--overwrite").stdout
+    assert OpenEXR.File("out/3.exr").header()["sve2hdr:ratio_ev"] == ratios[0]
 
 
 def test_edited_outputs_are_kept_and_said_to_be(shoot: list[object], here: type[Here]) -> None:

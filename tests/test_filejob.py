@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import OpenEXR
@@ -26,7 +27,8 @@ from sve2hdr.errors import UnwritableOutput
 from sve2hdr.filejob import run_job
 from sve2hdr.files import file_sha256
 from sve2hdr.joblist import Job
-from sve2hdr.jobstate import POLICIES, BatchOptions, FileResult, Order, Tools, finished_before
+from sve2hdr.jobstate import POLICIES, BatchOptions, FileResult, Order, Tools, finished_before, shared_before
+from sve2hdr.levels import Levels
 from sve2hdr.manifest import Manifest
 from sve2hdr.models import Model
 from sve2hdr.mosaic import ExposurePattern
@@ -34,6 +36,7 @@ from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.parameters import LEAD_EV
 from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.whitebalance import parse_white_balance
 
 torch.set_num_threads(1)
 
@@ -352,10 +355,13 @@ def test_frames_of_a_sequence_share_their_parameters(bench: Bench) -> None:
     blacks = [[float(level) for level in told["sve2hdr:black_level"].split()] for told in (header, lead)]
     assert blacks[0] == pytest.approx(blacks[1], abs=5)  # a frame of noise, whose black no fit can be sure of
     assert shared.found["neutral"] == pytest.approx(first.found["neutral"])
-    stored = bench.tools.manifest.get("sub/photo.exr")
+    stored = bench.tools.manifest.get(bench.options.sequence_record(clip()))
     assert stored is not None
-    assert bench.run(clip("next.dng", "shared.exr"), found=stored.found).outcome == "unchanged"
-    assert bench.run(clip("next.dng", "shared.exr")).outcome == "converted"
+    for name in ("next.dng", "shared.exr"), ("photo.dng", "sub/photo.exr"):
+        assert bench.run(clip(*name), found=stored.found).outcome == "unchanged"
+    assert bench.run(clip("next.dng", "other.exr")).found["exposure"] == first.found["exposure"]
+    anew = bench.run(clip("next.dng", "shared.exr"), overwrite=True)
+    assert anew.found["exposure"] == alone.found["exposure"]
     assert bench.run(clip("plain.dng", "plain.exr"), found=first.found).outcome == "skipped"  # not torn into an SVE
     refused = bench.run(clip("plain.dng", "plain.exr"), found=first.found, if_not_sve="fail")
     assert "--lock none" in refused.error
@@ -414,15 +420,46 @@ def test_what_a_sequence_shares_does_not_depend_on_what_is_written(bench: Bench)
 
     parameters = bench.run(clip("a.exr")).found["parameters"]
     assert json.loads(parameters)["look"]
+    assert bench.run(clip("b.dng", "b.preview.jpg"), overwrite=True).found["parameters"] == parameters
     more = bench.run(clip("a.exr", "a.dng", "a.preview.jpg"))
-    assert more.outcome == "converted"
-    assert more.found["parameters"] == parameters
-    (bench.out / "a.exr").unlink()
-    changed = bench.tools.manifest.get("a.dng")
-    assert changed is not None
-    again = bench.run(clip("a.exr", "a.dng", "a.preview.jpg"))
-    assert again.outputs == (str(bench.out / "a.exr"),)
-    assert again.found["parameters"] == parameters
+    assert more.outputs == (str(bench.out / "a.dng"), str(bench.out / "a.preview.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept"),
+    [
+        ({"exposure_ev": 1.0, "color_space": "acescg"}, True),
+        ({"white_balance": parse_white_balance("daylight")}, False),
+        ({"bad_pixels": False}, False),
+        ({"levels": Levels(black=1000)}, False),
+    ],
+)
+def test_other_frames_of_a_sequence_take_what_it_shares_if_it_would_be_found_alike(
+    bench: Bench, changed: dict[str, Any], kept: bool
+) -> None:
+    write_frame(bench.folder / "next.dng", seed=3)
+    first = bench.run(replace(bench.job(), sequence="clip"))
+    options = replace(bench.options.convert, **changed)
+    later = bench.run(replace(bench.job("next.dng"), sequence="clip"), convert=options)
+    assert (later.found["exposure"] == first.found["exposure"]) == kept
+
+
+@pytest.mark.parametrize(
+    ("raw", "output", "kept"),
+    [("same", "gone", True), ("gone", "gone", True), ("other", "there", True), ("other", "gone", False)],
+)
+def test_a_sequence_in_the_place_of_another_shares_nothing_with_it(
+    bench: Bench, raw: str, output: str, kept: bool
+) -> None:
+    lead, later = (replace(bench.job(name), sequence="clip") for name in ("photo.dng", "next.dng"))
+    assert bench.run(lead).outcome == "converted"
+    if output == "gone":
+        (bench.out / lead.outputs[0]).unlink()
+    if raw != "same":
+        Path(lead.raw).unlink()
+    if raw == "other":
+        write_frame(Path(lead.raw), seed=5)
+    assert (shared_before(later, bench.options, bench.tools.manifest) is not None) == kept
 
 
 @pytest.mark.parametrize(("claimed", "policy"), [("sub/photo.exr", "skip"), ("sub/photo.dng", "copy")])
