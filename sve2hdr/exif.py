@@ -58,18 +58,22 @@ def camera_entries(capture: Capture) -> list[Entry]:
     return [text_entry(tag, text) for tag, text in texts if text]
 
 
-def unique_camera_model(capture: Capture) -> str:
-    """Return the camera's name, make and model, as DNG's UniqueCameraModel has it and colour profiles ask for it.
+def camera_name(capture: Capture) -> str:
+    """Return make and model, the make once; "" where neither is known.
 
-    >>> unique_camera_model(Capture(make="Sony", model="ILCE-7M3"))
+    >>> camera_name(Capture(make="Sony", model="ILCE-7M3"))
     'Sony ILCE-7M3'
-    >>> unique_camera_model(Capture(make="NIKON CORPORATION", model="NIKON D750"))
+    >>> camera_name(Capture(make="NIKON CORPORATION", model="NIKON D750"))
     'NIKON D750'
     """
     make = capture.make.split(" ")[0]
-    if not capture.model:
-        return "sve2hdr"
-    return capture.model if capture.model.lower().startswith(make.lower()) else f"{make} {capture.model}"
+    named = capture.model.lower().startswith(make.lower())
+    return capture.model if named else f"{make} {capture.model}".strip()
+
+
+def unique_camera_model(capture: Capture) -> str:
+    """Return the camera's name as DNG's UniqueCameraModel, which is never empty, and colour profiles have it."""
+    return camera_name(capture) if capture.model else SOFTWARE
 
 
 def footage_entries(capture: Capture) -> list[Entry]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from .color import COLOR_SPACES, ColorSpace
 from .errors import UnreadableImage
+from .exif import camera_name
 from .mosaic import Capture
 
 STRIP_PX = 1 << 18  # pixels encoded at a time
@@ -44,7 +45,7 @@ def write_rgbe(
     if capture.taken:
         lines.append(f"CAPDATE={capture.taken}")
     said = {
-        "camera": f"{capture.make} {capture.model}".strip(),
+        "camera": camera_name(capture),
         "artist": capture.artist,
         "copyright": capture.copyright,
         "serial number": capture.serial_number,

@@ -66,7 +66,11 @@ def test_rgbe_header_names_other_primaries(tmp_path: Path) -> None:
     assert "PRIMARIES=0.708 0.292 0.17 0.797 0.131 0.046 0.3127 0.329" in head
     assert {"CAPDATE=2020:01:02 03:04:05", "# camera: Canon EOS 5D Mark III", "# copyright: © Ann"} <= set(head)
     assert not any(line.startswith(("# artist", "# serial number", "# UTC offset")) for line in head)
+    for model, name in (("Canon EOS 5D Mark III", "Canon EOS 5D Mark III"), ("", "Canon")):
+        write(tmp_path / "c.hdr", image_of(), capture=Capture("Canon", model), overwrite=True)
+        assert f"\n# camera: {name}\n".encode() in (tmp_path / "c.hdr").read_bytes()
     write(tmp_path / "b.hdr", image_of(), color_space=COLOR_SPACES["camera"])
+    assert b"# camera:" not in (tmp_path / "b.hdr").read_bytes()
     assert b"# camera RGB" in (tmp_path / "b.hdr").read_bytes()
 
 
