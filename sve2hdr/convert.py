@@ -176,7 +176,8 @@ def _write(
         return [
             write_hdr(
                 output, upright(image, capture.orientation), color_space=COLOR_SPACES[options.color_space],
-                capture=capture, options=options.write, attributes=attributes, overwrite=options.overwrite,
+                capture=capture, options=options.write, attributes=attributes,
+                noise=made.noise * 2**options.exposure_ev, overwrite=options.overwrite,
             )
             for output in others
         ]  # fmt: skip

@@ -34,7 +34,8 @@ HDR_EXTENSIONS = (".exr", ".hdr", ".tif", ".tiff")
 PREVIEW_EXTENSIONS = (".jpg", ".jpeg", ".png")
 EXR_COMPRESSIONS = ("none", "rle", "zips", "zip", "piz", "pxr24", "b44", "b44a", "dwaa", "dwab")
 
-HALF_LEAST_PEAK = 2.0**-10  # the step of the least halves, 2**-24, is that of 14 bits then
+HALF_STEP = 2.0**-24  # of the least halves
+HALF_LEAST_PEAK = 2.0**14 * HALF_STEP  # where that step is one of 14 bits
 HALF_MAX = 65504.0  # OpenEXR's and IEEE 754's largest half
 DWA_MAX = 60000.0  # DWA stores halves, and overshoots by up to 3.5 %
 HALF_ROWS = 256  # are converted at a time
@@ -62,14 +63,16 @@ def write_hdr(
     capture: Capture,
     options: WriteOptions | None = None,
     attributes: Mapping[str, str] | None = None,
+    noise: float = 0.0,
     overwrite: bool = False,
 ) -> str:
     """Write a scene-linear image, (H, W, 3) float32, as .exr, .hdr (Radiance RGBE) or .tif(f) (float32), by extension.
 
     `attributes` are texts of our own ("sve2hdr:pattern"), kept in EXR attributes, HDR header lines or the TIFF's XMP,
     beside the capture and the colour space. What a format cannot hold is never changed silently: an EXR with values
-    beyond +-65504 (dwa: 60000), or below 2**-10 only, becomes 32-bit (dwa: in ZIP), and RGBE, which has no negatives,
-    shows them as 0; the note returned says so in a sentence for the user, and is "" otherwise.
+    beyond +-65504 (dwa: 60000), or too dark for halves, becomes 32-bit (dwa: in ZIP), and RGBE, which has no negatives,
+    shows them as 0; the note returned says so in a sentence for the user, and is "" otherwise. Too dark is an image
+    whose `noise`, a standard deviation, is below 2**-24; where it is not known, 0, one of no value above 2**-10.
 
     Raises UnwritableOutput (see `replacing`, and for a TIFF beyond 4 GiB), and ValueError for another shape or dtype or
     values that are not finite.
@@ -86,7 +89,7 @@ def write_hdr(
     options, attributes, note = options or WriteOptions(), attributes or {}, ""
     with replacing(path, overwrite) as partial, partial.open("wb+") as stream:
         if path.suffix.lower() == ".exr":
-            options, note = _exr_options(path, max(-least, greatest), options)
+            options, note = _exr_options(path, max(-least, greatest), noise, options)
             header = _exr_header(color_space, capture, attributes)
             header["compression"] = _exr_compression(options.compression)
             pixels = _halves(image) if options.half else np.ascontiguousarray(image)  # OpenEXR ignores strides
@@ -152,13 +155,14 @@ def _halves(image: np.ndarray) -> np.ndarray:
     return halves
 
 
-def _exr_options(path: Path, peak: float, options: WriteOptions) -> tuple[WriteOptions, str]:
+def _exr_options(path: Path, peak: float, noise: float, options: WriteOptions) -> tuple[WriteOptions, str]:
     """Return how an image of this greatest magnitude can be stored, and a note if not as asked for."""
     dwa = options.compression.startswith("dwa")
     greatest = DWA_MAX if dwa else HALF_MAX
-    if not (options.half or dwa) or HALF_LEAST_PEAK <= peak <= greatest or peak == 0:
+    too_dark = noise < HALF_STEP if noise else 0 < peak < HALF_LEAST_PEAK
+    if not (options.half or dwa) or (peak <= greatest and not too_dark):
         return options, ""
-    finding = f"beyond {greatest:.0f}" if peak > greatest else f"below {HALF_LEAST_PEAK:.5f} only"
+    finding = f"beyond {greatest:.0f}" if peak > greatest else "too dark for 16-bit floats"
     instead = f" in ZIP, as {options.compression} has no such range" if dwa else ""
     note = f"{path}: holds values {finding}, so it was written as 32-bit float{instead}"
     return WriteOptions(half=False, compression="zip" if dwa else options.compression), note

@@ -245,8 +245,24 @@ def test_no_compression_overshoots_into_infinity(tmp_path: Path, compression: st
 
 def test_shadows_of_a_dark_image_are_not_lost_in_halves(tmp_path: Path) -> None:
     image = np.geomspace(2.0**-23, 2.0**-11, 64 * 3, dtype=np.float32).reshape(8, 8, 3)
-    assert "below 0.00098 only" in write(tmp_path / "a.exr", image)
+    assert "too dark for 16-bit floats" in write(tmp_path / "a.exr", image)
     assert_allclose(read_hdr(tmp_path / "a.exr"), image, rtol=1e-3)
+    image[0, 0] = 1  # what is lit does not help the shadows
+    assert write(tmp_path / "b.exr", image) == ""
+    assert "too dark for 16-bit floats" in write(tmp_path / "c.exr", image, noise=2.0**-25)
+    assert_array_equal(read_hdr(tmp_path / "c.exr"), image)
+
+
+@pytest.mark.parametrize("compression", ["zip", "dwaa"])
+def test_a_black_frame_is_stored_as_the_others_of_its_sequence_are(tmp_path: Path, compression: str) -> None:
+    noise = 1e-4  # 1.6 counts of 14 bits
+    image = np.random.default_rng(1).normal(0, noise, (64, 64, 3)).astype(np.float32)
+    assert write(tmp_path / "a.exr", image, noise=noise, options=WriteOptions(compression=compression)) == ""
+    stored = OpenEXR.File(str(tmp_path / "a.exr"), separate_channels=True)
+    assert stored.header()["compression"] == getattr(OpenEXR, f"{compression.upper()}_COMPRESSION")
+    assert stored.channels()["R"].pixels.dtype == np.float16
+    if compression == "zip":
+        assert_allclose(read_hdr(tmp_path / "a.exr"), image, rtol=2**-11, atol=noise / 1000)
 
 
 def test_exr_is_the_same_every_time(tmp_path: Path) -> None:
