@@ -18,7 +18,7 @@ import numpy as np
 import OpenEXR
 import torch
 
-from .color import ColorSpace
+from .color import COLOR_SPACES, ColorSpace
 from .errors import UnwritableOutput
 from .exif import EXIF_START, SOFTWARE, UNCALIBRATED, camera_entries, exif_block, ifds_of
 from .files import check_writable, replacing
@@ -92,6 +92,8 @@ def write_hdr(
             options, note = _exr_options(path, max(-least, greatest), noise, options)
             header = _exr_header(color_space, capture, attributes)
             header["compression"] = _exr_compression(options.compression)
+            if color_space == COLOR_SPACES["aces2065-1"] and options.half and options.compression == "none":
+                header["acesImageContainerFlag"] = 1  # SMPTE ST 2065-4 asks for no other attribute that is not there
             pixels = _halves(image) if options.half else np.ascontiguousarray(image)  # OpenEXR ignores strides
             OpenEXR.set_global_thread_count(torch.get_num_threads())
             OpenEXR.File(header, {"RGB": pixels}).write(stream)

@@ -265,6 +265,38 @@ def test_a_black_frame_is_stored_as_the_others_of_its_sequence_are(tmp_path: Pat
         assert_allclose(read_hdr(tmp_path / "a.exr"), image, rtol=2**-11, atol=noise / 1000)
 
 
+@pytest.mark.parametrize(
+    ("space", "half", "compression", "peak", "flagged"),
+    [
+        ("aces2065-1", True, "none", 1.0, True),
+        ("aces2065-1", True, "none", 1e5, False),
+        ("aces2065-1", False, "none", 1.0, False),
+        ("aces2065-1", True, "zip", 1.0, False),
+        ("acescg", True, "none", 1.0, False),
+    ],
+)
+def test_an_exr_is_an_aces_container_where_it_can_be_one(
+    tmp_path: Path, space: str, half: bool, compression: str, peak: float, flagged: bool
+) -> None:
+    options, image = WriteOptions(half, compression), np.full((4, 6, 3), peak, np.float32)
+    write(tmp_path / "a.exr", image, color_space=COLOR_SPACES[space], capture=CAPTURE, options=options)
+    stored = OpenEXR.File(str(tmp_path / "a.exr"), separate_channels=True)
+    header = stored.header()
+    assert header.get("acesImageContainerFlag") == (1 if flagged else None)
+    if not flagged:
+        return
+    assert_allclose(
+        header["chromaticities"], [0.7347, 0.2653, 0, 1, 0.0001, -0.077, 0.32168, 0.33767], atol=1e-7
+    )  # SMPTE ST 2065-1
+    assert sorted(stored.channels()) == ["B", "G", "R"]
+    assert (tmp_path / "a.exr").read_bytes()[4:8] == b"\2\0\0\0"  # scan lines, names of 31 characters at most
+    assert b"acesImageContainerFlag\0int\0\4\0\0\0\1\0\0\0" in (tmp_path / "a.exr").read_bytes()
+    needed = (
+        "channels compression dataWindow displayWindow lineOrder pixelAspectRatio screenWindowCenter screenWindowWidth"
+    )
+    assert set(needed.split()) <= header.keys()
+
+
 def test_exr_is_the_same_every_time(tmp_path: Path) -> None:
     for name in ("a.exr", "b.exr"):
         write(tmp_path / name, image_of(), capture=CAPTURE)
