@@ -24,6 +24,7 @@ LEAST_VARIANCE = 1e-4  # of a logarithm: no site is trusted more, however bright
 LEAST_TEXTURE = 1e-6  # variance of a logarithm
 MISFIT = 0.05  # variance, over that of the texture, of what no polynomial of second order explains
 SLOPE_PRIOR, CURVE_PRIOR, CHROMA_PRIOR = 0.3, 0.5, 4.0  # how much is against each, where a site's weight is 1 / MISFIT
+NOISE_BIAS = 0.6  # of what noise takes from the mean of a logarithm; the noise that is left gives back the rest
 OVERSHOOT, RANGE_PX = 0.35, 2  # half an EV: how far an estimate may leave the range of its colour's sites around it
 CHOICE_POWER = 6.0  # of the misfits' ratio: nearly the best window alone, without seams
 MONOMIALS = ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2))  # powers of x and y; the constants are one per colour
@@ -141,8 +142,9 @@ def _reconstruct(
     """
     # variance by the mean light around, not by each site's own count: noise that chose its own weight would bias
     light = (_mean(radiance, colour * usable * exposure) * colour).sum(0).clamp_min(0)
-    variance = (read + photons * light) / (light**2 + toe**2)  # of the logarithm, for which asinh stands
-    value = torch.asinh(radiance / toe)
+    sigma = (read + photons * light).sqrt()
+    variance = sigma**2 / (light**2 + toe**2)  # of the logarithm, for which asinh stands
+    value = torch.asinh(radiance / toe) + NOISE_BIAS * _darkened(light / toe, sigma / toe)
     certainty = usable / (variance + LEAST_VARIANCE)
     below = torch.where(usable > 0.5, -value, -torch.inf)
     # where the least exposed sites saturate, nobody knows how high it goes
@@ -161,6 +163,11 @@ def _reconstruct(
         estimate = torch.minimum(torch.maximum(estimate, lowest - OVERSHOOT), highest + OVERSHOOT)
         guide = estimate.mean(0)
     return torch.sinh(estimate) * toe
+
+
+def _darkened(level: Tensor, sigma: Tensor) -> Tensor:
+    """Return by how much noise of this standard deviation lowers the mean of asinh: by two-point quadrature."""
+    return torch.asinh(level) - (torch.asinh(level + sigma) + torch.asinh(level - sigma)) / 2
 
 
 def _blur(planes: Tensor, sigma: float) -> Tensor:
