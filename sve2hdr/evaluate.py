@@ -29,7 +29,7 @@ from .metrics import (
     pu21_psnr,
     pu21_ssim,
 )
-from .mosaic import BAYER_ORDERS, ExposurePattern, cfa_period
+from .mosaic import BAYER_ORDERS, QUAD_BAYERS, ExposurePattern, cfa_period
 from .pattern import parse_pattern
 from .scenes import collect_scenes
 from .simulate import NEUTRAL, Mode, Sensor, camera_scene, simulate
@@ -165,9 +165,10 @@ def quick_conditions(
 def full_conditions(layout: str = "rows") -> list[Condition]:
     """Return both modes at ratios 4, 8 and 16 and at three levels of noise, wrong levels, phases and CFA orders.
 
-    Phases are those of rows: of column pairs there are none.
+    Phases are those of rows: of column pairs there are none. Quad-Bayer is also cut off in the middle of its blocks.
     """
     exposure, gain = both = quick_conditions(layout=layout)
+    odd = ((0, 1), (1, 0), (1, 1)) if layout.startswith("quad") else ()
     return [
         *(condition for ev in (2.0, 3.0, 4.0) for condition in quick_conditions(ev, layout=layout)),
         *(replace(c, noise="clean", sensor=CLEAN) for c in both),
@@ -176,6 +177,7 @@ def full_conditions(layout: str = "rows") -> list[Condition]:
         *(replace(gain, black_error=counts) for counts in (-2.0, 2.0)),
         *(replace(exposure, phase=phase) for phase in range(1, LAYOUTS[layout].shape[0])),
         *(replace(exposure, cfa=usual_cfa(layout, order)) for order in BAYER_ORDERS[1:]),
+        *(replace(exposure, cfa=QUAD_BAYERS[4 * down + right]) for down, right in odd),
     ]
 
 

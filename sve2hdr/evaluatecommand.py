@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from .errors import Sve2HdrError
-from .mosaic import BAYER_ORDERS, QUAD_BAYER, ExposurePattern
+from .mosaic import ExposurePattern
 from .options import (
+    CFA,
+    CFA_HELP,
     FOLDER,
     PATTERN,
     Number,
@@ -65,9 +67,7 @@ _LAYOUTS = {
     help="Exposures of one period of another sensor, as in grid:1,1,1/2,1/2;..., in place of --layout.",
 )  # fmt: skip
 @click.option("--ev", type=Number(0.1, 8), help="Exposure ratio.  [default: 3, or that of --pattern]")
-@click.option(
-    "--cfa", type=click.Choice([*BAYER_ORDERS, QUAD_BAYER]), help="[default: RGGB, or quad-Bayer for such layouts]"
-)
+@click.option("--cfa", type=CFA, metavar="CFA", help=f"{CFA_HELP}  [default: RGGB, or quad-Bayer for such layouts]")
 @click.option("--bits", type=click.IntRange(8, 16), default=14, show_default=True)
 @sensor_options
 @click.option(

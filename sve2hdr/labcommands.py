@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from .errors import Sve2HdrError, UnreadableImage, one_line
-from .mosaic import BAYER_ORDERS, QUAD_BAYER
 from .options import (
+    CFA,
+    CFA_HELP,
     FILE,
     FOLDER,
     PATTERN,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     "--ev",
     help="Of an image: the ratio, in place of the pattern's. Of raws: their exposures, as in -2,0,2, in place of EXIF.",
 )
-@click.option("--cfa", type=click.Choice([*BAYER_ORDERS, QUAD_BAYER]), default="RGGB", show_default=True)
+@click.option("--cfa", type=CFA, metavar="CFA", default="RGGB", show_default=True, help=CFA_HELP)
 @click.option(
     "--mode",
     type=click.Choice(["exposure", "gain"]),

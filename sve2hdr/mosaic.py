@@ -48,6 +48,10 @@ def cfa_period(cfa: str) -> np.ndarray:
     return np.array(list(cfa)).reshape(side, side)
 
 
+# Quad-Bayer at every phase, and so of every Bayer order.
+QUAD_BAYERS = tuple("".join(np.roll(cfa_period(QUAD_BAYER), phase, (0, 1)).ravel()) for phase in np.ndindex(CELL, CELL))
+
+
 @dataclass(frozen=True)
 class Position:
     """Where a shot was taken (WGS 84)."""

@@ -16,6 +16,7 @@ import click
 import numpy as np
 
 from .errors import one_line
+from .mosaic import BAYER_ORDERS, QUAD_BAYERS
 from .pattern import MAX_EV, parse_pattern
 from .whitebalance import parse_white_balance
 
@@ -57,6 +58,8 @@ NO_SHELL_EXPANDS = os.name == "nt"
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 SEED = click.IntRange(0, 2**63 - 1)
+CFA = click.Choice([*BAYER_ORDERS, *QUAD_BAYERS])
+CFA_HELP = "Colours of 2 x 2 sites, as in GBRG, or of quad-Bayer's 4 x 4 at any phase, as in GRRGBGGBBGGBGRRG."
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # older releases of click have no argument here

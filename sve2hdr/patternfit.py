@@ -24,14 +24,19 @@ CHOICE_ERROR = 0.15  # of what the choice of pairs moved the slope by: how far i
 
 
 def colour_classes(cfa: str) -> list[np.ndarray]:
-    """Return the phases, (n,) int, of each set of sites that share a colour and a place in the CFA: R, both G and B."""
-    period = cfa_period(cfa)
-    letters = repeated(period, (CELL, CELL))
-    rows, columns = np.indices((CELL, CELL))
-    # In a 4 x 4 CFA of 2 x 2 blocks a block is one place; elsewhere a place repeats every second site.
-    place = 2 * (rows // 2) + columns // 2 if len(cfa) == 16 else 2 * (rows % 2) + columns % 2
-    classes = [np.flatnonzero((place == k) & (letters == c)) for k in range(4) for c in "RGB"]
-    return [phases for phases in classes if phases.size >= 2]
+    """Return the phases, (n,) int, of each set of sites that share a colour and a place in the CFA: R, both G and B.
+
+    One green lies in the rows that have red, the other in those that have blue: of Bayer and of quad-Bayer, at every
+    phase.
+
+    >>> [phases.tolist() for phases in colour_classes("GRRGBGGBBGGBGRRG")]
+    [[0, 3, 12, 15], [1, 2, 13, 14], [4, 7, 8, 11], [5, 6, 9, 10]]
+    """
+    letters = repeated(cfa_period(cfa), (CELL, CELL))
+    beside_red = (letters == "R").any(axis=1, keepdims=True)
+    greens = [(letters == "G") & beside_red, (letters == "G") & ~beside_red]
+    classes = [np.flatnonzero(sites) for sites in (letters == "R", *greens, letters == "B")]
+    return sorted((phases for phases in classes if phases.size >= 2), key=lambda phases: int(phases[0]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -469,7 +469,7 @@ def test_evaluate_tells_of_patterns_that_no_network_knows(scene_exr: Path, work:
         ("grid:1,1,1/2,1/2;1,1,1/2,1/2;1/4,1/4,1/8,1/8;1/4,1/4,1/8,1/8", "RGGB", "blocks"),
         ("grid:1,1,1/8,1/8;1,1,1/8,1/8;1/8,1/8,1,1;1/8,1/8,1,1", "GBRG", "blocks"),
         ("grid:1/8,1;1,1/8", "RRGGRRGGGGBBGGBB", "quad"),
-        ("grid:1/8,1/4;1/2,1", "RRGGRRGGGGBBGGBB", "quad"),
+        ("grid:1/8,1/4;1/2,1", "GRRGBGGBBGGBGRRG", "quad"),
         ("rows:1/8,1", "RGGB", "classical"),
     ],
 )

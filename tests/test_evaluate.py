@@ -181,8 +181,10 @@ def test_the_full_set_of_other_layouts_is_of_them(layout: str) -> None:
     rows, others = full_conditions(), full_conditions(layout)
     assert {c.layout for c in others} == {layout}
     assert {len(c.cfa) for c in others} == {16 if layout == "quad" else 4}
+    assert {"GRRGGRRGBGGBBGGB", "GGBBRRGGRRGGGGBB", "BGGBGRRGGRRGBGGB"} <= {c.cfa for c in others} or layout != "quad"
     assert {c.phase for c in others} == set(range(len(LAYOUTS[layout])))
-    assert len({str(c) for c in others}) == len(others) == len(rows) - 4 + len(LAYOUTS[layout])
+    phases = len(LAYOUTS[layout]) + 3 * (layout == "quad")
+    assert len({str(c) for c in others}) == len(others) == len(rows) - 4 + phases
 
 
 def test_the_full_set_holds_what_it_promises() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
+from sve2hdr.mosaic import BAYER_ORDERS, QUAD_BAYERS, ExposurePattern, Mosaic, cfa_period, repeated
 from sve2hdr.pattern import parse_pattern
 
 FRAME = Mosaic(np.full((4, 6), 500, np.uint16), "RGGB", np.full((2, 2), 64, np.float32), 1000.0, np.eye(3))
@@ -29,6 +29,15 @@ def test_bayer_orders_are_one_red_two_green_one_blue(cfa: str) -> None:
     letters = cfa_period(cfa)
     assert sorted(letters.ravel()) == ["B", "G", "G", "R"]
     assert "".join(letters.ravel()) == cfa
+
+
+def test_quad_bayers_are_blocks_of_a_bayer_order_at_every_phase() -> None:
+    blocks = {"".join(cfa_period(order).repeat(2, 0).repeat(2, 1).ravel()) for order in BAYER_ORDERS}
+    assert len(set(QUAD_BAYERS)) == 16
+    assert blocks < set(QUAD_BAYERS)
+    assert {"".join(np.roll(cfa_period(cfa), 1, axis).ravel()) for cfa in QUAD_BAYERS for axis in (0, 1)} == set(
+        QUAD_BAYERS
+    )
 
 
 @pytest.mark.parametrize("cfa", ["", "RGB", "RGGG", "rggb", "RGGBRGGB", "RGGX", "RGBRGBRGB"])

@@ -14,12 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sve2hdr.errors import PatternNotFound
-from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
+from sve2hdr.mosaic import BAYER_ORDERS, QUAD_BAYERS, ExposurePattern, Mosaic, cfa_period, repeated
 from sve2hdr.pattern import Detection, detect_pattern, parse_pattern, with_ratio
 
 SHAPE = (256, 384)
 BLACK, WHITE = 2048, 15_000
-QUAD_BAYER = "RRGGRRGGGGBBGGBB"
 SINGLE = ExposurePattern(np.ones((1, 1), np.float32))
 
 
@@ -105,10 +104,13 @@ def test_four_exposures_line_by_line_are_no_pairs(order: list[float], columns: b
     assert "greens" in found.reason
 
 
-@pytest.mark.parametrize("site", [[[1, 1 / 16], [1 / 16, 1]], [[1 / 16, 1 / 4], [1 / 4, 1]]])
-def test_quad_bayer(site: list[list[float]]) -> None:
-    pattern = ExposurePattern(np.tile(np.float32(site), (2, 2)))
-    assert_found(detect_pattern(taken(SCENE / 4, pattern, QUAD_BAYER)), pattern)
+@pytest.mark.parametrize("cfa", QUAD_BAYERS)
+@pytest.mark.parametrize(
+    "sites", [[[1, 1 / 16], [1 / 16, 1]], [[1 / 16, 1 / 4], [1 / 4, 1]], [[1, 1 / 2], [1 / 4, 1 / 8]]]
+)
+def test_quad_bayer_in_every_phase(sites: list[list[float]], cfa: str) -> None:
+    pattern = ExposurePattern(np.tile(np.float32(sites), (2, 2)))
+    assert_found(detect_pattern(taken(SCENE / 4, pattern, cfa)), pattern)
 
 
 @pytest.mark.parametrize("gain", [False, True])
