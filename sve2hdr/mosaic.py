@@ -131,6 +131,8 @@ class Mosaic:
         cfa_period(self.cfa)
         if self.black_level.ndim != 2 or 0 in self.black_level.shape:
             raise ValueError(f"black_level must be one period, (P, Q), not {self.black_level.shape}")
+        if not (np.isfinite(self.black_level).all() and math.isfinite(self.white_level)):
+            raise ValueError(f"levels must be finite, not {self.black_level.tolist()} and {self.white_level}")
         if not self.white_level > float(self.black_level.max()):
             raise ValueError(f"white level {self.white_level} is not above black level {self.black_level.max()}")
         if self.saturation is not None:

@@ -58,6 +58,8 @@ def test_other_colour_layouts_are_refused(cfa: str) -> None:
         {"black_level": np.full((2, 2), np.nan, np.float32)},
         {"white_level": 64.0},
         {"white_level": float("nan")},
+        {"white_level": float("inf")},
+        {"black_level": np.float32([[-np.inf]])},
         {"camera_from_xyz": np.eye(4)},
         {"camera_from_xyz": np.zeros((3, 3))},
         {"as_shot_neutral": np.ones(2)},
