@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from cost import macs_per_pixel
 from machine import machine, spread
 
 from sve2hdr import Mosaic
 from sve2hdr.architecture import Network
-from sve2hdr.cost import macs_per_pixel
 from sve2hdr.devices import has_bfloat16
 from sve2hdr.memory import keep_freed_memory, usable_cores
 from sve2hdr.noise import estimate_noise

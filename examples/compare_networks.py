@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cost import macs_per_pixel
 from torch import Tensor, nn
 
 from sve2hdr.architecture import ArchitectureConfig, Network
-from sve2hdr.cost import macs_per_pixel
 from sve2hdr.dataset import SimulationRanges, batches
 from sve2hdr.evaluate import measure, photographs, quick_conditions, scene_files
 from sve2hdr.methods import methods_named, of_network

@@ -19,7 +19,7 @@ from .mosaic import (
     over_common_period,
     repeated,
 )
-from .radiance import SATURATED, NoiseModel, saturation_limit
+from .radiance import ROUNDING, SATURATED, NoiseModel, saturation_limit
 
 SEGMENTS, MIN_COLUMNS = 16, 24  # parts of a row that must agree, and how wide they are at least
 MIN_SITES, MIN_SEGMENTS = 12, 6  # unsaturated ones, of a part and of a row
@@ -44,7 +44,7 @@ def remove_banding(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) 
     noise, is returned as it is, with 0.
     """
     step = common_period(cfa_period(mosaic.cfa), pattern.exposure)[0]
-    read_noise = np.sqrt(np.mean(noise.read_noise.astype(np.float64) ** 2, axis=1) + 1 / 12)
+    read_noise = np.sqrt(np.mean(noise.read_noise.astype(np.float64) ** 2, axis=1) + ROUNDING)
     read_noise = np.resize(read_noise, mosaic.shape[0])  # of each row
     rows = None if mosaic.masked is None else mosaic.masked.rows
     if rows is not None and len(rows.counts) == mosaic.shape[0]:
@@ -83,7 +83,7 @@ def masked_row_offsets(
     y, x = np.arange(height) % period[0], np.arange(first - left, last - left) % period[1]
     rest = sensor[top : top + height, first:last] - masked.black[y[:, None], x]
     rest -= np.median(rest, axis=0)
-    noise = np.sqrt((masked.read_noise[y] ** 2).mean(axis=1) + 1 / 12)
+    noise = np.sqrt((masked.read_noise[y] ** 2).mean(axis=1) + ROUNDING)
     middle = np.median(rest, axis=1, keepdims=True)
     spread = SIGMA_OF_MAD * np.median(np.abs(rest - middle), axis=1)
     if np.median(spread / noise) > MASKED_NOISE:
@@ -144,7 +144,7 @@ def _bands(
     rows_period = common_period(np.ones((step, 1)), *parts)[0]
     rows = -(-BAND_SITES // width // rows_period) * rows_period
     black, read, gain = (repeated(p.astype(np.float32), (rows + 2 * step, width)) for p in parts)
-    read_variance = read**2 + np.float32(1 / 12)
+    read_variance = read**2 + np.float32(ROUNDING)
     for top in range(step, height - step, rows):
         bottom = min(top + rows, height - step)
         near, inner = slice(0, bottom - top + 2 * step), slice(step, bottom - top + step)

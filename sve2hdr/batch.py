@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
-from types import FrameType
 from typing import Any, Protocol
 
 from .errors import Sve2HdrError
@@ -18,12 +16,14 @@ from .joblist import Job
 from .jobstate import BatchOptions, FileResult, Order, finished_before, of_this_run, shared_before
 from .places import real
 from .remotemanifest import manifest_of
+from .signals import handling
 from .worker import Worker, WorkerDied, WorkerOptions
 
 TICK_S = 0.25
 BUSY_WAIT_S, MOVING_WAIT_S, MOVING_TRIES = 1.0, 3.0, 5
-START_TRIES = 3
+START_TRIES, CRASH_TRIES = 3, 2
 UNSURE_WAIT_S = 30.0  # without new jobs, until a frame that is unsure decides for its sequence all the same
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Events:
@@ -56,7 +56,6 @@ class RunOptions:
     threads: int = 1  # of each worker
     memory_mb: float = 0.0  # each worker's limit; 0: none
     timeout_s: float = 300.0  # without any progress in a file
-    crash_tries: int = 2
 
 
 @dataclass
@@ -154,7 +153,7 @@ class Batch:
             self.manifest.create()
             self._recover()
         self._add([Order(job) for job in jobs])
-        with self._signals():
+        with handling(STOP_SIGNALS, self._asked_to_stop):
             try:
                 while self._turn():
                     pass
@@ -344,13 +343,11 @@ class Batch:
                 raise Sve2HdrError(f"worker processes cannot be started: the last {how}; check memory and installation")
             return
         self._crashes[order.job.raw] += 1
-        if self._crashes[order.job.raw] < self.run_options.crash_tries:
+        if self._crashes[order.job.raw] < CRASH_TRIES:
             self._waiting.append(order)  # last: others may be innocent of what ends this one
             return
-        times = f", {self._crashes[order.job.raw]} times" if self.run_options.crash_tries > 1 else ""
-        self._over(
-            order, _failed(order, f"the process that read it {how}{times}; the file is damaged, or --memory short")
-        )
+        times = f"{CRASH_TRIES} times; the file is damaged, or --memory short"
+        self._over(order, _failed(order, f"the process that read it {how}, {times}"))
 
     # Results
 
@@ -389,23 +386,9 @@ class Batch:
     def _put_off(self, order: Order, seconds: float) -> None:
         self._later.append((time.monotonic() + seconds, replace(order, looked_up=False)))
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C: finish what is in work; again, or a signal to end: drop it. Only where this is the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def asked(number: int, frame: FrameType | None) -> None:
-            self.stop(drop=self._stop or number != signal.SIGINT)
-
-        names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-        before = {getattr(signal, name): signal.signal(getattr(signal, name), asked) for name in names}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _asked_to_stop(self, number: int, _frame: object) -> None:
+        """Ctrl-C: finish what is in work; again, or a signal to end: drop it."""
+        self.stop(drop=self._stop or number != signal.SIGINT)
 
 
 def _failed(order: Order, error: str) -> FileResult:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .jobstate import BatchOptions
     from .memory import Plan
     from .remotemanifest import AnyManifest
-FORMATS = ("exr", "hdr", "tif", "dng")
+FORMATS, POLICIES = ("exr", "hdr", "tif", "dng"), ("skip", "copy", "develop", "fail")
 
 
 class PlaceType(click.ParamType):  # type: ignore[type-arg]  # older releases of click have no argument here
@@ -75,7 +75,7 @@ class PlaceType(click.ParamType):  # type: ignore[type-arg]  # older releases of
 )
 @click.option(
     "--if-not-sve",
-    type=click.Choice(["skip", "copy", "develop", "fail"]),
+    type=click.Choice(POLICIES),
     default="skip",
     show_default=True,
     help="What becomes of ordinary raws.",

@@ -82,7 +82,7 @@ class Claims:
         def _lock(self, key: str, wait: bool) -> bool:
             while True:  # msvcrt's own waiting tries once a second, ten times
                 try:
-                    os.lseek(self._descriptor, _place(key), os.SEEK_SET)
+                    os.lseek(self._descriptor, _offset(key), os.SEEK_SET)
                     msvcrt.locking(self._descriptor, msvcrt.LK_NBLCK, 1)
                 except PermissionError:
                     if not wait:
@@ -94,21 +94,21 @@ class Claims:
                     return True
 
         def _unlock(self, key: str) -> None:
-            os.lseek(self._descriptor, _place(key), os.SEEK_SET)
+            os.lseek(self._descriptor, _offset(key), os.SEEK_SET)
             msvcrt.locking(self._descriptor, msvcrt.LK_UNLCK, 1)
 
     else:
 
         def _lock(self, key: str, wait: bool) -> bool:
             try:
-                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, _place(key))
+                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, _offset(key))
             except OSError as error:
                 return error.errno in UNSUPPORTED
             return True
 
         def _unlock(self, key: str) -> None:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, _place(key))
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, _offset(key))
 
 
-def _place(key: str) -> int:
+def _offset(key: str) -> int:
     return int(key_of(key)[:15], 16)  # 60 bits: below the greatest file offset

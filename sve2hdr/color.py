@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sve2hdr.mosaic import Mosaic
+from .mosaic import Mosaic
 
 Xy = tuple[float, float]
 

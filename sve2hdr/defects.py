@@ -11,7 +11,7 @@ import numpy as np
 from .layout import source_index
 from .lines import stuck_lines
 from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
-from .radiance import SATURATED, NoiseModel, full_scale
+from .radiance import ROUNDING, SATURATED, NoiseModel, full_scale
 
 BAND_ROWS = 256
 REACH_PX = 5  # how far the neighbours of a site's own kind may lie
@@ -83,7 +83,7 @@ def repair_defects(
     noise: NoiseModel,
     known: Defects | None = None,
     listed: np.ndarray | None = None,
-    look: bool = True,
+    search: bool = True,
 ) -> tuple[Mosaic, Defects]:
     """Return the mosaic with its hot, cold and stuck sites replaced, and which they were.
 
@@ -97,7 +97,7 @@ def repair_defects(
 
     `known`: single sites that another frame of the camera has shown to be defects. They are replaced too, whether this
     one shows them or not, so that fewer come and go from frame to frame. `listed`: sites that are bad, (H, W) bool;
-    without `look`, they alone are replaced.
+    without `search`, they alone are replaced.
 
     >>> grey = np.full((64, 64), 500, np.uint16)
     >>> grey[20, 31] = 4000
@@ -116,14 +116,14 @@ def repair_defects(
     if any(len(near) < LEAST_NEIGHBOURS for near in sites.neighbours.values()):
         return mosaic, none
     others = np.zeros(mosaic.shape, bool) if listed is None else listed.copy()
-    if look:
+    if search:
         rows, columns = stuck_lines(mosaic, pattern, noise)
         others[rows], others[:, columns] = True, True
     if others.any():
         mosaic = _replaced(mosaic, sites, *np.nonzero(others))
         sites = replace(sites, counts=mosaic.counts)
     bad = np.zeros(mosaic.shape, bool)
-    if look:
+    if search:
         found = [_candidates(sites, top) for top in range(0, mosaic.shape[0], sites.band_rows)]
         y, x, excess = (np.concatenate(parts) for parts in zip(*found, strict=True))
         single = _without_light(sites, y, x, excess) if len(y) else np.zeros(0, np.intp)
@@ -181,7 +181,7 @@ class _Sites:
         )
         return cls(
             mosaic.counts, repeated(letters, period), black, exposure,
-            exposure.min() / exposure / np.float32(full_scale(mosaic, pattern)), gain, read**2 + np.float32(1 / 12),
+            exposure.min() / exposure / np.float32(full_scale(mosaic, pattern)), gain, read**2 + np.float32(ROUNDING),
             SATURATED * (white - black), rows, columns, margin, _neighbours(repeated(letters, period), exposure),
         )  # fmt: skip
 

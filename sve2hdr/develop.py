@@ -12,11 +12,10 @@ import torch
 from .architecture import ArchitectureConfig, Network
 from .classical import classical
 from .demosaic import demosaic
-from .mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, common_period, repeated
+from .mosaic import BAYER_ORDERS, ONE_EXPOSURE, ExposurePattern, Mosaic, cfa_period, common_period, repeated
 from .radiance import NoiseModel
 from .reconstruct import TILE_PX, Precision, reconstruct
 
-ONE_EXPOSURE = ExposurePattern(np.ones((1, 1), np.float32))
 FEIGNED_RATIO = 1.5  # between neighbouring exposures; within what networks are trained for, and nothing is lost by it
 FEIGNED_BLACK, FEIGNED_WHITE = 4096.0, 65_000.0  # counts: room for noise below black, and as fine as 16 bits allow
 TOE_SIGMAS = 3.0  # demosaicing is logarithmic above that many standard deviations of the dark, linear below

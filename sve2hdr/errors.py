@@ -1,5 +1,11 @@
 """Everything the program says no with: one line for the user, which names the file, the finding and the next step."""
 
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
 
 class Sve2HdrError(Exception):
     """A file or an option that cannot be used; the command line prints it as one line and exits with 1."""
@@ -48,3 +54,21 @@ def one_line(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{text}; check the path and the free space"
     return f"unexpected {type(error).__name__}: {text}; please report it with what SVE2HDR_TRACEBACK=1 makes it show"
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Drop what C libraries print to stderr of a damaged file, of which an error of ours tells."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

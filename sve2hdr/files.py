@@ -16,24 +16,6 @@ if TYPE_CHECKING:
     from .places import Place
 
 
-@contextlib.contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Drop what C libraries print to stderr of a damaged file, of which an error of ours tells."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # there is no stderr
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 def check_writable(path: str | Path, overwrite: bool = False, extensions: Collection[str] = ()) -> None:
     """Refuse an output that could not be written, before long work; nothing is created.
 

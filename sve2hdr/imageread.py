@@ -17,9 +17,8 @@ import OpenEXR
 import tifffile
 
 from .color import COLOR_SPACES, ColorSpace, rec709_from, space_of
-from .errors import UnreadableImage
+from .errors import UnreadableImage, quiet_libraries
 from .exif import SOFTWARE
-from .files import quiet_libraries
 from .rgbe import read_rgbe
 from .xmp import XMP_TAG
 

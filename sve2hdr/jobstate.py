@@ -19,7 +19,6 @@ from .pipeline import ConvertOptions
 from .places import lies_at, place
 from .remotemanifest import AnyManifest
 
-POLICIES = ("skip", "copy", "develop", "fail")
 GOOD = ("converted", "unchanged", "edited", "developed", "copied", "skipped")
 
 
@@ -31,7 +30,7 @@ class BatchOptions:
     model: str = "auto"  # as `--model` has it; a file's path is absolute
     model_digest: str = ""
     convert: ConvertOptions = field(default_factory=ConvertOptions)
-    if_not_sve: str = "skip"  # one of POLICIES
+    if_not_sve: str = "skip"  # or "copy", "develop", "fail"
     overwrite: bool = False  # make everything anew, and replace files that are not from a batch
     look_only: bool = False  # find out and tell; write nothing
     run: str = ""  # a name for this run alone; what a lost worker has finished in it is no work of an earlier one

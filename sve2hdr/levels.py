@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import Sve2HdrError
 from .matching import match_exposures
-from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
+from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, folded, repeated
 from .noise import measured_noise
 from .pattern import Detection, detect_pattern, with_ratio
 from .radiance import NoiseModel, full_scale
@@ -186,12 +186,6 @@ def _contradiction(detection: Detection, given: ExposurePattern) -> str:
     if off_ev <= max(DIFFERENT_EV, 5 * detection.ratio_ev_error):
         return ""
     return f"the pixels show {shown}, {detection.ratio_ev:.2f} EV; {given} was taken, as given"
-
-
-def folded(values: np.ndarray, period: tuple[int, int]) -> np.ndarray:
-    """Return the mean over the repeats of `period` in a period that is a multiple of it."""
-    rows, columns = (n // p for n, p in zip(values.shape, period, strict=True))
-    return np.asarray(values.reshape(rows, period[0], columns, period[1]).mean(axis=(0, 2)))
 
 
 def _black_source(mosaic: Mosaic, levels: Levels) -> str:

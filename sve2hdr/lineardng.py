@@ -145,22 +145,17 @@ def baseline_exposure(camera_rgb: np.ndarray, clip_level: float, noise: float | 
 
 
 def reduced_for_preview(camera_rgb: np.ndarray) -> np.ndarray:
-    """Return an image, (H, W, 3) float32, as small as embedded previews are."""
-    return reduced(camera_rgb, min(PREVIEW_SIDE, max(camera_rgb.shape) // 2))
+    """Return an image, (H, W, 3) float32, as small as embedded previews are, by means; odd rests are cut.
 
-
-def reduced(image: np.ndarray, side: int) -> np.ndarray:
-    """Return an image, (H, W, 3) float32, reduced by a whole number to at most `side` px, by means; odd rests are cut.
-
-    >>> reduced(np.ones((9, 6, 3), np.float32), 4).shape
+    >>> reduced_for_preview(np.ones((9, 6, 3), np.float32)).shape
     (3, 2, 3)
     """
-    cell = max(1, -(-max(image.shape[:2]) // max(1, side)))
-    cell = min(cell, *image.shape[:2])
-    height, width = image.shape[0] // cell, image.shape[1] // cell
+    longest = max(camera_rgb.shape[:2])
+    cell = min(-(-longest // max(1, min(PREVIEW_SIDE, longest // 2))), *camera_rgb.shape[:2])
+    height, width = camera_rgb.shape[0] // cell, camera_rgb.shape[1] // cell
     out = np.empty((height, width, 3), np.float32)
     for y in range(height):
-        rows = image[y * cell : (y + 1) * cell, : width * cell]
+        rows = camera_rgb[y * cell : (y + 1) * cell, : width * cell]
         for channel in range(3):  # each plane alone, as NumPy is slow where the last axis is short
             out[y, :, channel] = sum(row[x::cell] for row in rows[..., channel] for x in range(cell))
     return out / np.float32(cell * cell)

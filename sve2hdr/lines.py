@@ -8,19 +8,22 @@ import numpy as np
 
 from .layout import source_index
 from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
-from .radiance import NoiseModel
+from .radiance import ROUNDING, NoiseModel
 
 SAMPLE = 64  # sites of each line that are looked at before all of them are
 SHARE = 0.95  # of its sites decide: those may be hot or cold ones, too
 
-# Nine tenths of Gaussian noise lie within 3.3 standard deviations; read noise may be more than it was taken for.
-STEADY_SIGMAS, NINE_TENTHS = 8.0, 3.29
-# What is dead holds less than a tenth of what its neighbours on both sides do, where these are lit: most of the line.
-DEAD_SHARE, LIT_SIGMAS, LIT_SHARE = 0.1, 30.0, 0.5
-# A bar in the scene that leaves a line without light takes most of it from the line beside it as well.
-UNSHADED = 0.7
-# What is stuck lacks the shot noise that light of its counts has, where that is more than read noise.
-QUIET, SHOT_OF_READ, FOREIGN_SIGMAS, FOREIGN_SHARE, MOST_OF_RANGE = 0.5, 2.0, 6.0, 0.5, 0.9
+NINE_TENTHS = 3.29  # standard deviations, in which nine tenths of Gaussian noise lie
+STEADY_SIGMAS = 8.0  # of read noise, in which they lie in a line that shows no light: it may be more than was thought
+
+DEAD_SHARE = 0.1  # of what its neighbours on both sides hold: a dead line has less
+LIT_SIGMAS, LIT_SHARE = 30.0, 0.5  # of read noise: neighbours above that are lit; so much of a dead line's must be
+UNSHADED = 0.7  # of usual light, beside a dead line; a bar in the scene takes most of it from there as well
+
+QUIET = 0.5  # of the shot noise that light of its counts has: a stuck line has less
+SHOT_OF_READ = 2.0  # times read noise, with that shot noise: where it is less, nothing is told
+FOREIGN_SIGMAS, FOREIGN_SHARE = 6.0, 0.5  # so far from the neighbours' mean, in so much of a stuck line
+MOST_OF_RANGE = 0.9  # from black to white: what is above may be saturated
 
 FEW, FEW_SHARE = 4, 0.01  # lines of one direction, at most; more of them are a pattern in the scene
 
@@ -38,7 +41,7 @@ def stuck_lines(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> 
     >>> [lines.tolist() for lines in stuck_lines(frame, ExposurePattern(np.ones((1, 1), np.float32)), noise)]
     [[], [41]]
     """
-    white, read_variance = mosaic.white_by_site, noise.read_noise**2 + np.float32(1 / 12)
+    white, read_variance = mosaic.white_by_site, noise.read_noise**2 + np.float32(ROUNDING)
     parts = (mosaic.black_level, white, noise.gain, read_variance)
     period = common_period(cfa_period(mosaic.cfa), pattern.exposure, *parts)
     black, white, gain, read_variance = (repeated(part, period).astype(np.float32) for part in parts)

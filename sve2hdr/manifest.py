@@ -280,7 +280,7 @@ class Manifest(Records[Path]):
         if name:
             target = self.out / record.file
             target.parent.mkdir(parents=True, exist_ok=True)
-            _place(folder / name, target, may_replace)
+            _publish(folder / name, target, may_replace)
             _sync_folder(target.parent)
         path = self._record_path(record.output)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -307,7 +307,7 @@ def _has_grown(path: Place, size: int) -> bool:
         return False
 
 
-def _place(staged: Path, target: Path, may_replace: bool) -> None:
+def _publish(staged: Path, target: Path, may_replace: bool) -> None:
     if not may_replace:
         try:
             os.link(staged, target)  # unlike a rename, this fails where another program has taken the name

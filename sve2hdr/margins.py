@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .mosaic import SIGMA_OF_MAD, MaskedSites, common_period, repeated
+from .mosaic import SIGMA_OF_MAD, MaskedSites, common_period, folded, repeated
 
 ROWS, COLUMNS = 8, 4  # of the period: exposures repeat after 4 rows, on some bodies 8; colours after 2 or 4 columns
 LEAST_DIFFERENCE, LEAST_COUNTS, SIGMAS = 3e-5, 0.2, 4.0  # of the range; counts; errors: a difference is above all
@@ -128,8 +128,7 @@ def black_of_margins(masked: MaskedSites, stated: np.ndarray, white: float, cfa_
     for rows, columns in ((2, cfa_side), (4, cfa_side), (ROWS, cfa_side), (4, COLUMNS), (ROWS, COLUMNS)):
         if rows % cfa_side:
             continue
-        repeats = ROWS // rows, rows, COLUMNS // columns, columns
-        level, error = masked.black.reshape(repeats).mean(axis=(0, 2)), masked.error.reshape(repeats).mean(axis=(0, 2))
+        level, error = folded(masked.black, (rows, columns)), folded(masked.error, (rows, columns))
         left = masked.black - repeated(level, masked.black.shape)
         if (np.abs(left) <= np.maximum(least, SIGMAS * masked.error)).all():
             break

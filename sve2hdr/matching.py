@@ -16,7 +16,7 @@ import numpy as np
 
 from .mosaic import CELL, ExposurePattern, Mosaic, cfa_period, repeated
 from .pattern import Detection, offset_sigma_of
-from .patternfit import colour_classes, fit_line, fit_pairs, offsets_at, sample_groups
+from .patternfit import colour_classes, error_ev, fit_line, fit_pairs, offsets_at, sample_groups
 from .patternlayout import MIN_WINDOWS
 from .patternproof import Step, measure_step
 from .patternwindows import Windows, measure_windows
@@ -106,7 +106,7 @@ def _step_of_pairs(mosaic: Mosaic, step: Step) -> Step:
     slope, error, pairs = fit_pairs(mosaic, *step.groups, choice_error=PAIR_CHOICE_ERROR)
     if not slope > 0 or pairs < MIN_PAIRS:
         return step
-    return replace(step, ev=-math.log2(slope), error=error / slope / math.log(2), from_pairs=True)
+    return replace(step, ev=-math.log2(slope), error=error_ev(slope, error), from_pairs=True)
 
 
 def _with_steps(pattern: ExposurePattern, steps_ev: Sequence[float]) -> ExposurePattern:

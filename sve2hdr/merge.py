@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .mosaic import ExposurePattern, Mosaic, repeated
+from .mosaic import ONE_EXPOSURE, Mosaic, repeated
 from .noise import estimate_noise
 
 LEFT_OUT = 0.9  # of the span: a frame that the darker ones predict to be above is not merged
@@ -52,11 +52,11 @@ class _FrameNoise:
 
 
 def _frame_noise(frames: Sequence[Mosaic], exposure_ev: Sequence[float], most_exposed: int) -> list[_FrameNoise]:
-    everywhere, reference = ExposurePattern(np.ones((1, 1), np.float32)), frames[most_exposed]
+    reference = frames[most_exposed]
     span = reference.white_level - float(reference.black_level.mean())
     found = []
     for frame, ev in zip(frames, exposure_ev, strict=True):
-        measured = estimate_noise(frame, everywhere)
+        measured = estimate_noise(frame, ONE_EXPOSURE)
         read_noise = max(0.3, float(measured.read_noise.mean()))  # rounding to whole counts is 0.29
         gain = max(1e-6 * span, float(measured.gain.mean()))
         found.append(_FrameNoise(span * 2 ** (ev - exposure_ev[most_exposed]), gain, read_noise))

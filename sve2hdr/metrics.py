@@ -15,6 +15,7 @@ PEAK_NITS = 4000.0  # of the display that PU21 metrics imagine: what 1.0 is show
 PU21_NITS = (0.005, 10_000.0)  # the range PU21 is made for
 PU21_PEAK = 256.0
 PU21_LUMINANCE = np.array([0.212656, 0.715158, 0.072186])  # Rec. 709, as PU21's own code has it
+PERIOD_PX = 4  # of the patterns whose stripes count as wrong colours
 SSIM_SIGMA, SSIM_REACH = 1.5, 5  # an 11 x 11 window
 MOIRE_PX = 2.0  # standard deviation of the Gaussian below which luminance is no longer fine detail but moire
 
@@ -75,21 +76,21 @@ def pu21(nits: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(p[6] * (((p[0] + p[1] * power) / (1 + p[2] * power)) ** p[4] - p[5]), 0))
 
 
-def pu21_psnr(image: np.ndarray, truth: np.ndarray, border_px: int = 0, peak_nits: float = PEAK_NITS) -> float:
+def pu21_psnr(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
     """Return PU21-PSNR in dB: of the `pu21` of luminance, peak 256.
 
-    Images are linear Rec. 709, shown on a display on which 1.0 has `peak_nits`: clipped to 0..1, then scaled.
+    Images are linear Rec. 709, shown on a display on which 1.0 has 4000 cd/m2: clipped to 0..1, then scaled.
 
     >>> grey = np.full((8, 8, 3), 0.025, np.float32)  # 100 cd/m2
     >>> round(pu21_psnr(grey * 1.01, grey), 1)
     52.0
     """
-    return _psnr(*_displayed(image, truth, border_px, peak_nits), PU21_PEAK)
+    return _psnr(*_displayed(image, truth, border_px), PU21_PEAK)
 
 
-def pu21_ssim(image: np.ndarray, truth: np.ndarray, border_px: int = 0, peak_nits: float = PEAK_NITS) -> float:
+def pu21_ssim(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
     """Return PU21-SSIM, 1 at most: `ssim` of the `pu21` of luminance, range 256; displayed as for `pu21_psnr`."""
-    return ssim(*_displayed(image, truth, border_px, peak_nits), PU21_PEAK)
+    return ssim(*_displayed(image, truth, border_px), PU21_PEAK)
 
 
 def ssim(plane: np.ndarray, truth: np.ndarray, value_range: float) -> float:
@@ -151,10 +152,10 @@ def chroma_error(image: np.ndarray, truth: np.ndarray, border_px: int = 0, cell_
     return float(np.sqrt(np.mean((cells - cells.mean(2, keepdims=True)) ** 2)) / cells.mean())
 
 
-def patch_error(image: np.ndarray, truth: np.ndarray, patch_px: int, border_px: int = 0, period: int = 4) -> float:
+def patch_error(image: np.ndarray, truth: np.ndarray, patch_px: int, border_px: int = 0) -> float:
     """Return how far off flat patches of `patch_px` a side are, as a share of each one's brightest channel.
 
-    `border_px` at each patch's edge is left out. Of the rest, the mean over all repeats of `period` x `period` px is
+    `border_px` at each patch's edge is left out. Of the rest, the mean over all repeats of 4 x 4 px, a period, is
     compared: wrong colours and stripes of the pattern count, noise does not. The root mean square over phases, channels
     and patches.
 
@@ -167,16 +168,17 @@ def patch_error(image: np.ndarray, truth: np.ndarray, patch_px: int, border_px: 
     if (
         image.shape != truth.shape
         or image.ndim != 3
-        or patch_px - 2 * border_px < period
+        or patch_px - 2 * border_px < PERIOD_PX
         or min(height, width) < patch_px
     ):
         raise ValueError(f"no patches of {patch_px} px with borders of {border_px} px in {image.shape}, {truth.shape}")
-    side = (patch_px - 2 * border_px) // period * period
+    repeats = (patch_px - 2 * border_px) // PERIOD_PX
+    side, cells = repeats * PERIOD_PX, (repeats, PERIOD_PX, repeats, PERIOD_PX, 3)
     squares = []
     for top in range(border_px, height - patch_px + border_px + 1, patch_px):
         for left in range(border_px, width - patch_px + border_px + 1, patch_px):
             there = slice(top, top + side), slice(left, left + side)
-            off = (image[there] - truth[there]).reshape(side // period, period, side // period, period, 3).mean((0, 2))
+            off = (image[there] - truth[there]).reshape(cells).mean((0, 2))
             squares.append(np.mean((off / truth[there].max()) ** 2))
     return float(np.sqrt(np.mean(squares)))
 
@@ -225,8 +227,8 @@ def _psnr(image: np.ndarray, truth: np.ndarray, peak: float) -> float:
         return float(-10 * np.log10(np.mean((image - truth) ** 2, dtype=np.float64) / peak**2))
 
 
-def _displayed(image: np.ndarray, truth: np.ndarray, border_px: int, peak_nits: float) -> tuple[np.ndarray, np.ndarray]:
-    a, b = (pu21(peak_nits * (np.clip(i, 0, 1) @ PU21_LUMINANCE)) for i in _inner(image, truth, border_px))
+def _displayed(image: np.ndarray, truth: np.ndarray, border_px: int) -> tuple[np.ndarray, np.ndarray]:
+    a, b = (pu21(PEAK_NITS * (np.clip(i, 0, 1) @ PU21_LUMINANCE)) for i in _inner(image, truth, border_px))
     return a, b
 
 

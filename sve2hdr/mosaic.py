@@ -36,6 +36,16 @@ def over_common_period(*periods: np.ndarray) -> list[np.ndarray]:
     return [repeated(period, shape) for period in periods]
 
 
+def folded(values: np.ndarray, period: tuple[int, int]) -> np.ndarray:
+    """Return the mean over the repeats of `period` in a period that is a multiple of it.
+
+    >>> folded(np.array([[1.0], [2], [5], [6]]), (2, 1)).tolist()
+    [[3.0], [4.0]]
+    """
+    rows, columns = (n // p for n, p in zip(values.shape, period, strict=True))
+    return np.asarray(values.reshape(rows, period[0], columns, period[1]).mean(axis=(0, 2)))
+
+
 def cfa_period(cfa: str) -> np.ndarray:
     """Return a CFA name, its letters row by row, as one square period of letters.
 
@@ -204,3 +214,6 @@ class ExposurePattern:
     def ratio_ev(self) -> float:
         """The exposure ratio in EV."""
         return math.log2(self.ratio)
+
+
+ONE_EXPOSURE = ExposurePattern(np.ones((1, 1), np.float32))

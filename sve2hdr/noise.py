@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
-from .radiance import NoiseModel, saturation_limit
+from .radiance import ROUNDING, NoiseModel, saturation_limit
 
 BLOCK = (2, 10)  # rows, columns of sites of one phase in a block: low, because rows of one phase lie far apart
 QUANTILE, QUANTILE_Z = 0.1, -1.2816  # of the block variances at one level: the blocks with least texture
@@ -13,7 +13,6 @@ QUANTILE, QUANTILE_Z = 0.1, -1.2816  # of the block variances at one level: the 
 # second differences taken here overlap, which leaves about half as many independent ones
 _SPREAD = 2 / (9 * BLOCK[0] * (BLOCK[1] - 2) / 2)
 QUANTILE_BIAS, MEDIAN_BIAS = (1 - _SPREAD + QUANTILE_Z * np.sqrt(_SPREAD)) ** 3, (1 - _SPREAD) ** 3
-ROUNDING = 1 / 12  # counts squared: the variance of rounding, which no frame goes below
 
 # Texture is taken for noise only where nothing speaks against it: how much each doubling away from a usual sensor
 # costs, against the share of signal levels that the model explains.

@@ -41,6 +41,7 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     return torch.bmm(factor, unit)
 
 
+MOMENTUM = 0.95  # share of it that a step keeps
 WEIGHT_DECAY = 0.1  # times the rate, of a step: without it, weights of many equal steps grow until training is unstable
 
 
@@ -52,8 +53,8 @@ class Muon(torch.optim.Optimizer):
     torch.optim.Muon takes only 2-D tensors, and one at a time, which costs twice as much for these small ones.
     """
 
-    def __init__(self, weights: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
-        super().__init__(weights, {"lr": lr, "momentum": momentum})
+    def __init__(self, weights: Iterable[Tensor], lr: float) -> None:
+        super().__init__(weights, {"lr": lr})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -68,19 +69,19 @@ class Muon(torch.optim.Optimizer):
                 if weight.grad is not None:
                     alike.setdefault(weight.flatten(1).shape, []).append(weight)
             for shape, weights in alike.items():
-                steps = orthogonalized(torch.stack([self._direction(w, group["momentum"]) for w in weights]))
+                steps = orthogonalized(torch.stack([self._direction(w) for w in weights]))
                 for weight, step in zip(weights, steps, strict=True):
                     weight.mul_(1 - WEIGHT_DECAY * group["lr"])
                     weight.add_(step.view(weight.shape), alpha=-0.2 * math.sqrt(max(shape)) * group["lr"])
         return loss
 
-    def _direction(self, weight: Tensor, momentum: float) -> Tensor:
+    def _direction(self, weight: Tensor) -> Tensor:
         gradient: Tensor = weight.grad  # type: ignore[assignment]  # there is one
         state: dict[str, Any] = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(gradient)
-        state["momentum"].lerp_(gradient, 1 - momentum)
-        return gradient.lerp(state["momentum"], momentum).flatten(1)  # as Nesterov
+        state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        return gradient.lerp(state["momentum"], MOMENTUM).flatten(1)  # as Nesterov
 
 
 def optimizers_of(network: Network, adam_rate: float, muon_rate: float) -> list[torch.optim.Optimizer]:

@@ -13,9 +13,9 @@ import numpy as np
 from .defects import Defects
 from .errors import Sve2HdrError
 from .files import replacing
-from .levels import SOURCES, Estimate, folded
+from .levels import SOURCES, Estimate
 from .matching import Match, match_exposures
-from .mosaic import ExposurePattern, Mosaic, repeated
+from .mosaic import ExposurePattern, Mosaic, folded, repeated
 from .preview import LEAST_BASE_SLOPE, LEAST_WHITE_EV, WHITE_EV, Look
 from .radiance import NoiseModel, clipped_share, full_scale
 from .saturation import white_levels

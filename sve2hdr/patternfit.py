@@ -6,6 +6,7 @@ tells the level is not the half whose values are fitted, so neither noise nor te
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -87,6 +88,11 @@ class Fit:
     slope_error: float  # one standard deviation, from parts of the frame; inf where the windows cannot tell
     offsets: np.ndarray  # (samples,) counts
     offset_errors: np.ndarray  # (samples,) counts, one standard deviation; inf where the windows cannot tell
+
+
+def error_ev(slope: float, slope_error: float) -> float:
+    """Return the error of a slope in EV: that of its log2."""
+    return slope_error / slope / math.log(2)
 
 
 def spread(residual: np.ndarray, level: np.ndarray, floor: np.ndarray, bins: int = LEVEL_BINS) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .mosaic import CELL
-from .patternfit import colour_classes, fit_line, sample_groups
+from .patternfit import colour_classes, error_ev, fit_line, sample_groups
 from .patternwindows import Windows
 
 MIN_WINDOWS = 24  # of one colour, for a line through them
@@ -71,7 +71,7 @@ def measure_phases(windows: Windows, cfa: str, offset_sigma: float) -> PhaseLeve
             fit = fit_line([sample], offset_sigma, rounds=4)
             if np.isfinite(fit.slope) and np.isfinite(fit.slope_error):
                 slope = max(fit.slope, fit.slope_error, 2.0**-10)
-                ev[phase], error[phase] = np.log2(slope), fit.slope_error / slope / np.log(2)
+                ev[phase], error[phase] = np.log2(slope), error_ev(slope, fit.slope_error)
                 fitted[phase] = True
     return PhaseLevels(ev, error, fitted)
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from .mosaic import CELL, SIGMA_OF_MAD, Mosaic, cfa_period, repeated
-from .patternfit import CHUNKS, Fit, Sample, colour_classes, fit_line, fit_pairs, sample_groups, spread
+from .patternfit import CHUNKS, Fit, Sample, colour_classes, error_ev, fit_line, fit_pairs, sample_groups, spread
 from .patternlayout import MIN_WINDOWS, Layout
 from .patternwindows import Windows
 
@@ -59,13 +59,13 @@ def measure_step(mosaic: Mosaic, windows: Windows, brighter: list[int], darker: 
     if slope is None:
         step = Step((brighter, darker), np.inf, np.inf, samples, fit, False)
     else:
-        step = Step((brighter, darker), -math.log2(slope), fit.slope_error / slope / math.log(2), samples, fit, False)
+        step = Step((brighter, darker), -math.log2(slope), error_ev(slope, fit.slope_error), samples, fit, False)
     burnt = (windows.peak[brighter] >= windows.saturation[brighter, None]).any(axis=0)
     count = sum(s.window.size for s in samples)
     if burnt.sum() > burnt.size / 2 and step.error > FEW_WINDOWS_ERROR_EV and count < FEW_WINDOWS:
         pair_slope, pair_error, _ = fit_pairs(mosaic, brighter, darker)
-        if pair_slope > 0 and (count < TOO_FEW_WINDOWS or pair_error / pair_slope / math.log(2) < step.error):
-            error = pair_error / pair_slope / math.log(2)
+        if pair_slope > 0 and (count < TOO_FEW_WINDOWS or error_ev(pair_slope, pair_error) < step.error):
+            error = error_ev(pair_slope, pair_error)
             step = Step((brighter, darker), -math.log2(pair_slope), error, samples, fit, True)
     return step
 
@@ -225,7 +225,7 @@ def _greens_ev(windows: Windows, cfa: str, group: list[int], offset_sigma: float
     fit = fit_line([sample], offset_sigma)
     if not (fit.slope > 0 and math.isfinite(fit.slope_error)):
         return 0.0
-    return max(0.0, abs(math.log2(fit.slope)) - 3 * fit.slope_error / fit.slope / math.log(2))
+    return max(0.0, abs(math.log2(fit.slope)) - 3 * error_ev(fit.slope, fit.slope_error))
 
 
 def _range_ev(values: np.ndarray) -> float:

@@ -26,13 +26,13 @@ NAME_BYTES = 100  # at most, of a scene's name in those of its pictures
 Region = tuple[slice, slice]  # rows and columns
 
 
-def worst_regions(image: np.ndarray, truth: np.ndarray, count: int = REGIONS, side: int = CROP_PX) -> list[Region]:
-    """Return the regions, at most `count`, of the largest mean squared error of the mu-law, the worst first.
+def worst_regions(image: np.ndarray, truth: np.ndarray) -> list[Region]:
+    """Return the regions, at most three, of the largest mean squared error of the mu-law, the worst first.
 
     They lie on a grid of half their side, inside of the border, and do not overlap. An image smaller than a region and
     the border is one region.
     """
-    error = np.square(mu_law(image) - mu_law(truth)).mean(2)
+    error, side = np.square(mu_law(image) - mu_law(truth)).mean(2), CROP_PX
     starts = [
         range(BORDER_PX, n - side - BORDER_PX + 1, side // 2) if n >= side + 2 * BORDER_PX else range(1)
         for n in error.shape
@@ -40,13 +40,13 @@ def worst_regions(image: np.ndarray, truth: np.ndarray, count: int = REGIONS, si
     candidates = [(slice(y, y + side), slice(x, x + side)) for y in starts[0] for x in starts[1]]
     chosen: list[Region] = []
     for region in sorted(candidates, key=lambda r: -float(error[r].mean())):
-        if len(chosen) < count and not any(_overlap(region, other, side) for other in chosen):
+        if len(chosen) < REGIONS and not any(_overlap(region, other) for other in chosen):
             chosen.append(region)
     return chosen
 
 
-def _overlap(a: Region, b: Region, side: int) -> bool:
-    return all(abs(p.start - q.start) < side for p, q in zip(a, b, strict=True))
+def _overlap(a: Region, b: Region) -> bool:
+    return all(abs(p.start - q.start) < CROP_PX for p, q in zip(a, b, strict=True))
 
 
 def comparison(images: Mapping[str, np.ndarray], truth: np.ndarray, region: Region) -> np.ndarray:

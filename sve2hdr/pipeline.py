@@ -17,7 +17,7 @@ from .banding import remove_banding
 from .classical import classical
 from .color import COLOR_SPACES, linear_rgb, rgb_from_camera
 from .defects import Defects, repair_defects
-from .develop import ONE_EXPOSURE, develop
+from .develop import develop
 from .devices import choose_device
 from .errors import Sve2HdrError, UnreadableWeights
 from .hdrfile import WriteOptions
@@ -25,7 +25,7 @@ from .highlights import early_saturation, hold_clipped, without_magenta
 from .levels import Estimate, Levels, estimate_levels
 from .linegain import even_lines
 from .models import Model
-from .mosaic import ExposurePattern, Mosaic
+from .mosaic import ONE_EXPOSURE, ExposurePattern, Mosaic
 from .parameters import LockedParameters, load_parameters
 from .pattern import detect_pattern
 from .preview import LUMINANCE_OF_RGB
@@ -214,7 +214,7 @@ def _corrected(
     mosaic, banding = remove_banding(mosaic, pattern, noise)
     defects = None
     if bad_pixels or listed is not None:
-        mosaic, defects = repair_defects(mosaic, pattern, noise, known, listed, look=bad_pixels)
+        mosaic, defects = repair_defects(mosaic, pattern, noise, known, listed, search=bad_pixels)
     attributes = {
         "sve2hdr:bad_pixels": "left" if defects is None else f"{defects.count} repaired",
         "sve2hdr:row_gain": f"{row_gain:.4f}",

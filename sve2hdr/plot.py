@@ -1,4 +1,4 @@
-"""Training logs: as a curve, and those of several stages as one."""
+"""A training log as a curve."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SIZE, MARGIN = (900, 480), (70, 30, 20, 45)  # px; left, top, right, bottom
 def plot_log(log: Path) -> Path:
     """Draw loss, logarithmic, over steps of a *log.jsonl, as *curve.png beside it; return its path.
 
-    Where `stage` changes, as in what join_logs makes, a line is drawn across. A loss that is the mean of a few steps
-    only, as training was stopped there, is left out. Raises Sve2HdrError where the log holds no record.
+    Where `stage` changes, as in what examples/join_logs.py makes, a line is drawn across. A loss that is the mean
+    of a few steps only, as training was stopped there, is left out. Raises Sve2HdrError where the log holds no record.
     """
     records = [json.loads(line) for line in log.read_text().splitlines() if line]
     if not records:
@@ -58,22 +58,3 @@ def _range(values: list[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     room = max(0.05 * (high - low), 0.01)
     return low - room, high + room
-
-
-def join_logs(logs: list[Path]) -> str:
-    """Return the lines of logs of one network that was trained in stages, the next from the weights of the last.
-
-    Steps, megapixels and seconds go on counting, and `stage` counts from 1. A log that was joined before has several.
-    Raises Sve2HdrError where a log holds no record.
-    """
-    lines: list[str] = []
-    done = {"stage": 0, "step": 0, "megapixels": 0.0, "seconds": 0.0}  # in the logs before
-    for log in logs:
-        records = [{"stage": 1} | json.loads(line) for line in log.read_text().splitlines() if line]
-        if not records:
-            raise Sve2HdrError(f"{log}: holds no record")
-        for record in records:
-            record.update({name: record[name] + count for name, count in done.items() if name in record})
-            lines.append(json.dumps(record) + "\n")
-        done = {name: records[-1].get(name, count) for name, count in done.items()}
-    return "".join(lines)

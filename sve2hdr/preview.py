@@ -1,4 +1,4 @@
-"""Scene-linear Rec. 709 -> display-referred 8-bit sRGB that looks right without tuning. Only this module clamps.
+"""Scene-linear Rec. 709 -> display-referred 8-bit sRGB that looks right without tuning.
 
 For HDR screens it also tells by how much highlights are brighter there.
 """

@@ -16,6 +16,7 @@ Array = TypeVar("Array")  # np.ndarray or torch.Tensor: only operators and metho
 
 Levels = TypeVar("Levels", float, np.ndarray)
 
+ROUNDING = 1 / 12  # counts squared: the variance of rounding, which no frame goes below
 SATURATED, USABLE = 0.99, 0.95  # of the span from black to white: here `usable` reaches 0, and here it leaves 1
 
 

@@ -7,12 +7,11 @@ import hashlib
 import json
 import math
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -28,6 +27,7 @@ from .errors import Sve2HdrError, UnwritableOutput
 from .losses import l1_loss, radiance_loss, rms_loss
 from .optimizer import Muon, optimizers_of
 from .shards import Scenes
+from .signals import handling
 
 
 @dataclass(frozen=True)
@@ -242,22 +242,11 @@ def _digest(network: Network) -> str:
 def _stop_signals() -> Iterator[list[int]]:
     """Yield a list that the first Ctrl-C or SIGTERM is put into; a second one has its usual effect."""
     stopped_by: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
-        yield stopped_by
-        return
-    usual = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
 
     def handle(number: int, _frame: object) -> None:
         stopped_by.append(number)
-        restore()
+        handlers.close()
 
-    for number in usual:
-        signal.signal(number, handle)
-    try:
+    with ExitStack() as handlers:
+        handlers.enter_context(handling((signal.SIGINT, signal.SIGTERM), handle))
         yield stopped_by
-    finally:
-        restore()

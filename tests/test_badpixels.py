@@ -154,7 +154,7 @@ def test_large_groups_are_filled_from_their_rim(photo: Mosaic, sites: tuple[slic
     counts = photo.counts.copy()
     counts[sites] = 16_000
     noise = estimate_noise(photo, PAIRS)
-    filled, defects = repair_defects(replace(photo, counts=counts), PAIRS, noise, listed=bad, look=False)
+    filled, defects = repair_defects(replace(photo, counts=counts), PAIRS, noise, listed=bad, search=False)
     assert defects.count == bad.sum()
     wanted, signal = (mosaic.counts[sites] - photo.black_level.mean() for mosaic in (photo, filled))
     assert np.median(np.abs(signal - wanted) / wanted) < 0.1

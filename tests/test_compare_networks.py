@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 
+import compare_networks as compare
 import numpy as np
 import pytest
 import torch
+from cost import macs_per_pixel
 
 from sve2hdr.architecture import Network
 from sve2hdr.color import COLOR_SPACES
-from sve2hdr.cost import macs_per_pixel
 from sve2hdr.hdrfile import write_hdr
 from sve2hdr.mosaic import Capture
 from sve2hdr.shards import pack_scenes
@@ -25,17 +24,7 @@ def light(side: int) -> np.ndarray:
     return np.random.default_rng(side).lognormal(0, 1, (side, side, 3)).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def compare(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("compare_networks", repository / "examples" / "compare_networks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_variant_takes_its_patches(compare: ModuleType) -> None:
+def test_every_variant_takes_its_patches() -> None:
     assert set(compare.OWN_OPTIONS) <= set(compare.VARIANTS)
     for name in compare.VARIANTS:
         network, options = compare.built(name), compare.options_of(name, bfloat16=False)
@@ -45,7 +34,7 @@ def test_every_variant_takes_its_patches(compare: ModuleType) -> None:
             assert macs_per_pixel(network, network.alignment) < 70_000  # of about equal cost
 
 
-def test_a_variant_is_timed(compare: ModuleType, tmp_path: Path) -> None:
+def test_a_variant_is_timed(tmp_path: Path) -> None:
     pack_scenes([("a", light(96))], tmp_path, 60, lambda note: None)
     options = compare.replace(compare.options_of(next(iter(compare.VARIANTS)), bfloat16=True), patch_px=32, batch=1)
     network = compare.built(next(iter(compare.VARIANTS)))
@@ -53,7 +42,7 @@ def test_a_variant_is_timed(compare: ModuleType, tmp_path: Path) -> None:
 
 
 def test_the_papers_network_is_compared(
-    compare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pack_scenes([("a", light(96))], tmp_path / "shards", 60, lambda note: None)
     (tmp_path / "val").mkdir()

@@ -20,7 +20,6 @@ from sve2hdr import convert, hdrfile, pipeline
 from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.convert import Converted, convert_file, upright
 from sve2hdr.defects import Defects
-from sve2hdr.develop import ONE_EXPOSURE
 from sve2hdr.devices import choose_device, has_bfloat16
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnreadableRaw, UnwritableOutput
@@ -30,7 +29,7 @@ from sve2hdr.imageread import read_hdr
 from sve2hdr.levels import Levels
 from sve2hdr.metrics import psnr_mu
 from sve2hdr.models import Model, model_named
-from sve2hdr.mosaic import QUAD_BAYERS, Capture, ExposurePattern, Mosaic
+from sve2hdr.mosaic import ONE_EXPOSURE, QUAD_BAYERS, Capture, ExposurePattern, Mosaic
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.noise import estimate_noise
 from sve2hdr.pattern import parse_pattern

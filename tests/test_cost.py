@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from cost import macs_per_pixel
 from torch import nn
 
-from sve2hdr.cost import macs_per_pixel
 from sve2hdr.network import INPUT_PLANES, LARGE, LAYOUTS, NetworkConfig, SveNet
 
 torch.set_num_threads(1)

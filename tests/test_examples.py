@@ -35,6 +35,7 @@ TESTED_ELSEWHERE = {
 }
 SHOWN = {
     "average_weights.py",
+    "cost.py",
     "halve_weights.py",
     "join_logs.py",
     "machine.py",

@@ -20,6 +20,7 @@ import torch
 from frames import PAIRS, SINGLE, write_frame
 
 from sve2hdr import convert, filejob, pipeline
+from sve2hdr.batchcommand import POLICIES
 from sve2hdr.batchdisplay import report_line
 from sve2hdr.convert import convert_file
 from sve2hdr.dngfile import write_cfa_dng
@@ -27,7 +28,7 @@ from sve2hdr.errors import UnwritableOutput
 from sve2hdr.filejob import run_job
 from sve2hdr.files import file_sha256
 from sve2hdr.joblist import Job
-from sve2hdr.jobstate import POLICIES, BatchOptions, FileResult, Order, Tools, finished_before, shared_before
+from sve2hdr.jobstate import BatchOptions, FileResult, Order, Tools, finished_before, shared_before
 from sve2hdr.levels import Levels
 from sve2hdr.manifest import Manifest
 from sve2hdr.models import Model

@@ -24,7 +24,7 @@ from PIL import Image
 from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnreadableRaw, UnwritableOutput
-from sve2hdr.lineardng import LinearDngOptions, baseline_exposure, reduced, write_linear_dng
+from sve2hdr.lineardng import LinearDngOptions, baseline_exposure, reduced_for_preview, write_linear_dng
 from sve2hdr.mosaic import Capture, Mosaic
 from sve2hdr.rawfile import read_raw
 from sve2hdr.xmp import xmp_packet
@@ -175,10 +175,11 @@ def test_baseline_exposure_makes_up_for_brightness(image_ev: float, ratio_ev: fl
         assert darker == pytest.approx(found + 0.5, abs=0.011)
 
 
-def test_reduced_keeps_the_mean() -> None:
+def test_what_previews_show_keeps_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     image = scene(60, 80)
-    for side in (80, 40, 20, 4):
-        small = reduced(image, side)
+    for side in (40, 20, 4):
+        monkeypatch.setattr("sve2hdr.lineardng.PREVIEW_SIDE", side)
+        small = reduced_for_preview(image)
         assert max(small.shape[:2]) <= side
         assert_allclose(small.mean(axis=(0, 1)), image.mean(axis=(0, 1)), rtol=1e-5)
 

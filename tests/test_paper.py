@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from cost import macs_per_pixel
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 from sve2hdr.architecture import Network
-from sve2hdr.cost import macs_per_pixel
 from sve2hdr.mosaic import ExposurePattern, Mosaic
 from sve2hdr.network import BLOCKS, compress
 from sve2hdr.paper import PaperConfig, PaperNet, SpatiallyVaryingConv, TwoBranchBlock, guidance_mask

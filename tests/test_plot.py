@@ -1,14 +1,15 @@
-"""The training curve as a picture."""
+"""The training curve as a picture, and logs of several stages as one."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from join_logs import join_logs
 from PIL import Image
 
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.plot import MARGIN, SIZE, join_logs, plot_log
+from sve2hdr.plot import MARGIN, SIZE, plot_log
 
 
 def write_log(folder: Path, losses: list[float]) -> Path:

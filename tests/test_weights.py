@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from cost import macs_per_pixel
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from sve2hdr import weights
-from sve2hdr.cost import macs_per_pixel
 from sve2hdr.errors import UnreadableWeights, UnwritableOutput
 from sve2hdr.files import file_sha256
 from sve2hdr.network import NetworkConfig, SveNet

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .network import INPUT_PLANES, MergingInterpolation
+from sve2hdr.network import INPUT_PLANES, MergingInterpolation
 
 
 def macs_per_pixel(network: nn.Module, alignment: tuple[int, int]) -> float:
