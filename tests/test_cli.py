@@ -861,9 +861,8 @@ def test_closed_streams_stop_nothing(made: Path, work: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
-@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_stop_no_batch(made: Path, work: Path, closed: str) -> None:
+def test_closed_streams_stop_no_batch(made: Path, work: Path) -> None:
     command = [sys.executable, "-m", "sve2hdr", "batch", str(made / "raw.dng"), "-o", "out"]
-    ran = subprocess.run(["/bin/sh", "-c", f'exec "$0" "$@" {closed}', *command], cwd=work, timeout=300, check=False)
+    ran = subprocess.run(["/bin/sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', *command], cwd=work, timeout=300, check=False)
     assert ran.returncode == 0
     assert (work / "out" / "raw.exr").exists()

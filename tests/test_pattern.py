@@ -382,7 +382,7 @@ def test_detection_needs_no_torch() -> None:
 
 
 def test_benchmark_runs(repository: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(repository / "examples" / "bench_detect.py"), "--files", "4", "--megapixels", "1"]
+    command = [sys.executable, str(repository / "examples" / "bench_detect.py"), "--files", "4", "--megapixels", "0.1"]
     printed = subprocess.run(command, cwd=tmp_path, check=True, timeout=300, capture_output=True, text=True).stdout
     assert "cores" in printed
     assert "false alarms: 0" in printed
