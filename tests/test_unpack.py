@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import wave
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from mlvcontainer import Shot, camera_blocks, file_header, raw_block, sound_block, video_block, write_mlv
 
+from sve2hdr import unpack
 from sve2hdr.cli import main
 from sve2hdr.joblist import Inputs, Naming, collect
 from sve2hdr.mosaic import ExposurePattern
@@ -61,6 +63,16 @@ def test_frames_sound_and_colours_come_out(tmp_path: Path, compressed: bool) -> 
         samples = np.frombuffer(sound.readframes(6000), "<i2").reshape(3, 2000, 2)
     rng = np.random.default_rng(0)
     np.testing.assert_array_equal(samples, [rng.integers(-9000, 9000, (2000, 2)) for _ in range(3)])
+
+
+def test_no_more_cores_are_taken_than_may_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip(tmp_path / "A.MLV")
+    taken: list[int | None] = []
+    pool = unpack.ThreadPoolExecutor
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(unpack, "ThreadPoolExecutor", lambda threads: taken.append(threads) or pool(threads))
+    assert run("unpack", tmp_path / "A.MLV", "-o", tmp_path)[0] == 0
+    assert taken == [3]
 
 
 def test_what_is_there_is_kept(tmp_path: Path) -> None:
