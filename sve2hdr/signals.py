@@ -11,11 +11,15 @@ from types import FrameType
 
 @contextlib.contextmanager
 def handling(numbers: Iterable[int], handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Let `handle` take these signals during the block, if this is the main thread, which alone may; then as before."""
+    """Let `handle` take these signals during the block, if this is the main thread, which alone may; then as before.
+
+    What is ignored stays so: SIGHUP after `nohup`, Ctrl-C in a shell's background.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    usual = {number: signal.signal(number, handle) or signal.SIG_DFL for number in numbers}
+    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    usual = {number: signal.signal(number, handle) or signal.SIG_DFL for number in heeded}
     try:
         yield
     finally:

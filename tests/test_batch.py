@@ -365,6 +365,21 @@ def test_ctrl_c_finishes_or_drops_what_is_in_work(tmp_path: Path, here: type[Her
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.parametrize("number", batch_module.STOP_SIGNALS)
+def test_what_is_ignored_from_the_start_stays_so(tmp_path: Path, here: type[Here], number: int) -> None:
+    def answer(options: WorkerOptions, order: Order) -> FileResult | None:
+        signal.raise_signal(number)
+        return FileResult(order.job.raw, "converted")
+
+    here.answer = staticmethod(answer)
+    usual = signal.signal(number, signal.SIG_IGN)  # as by nohup, or in a shell's background
+    try:
+        assert run(tmp_path, jobs(*"12")).good
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, usual)
+
+
 def test_workers_that_cannot_work_end_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(Here):
         def __init__(self, options: WorkerOptions) -> None:

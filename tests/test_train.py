@@ -307,13 +307,17 @@ def test_a_second_signal_ends_it_at_once(shards: Path, tmp_path: Path) -> None:
         signal.raise_signal(signal.SIGINT)  # to this thread; another one might take them late, and both for one
         signal.raise_signal(signal.SIGINT)
 
-    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start without it
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, tmp_path, TINY, OPTIONS, CPU, at_step(2, twice))
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_a_signal_that_is_ignored_from_the_start_stays_so(shards: Path, tmp_path: Path) -> None:
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background
     try:
-        with pytest.raises(KeyboardInterrupt):
-            train(shards, tmp_path, TINY, OPTIONS, CPU, at_step(2, twice))
+        train(shards, tmp_path, TINY, OPTIONS, CPU, at_step(2, lambda: signal.raise_signal(signal.SIGINT)))
     finally:
         signal.signal(signal.SIGINT, usual)
-    assert not (tmp_path / "checkpoint.pt").exists()
 
 
 def test_it_trains_in_another_thread_as_well(shards: Path, whole: Path, tmp_path: Path) -> None:
