@@ -22,6 +22,7 @@ from .memory import BASE_MB, data_mb, keep_freed_memory, limit_memory
 from .remotemanifest import manifest_of
 
 PROGRESS_S = 0.25  # progress is told no more often
+PAUSE_S = 2.0  # who has not looked for longer was stopped, as by Ctrl-Z, and the worker perhaps with it
 START_S = 600.0  # importing torch from a slow disk takes long; longer than this is a hang
 
 
@@ -49,7 +50,7 @@ class Worker:
             self._process.start()
         theirs.close()
         self.order: Order | None = None
-        self.ready, self.last_sign = False, time.monotonic()
+        self.ready, self.last_sign, self.last_look = False, time.monotonic(), time.monotonic()
 
     def send(self, order: Order) -> None:
         """Give the worker its next job; raise WorkerDied if it is gone."""
@@ -82,9 +83,12 @@ class Worker:
     def overdue(self, timeout_s: float) -> FileResult | None:
         """End the process if its job shows no progress for too long, and return the job's result; None: all is well.
 
-        Raises Sve2HdrError if it has not even started after a long time.
+        Asked several times a second. Raises Sve2HdrError if it has not even started after a long time.
         """
-        silent_s = time.monotonic() - self.last_sign
+        now = time.monotonic()
+        if now - self.last_look > PAUSE_S:
+            self.last_sign = min(now, self.last_sign + now - self.last_look)
+        self.last_look, silent_s = now, now - self.last_sign
         if not self.ready and silent_s > START_S:
             self.end()
             raise Sve2HdrError(f"a worker process did not start within {START_S:.0f} s; try again")

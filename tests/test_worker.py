@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -18,7 +19,8 @@ class Silent(Worker):
 
     def __init__(self, order: Order | None, ready: bool, silent_s: float) -> None:
         self.order, self.ready, self.ended = order, ready, False
-        self.last_sign = time.monotonic() - silent_s
+        self.last_look = time.monotonic()
+        self.last_sign = self.last_look - silent_s
 
     def end(self) -> str:
         self.ended = True
@@ -39,6 +41,19 @@ def test_one_that_hangs_is_ended_and_fails_its_job() -> None:
     assert worker.ended
     assert (result.input, result.outcome, result.spent) == ("1.dng", "failed", True)
     assert "no progress for 10 s" in result.error
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_the_time_of_an_owner_that_was_stopped_does_not_count(ready: bool) -> None:
+    worker = Silent(ORDER, ready, START_S + 3)
+    worker.last_look -= START_S + 1
+    assert worker.overdue(10) is None
+    worker.last_sign -= 7
+    assert worker.overdue(10) is None
+    worker.last_sign -= START_S
+    with pytest.raises(Sve2HdrError) if not ready else contextlib.nullcontext():
+        assert worker.overdue(10) is not None
+    assert worker.ended
 
 
 @pytest.mark.parametrize("order", [None, ORDER])
