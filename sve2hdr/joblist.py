@@ -172,13 +172,14 @@ def _files_of(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterato
     if is_url(given):
         yield from _files_at(given, inputs, out, found)
     elif path.is_dir():
+        source = path.resolve().name
         for file in walk(path, out, found):
             relative = _relative(file, Path(inputs.base) if inputs.base else path)
             if _wanted(file, file.relative_to(path).as_posix(), inputs, found):
-                yield Found(str(file), relative, path.resolve().name)
+                yield Found(str(file), relative, source)
     elif os.path.lexists(path) or not glob.has_magic(given):
         if not path.is_file():
-            raise Sve2HdrError(f"{path}: no such file or folder; check the path")
+            raise Sve2HdrError(f"{given}: no such file or folder; check the path")
         relative = _relative(path, Path(inputs.base) if inputs.base else path.parent)
         if _wanted(path, path.name, inputs, found, named=True):
             yield Found(str(path), relative, path.resolve().parent.name)
@@ -242,7 +243,8 @@ def _below(path: str, out: Place, start: Path) -> bool:
 
 
 def _relative(path: Path, base: Path) -> str:
-    for below, top in ((path, base), (path.resolve(), base.resolve())):
+    for seen in (Path, Path.resolve):  # as they are named, then as they are
+        below, top = seen(path), seen(base)
         if below.is_relative_to(top) and ".." not in below.relative_to(top).parts:
             return below.relative_to(top).as_posix()
     raise Sve2HdrError(f"{path}: does not lie below --base {base}; name another base")

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal
@@ -24,7 +24,7 @@ import numpy as np
 from .claims import Claims, key_of
 from .errors import UnwritableOutput
 from .files import file_sha256, replacing
-from .places import At, Place, lies_at
+from .places import At, Place, Status, lies_at, place
 
 STATE = ".sve2hdr"
 JOURNAL = "journal.json"
@@ -105,6 +105,7 @@ class Records(ABC, Generic[At]):
     def __init__(self, out: At) -> None:
         self.out: At = out
         self.folder: At = out / STATE
+        self._read: dict[str, tuple[Stamp | Status, Record]] = {}  # what `records` has read, by path or URL
 
     @abstractmethod
     def create(self) -> None:
@@ -118,9 +119,18 @@ class Records(ABC, Generic[At]):
     def exact_case(self) -> bool:
         """Return whether `lock` and `LOCK` are two files here."""
 
-    @abstractmethod
     def records(self) -> dict[str, Record]:
-        """Return all records by output."""
+        """Return all records by output; asked again, it reads those alone that are new or changed."""
+        listed = self._listed()
+        self._read = {path: read for path, read in self._read.items() if listed.get(path) == read[0]}
+        for path in listed.keys() - self._read.keys():
+            with contextlib.suppress(OSError, *DAMAGED):
+                self._read[path] = listed[path], Record.from_json(place(path).read_bytes())
+        return {record.output: record for _, record in self._read.values()}
+
+    @abstractmethod
+    def _listed(self) -> Mapping[str, Stamp | Status]:
+        """Return the files of records, as they are now."""
 
     @property
     @abstractmethod
@@ -227,13 +237,11 @@ class Manifest(Records[Path]):
         """Return whether this file system tells `lock` from `LOCK`; True where nothing is written yet."""
         return not ((self.folder / "LOCK").exists() and (self.folder / "lock").exists())
 
-    def records(self) -> dict[str, Record]:
-        """Return all records by output."""
-        found = {}
+    def _listed(self) -> dict[str, Stamp | Status]:
+        found: dict[str, Stamp | Status] = {}
         for path in (self.folder / "done").glob("??/*.json"):
-            with contextlib.suppress(OSError, *DAMAGED):
-                record = Record.from_json(path.read_bytes())
-                found[record.output] = record
+            with contextlib.suppress(OSError):
+                found[str(path)] = Stamp.of(path)
         return found
 
     # From a job's folder to the outputs

@@ -33,7 +33,6 @@ class RemoteManifest(Records[RemotePath]):
 
     def __init__(self, out: RemotePath) -> None:
         super().__init__(out)
-        self._read: dict[str, tuple[Status, Record]] = {}  # what `records` has read, by URL
         self.scratch = Path(tempfile.gettempdir()) / f"sve2hdr-{_user()}-{key_of(out.url)[:12]}"
 
     @property
@@ -66,14 +65,8 @@ class RemoteManifest(Records[RemotePath]):
         """Return True: object stores tell `lock` from `LOCK`."""
         return True
 
-    def records(self) -> dict[str, Record]:
-        """Return all records by output; asked again, it reads those alone that are new or changed."""
-        listed = (self.folder / "done").statuses()
-        self._read = {url: read for url, read in self._read.items() if listed.get(url) == read[0]}
-        for url in listed.keys() - self._read.keys():
-            with contextlib.suppress(OSError, *DAMAGED):
-                self._read[url] = listed[url], Record.from_json(RemotePath(url).read_bytes())
-        return {record.output: record for _, record in self._read.values()}
+    def _listed(self) -> dict[str, Status]:
+        return (self.folder / "done").statuses()
 
     def publish(self, folder: Path, made: Sequence[tuple[Record, str, bool]]) -> None:
         """Send files of a job's folder to their place, and record them, as `Manifest.publish` does."""

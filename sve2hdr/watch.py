@@ -10,7 +10,7 @@ from .joblist import Job, JobList
 from .manifest import Stamp
 from .places import place
 
-EVERY_S = 1.0  # how often the inputs are looked through
+EVERY_S, SHARE = 1.0, 0.2  # the inputs are looked through so often, unless that takes more than this share of the time
 SETTLE_S = 3.0  # a file that has not changed for so long is complete
 
 
@@ -65,7 +65,8 @@ class Watch:
                     ready.append((job, again))
         if new or any(self._taken.get(raw) != stamp for raw, (stamp, _) in self._seen.items()):
             self._last_new = now
-        self._next = self._clock() + EVERY_S
+        ended = self._clock()
+        self._next = ended + max(EVERY_S, (ended - now) * (1 / SHARE - 1))
         return None if self._idle_s is not None and now - self._last_new >= self._idle_s else ready
 
     def _listed(self) -> JobList:

@@ -582,6 +582,7 @@ def test_watching_a_url_that_is_empty_away_and_emptied(
 ) -> None:
     turns = itertools.count()  # its clock: seconds would count how busy the machine is
     monkeypatch.setattr(watch, "Watch", partial(watch.Watch, clock=lambda: float(next(turns))))
+    monkeypatch.setattr(watch, "SHARE", 1.0)
     bucket = RemotePath(f"memory://bucket{secrets.token_hex(4)}")
     listed, read = 0, list[str]()
     true_statuses, true_read = RemotePath.statuses, RemotePath.read_bytes

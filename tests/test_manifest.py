@@ -125,6 +125,22 @@ def test_a_damaged_record_is_no_record(manifest: Manifest, raw: Path) -> None:
         assert manifest.state("1.exr", raw, ["r"])[0] == "foreign"
 
 
+def test_records_are_read_again_where_they_change_alone(
+    manifest: Manifest, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    true = Path.read_bytes
+    publish(manifest, raw, "1.exr", "2.exr")
+    monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(self) or true(self))
+    assert manifest.records().keys() == {"1.exr", "2.exr"}
+    assert (manifest.records().keys(), len(read)) == ({"1.exr", "2.exr"}, 2)
+    manifest._record_path("1.exr").unlink()
+    manifest._record_path("2.exr").write_text(record(raw, "2.exr", recipe="another").as_json())
+    read.clear()
+    assert {output: found.recipe for output, found in manifest.records().items()} == {"2.exr": "another"}
+    assert len(read) == 1
+
+
 def test_a_record_that_cannot_be_read_is_not_taken_for_none(manifest: Manifest, raw: Path) -> None:
     publish(manifest, raw, "1.exr")
     (path,) = (manifest.folder / "done").rglob("*.json")

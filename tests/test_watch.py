@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.joblist import Job, JobList
-from sve2hdr.watch import EVERY_S, SETTLE_S, Watch
+from sve2hdr.watch import EVERY_S, SETTLE_S, SHARE, Watch
 
 
 class Folder:
@@ -17,6 +17,7 @@ class Folder:
         self.told: list[tuple[str, str]] = []
         self.noticed: list[str] = []
         self.fails: Exception | None = None
+        self.looks, self.takes_s = 0, 0.0
         self.watch = Watch(
             self.collect,
             lambda *refusal: self.told.append(refusal),
@@ -27,6 +28,8 @@ class Folder:
         )
 
     def collect(self) -> JobList:
+        self.looks += 1
+        self.now += self.takes_s
         if self.fails:
             raise self.fails
         paths = sorted(self.folder.glob("*.dng"))
@@ -50,6 +53,14 @@ def test_a_file_is_taken_when_it_grows_no_more(tmp_path: Path) -> None:
     assert folder.after(EVERY_S) == []
     assert folder.after(SETTLE_S) == [("a.dng", True)]
     assert folder.told == [("x.dng", "clash")]  # once
+
+
+def test_looking_leaves_most_of_the_time_to_what_is_in_work(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.takes_s = 8
+    while folder.now < 400:
+        folder.after(0.25)
+    assert SHARE / 2 < folder.looks * folder.takes_s / folder.now < SHARE * 1.1
 
 
 def test_empty_and_vanished_files_are_not_taken(tmp_path: Path) -> None:
