@@ -154,15 +154,17 @@ def batch(
     from .remotemanifest import manifest_of
     from .watch import Watch
 
-    listed = inputs + tuple(path for file in lists for path in read_list(file.read(), getattr(file, "name", "--list")))
-    named = tuple(without_file_url(path) for path in listed)
-    if "" in named:  # which would be the working folder
+    named = tuple(map(without_file_url, inputs))
+    lines = (path for file in lists for path in read_list(file.read(), getattr(file, "name", "--list")))
+    listed = tuple(map(without_file_url, lines))
+    if "" in named + listed:  # which would be the working folder
         raise click.UsageError("an input has an empty path; name folders, files or patterns")
-    if not named:
+    if not named + listed:
         raise click.UsageError("nothing to convert; name folders, files or patterns, or a --list of them")
     _refuse_contradictions(**click.get_current_context().params)
     if dask:  # other machines have other working folders
-        named, output, base = tuple(map(_absolute, named)), _absolute(output), base and _absolute(base)
+        named, listed = tuple(map(_absolute, named)), tuple(map(_absolute, listed))
+        output, base = _absolute(output), base and _absolute(base)
     try:
         naming = Naming(tuple(dict.fromkeys(formats)) or ("exr",), preview, template, model)
     except ValueError as error:
@@ -177,7 +179,7 @@ def batch(
         look_only=dry_run,
         run=secrets.token_hex(8),
     )
-    where = Inputs(named, include, exclude, base or "", lock, watch, if_not_sve == "copy")
+    where = Inputs(named, include, exclude, base or "", lock, watch, if_not_sve == "copy", listed)
     manifest = manifest_of(output)
     if not dry_run:
         manifest.create()
@@ -234,7 +236,8 @@ def _end(outcome: Outcome, display: Display, quiet: bool, watch: bool) -> None:
             click.echo(printable(line), err=quiet)
     if outcome.interrupted and not watch:
         raise click.exceptions.Exit(130)
-    if not (outcome.good or (watch and not outcome.hopeless)) or not all(r.good for r in display.results):
+    good = outcome.good or (watch and not outcome.hopeless)
+    if not good or not all(r.good for r in display.results) or (display.report and not display.report.complete):
         raise click.exceptions.Exit(1)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -71,33 +74,45 @@ def duration(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text that any terminal takes, also where a file's name is no Unicode.
+    r"""Return a text as one line that any terminal takes, also where a file's name is no Unicode or has control codes.
 
-    >>> printable("IMG_\\udcff.CR2")
-    'IMG_?.CR2'
+    >>> print(printable("IMG_\udcff\n\x1b[2J.CR2"))
+    IMG_?\n\x1b[2J.CR2
     """
-    return text.encode("utf-8", "replace").decode()
+    text = text.encode("utf-8", "replace").decode()
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda code: ascii(code[0])[1:-1], text)
 
 
 class Report:
     """A JSON object a line, each on the disk as soon as its file is over. A new run begins it anew."""
 
     def __init__(self, path: Path, overwrite: bool) -> None:
-        if path.exists() and not overwrite and not _is_report(path):
+        if path.is_file() and not overwrite and not _is_report(path):  # no pipe: what is read from it never ends
             raise Sve2HdrError(f"{path}: exists already and is no report; give --overwrite or another name")
         try:
             self._file: TextIO = path.open("w", encoding="utf-8")
         except OSError as error:
             raise Sve2HdrError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+        self._path, self.complete = path, True  # complete: a line for each file so far
 
     def add(self, result: FileResult) -> None:
-        """Write a line."""
-        self._file.write(report_line(result) + "\n")
-        self._file.flush()
+        """Write a line; raise Sve2HdrError the first time that one cannot be: then the report ends there."""
+        if self._file.closed:
+            return
+        try:
+            self._file.write(report_line(result) + "\n")
+            self._file.flush()
+        except OSError as error:
+            self.complete = False
+            self.close()
+            raise Sve2HdrError(
+                f"{self._path}: cannot be written ({error.strerror}) and ends here; the conversion goes on"
+            ) from error
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # of what could not be written before
+            self._file.close()
 
 
 def _is_report(path: Path) -> bool:
@@ -119,7 +134,7 @@ class Display(Events):
         self._began, self._worked, self._megapixels = time.monotonic(), 0, 0.0
         self._begun_at: float | None = None  # the first file that needed work
         self._rows: dict[str, TaskID] = {}
-        columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[says]}"))
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(24), TextColumn("{task.fields[says]}"))
         console = Console(stderr=True)
         self._bars = Progress(*columns, console=console, transient=True, disable=mode != "bar", refresh_per_second=4)
         self._all = self._bars.add_task("all", total=total, says="")
@@ -147,13 +162,17 @@ class Display(Events):
         if self.mode == "bar":
             self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
-            print(text, file=sys.stderr, flush=True)
+            try:
+                print(text, file=sys.stderr, flush=True)
+            except OSError as error:  # a log on a full disk ends no batch
+                if error.errno == errno.EPIPE:
+                    raise
 
     def started(self, job: Job) -> None:
         """Show a file in work."""
         self._begun_at = self._begun_at or time.monotonic()
         if job.raw not in self._rows:
-            self._rows[job.raw] = self._bars.add_task(f"  {Path(job.raw).name}", total=1.0, says="")
+            self._rows[job.raw] = self._bars.add_task(f"  {printable(Path(job.raw).name)}", total=1.0, says="")
 
     def progress(self, job: Job, share: float) -> None:
         """Show how far it is."""
@@ -176,7 +195,10 @@ class Display(Events):
 
     def _tell(self, result: FileResult) -> None:
         if self.report is not None:
-            self.report.add(result)
+            try:
+                self.report.add(result)
+            except Sve2HdrError as error:
+                self.notice(str(error))
         if not result.good:
             self.say(f"sve2hdr: {result.input}: {result.error}")
         elif self.look_only and self.mode != "quiet":

@@ -128,7 +128,7 @@ def detect(
         try:
             record, lines, finding = _detected(read_raw(path), levels, path)
         except Sve2HdrError as error:
-            finding = one_line(error).removeprefix(f"{path}: ")
+            finding = one_line(error, str(path))
             nothing = {"sve": False, "exposure": None, "ratio_ev": 0.0, "confidence": 0.0, "cfa": None}
             record, lines = {"file": str(path), **nothing, "reason": finding}, []
         failed |= not record["sve"]

@@ -65,6 +65,8 @@ def _said(order: Order, options: TaskOptions) -> FileResult | str:
     else:
         with _lock:
             _idle.append((time.monotonic(), options.batch.run, worker))
+    if said.hopeless and options.batch.in_temporary:  # other machines may have room
+        raise Sve2HdrError(said.error)
     return said
 
 

@@ -39,13 +39,16 @@ class UnusableStack(Sve2HdrError):
     """Raw files that are no exposure stack of one static scene."""
 
 
-def one_line(error: Exception) -> str:
-    """Return what happened and what to do.
+def one_line(error: Exception, file: str | None = None) -> str:
+    r"""Return what happened and what to do; without the name of `file` where it begins with that.
 
     >>> one_line(Sve2HdrError("a.dng: truncated; copy it again")), one_line(MemoryError())
     ('a.dng: truncated; copy it again', 'not enough memory; use a smaller --tile, or close other programs')
+    >>> one_line(Sve2HdrError("a  b.dng: truncated;\n copy it again"), "a  b.dng")
+    'truncated; copy it again'
     """
-    text = " ".join(str(error).split())
+    text = str(error) if file is None else str(error).removeprefix(f"{file}: ")
+    text = " ".join(line for part in text.splitlines() if (line := part.strip()))  # names may have several spaces
     if isinstance(error, Sve2HdrError):
         return text
     # torch raises a RuntimeError for want of memory

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import math
 import os
+import platform
 import shutil
 import stat
 import tempfile
@@ -46,7 +47,10 @@ def run_job(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
         result = _claimed(order, options, tools)
     except Exception as error:
         hopeless = any(getattr(link, "errno", None) in HOPELESS for link in _chain(error))
-        sha256, said = "", one_line(error)
+        sha256, said = "", one_line(error, job.raw)
+        if hopeless and options.in_temporary:
+            folder = tempfile.gettempdir()
+            said = f"{platform.node()}: the temporary folder {folder} is full; make room there, or set TMPDIR"
         with contextlib.suppress(Exception):
             if not is_url(job.raw):  # to fetch it again would take long
                 sha256 = file_sha256(Path(job.raw))
@@ -54,7 +58,7 @@ def run_job(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
             job.raw,
             "failed",
             sha256=sha256,
-            error=said.removeprefix(f"{job.raw}: "),
+            error=said,
             hopeless=hopeless,
             spent=said == one_line(MemoryError()),
         )
@@ -173,6 +177,8 @@ def _at_hand(job: Job, folder: Path) -> Path:
         raw.parent.mkdir()
         source.fetch(raw)
     except OSError as error:
+        if error.errno in HOPELESS:  # it is this machine that takes no more
+            raise
         raise _gone(source, error) from error
     return raw
 

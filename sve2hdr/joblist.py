@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from .errors import Sve2HdrError
+from .errors import Sve2HdrError, one_line
 from .manifest import STATE
 from .places import Place, RemotePath, fixed_part, is_url, place, real
 from .rawcheck import RAW_EXTENSIONS
@@ -80,13 +80,14 @@ class Naming:
 class Inputs:
     """What the user names, and what of it is left out."""
 
-    paths: tuple[str, ...]  # folders, files, patterns
+    paths: tuple[str, ...]  # folders, files, patterns: an error where one is not there
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     base: str = ""  # the tree is mirrored from here; "": from each folder named
     lock: str = "auto"  # auto: CinemaDNG clips share their parameters; folder: all raws of a folder do; none
     watched: bool = False  # what is not there yet may come: patterns and URLs may be empty
     copied: bool = False  # ordinary raws are copied to OUT
+    listed: tuple[str, ...] = ()  # as `paths`, but one that is not there is refused, and the others are done
 
 
 @dataclass
@@ -133,6 +134,7 @@ def collect(
     made, found = dict(made_before or {}), JobList()
     own = {_same_name(real(str(out / output)), exact_case) for output in made}
     files = [raw for path in inputs.paths for raw in _files_of(path, inputs, out, found)]
+    files += [raw for path in inputs.listed for raw in _listed(path, inputs, out, found)]
     once: dict[str, Found] = {}
     for file in files:
         name = real(file.path)
@@ -165,6 +167,15 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 
 
 # Inputs -> files ------------------------------------------------------------------------------------------------------
+
+
+def _listed(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterator[Found]:
+    try:
+        yield from _files_of(given, inputs, out, found)
+    except Sve2HdrError as error:
+        if inputs.watched:  # what is away may come back
+            raise
+        found.refused.append((given, one_line(error, given)))
 
 
 def _files_of(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterator[Found]:

@@ -16,7 +16,7 @@ from .manifest import Record, is_same, recipe_of
 from .models import Model
 from .parameters import FORMAT
 from .pipeline import ConvertOptions
-from .places import lies_at, place
+from .places import is_url, lies_at, place
 from .remotemanifest import AnyManifest
 
 GOOD = ("converted", "unchanged", "edited", "developed", "copied", "skipped")
@@ -34,6 +34,11 @@ class BatchOptions:
     overwrite: bool = False  # make everything anew, and replace files that are not from a batch
     look_only: bool = False  # find out and tell; write nothing
     run: str = ""  # a name for this run alone; what a lost worker has finished in it is no work of an earlier one
+
+    @property
+    def in_temporary(self) -> bool:
+        """Whether what is written on a disk of this machine is in its temporary folder alone."""
+        return self.look_only or is_url(self.out)
 
     def recipes(self, job: Job, found: dict[str, Any] | None) -> tuple[str, str]:
         """Return the digests of how a job is converted, and of how it is dealt with if it is no SVE raw."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import itertools
 import json
 import math
@@ -11,6 +13,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +31,7 @@ from frames import PAIRS, SINGLE, write_frame
 from sve2hdr import batch as batch_module
 from sve2hdr import cli, watch
 from sve2hdr.batch import Batch, Events, Outcome, RunOptions
+from sve2hdr.batchdisplay import Display, Report
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.filejob import run_job
@@ -664,6 +668,63 @@ def test_a_list_of_another_system(shoot: list[object], here: type[Here]) -> None
     assert refused.stderr.splitlines() == [
         "sve2hdr: cards.txt: is UTF-16 or no text; save the list as UTF-8, a path a line"
     ]
+
+
+def test_what_a_list_names_and_is_gone_is_a_failure_among_others(shoot: list[object], here: type[Here]) -> None:
+    Path("cards.txt").write_text("in/a/1.dng\nin/gone.dng\n")
+    done = command("--list", "cards.txt", *shoot[1:], code=1)
+    assert "sve2hdr: in/gone.dng: no such file or folder; check the path" in done.stderr.splitlines()
+    assert "1  converted" in done.stdout
+    report = lines_of(Path("run.jsonl"))
+    assert {name: line["outcome"] for name, line in report.items()} == {"1.dng": "converted", "gone.dng": "failed"}
+
+
+def test_a_name_is_told_once_and_as_it_is(shoot: list[object], here: type[Here]) -> None:
+    Path("in/broken.dng").rename("in/cut  off.dng")
+    (said,) = (line for line in command(*shoot, code=1).stderr.splitlines() if "cut" in line)
+    assert said.startswith("sve2hdr: in/cut  off.dng: ")
+    assert said.count("cut") == 1
+
+
+def test_a_log_that_cannot_be_written_ends_nothing_but_one_that_nobody_reads_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Log(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(sys, "stderr", Log())
+    number = errno.ENOSPC
+    Display("plain", None).say("1.dng")
+    number = errno.EPIPE
+    with pytest.raises(BrokenPipeError):
+        Display("plain", None).say("1.dng")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a file to which nothing can be written")
+def test_a_report_that_cannot_be_written_is_said_once_and_counts(shoot: list[object], here: type[Here]) -> None:
+    Path("in/broken.dng").unlink()
+    done = command(*shoot[:-1], "/dev/full", "--overwrite", code=1)
+    (said,) = (line for line in done.stderr.splitlines() if "/dev/full" in line)
+    assert said.startswith("sve2hdr: /dev/full: cannot be written (No space left on device) and ends here")
+    assert "2  converted\n      1  skipped: one exposure\n      3  files" in done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe with a name")
+def test_a_report_may_be_a_pipe(tmp_path: Path) -> None:
+    def write() -> None:
+        report = Report(pipe, overwrite=False)
+        report.add(FileResult("1.dng", "converted"))
+        report.close()
+
+    pipe, read = tmp_path / "pipe", list[str]()
+    os.mkfifo(pipe)
+    ends = [threading.Thread(target=t, daemon=True) for t in (write, lambda: read.append(pipe.read_text()))]
+    for end in ends:
+        end.start()
+    for end in ends:
+        end.join(10)
+    assert [json.loads(text)["input"] for text in read] == ["1.dng"]
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.weights import save_weights
+from sve2hdr.worker import Order
 
 PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
 FILES, PATIENCE_S = 10, 240.0
@@ -224,6 +225,21 @@ def test_jobs_of_the_only_fit_machine_go_to_the_next_when_it_leaves(
     by = [result.found["by"] for result in outcome.results]
     assert len(by) == 8
     assert set(by) == {1, 2}
+
+
+@pytest.mark.parametrize("out", ["s3://shoot/out", "out"])
+def test_a_machine_whose_temporary_folder_is_full_is_unfit(monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+    full = FileResult("1.dng", "failed", error="the temporary folder is full", hopeless=True)
+    monkeypatch.setattr(clustertask, "_taken", lambda run: object())
+    monkeypatch.setattr(clustertask, "_asked", lambda worker, order, timeout_s: full)
+    monkeypatch.setattr(clustertask, "_idle", [])
+    options = TaskOptions(BatchOptions(out), 60, Load(1.0, 8))
+    order = Order(Job("1.dng", "1.dng", ("1.exr",)))
+    if out == "out":  # where all write
+        assert clustertask._said(order, options) is full
+    else:
+        with pytest.raises(Sve2HdrError, match="the temporary folder is full"):
+            clustertask._said(order, options)
 
 
 def test_an_idle_process_that_died_is_not_given_a_job(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,6 +90,20 @@ def test_files_patterns_and_lists(work: Path) -> None:
         jobs("in/a/1.dng", base="in/b")
 
 
+def test_what_a_list_names_and_is_not_there_costs_no_other_file(work: Path) -> None:
+    touch("in/a/1.dng", "in/b/2.dng")
+    found = jobs("in/b", listed=("in/a/1.dng", "./none.dng", "in/*.cr3", "in/b/2.dng"))
+    assert raws(found) == ["in/a/1.dng", "in/b/2.dng"]
+    assert found.refused == [
+        ("./none.dng", "no such file or folder; check the path"),
+        ("in/*.cr3", "nothing matches; check the pattern"),
+    ]
+    outside = jobs(listed=("in/a/1.dng", "in/b/2.dng"), base="in/b")
+    assert [path for path, _ in outside.refused] == ["in/a/1.dng"]
+    with pytest.raises(Sve2HdrError, match="no such file"):  # it may come back
+        jobs(listed=("none.dng",), watched=True)
+
+
 def test_no_base_leads_out_of_out(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch("card/1.dng", "here/a/2.dng")
     monkeypatch.chdir("here")

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import platform
 import secrets
 import subprocess
 import sys
@@ -259,6 +260,29 @@ def test_what_cannot_be_read_is_named_by_its_url(bucket: RemotePath, tmp_path: P
         assert said in result.error
         assert str(tmp_path) not in result.error
     assert names(bucket / "out") == set()
+
+
+@pytest.mark.parametrize("look_only", [False, True])
+def test_a_full_temporary_folder_is_named(
+    bucket: RemotePath, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, look_only: bool
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    job = Job(f"{bucket}/in/1.dng", "1.dng", ("1.exr",))
+    (bucket / "in/1.dng").write_bytes(b"raw")
+    said = f"{platform.node()}: the temporary folder {tmp_path}/machine is full; make room there, or set TMPDIR"
+    remote = Bench(bucket / "out", weights, look_only=look_only)
+    local = Bench(tmp_path / "out", weights, look_only=look_only)
+    monkeypatch.setattr(RemotePath, "fetch", full)
+    result = remote(job)
+    assert (result.error, result.hopeless) == (said, True)
+    result = local(job)
+    assert result.hopeless
+    assert result.error == said if look_only else result.error.startswith(f"{tmp_path}/out: cannot be written")
+    monkeypatch.setattr(Path, "mkdir", full)
+    if not look_only:
+        assert remote(job).error == said
 
 
 def test_a_raw_that_fails_is_fetched_once(bucket: RemotePath, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
