@@ -13,12 +13,14 @@ from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, folded, 
 from .noise import measured_noise
 from .pattern import Detection, detect_pattern, with_ratio
 from .radiance import NoiseModel, full_scale
-from .saturation import white_levels
+from .saturation import against_white, white_levels
 
 SOURCES = ("pattern", "ratio_ev", "black", "white", "read_noise", "gain")
 CUT_OFF = 1e-4  # share of sites at 0 from which noise is cut off there
 UNSURE_EV = 0.1  # an error of the measured ratio from which it is worth a note
-DIFFERENT_EV = 0.3  # by which an exposure that is given differs from what the pixels show before it is worth a note
+# By how much what is given differs from what the pixels show before it is worth a note.
+DIFFERENT_EV = 0.3
+DIFFERENT_BLACK, ERRORS = 4e-4, 10.0  # of the range: 6 counts of 14 bits; standard deviations
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +105,7 @@ def estimate_levels(
     above the file's. `detection`: of `levels.applied(mosaic)`, if it was made already. Raises PatternNotFound, and
     Sve2HdrError where the levels given do not fit the frame.
     """
-    levels = levels or Levels()
+    levels, read = levels or Levels(), mosaic
     mosaic = levels.applied(mosaic, path)
     if levels.pattern is None:
         detection = detection or detect_pattern(mosaic)
@@ -117,7 +119,8 @@ def estimate_levels(
     if levels.ratio_ev is not None:
         pattern = with_ratio(pattern, levels.ratio_ev)
     sources = {"pattern": "given" if given else "pixels", "ratio_ev": "given" if ratio_given else "fit"}
-    note = _contradiction(detection, pattern) if ratio_given and detection is not None else ""
+    against = _contradiction(detection, pattern) if ratio_given and detection is not None else ""
+    note = against
     sources["black"] = _black_source(mosaic, levels)
     known, match = sources["black"] not in ("file", "file + fit"), None
     if not (known and ratio_given):
@@ -132,6 +135,8 @@ def estimate_levels(
     black_error = None
     if levels.black is not None:
         _check_period(black, cell, path)
+        if not against:
+            note = _against_black(mosaic, read, detection) or note
     elif sources["black"] == "file + fit":
         if match is None or not match.fitted:
             sources["black"] = "file"
@@ -141,6 +146,8 @@ def estimate_levels(
                 sources["black"], note = "fit", _moved(mosaic.black_level, black)
     mosaic = replace(mosaic, black_level=black)
     white, sources["white"] = _white(mosaic, path, levels, pattern)
+    if levels.white is not None:
+        note = "; ".join(said for said in (note, against_white(read, pattern, white)) if said)
     period = common_period(cfa_period(mosaic.cfa), pattern.exposure, black)
     black, white = repeated(black, period), repeated(white, period)
     if not white.min() > black.max():
@@ -188,6 +195,30 @@ def _contradiction(detection: Detection, given: ExposurePattern) -> str:
     return f"the pixels show {shown}, {detection.ratio_ev:.2f} EV; {given} was taken, as given"
 
 
+def _against_black(mosaic: Mosaic, read: Mosaic, detection: Detection | None) -> str:
+    """Return what is to be said where the black level given, that of `mosaic`, is not the one of its pixels.
+
+    The masked margins of the frame as read are asked, else the exposures, which agree at the right level.
+    """
+    given = ", ".join(f"{level:g}" for level in np.unique(mosaic.black_level))
+    if read.masked is not None and read.masked.level_believed:
+        shown, error = read.black_level, read.masked.error
+        margins = ", ".join(f"{level:.0f}" for level in np.unique(shown.round()))
+        finding = f"the masked margins show a black level of {margins}, not --black {given}"
+    else:
+        if detection is None or detection.pattern is None or _cut_off(mosaic):
+            return ""
+        match = match_exposures(mosaic, detection.pattern, detection)
+        if match is None:
+            return ""
+        shown, error = match.black, match.black_error
+        finding = f"the exposures do not agree at --black {given}; leave it out to have it measured"
+    period = common_period(mosaic.black_level, shown, error)
+    off = np.abs(repeated(mosaic.black_level, period) - repeated(shown, period))
+    least = DIFFERENT_BLACK * (mosaic.white_level - float(mosaic.black_level.mean()))
+    return finding if (off > np.maximum(least, ERRORS * repeated(error, period))).any() else ""
+
+
 def _black_source(mosaic: Mosaic, levels: Levels) -> str:
     """Return where the black levels are to be had from."""
     stated, letters = mosaic.black_level, cfa_period(mosaic.cfa)
@@ -197,9 +228,12 @@ def _black_source(mosaic: Mosaic, levels: Levels) -> str:
         return "margins" if mosaic.masked.level_believed else "file + fit"
     if letters.shape[0] % stated.shape[0] or letters.shape[1] % stated.shape[1]:
         return "file, per phase"
-    # Where noise below a black of 0 is cut off, what is left of it would pass for light.
-    cut_off = stated.min() <= 0 and np.mean(mosaic.counts == 0) > CUT_OFF
-    return "file" if cut_off else "file + fit"
+    return "file" if stated.min() <= 0 and _cut_off(mosaic) else "file + fit"
+
+
+def _cut_off(mosaic: Mosaic) -> bool:
+    """Return whether noise is cut off at 0: what is left of it would pass for light."""
+    return bool(np.mean(mosaic.counts == 0) > CUT_OFF)
 
 
 def _white(mosaic: Mosaic, path: str | Path, levels: Levels, pattern: ExposurePattern) -> tuple[np.ndarray, str]:

@@ -89,6 +89,29 @@ def white_levels(mosaic: Mosaic, pattern: ExposurePattern) -> WhiteLevels:
     return WhiteLevels(by_site, "file" if all(unknown) else "pile-up, file" if any(unknown) else "pile-up")
 
 
+def against_white(mosaic: Mosaic, pattern: ExposurePattern, given: np.ndarray) -> str:
+    """Return what is to be said where the counts speak against white levels that are given, "" where they do not.
+
+    mosaic: as read; given: counts, (P, Q), of the period of the pattern. An exposure speaks where its counts pile up
+    elsewhere, or, without a pile-up, where too many lie above.
+    """
+    black, piles, above = float(mosaic.black_level.mean()), [], 0.0
+    apart = APART * (mosaic.white_level - black)
+    whites = {level: float(given[pattern.exposure == level][0]) for level in np.unique(pattern.exposure)}
+    for level, white in whites.items():
+        histogram = _histogram(mosaic.counts, pattern.exposure == level)
+        pile = pile_up(histogram, black, mosaic.white_level)
+        if pile is None:
+            above = max(above, histogram[int(white + apart) :].sum() / histogram.sum())
+        elif abs(pile - white) > apart:
+            piles.append(f"{pile:.0f}")
+    asked = [f"{white:g}" for white in whites.values()]
+    option = f"--white {','.join(asked[:1] if len(set(asked)) == 1 else asked)}"
+    if piles:
+        return f"the pixels pile up at {' and '.join(dict.fromkeys(piles))}, not at {option}"
+    return f"{above:.1%} of the sites of an exposure are above {option}" if above > ABOVE else ""
+
+
 def _top(histogram: np.ndarray) -> int:
     """Return the count that next to no site exceeds."""
     above = np.cumsum(histogram[::-1])[::-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import pytest
 import torch
 
 from sve2hdr.errors import PatternNotFound, Sve2HdrError
+from sve2hdr.evaluate import ISO_6400, Condition, usual_cfa
 from sve2hdr.levels import Levels, estimate_levels
 from sve2hdr.matching import match_exposures
 from sve2hdr.mosaic import ExposurePattern, MaskedSites, Mosaic, repeated
 from sve2hdr.noise import measured_noise
 from sve2hdr.pattern import parse_pattern
 from sve2hdr.radiance import clipped_share, full_scale
-from sve2hdr.simulate import Sensor, expose, mosaic_of, simulate
+from sve2hdr.simulate import Mode, Sensor, camera_scene, expose, mosaic_of, simulate
 from sve2hdr.synthetic import synthetic_scene
 
 RAW = Path("photo.dng")
@@ -193,6 +195,58 @@ def test_what_doubtful_pixels_say_otherwise_is_noted() -> None:
 def test_what_is_given_and_right_goes_without_a_word(frame: Mosaic) -> None:
     for given in (Levels(PAIRS), Levels(ratio_ev=3.1), Levels(PAIRS, 2.8)):
         assert estimate_levels(frame, RAW, given).note == ""
+
+
+@pytest.mark.parametrize(
+    ("white", "said"),
+    [
+        (16_000, "the pixels pile up at 12800 and 12500, not at --white 16000"),
+        (2_000, "the pixels pile up at 12800 and 12500, not at --white 2000"),
+        ((12_800, 13_500), "the pixels pile up at 12500, not at --white 12800,13500"),
+        ((12_800, 12_500), ""),
+        ((12_820, 12_480), ""),  # within the width of a pile-up
+    ],
+)
+def test_a_white_level_at_which_nothing_piles_up_is_noted(frame: Mosaic, white: object, said: str) -> None:
+    found = estimate_levels(frame, RAW, Levels(PAIRS, white=white))  # type: ignore[arg-type]
+    assert found.note == said
+    assert found.sources["white"] == "given"
+
+
+def test_a_white_level_is_doubted_only_for_what_counts_show() -> None:
+    dark = shot(PAIRS, "GRBG", BLACKS, WHITES, np.minimum(scene(), 0.1))  # nothing clips
+    assert estimate_levels(dark, RAW, Levels(white=16_000)).note == ""
+    note = estimate_levels(dark, RAW, Levels(PAIRS, white=4_000)).note
+    assert re.fullmatch(r"\d+\.\d% of the sites of an exposure are above --white 4000", note)
+
+
+@pytest.mark.parametrize("black", [0.0, STATED - 124, STATED + 20, [[900], [STATED], [STATED], [900]]])
+@pytest.mark.parametrize("given", [Levels(), Levels(PAIRS)])
+def test_a_black_level_at_which_exposures_do_not_agree_is_noted(black: object, given: Levels) -> None:
+    frame = shot(PAIRS, "GRBG", np.full((4, 1), STATED), WHITES, scene())
+    wrong = replace(given, ratio_ev=3.0, black=np.float32(black))  # type: ignore[arg-type]
+    assert "the exposures do not agree at --black" in estimate_levels(frame, RAW, wrong).note
+
+
+def test_a_black_level_that_the_margins_do_not_show_is_noted(frame: Mosaic) -> None:
+    masked = MaskedSites(repeated(BLACKS, (8, 4)), np.full((8, 4), 0.05), np.full((8, 4), 3.0))
+    with_margins = replace(frame, black_level=BLACKS.astype(np.float32), masked=masked)
+    note = estimate_levels(with_margins, RAW, Levels(black=900.0)).note
+    assert note == "the masked margins show a black level of 1003, 1010, 1037, 1046, not --black 900"
+    assert estimate_levels(with_margins, RAW, Levels(black=BLACKS + 2)).note == ""
+
+
+@pytest.mark.parametrize("mode", ["exposure", "gain"])
+@pytest.mark.parametrize("ev", [1.0, 3.0, 6.0])
+@pytest.mark.parametrize("layout", ["rows", "columns", "blocks", "quad"])
+def test_true_levels_go_without_a_word(layout: str, ev: float, mode: Mode) -> None:
+    condition = Condition(ev, mode, layout=layout, cfa=usual_cfa(layout))
+    truth = camera_scene(synthetic_scene(7, 256), 98)
+    for sensor in (Sensor(mode=mode), replace(ISO_6400, mode=mode)):
+        mosaic = simulate(truth, condition.cfa, condition.pattern, sensor, 3)
+        true = Levels(condition.pattern, black=sensor.black_level, white=sensor.white_level)
+        assert estimate_levels(mosaic, RAW, true).note == ""
+        assert estimate_levels(replace(mosaic, white_level=NOMINAL), RAW, true).note == ""
 
 
 @pytest.mark.parametrize("off", [-400, 120, 500])
