@@ -97,6 +97,7 @@ class JobList:
     jobs: list[Job] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)  # (path, why): counts as failed
     ignored: list[tuple[str, str]] = field(default_factory=list)  # (path, why): no failure
+    out_met: bool = False  # OUT lies among the inputs, where it is not searched
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ def collect(
     """Return the jobs of all inputs, sorted by their place in them, natural numbers in order.
 
     `made_before`: outputs that OUT's manifest knows, each with the raw it was made of; they are never taken for raws.
-    `exact_case`: OUT tells `a.exr` from `A.exr`. Raises Sve2HdrError for an input that is not there.
+    `exact_case`: OUT tells `a.exr` from `A.exr`. Raises Sve2HdrError for an input that is not there, or if the only
+    raws lie in OUT, which is searched only where it is named.
     """
     made, found = dict(made_before or {}), JobList()
     own = {_same_name(real(str(out / output)), exact_case) for output in made}
@@ -144,6 +146,13 @@ def collect(
             found.ignored.append((file.path, f"the same file as {once[name].path}"))
         else:
             once.setdefault(name, file)
+    if found.out_met and not (once or found.refused or inputs.watched):
+        of_out = _files_of(str(out), replace(inputs, paths=(), base=""), out, JobList())
+        if missed := next((raw.path for raw in of_out if _same_name(real(raw.path), exact_case) not in own), None):
+            raise Sve2HdrError(
+                f"{missed}: lies in the output folder, {out}, which is not searched, and there is no other raw; give "
+                "another -o, or name that folder as IN"
+            )
     ordered = sorted(once.values(), key=lambda file: natural(file.relative))
     jobs = [
         Job(file.path, file.relative, naming.outputs(file.relative, file.source), naming.preview) for file in ordered
@@ -196,10 +205,12 @@ def _files_of(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterato
             yield Found(str(path), relative, path.resolve().parent.name)
     else:
         start = fixed_part(path)
-        matches = [m for m in glob.glob(given, recursive=True) if not _below(m, out, start)]
-        matches = [m for m in matches if not any(map(_is_system, Path(m).relative_to(start).parts))]
+        fitting = glob.glob(given, recursive=True)
+        fitting = [m for m in fitting if not any(map(_is_system, Path(m).relative_to(start).parts))]
+        matches = [m for m in fitting if not _below(m, out, start)]
         if not (matches or inputs.watched):
-            raise Sve2HdrError(f"{given}: nothing matches; check the pattern")
+            where = " outside the output folder, which is not searched" if fitting else ""
+            raise Sve2HdrError(f"{given}: nothing matches{where}; check the pattern")
         mirrored_from = inputs.base or str(start)
         for match in sorted(matches, key=natural):
             below = Inputs((match,), inputs.include, inputs.exclude, mirrored_from)
@@ -227,7 +238,10 @@ def _files_at(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterato
         raise Sve2HdrError(f"{given}: nothing is there; check the address")
     for url in urls:
         below = url.removeprefix(f"{start}/")
-        if STATE in below.split("/") or (not _is_under(start.url, out) and _is_under(url, out)):
+        if not _is_under(start.url, out) and _is_under(url, out):
+            found.out_met = True
+            continue
+        if STATE in below.split("/"):
             continue
         if any(part.startswith(".") for part in below.split("/")) and not named:
             found.ignored.append((url, "hidden"))
@@ -269,6 +283,7 @@ def walk(top: Path, out: Place, found: JobList) -> Iterator[Path]:
         folder = waiting.popleft() if waiting else linked.popleft()
         resolved = os.path.realpath(folder)
         if resolved in seen or (resolved == out_real and folder != top):
+            found.out_met |= resolved == out_real
             if resolved != out_real:
                 found.ignored.append((str(folder), "a link to a folder that is there already"))
             continue

@@ -172,6 +172,21 @@ def test_outputs_are_no_inputs(work: Path) -> None:
     assert why(found.ignored, "in/2_hdr.dng") == "an output of this folder"
 
 
+def test_raws_that_lie_in_the_output_folder_alone_are_told_of(work: Path) -> None:
+    touch("in/out/1.dng", "in/out/2.exr")
+    with pytest.raises(
+        Sve2HdrError, match=r"in/out/1\.dng: lies in the output folder, in/out, .*name that folder as IN"
+    ):
+        jobs("in", out="in/out")
+    with pytest.raises(Sve2HdrError, match=r"nothing matches outside the output folder"):
+        jobs("in/**/*.dng", out="in/out")
+    assert raws(jobs("in/out", out="in/out")) == ["in/out/1.dng"]
+    for settled in ({"watched": True}, {"exclude": ("1*",)}):
+        assert jobs("in", out="in/out", **settled).jobs == []
+    made = collect(Inputs(("in",)), Path("in/out"), NAMING, {"1.dng": "in/1.dng"})
+    assert made.jobs == []
+
+
 def test_a_raw_is_never_the_place_of_an_output(work: Path) -> None:
     touch("in/1.dng", "in/1.cr2", "in/3.cr2")
     found = jobs("in", out="in", naming=Naming(("dng",)))
