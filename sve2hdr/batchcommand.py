@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import Sve2HdrError
-from .imageoptions import check_ensemble, convert_options, image_options
+from .imageoptions import check_ensemble, check_formats, convert_options, image_options
 from .memory import DEFAULT_SHARE, Load, available_bytes, megapixels_of, parse_size, too_large, usable_cores
 from .options import FILE, FOLDER, Number, Parsed, overwrite_option
 from .places import is_url, place, without_file_url
@@ -39,6 +40,18 @@ class PlaceType(click.ParamType):  # type: ignore[type-arg]  # older releases of
         if not text:
             self.fail("the path is empty; name a folder", param, ctx)
         return text if is_url(text) else str(FOLDER.convert(text, param, ctx))
+
+
+def scheduler_address(text: str) -> str:
+    """Return the address of a Dask scheduler; raise ValueError for what is none.
+
+    >>> scheduler_address("tcp://host:8786"), scheduler_address("[::1]:8786")
+    ('tcp://host:8786', '[::1]:8786')
+    """
+    found = re.fullmatch(r"(?:\w+://)?(?:[^\s:/\[\]]+|\[[\da-fA-F:.]+\]):(\d{1,5})", text)
+    if not found or not 0 < int(found[1]) < 65536:
+        raise ValueError(f"{text!r} is no address of a scheduler; write tcp://host:8786")
+    return text
 
 
 @click.command()
@@ -104,7 +117,7 @@ class PlaceType(click.ParamType):  # type: ignore[type-arg]  # older releases of
 )
 @click.option(
     "--dask",
-    metavar="ADDRESS",
+    type=Parsed("address", scheduler_address),
     help="Spread the files over the Dask cluster with this scheduler, such as tcp://host:8786.",
 )
 @click.option("--report", type=FILE, help="Write a JSON object a line, one for each file.")
@@ -211,12 +224,13 @@ def batch(
 
 def _refuse_contradictions(
     *, idle: float | None, watch: bool, dry_run: bool, report: Path | None, dask: str | None, workers: int | None,
-    memory: int | None, preview: bool, ultra_hdr: bool, ensemble: bool, model: str, **_: Any,
+    memory: int | None, preview: bool, formats: tuple[str, ...], ultra_hdr: bool, ensemble: bool, model: str, **_: Any,
 ) -> None:  # fmt: skip
     """Refuse options that are not for each other."""
     if idle is not None and not watch:
         raise click.UsageError("--idle is for --watch")
     check_ensemble(ensemble, model)
+    check_formats([f".{name}" for name in formats or ("exr",)])
     if ultra_hdr and not preview:
         raise click.UsageError("--ultra-hdr is of previews; add --preview")
     if watch and dry_run:

@@ -12,7 +12,7 @@ from . import __version__
 from .batchcommand import batch
 from .errors import Sve2HdrError, one_line
 from .evaluatecommand import evaluate
-from .imageoptions import check_ensemble, convert_options, image_options
+from .imageoptions import check_ensemble, check_formats, convert_options, image_options
 from .labcommands import dataset, simulate, unpack
 from .memory import keep_freed_memory
 from .options import (
@@ -84,6 +84,7 @@ def convert(
         raise click.UsageError(f"takes one raw, and {raws[1]} is one too many; {MANY}")
     beside = output.with_suffix(".preview.jpg") if preview == "auto" else Path(preview) if preview else None
     check_ensemble(chosen["ensemble"], model)
+    check_formats((output.suffix.lower(),))
     if chosen["ultra_hdr"] and (beside is None or beside.suffix.lower() not in (".jpg", ".jpeg")):
         raise click.UsageError("--ultra-hdr is of a JPEG preview; add --preview auto, or name a .jpg")
     options = replace(convert_options(preview=beside, **chosen), lock_parameters=lock_params, if_not_sve=if_not_sve)

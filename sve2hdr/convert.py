@@ -122,9 +122,9 @@ def convert_file(
 
 def _check_outputs(raw: Path, written: Sequence[Path], options: ConvertOptions) -> None:
     for path in written:
-        check_writable(path, options.overwrite, PREVIEW_EXTENSIONS if path is options.preview else OUTPUT_EXTENSIONS)
         if path.exists() and raw.exists() and path.samefile(raw):
             raise UnwritableOutput(f"{path}: is the raw file itself; name another output")
+        check_writable(path, options.overwrite, PREVIEW_EXTENSIONS if path is options.preview else OUTPUT_EXTENSIONS)
     if options.lock_parameters is not None and not options.lock_parameters.exists():
         check_writable(options.lock_parameters)
 

@@ -116,6 +116,7 @@ def evaluate(
     )
     from .highlights import early_saturation
     from .methods import LINEAR, ensemble_of
+    from .models import CLASSICAL
     from .pictures import check_folder, write_pictures
     from .scoretable import as_json, condition_rows, scene_rows
 
@@ -127,6 +128,12 @@ def evaluate(
         refuse_one_exposure(pattern)
         pattern = pattern if ev is None else with_ratio(pattern, ev)
         layout, ev = str(pattern), pattern.ratio_ev
+    if not externals:
+        refuse_given(("timeout",), "is of --external; add that")
+    if pictures is None:
+        refuse_given(("overwrite",), "is of --pictures; add that")
+    if models and not {*models} - {LINEAR, CLASSICAL}:
+        refuse_given(("ensemble",), "is of networks; add --model auto")
     ev = 3.0 if ev is None else ev
     sensor = _sensor(bits, full_well, read_noise)
     conditions = full_conditions(layout) if full else quick_conditions(ev, sensor, layout, cfa)
@@ -242,7 +249,8 @@ def _weights_of(names: Sequence[str]) -> dict[str, tuple[Path, str]]:
     from .models import AUTO, CLASSICAL
     from .weights import weights_path
 
-    paths = {name: weights_path(name) for name in names if name not in (LINEAR, AUTO, CLASSICAL)}
+    others = (LINEAR, AUTO, CLASSICAL)
+    paths = {name: weights_path(name, others) for name in names if name not in others}
     return {name: (path, file_sha256(path)) for name, path in paths.items()}
 
 

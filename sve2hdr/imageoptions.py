@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ image_options = options_of(
         type=Number(-30, 30),
         default=0.0,
         show_default=True,
-        help="Shift in EV; at 0, 1.0 is saturation of the most exposed sites.",
+        help="Shift in EV; at 0, 1.0 is where green saturates at the most exposed sites.",
     ),
     click.option(
         "--float", "single", is_flag=True, help="EXR with 32-bit instead of 16-bit floats; DNG with 16-bit floats."
@@ -95,6 +96,14 @@ def check_ensemble(ensemble: bool, model: str) -> None:
     """Raise UsageError for `--ensemble` of the classical method, which is the same however a frame is turned."""
     if ensemble and model == "classical":
         raise click.UsageError("--ensemble is of networks; leave it out, or --model classical")
+
+
+def check_formats(extensions: Collection[str]) -> None:
+    """Raise UsageError for options of formats of which none is written. `extensions`: lower case, of the images."""
+    for name, option, of in (("single", "--float", (".exr", ".dng")), ("compression", "--compression", (".exr",))):
+        given = click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and not {*of} & {*extensions}:
+            raise click.UsageError(f"{option} is of {' and '.join(of)}; leave it out")
 
 
 def convert_options(

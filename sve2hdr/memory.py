@@ -24,7 +24,7 @@ BASE_MB, MB_PER_MP, MB_PER_TILE_MP, MB_PER_FEATURE = 310.0, 34.0, 320.0, 34.0
 MARGIN = 1.15  # the measured model is met within that
 LEAST_MP = 6.0  # frames of unknown size are taken for at least so large
 MOST_WORKERS = 60 if os.name == "nt" else 10_000  # Windows waits for 63 things at most before Python 3.13
-UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def parse_size(text: str) -> int:
@@ -33,9 +33,9 @@ def parse_size(text: str) -> int:
     >>> parse_size("1.5G"), parse_size("800 MiB")
     (1610612736, 838860800)
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?)(?:I?B)?\s*", text.upper())
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT])(?:I?B)?\s*", text.upper())
     if not found or float(found[1]) <= 0:
-        raise ValueError(f"{text!r} is no size of memory; write 4G or 800M")
+        raise ValueError(f"{text!r} is no size of memory with its unit; write 4G or 800M")
     return int(float(found[1]) * UNITS[found[2]])
 
 

@@ -58,7 +58,7 @@ def model_named(name: str) -> Model:
     """Return what `--model` names: auto, classical, a published network or a weights file; raise UnreadableWeights."""
     if name == AUTO:
         return Model({**{known: load_weights(path) for known, path in _automatic().items()}, CLASSICAL: None})
-    return Model({name: None if name == CLASSICAL else load_weights(weights_path(name))})
+    return Model({name: None if name == CLASSICAL else load_weights(weights_path(name, (AUTO, CLASSICAL)))})
 
 
 def model_digest(name: str) -> str:
@@ -66,7 +66,7 @@ def model_digest(name: str) -> str:
     if name == CLASSICAL:
         return ""
     if name != AUTO:
-        return file_sha256(weights_path(name))
+        return file_sha256(weights_path(name, (AUTO, CLASSICAL)))
     return hashlib.sha256("".join(map(file_sha256, _automatic().values())).encode()).hexdigest()
 
 

@@ -40,7 +40,7 @@ class ConvertOptions:
     """How a raw file becomes an image."""
 
     color_space: str = "rec709"  # a name of color.COLOR_SPACES
-    exposure_ev: float = 0.0  # added to the scale at which 1.0 is saturation of the most exposed sites
+    exposure_ev: float = 0.0  # of files written; 0: 1.0 is saturation of the most exposed sites, as in memory
     white_balance: WhiteBalance = field(default_factory=WhiteBalance)
     preview: Path | None = None
     ultra_hdr: bool = False  # a JPEG preview with a gain map, for HDR screens
@@ -101,6 +101,8 @@ def reconstruct_file(
 ) -> Reconstruction:
     """Return what `convert` makes of a raw file, before it is written: `read_raw`, then `reconstruct_mosaic`.
 
+    `options.exposure_ev` is of files: it is not applied here.
+
     >>> from sve2hdr.models import model_named
     >>> reconstruct_file("missing.cr2", model_named("classical"))
     Traceback (most recent call last):
@@ -122,7 +124,7 @@ def reconstruct_mosaic(
 
     The pattern decides which of the model's networks is taken. progress is told the share that is done, 0 to 1; the
     device is used inside a `turn()`. `name` is what notes and errors call the mosaic, which stays as it is. Raises
-    Sve2HdrErrors. Of `options`, those of files and colour space are not asked.
+    Sve2HdrErrors. Of `options`, those of files, `exposure_ev` and colour space are not asked.
     """
     options = options or ConvertOptions()
     return reconstructed(mosaic, model, options, locked_for(options), progress, turn, name)

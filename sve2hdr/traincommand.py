@@ -13,6 +13,7 @@ from .options import FOLDER, SEED, Number, Parsed, device_option, note, refuse_g
 
 if TYPE_CHECKING:
     from .architecture import ArchitectureConfig, Network
+    from .network import NetworkConfig
 
 
 _LAYOUTS = ("rows", "blocks", "quad")  # as in network.py, which takes long to import
@@ -116,7 +117,7 @@ def train(
         refuse_given(("architecture", "width"), "is that of the network that --start names")
         network = load_weights(weights_path(start))
         if layout is not None or large or blocks is not None:
-            network = _grown(network, layout, large, blocks, seed)
+            network = _grown(start, network, layout, large, blocks, seed)
         config = network.config
     if patch % 8:
         raise click.UsageError(f"--patch {patch}: must be a multiple of 8")
@@ -165,7 +166,7 @@ def _configuration(
     try:
         if architecture == "sve2hdr":
             refuse_given(("width",), "is for --architecture paper")
-            return ours if blocks is None else replace(ours, blocks=blocks)
+            return _with_blocks(ours, blocks)
         if blocks is not None and len(blocks) > 1:
             raise ValueError("--blocks is one number for --architecture paper")
         depth = PaperConfig.blocks if blocks is None else blocks[0]
@@ -175,7 +176,17 @@ def _configuration(
         raise click.UsageError(str(error)) from error
 
 
-def _grown(network: Network, layout: str | None, large: bool, blocks: tuple[int, ...] | None, seed: int) -> Network:
+def _with_blocks(config: NetworkConfig, blocks: tuple[int, ...] | None) -> NetworkConfig:
+    """Return a configuration with other numbers of blocks, if some are given."""
+    if blocks is not None and len(blocks) != len(config.blocks):
+        usual = ",".join(map(str, config.blocks))
+        raise click.UsageError(f"--blocks needs {len(config.blocks)} numbers, such as {usual}")
+    return config if blocks is None else replace(config, blocks=blocks)
+
+
+def _grown(
+    start: str, network: Network, layout: str | None, large: bool, blocks: tuple[int, ...] | None, seed: int
+) -> Network:
     """Return a trained network made wider, of other blocks or for another layout; what is new in it is of the seed."""
     import torch
 
@@ -184,14 +195,17 @@ def _grown(network: Network, layout: str | None, large: bool, blocks: tuple[int,
 
     if not isinstance(network, SveNet):
         raise click.UsageError("--layout, --large and --blocks: the paper's network is refined as it is")
+    asked = LARGE if large else LAYOUTS[layout] if layout else network.config
+    if asked.cell != network.config.cell:
+        able = " or ".join(name for name, of in LAYOUTS.items() if of.cell == asked.cell)
+        wanted = "large" if large else layout
+        raise click.UsageError(f"--start {start} cannot become a {wanted} network; start from one for {able}")
     try:
         config = LARGE if large else network.config
         if layout is not None:
-            asked = LAYOUTS[layout]
-            config = replace(
-                config, cfa=asked.cfa, exposure_rank=asked.exposure_rank, any_exposures=asked.any_exposures
-            )
+            of = LAYOUTS[layout]
+            config = replace(config, cfa=of.cfa, exposure_rank=of.exposure_rank, any_exposures=of.any_exposures)
         torch.manual_seed(seed)
-        return grown(network, config if blocks is None else replace(config, blocks=blocks))
+        return grown(network, _with_blocks(config, blocks))
     except ValueError as error:
         raise click.UsageError(f"--start: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -27,11 +27,14 @@ def published() -> dict[str, Path]:
     return {path.stem: path for path in sorted(PUBLISHED.glob("*.safetensors"))}
 
 
-def weights_path(model: str) -> Path:
-    """Return the file of the name of a published network, such as "standard", or of a path."""
+def weights_path(model: str, others: Collection[str] = ()) -> Path:
+    """Return the file of the name of a published network, such as "standard", or of a path.
+
+    `others`: names of no file that could have been asked for too, for UnreadableWeights where there is no such file.
+    """
     known = published()
     if model not in known and not Path(model).is_file():
-        raise UnreadableWeights(f"{model}: no such weights file; name a file or one of: {', '.join(known)}")
+        raise UnreadableWeights(f"{model}: no such weights file; name a file or one of: {', '.join([*others, *known])}")
     return known.get(model, Path(model))
 
 

@@ -373,7 +373,7 @@ def test_dataset_train_evaluate_convert(scene_exr: Path, made: Path, work: Path)
     assert {"weights.safetensors", "log.jsonl", "curve.png"} <= names(work / "mine")
     refine = ("train", "shards", "-o", "refined", "--steps", 1, "--batch", 1, "--patch", 32, "--device", "cpu")
     done(*refine, "--start", "mine/weights.safetensors")
-    assert "its strides stay" in refused(*refine, "--start", "standard", "--layout", "quad", code=2)
+    assert "start from one for blocks or quad" in refused(*refine, "--start", "standard", "--layout", "quad", code=2)
     (work / "scenes" / "broken.exr").unlink()
     table = done("evaluate", "scenes", "--model", "mine/weights.safetensors")
     assert [line.split()[:2] for line in table.stdout.splitlines()[-2:]] == [["mean", "exposure"], ["mean", "gain"]]
@@ -572,6 +572,9 @@ def test_weights_that_diverged_are_refused(made: Path, work: Path) -> None:
         ["convert", "raw.dng", "-o", "a.exr", "--ev", "nan"],
         ["convert", "raw.dng", "-o", "a.exr", "--exposure", "inf"],
         ["convert", "raw.dng", "-o", "a.exr", "--tile", "0"],
+        ["convert", "raw.dng", "-o", "a.hdr", "--float"],
+        ["convert", "raw.dng", "-o", "a.TIF", "--compression", "zip"],
+        ["convert", "raw.dng", "-o", "a.dng", "--compression", "piz"],
         ["detect"],
         ["detect", "--black", "-1", "raw.dng"],
         ["simulate", "a.exr", "-o", "a.dng", "--ev", "none"],
@@ -582,6 +585,9 @@ def test_weights_that_diverged_are_refused(made: Path, work: Path) -> None:
         ["simulate", "a.exr", "-o", "a.dng", "--full-well", "1e-300"],
         ["train", "shards", "-o", "run", "--patch", "100"],
         ["evaluate", "scenes", "--ev", "0"],
+        ["evaluate", "scenes", "--timeout", "9"],
+        ["evaluate", "scenes", "--overwrite"],
+        ["evaluate", "scenes", "--model", "classical", "--ensemble"],
         ["evaluate", "scenes", "--bits", "7"],
         ["evaluate", "scenes", "--pattern", "rows:1,1"],
         ["evaluate", "scenes", "--pattern", "rows:1/8,1", "--layout", "rows"],

@@ -509,8 +509,9 @@ def test_the_raw_itself_is_never_replaced(tmp_path: Path, raw: Path, network: Sv
     source.write_bytes(raw.read_bytes())
     (tmp_path / "link.tif").symlink_to(source)
     for output in (source, tmp_path / "link.tif"):
-        with pytest.raises(UnwritableOutput, match="raw file itself"):
-            run(source, output, network, overwrite=True)
+        for overwrite in (True, False):
+            with pytest.raises(UnwritableOutput, match="raw file itself"):
+                run(source, output, network, overwrite=overwrite)
     assert source.read_bytes() == raw.read_bytes()
 
 

@@ -140,7 +140,7 @@ def test_a_frame_is_too_large_where_no_plan_fits_it_alone() -> None:
     assert too_large(GB // 10, Load(900, 8)) == ""  # none fits: nothing that is to be said of each file
 
 
-@pytest.mark.parametrize("text", ["", "much", "-1G", "0", "4X", "1e3", "nan"])
+@pytest.mark.parametrize("text", ["", "much", "-1G", "0", "4X", "1e3", "nan", "4", "4B"])
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(ValueError, match="write 4G"):
         parse_size(text)
