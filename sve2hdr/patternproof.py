@@ -164,7 +164,8 @@ def _view(windows: Windows, cfa: str, step: Step) -> _View | None:
         residual = sample.darker - slope * sample.brighter
         # The halves' difference is noise and texture: it does not grow where the step itself is missing.
         sigma = spread((residual[0] - residual[1]) / 2, bright, np.full(bright.shape, 0.05))
-        clear = slope * bright > 4 / min(step.ev, 1.0) * sigma
+        # Each half by itself: a hot site lies in one of them, and would choose windows for their bright rows alone.
+        clear = slope * sample.brighter.min(axis=0) > 4 / min(step.ev, 1.0) * sigma
         place, bright = sample.window[clear], bright[clear]
         deviation.append(np.log2(np.maximum(dark[clear] / (slope * bright), 1e-3)))
         level = np.log2(bright)

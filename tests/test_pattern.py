@@ -388,6 +388,19 @@ def test_benchmark_runs(repository: Path, tmp_path: Path) -> None:
     assert "false alarms: 0" in printed
 
 
+@pytest.mark.parametrize("share", [0.005, 0.02])
+def test_a_moon_in_a_black_sky_is_found_on_a_warm_sensor(share: float) -> None:
+    sky, rng, pattern = (512, 768), np.random.default_rng(3), parse_pattern("rows:1/8,1/8,1,1")
+    y, x = np.indices(sky)
+    moon = ((y - 250) ** 2 + (x - 400) ** 2 < 120**2)[..., None] * np.tile(SCENE, (2, 2, 1))
+    mosaic = taken(np.float32(moon), pattern, gain=True)
+    hot = (rng.random(sky) < share) * np.minimum(20 * (rng.pareto(1, sky) + 1), 60_000)
+    counts = mosaic.counts + rng.poisson(hot) * (WHITE - BLACK) / 30_000 * pattern.over(sky) * pattern.ratio
+    found = detect_pattern(replace(mosaic, counts=np.minimum(counts, WHITE).astype(np.uint16)))
+    assert found.sve
+    assert abs(found.ratio_ev - 3) < 0.01
+
+
 @pytest.mark.parametrize("name", ["PowerShotG2_CRW_0304.CRW", "PowerShotS40_CRW_0119.CRW", "Blackmagic.dng"])
 def test_real_photos_are_refused(repository: Path, name: str) -> None:
     from sve2hdr.rawfile import read_raw
