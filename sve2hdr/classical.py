@@ -23,8 +23,9 @@ LAST_RESORT = 1e-4  # weight of the least exposed sites where they saturate: the
 LEAST_VARIANCE = 1e-4  # of a logarithm: no site is trusted more, however bright
 LEAST_TEXTURE = 1e-6  # variance of a logarithm
 MISFIT = 0.05  # variance, over that of the texture, of what no polynomial of second order explains
-SLOPE_PRIOR, CURVE_PRIOR, CHROMA_PRIOR = 0.3, 0.5, 4.0  # how much is against each, where a site's weight is 1 / MISFIT
-NOISE_BIAS = 0.6  # of what noise takes from the mean of a logarithm; the noise that is left gives back the rest
+# How much is against each, where a site's weight is 1 / MISFIT; against a level, or the smallest window follows noise.
+LEVEL_PRIOR, SLOPE_PRIOR, CURVE_PRIOR, CHROMA_PRIOR = 0.1, 0.3, 0.5, 4.0
+NOISE_BIAS = 0.7  # of what noise takes from the mean of a logarithm; the noise that is left gives back the rest
 OVERSHOOT, RANGE_PX = 0.35, 2  # half an EV: how far an estimate may leave the range of its colour's sites around it
 CHOICE_POWER = 6.0  # of the misfits' ratio: nearly the best window alone, without seams
 MONOMIALS = ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2))  # powers of x and y; the constants are one per colour
@@ -207,7 +208,7 @@ def _fit(rest: Tensor, weight: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     matrix: list[list[Tensor]] = []  # the upper triangle: three levels, two slopes, three curvatures
     for c in range(3):
         levels = [_like(rest, -CHROMA_PRIOR / 3) for _ in range(3)]
-        levels[c] = of_colour[0, c] + (CHROMA_PRIOR * 2 / 3 + 1e-3)  # solvable even where there is no site at all
+        levels[c] = of_colour[0, c] + (CHROMA_PRIOR * 2 / 3 + LEVEL_PRIOR)
         matrix.append([*levels, *of_colour[1:, c]])
     for i, (p, q) in enumerate(MONOMIALS):
         products = [of_all[p + r, q + s] + PRIORS[i] * (i == j) for j, (r, s) in enumerate(MONOMIALS)]

@@ -90,6 +90,14 @@ def test_darkness_stays_dark_and_finite() -> None:
     assert image.std() < read_noise  # smoothed
 
 
+def test_dim_flats_are_smoother_than_interpolated_ones() -> None:
+    """The last, smallest window followed its few sites: grain like pepper, no less noise than linear interpolation."""
+    pattern, sensor = ExposurePattern(PAIRS), Sensor(mode="gain")
+    flat = simulate(np.full((192, 192, 3), 40 / sensor.full_well_e, np.float32), "RGGB", pattern, sensor, 0)
+    smooth, linear = classical(flat, pattern, sensor.noise_model(pattern)), interpolate(flat, pattern)
+    assert (smooth.std((0, 1)) < 0.8 * linear.std((0, 1))).all()
+
+
 @pytest.mark.parametrize(("mode", "electrons"), [("gain", 8), ("gain", 16), ("exposure", 128)])
 def test_noise_does_not_darken_shadows(mode: Mode, electrons: float) -> None:
     """The mean of the logarithm is below the logarithm of the mean: these were 2 to 6 % too dark."""
