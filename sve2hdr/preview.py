@@ -17,6 +17,7 @@ STRIP_SITES = 1 << 17  # pixels mapped at a time
 GRID_SIDE = 384  # px; long side of the low-resolution image that exposure and base are found in
 LUMINANCE_OF_RGB = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
 LEAST_OF_CHANNEL = np.float32(0.35)  # of each channel: how bright it is at least, or blue and red light are blown out
+COLOURED = 4.0  # times what is black in luminance: the noise of single channels, which is more, stays below
 
 MIDDLE_GREY = 0.2  # display light of the scene's average; a little above 18 %, as an average holds shadows
 KEY_FOLLOWS_SCENE = 0.15  # EV the exposure lets a high-key scene be brighter by per EV of its skew: snow, night
@@ -162,8 +163,8 @@ def _rendered_strips(
 
 
 def _cell_brightness(image: np.ndarray, cell: int, black: float) -> np.ndarray:
-    # Of the mean of every cell; the last ones may be cut off by the border. Luminance alone tells what is black, as its
-    # noise is known: that of single channels is more, and would count as coloured light.
+    # Of the mean of every cell; the last ones may be cut off by the border. Luminance, whose noise is known, tells what
+    # is black, but deep blue light, of which it may be negative: that is far above the noise, also of single channels.
     starts = np.arange(0, image.shape[1], cell)
     widths = np.diff(np.append(starts, image.shape[1]))[:, None]
     means = [
@@ -173,7 +174,8 @@ def _cell_brightness(image: np.ndarray, cell: int, black: float) -> np.ndarray:
     ]
     rgb = np.stack(means)
     luminance = rgb @ LUMINANCE_OF_RGB
-    return np.maximum(np.where(luminance > black, _brightness(rgb), luminance), 0)
+    coloured = (LEAST_OF_CHANNEL * rgb.max(axis=-1) > COLOURED * black) & (black > 0)
+    return np.maximum(np.where((luminance > black) | coloured, _brightness(rgb), luminance), 0)
 
 
 def _brightness(rgb: np.ndarray) -> np.ndarray:

@@ -54,6 +54,15 @@ def test_coloured_light_is_not_blown_out(light: tuple[float, float, float]) -> N
     assert abs(look_of(lit * np.float32(light)).grey_ev - first.grey_ev) < 1.6  # a sequence follows it
 
 
+@pytest.mark.parametrize("light", [(-0.12, -0.27, 2.1), (-0.52, -0.26, 2.67)])
+def test_deep_blue_light_of_negative_luminance_is_not_black(light: tuple[float, float, float]) -> None:
+    lit = scene(stops=4.0).mean(axis=2, keepdims=True) * np.float32(light)
+    lit += np.random.default_rng(0).normal(0, 1e-5, lit.shape).astype(np.float32)
+    blue = tone_map(lit, noise=1e-5)[..., 2]
+    assert 100 < blue[70:110].mean() < 245
+    assert blue[70:110].std() > 10
+
+
 def test_the_range_of_coloured_light_is_compressed_as_that_of_white_light() -> None:
     lit = scene().mean(axis=2, keepdims=True)
     white = tone_map(np.repeat(lit, 3, axis=2))[..., 0].astype(int)
