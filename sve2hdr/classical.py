@@ -23,8 +23,9 @@ LAST_RESORT = 1e-4  # weight of the least exposed sites where they saturate: the
 LEAST_VARIANCE = 1e-4  # of a logarithm: no site is trusted more, however bright
 LEAST_TEXTURE = 1e-6  # variance of a logarithm
 MISFIT = 0.05  # variance, over that of the texture, of what no polynomial of second order explains
-# How much is against each, where a site's weight is 1 / MISFIT; against a level, or the smallest window follows noise.
-LEVEL_PRIOR, SLOPE_PRIOR, CURVE_PRIOR, CHROMA_PRIOR = 0.1, 0.3, 0.5, 4.0
+SLOPE_PRIOR, CURVE_PRIOR, CHROMA_PRIOR = 0.3, 0.5, 4.0  # how much is against each, where a site's weight is 1 / MISFIT
+LEVEL_PRIOR, TEXTURE_FADES = 0.1, 16.0  # against a level, where all is noise; the more texture, the less
+SOLVABLE = 1e-3  # against a level anywhere, also where there is no site at all
 NOISE_BIAS = 0.7  # of what noise takes from the mean of a logarithm; the noise that is left gives back the rest
 OVERSHOOT, RANGE_PX = 0.35, 2  # half an EV: how far an estimate may leave the range of its colour's sites around it
 CHOICE_POWER = 6.0  # of the misfits' ratio: nearly the best window alone, without seams
@@ -159,7 +160,9 @@ def _reconstruct(
         squares, total = _blur(torch.stack([certainty * (rest**2 - variance), certainty]), TEXTURE_PX)
         texture = (squares / total).clamp_min(LEAST_TEXTURE)
         weight = colour * (usable / (variance / texture + MISFIT))
-        fits = [_fit(rest, weight, window) for window in windows]
+        # the smallest window would follow the noise of its few sites
+        level_prior = SOLVABLE + LEVEL_PRIOR * torch.exp(-TEXTURE_FADES * texture * total)
+        fits = [_fit(rest, weight, window, level_prior) for window in windows]
         estimate = pilot + (_chosen(fits) if len(fits) > 1 else fits[0][0])
         estimate = torch.minimum(torch.maximum(estimate, lowest - OVERSHOOT), highest + OVERSHOOT)
         guide = estimate.mean(0)
@@ -197,8 +200,11 @@ def _summed(planes: Tensor, kernels: Tensor) -> Tensor:
     return F.conv2d(planes[:, None], kernels[:, None], padding=kernels.shape[-1] // 2).transpose(0, 1)
 
 
-def _fit(rest: Tensor, weight: Tensor, window: Window) -> tuple[Tensor, Tensor]:
-    """Return the three colours at every pixel, (3, H, W), and the misfit there, (2, H, W): squares and weights."""
+def _fit(rest: Tensor, weight: Tensor, window: Window, level_prior: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the three colours at every pixel, (3, H, W), and the misfit there, (2, H, W): squares and weights.
+
+    level_prior: (H, W), how much is against a level other than 0.
+    """
     kernels = window.moments(((0, 0), *MONOMIALS))
     weighted, all_weights = weight * rest, weight.sum(0, keepdim=True)
     of_colour = _summed(weight, kernels)
@@ -208,7 +214,7 @@ def _fit(rest: Tensor, weight: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     matrix: list[list[Tensor]] = []  # the upper triangle: three levels, two slopes, three curvatures
     for c in range(3):
         levels = [_like(rest, -CHROMA_PRIOR / 3) for _ in range(3)]
-        levels[c] = of_colour[0, c] + (CHROMA_PRIOR * 2 / 3 + LEVEL_PRIOR)
+        levels[c] = of_colour[0, c] + (CHROMA_PRIOR * 2 / 3 + level_prior)
         matrix.append([*levels, *of_colour[1:, c]])
     for i, (p, q) in enumerate(MONOMIALS):
         products = [of_all[p + r, q + s] + PRIORS[i] * (i == j) for j, (r, s) in enumerate(MONOMIALS)]
