@@ -212,6 +212,9 @@ class Batch:
         if self._fed:
             more = self.feed(self._busy())
             self._fed = more is not None
+            for job, again in more or ():
+                if again:  # it may be of another sequence now
+                    self._found.pop(job.sequence, None)
             self._add([Order(job, again=again) for job, again in more or ()])
         now = time.monotonic()
         self._waiting.extend(order for due, order in self._later if due <= now)
@@ -280,8 +283,8 @@ class Batch:
         except OSError:  # the worker meets it, or not any more
             return None
         if record is not None and self.options.overwrite and not of_this_run(record, self.options):
-            left = (o for o in (order, *self._waiting) if o.job.sequence == order.job.sequence)
-            if any(real(o.job.raw) == record.raw for o in left):
+            left = [*self._waiting, order, *(o for _, o in self._unsure.get(order.job.sequence, ()))]
+            if any(o.job.sequence == order.job.sequence and real(o.job.raw) == record.raw for o in left):
                 return None
         return None if record is None else record.found
 

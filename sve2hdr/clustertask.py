@@ -65,7 +65,7 @@ def _said(order: Order, options: TaskOptions) -> FileResult | str:
     else:
         with _lock:
             _idle.append((time.monotonic(), options.batch.run, worker))
-    if said.hopeless and options.batch.in_temporary:  # other machines may have room
+    if said.full_here:  # other machines may have room
         raise Sve2HdrError(said.error)
     return said
 

@@ -35,6 +35,10 @@ class UnwritableOutput(Sve2HdrError):
     """An output that exists, lies in a missing folder, cannot be written, or has an unknown extension."""
 
 
+class RefusedByStore(UnwritableOutput):
+    """An output at a URL that is made, but not taken there: for want of room, rights or connection."""
+
+
 class UnusableStack(Sve2HdrError):
     """Raw files that are no exposure stack of one static scene."""
 

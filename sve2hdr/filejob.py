@@ -19,7 +19,7 @@ from typing import Any
 from .claims import key_of
 from .classify import doubt_ev, look, ordinary
 from .convert import Converted, convert_file
-from .errors import PatternNotFound, Sve2HdrError, UnwritableOutput, one_line
+from .errors import PatternNotFound, RefusedByStore, Sve2HdrError, UnwritableOutput, one_line
 from .files import file_sha256
 from .joblist import Job
 from .jobstate import BatchOptions, FileResult, Order, Tools, is_ours, shared_before, to_make, unchanged
@@ -48,7 +48,8 @@ def run_job(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
     except Exception as error:
         hopeless = any(getattr(link, "errno", None) in HOPELESS for link in _chain(error))
         sha256, said = "", one_line(error, job.raw)
-        if hopeless and options.in_temporary:
+        full_here = hopeless and options.in_temporary and not isinstance(error, RefusedByStore)
+        if full_here:
             folder = tempfile.gettempdir()
             said = f"{platform.node()}: the temporary folder {folder} is full; make room there, or set TMPDIR"
         with contextlib.suppress(Exception):
@@ -60,6 +61,7 @@ def run_job(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
             sha256=sha256,
             error=said,
             hopeless=hopeless,
+            full_here=full_here,
             spent=said == one_line(MemoryError()),
         )
     return replace(result, seconds=round(time.perf_counter() - started, 3), peak_mb=peak_mb())

@@ -90,6 +90,7 @@ class FileResult:
     error: str = ""
     notes: tuple[str, ...] = ()
     hopeless: bool = False  # the disk is full, or the like: no other file would fare better
+    full_here: bool = False  # it is the temporary folder of this machine
     spent: bool = False  # the process that did it hangs, or has a heap that stays torn: it is to do no other
 
     @property
@@ -157,14 +158,18 @@ def unchanged(job: Job, options: BatchOptions, manifest: AnyManifest, recipes: t
 def shared_before(job: Job, options: BatchOptions, manifest: AnyManifest, anew: bool = False) -> Record | None:
     """Return the record of what a frame has found for all of the job's sequence; None: there is none yet.
 
-    `found` in it is as the frame's result has it. A frame that has been replaced, and whose output is gone, was of
-    another sequence in the same place. `anew`: what earlier batches have found does not count. Raises OSError.
+    `found` in it is as the frame's result has it. What has led is still there, or its output where it is gone, or the
+    job's own raw is what it was; else it was of another sequence in the same place. `anew`: what earlier batches have
+    found does not count. Raises OSError.
     """
     record = manifest.get(options.sequence_record(job)) if job.sequence else None
     if record is None or (anew and not of_this_run(record, options)):
         return None
-    raw, there = place(record.raw), lies_at(manifest.out / record.found["output"])
-    return record if there or not lies_at(raw) or is_same(raw, record.raw_stamp, record.raw_sha256) else None
+    lead = place(record.raw)
+    if not lies_at(lead):
+        return record if lies_at(manifest.out / record.found["output"]) else None
+    made = [(lead, record), *((place(job.raw), known) for o in job.outputs if (known := manifest.get(o)) is not None)]
+    return record if any(is_same(raw, of.raw_stamp, of.raw_sha256) for raw, of in made) else None
 
 
 def is_ours(manifest: AnyManifest, output: str) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from .claims import Claims, key_of
-from .errors import UnwritableOutput
+from .errors import RefusedByStore, UnwritableOutput
 from .files import file_sha256
 from .manifest import DAMAGED, Manifest, Record, Records, Stamp
 from .places import RemotePath, Status, place
@@ -81,12 +81,15 @@ class RemoteManifest(Records[RemotePath]):
                 record = replace(record, sha256=file_sha256(folder / name), stamp=Stamp.of(folder / name))
             complete.append((record, name, earlier))
         journal = self.folder / "work" / f"{folder.name}.json"
-        journal.write_bytes(json.dumps([(asdict(record), earlier) for record, _, earlier in complete]).encode())
-        for record, name, _ in complete:
-            if name:
-                (self.out / record.file).put(folder / name)
-            self._keep(record)
-        journal.unlink()
+        try:
+            journal.write_bytes(json.dumps([(asdict(record), earlier) for record, _, earlier in complete]).encode())
+            for record, name, _ in complete:
+                if name:
+                    (self.out / record.file).put(folder / name)
+                self._keep(record)
+            journal.unlink()
+        except OSError as error:
+            raise RefusedByStore(str(self.unwritable(error))) from error
 
     def _keep(self, record: Record) -> None:
         if record.file:

@@ -220,23 +220,26 @@ def test_frames_that_tell_little_wait_for_one_that_tells_more(tmp_path: Path, he
 
 
 @pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.parametrize("doubt_ev", [0.0, 0.1])
 @pytest.mark.parametrize(
     ("inputs", "overwrite", "anew"),
     [("123", False, False), ("12", False, False), ("12", True, False), ("123", True, True)],
 )
 def test_what_a_sequence_shares_is_kept(
-    tmp_path: Path, here: type[Here], watched: bool, inputs: str, overwrite: bool, anew: bool
+    tmp_path: Path, here: type[Here], watched: bool, doubt_ev: float, inputs: str, overwrite: bool, anew: bool
 ) -> None:
     given = dict[str, object]()
 
     def answer(options: WorkerOptions, order: Order) -> FileResult:
+        if order.job.raw == "3" and order.found is None and doubt_ev:  # the one that has led knows little
+            return FileResult("3", "unsure", found={"doubt_ev": doubt_ev})
         given[order.job.raw] = order.found and order.found["frame"]
         return FileResult(order.job.raw, "converted", found={"parameters": "{}", "frame": order.job.raw})
 
     here.answer = staticmethod(answer)
     batch_options = BatchOptions(str(tmp_path / "out"), convert=ConvertOptions(device="cpu"), overwrite=overwrite)
     clip = jobs(*inputs, sequence="clip")
-    found = {"parameters": "{}", "frame": "3", "output": "3.exr"}
+    found = {"parameters": "{}", "frame": "3", "output": "kept.exr"}
     share(batch_options, Record(batch_options.sequence_record(clip[0]), "", "", "", real("3"), "", NONE, found=found))
     fed = [[(job, False) for job in clip]] if watched else []
     batch = Batch(batch_options, RunOptions(2), feed=lambda busy: fed.pop() if fed else None)
@@ -253,6 +256,7 @@ def share(options: BatchOptions, record: Record) -> None:
     manifest.create()
     with manifest.staged("earlier") as folder:
         manifest.publish(folder, [(record, "", False)])
+    (manifest.out / record.found["output"]).touch()
 
 
 def test_a_sequence_goes_on_with_what_another_batch_has_found_meanwhile(tmp_path: Path, here: type[Here]) -> None:
@@ -262,7 +266,7 @@ def test_a_sequence_goes_on_with_what_another_batch_has_found_meanwhile(tmp_path
     def answer(options: WorkerOptions, order: Order) -> FileResult:
         given.append((order.job.raw, order.found and order.found["frame"]))
         if len(given) == 1:
-            found = {"parameters": "{}", "frame": "other", "output": "1.exr"}
+            found = {"parameters": "{}", "frame": "other", "output": "kept.exr"}
             name = options.batch.sequence_record(clip[0])
             share(options.batch, Record(name, "", "", "", "/elsewhere/0", "", NONE, found=found))
             return FileResult(order.job.raw, "busy")
@@ -273,7 +277,22 @@ def test_a_sequence_goes_on_with_what_another_batch_has_found_meanwhile(tmp_path
     assert given == [("1", None), *((name, "other") for name in "123")]
 
 
-def test_an_unsure_frame_that_led_and_has_changed_takes_what_it_has_found(
+def test_a_clip_in_the_place_of_another_is_found_out_anew(tmp_path: Path, here: type[Here]) -> None:
+    given = list[tuple[str, object]]()
+
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        given.append((order.job.raw, order.found and order.found["take"]))
+        return FileResult(order.job.raw, "converted", found={"parameters": "{}", "take": len(given) // 3 + 1})
+
+    here.answer = staticmethod(answer)
+    clip = jobs("1", "2", sequence="clip")
+    fed = [[(job, again) for job in clip] for again in (True, False)]
+    options = BatchOptions(str(tmp_path / "out"), convert=ConvertOptions(device="cpu"))
+    Batch(options, RunOptions(1), feed=lambda busy: [] if busy else fed.pop() if fed else None).run()
+    assert given == [("1", None), ("2", 1), ("1", None), ("2", 2)]
+
+
+def test_an_unsure_frame_that_led_and_has_changed_is_converted(
     tmp_path: Path, here: type[Here], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answer(options: WorkerOptions, order: Order) -> FileResult:

@@ -227,15 +227,15 @@ def test_jobs_of_the_only_fit_machine_go_to_the_next_when_it_leaves(
     assert set(by) == {1, 2}
 
 
-@pytest.mark.parametrize("out", ["s3://shoot/out", "out"])
-def test_a_machine_whose_temporary_folder_is_full_is_unfit(monkeypatch: pytest.MonkeyPatch, out: str) -> None:
-    full = FileResult("1.dng", "failed", error="the temporary folder is full", hopeless=True)
+@pytest.mark.parametrize("here", [True, False])
+def test_a_machine_whose_temporary_folder_is_full_is_unfit(monkeypatch: pytest.MonkeyPatch, here: bool) -> None:
+    full = FileResult("1.dng", "failed", error="the temporary folder is full", hopeless=True, full_here=here)
     monkeypatch.setattr(clustertask, "_taken", lambda run: object())
     monkeypatch.setattr(clustertask, "_asked", lambda worker, order, timeout_s: full)
     monkeypatch.setattr(clustertask, "_idle", [])
-    options = TaskOptions(BatchOptions(out), 60, Load(1.0, 8))
+    options = TaskOptions(BatchOptions("s3://shoot/out"), 60, Load(1.0, 8))
     order = Order(Job("1.dng", "1.dng", ("1.exr",)))
-    if out == "out":  # where all write
+    if not here:  # but OUT, for all
         assert clustertask._said(order, options) is full
     else:
         with pytest.raises(Sve2HdrError, match="the temporary folder is full"):

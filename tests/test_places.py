@@ -285,6 +285,19 @@ def test_a_full_temporary_folder_is_named(
         assert remote(job).error == said
 
 
+def test_a_full_store_is_not_taken_for_a_full_temporary_folder(
+    bucket: RemotePath, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_frame(tmp_path / "1.dng")
+    monkeypatch.setattr(RemotePath, "put", full)
+    result = Bench(bucket / "out", weights)(Job(str(tmp_path / "1.dng"), "1.dng", ("1.exr",)))
+    assert result.error.startswith(f"{bucket}/out: cannot be written (No space left on device)")
+    assert (result.hopeless, result.full_here) == (True, False)
+
+
 def test_a_raw_that_fails_is_fetched_once(bucket: RemotePath, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (bucket / "in/1.dng").write_bytes(b"no raw")
     opened = []
