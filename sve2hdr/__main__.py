@@ -10,9 +10,11 @@ def main() -> None:
     _take_any_text()
     try:
         from .cli import main as commands
+        from .errors import mute_libraries
     except KeyboardInterrupt:
         print("sve2hdr: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+    mute_libraries()
     commands(_arguments())
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import threading
 from collections.abc import Iterator
 
 
@@ -63,9 +65,49 @@ def one_line(error: Exception, file: str | None = None) -> str:
     return f"unexpected {type(error).__name__}: {text}; please report it with what SVE2HDR_TRACEBACK=1 makes it show"
 
 
+# What libraries print -------------------------------------------------------------------------------------------------
+
+_lock, _loud_again = threading.Lock(), contextlib.ExitStack()
+_ours, _readers = False, 0
+
+
+def mute_libraries() -> None:
+    """Have `quiet_libraries` take effect: in a process of our own. In others, stdout and stderr are not ours to touch."""
+    global _ours
+    _ours = True
+
+
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Drop what C libraries print to stderr of a damaged file, of which an error of ours tells."""
+    """Drop what libraries print of a damaged file, of which an error of ours tells; see `mute_libraries`.
+
+    Of threads at the same time, the first mutes the process, and the last lets it speak again.
+    """
+    global _readers
+    if not _ours:
+        yield
+        return
+    with _lock:
+        _readers += 1
+        if _readers == 1:
+            _loud_again.enter_context(_silence())
+    try:
+        yield
+    finally:
+        with _lock:
+            _readers -= 1
+            if _readers == 0:
+                _loud_again.close()
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    with contextlib.redirect_stdout(io.StringIO()), _no_stderr():
+        yield
+
+
+@contextlib.contextmanager
+def _no_stderr() -> Iterator[None]:
     try:
         kept = os.dup(2)
     except OSError:  # there is no stderr

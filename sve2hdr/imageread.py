@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import math
 import re
 import struct
@@ -21,8 +18,6 @@ from .errors import UnreadableImage, quiet_libraries
 from .exif import SOFTWARE
 from .rgbe import read_rgbe
 from .xmp import XMP_TAG
-
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # of damaged files an error of ours tells
 
 # what the libraries raise for damaged files; want of memory is another thing
 DAMAGED = (tifffile.TiffFileError, struct.error, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError)
@@ -101,7 +96,7 @@ def _read_radiance(path: Path, stream: BinaryIO) -> _Stored:
 def _read_exr(path: Path, stream: BinaryIO) -> _Stored:
     try:
         # The binding prints a warning for damaged pixels and goes on; asking for the channels then fails.
-        with contextlib.redirect_stdout(io.StringIO()), quiet_libraries():
+        with quiet_libraries():
             windows = [part.header["dataWindow"] for part in OpenEXR.File(stream, header_only=True).parts]
             _refuse_beyond(path, sum(math.prod(int(b) - int(a) + 1 for a, b in zip(*w, strict=True)) for w in windows))
             stream.seek(0)
@@ -121,7 +116,7 @@ def _read_exr(path: Path, stream: BinaryIO) -> _Stored:
 
 def _read_tiff(path: Path, stream: BinaryIO) -> _Stored:
     try:
-        with tifffile.TiffFile(stream) as tiff:
+        with quiet_libraries(), tifffile.TiffFile(stream) as tiff:
             pages = [page for page in _pages(tiff) if not page.is_reduced] or [tiff.pages.first]
             page = pages[0]
             _refuse_beyond(path, page.imagewidth * page.imagelength)

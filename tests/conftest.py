@@ -28,6 +28,15 @@ def ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture
+def muted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drop what libraries print, as our own programs do."""
+    from sve2hdr import errors
+
+    monkeypatch.setattr(errors, "_ours", False)  # which it is again at the end
+    errors.mute_libraries()
+
+
 @pytest.fixture(scope="session")
 def example_raw(repository: Path) -> Path:
     """Return the Dual ISO raw in examples/."""

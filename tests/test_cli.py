@@ -223,7 +223,7 @@ def test_patterns_are_expanded_where_no_shell_does(made: Path, work: Path, monke
     assert "one too many" in refused("convert", "shot*.dng", "-o", "*.exr", code=2)
 
 
-def test_patterns_reach_commands_as_they_are_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patterns_reach_commands_as_they_are_typed(muted: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Click would expand them on Windows, also those of options; a ~ is the home folder there."""
     typed = ["batch", "*", "--include", "*.dng", "-o", "~/hdr", "~1.dng"]
     monkeypatch.setattr(sys, "argv", ["sve2hdr", *typed])

@@ -272,7 +272,7 @@ def test_frames_without_a_bayer_mosaic_are_refused(tmp_path: Path, counts: np.nd
 
 
 def test_truncated_and_hollow_frames_are_refused(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], counts: np.ndarray
+    tmp_path: Path, muted: None, capfd: pytest.CaptureFixture[str], counts: np.ndarray
 ) -> None:
     path = write_dng(tmp_path / "a.dng", counts)
     whole = path.read_bytes()
