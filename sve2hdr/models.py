@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .architecture import Network
-from .errors import PatternNotFound, UnknownLayout
+from .errors import PatternNotFound, UnknownLayout, UnreadableWeights
 from .files import file_sha256
 from .layout import placements
 from .mosaic import ExposurePattern, Mosaic
-from .weights import load_weights, published, weights_path
+from .weights import PUBLISHED, load_weights, published, weights_path
 
 AUTO, CLASSICAL = "auto", "classical"
 AUTOMATIC = ("standard", "blocks", "quad")  # published networks in the order in which `auto` tries them
@@ -54,8 +54,9 @@ class Model:
         return next(iter(self.candidates.items()))
 
 
-def model_named(name: str) -> Model:
+def model_named(name: str | Path) -> Model:
     """Return what `--model` names: auto, classical, a published network or a weights file; raise UnreadableWeights."""
+    name = str(name)
     if name == AUTO:
         return Model({**{known: load_weights(path) for known, path in _automatic().items()}, CLASSICAL: None})
     return Model({name: None if name == CLASSICAL else load_weights(weights_path(name, (AUTO, CLASSICAL)))})
@@ -77,4 +78,6 @@ def is_file(name: str) -> bool:
 
 def _automatic() -> dict[str, Path]:
     known = published()
-    return {name: known[name] for name in AUTOMATIC if name in known}
+    if missing := [name for name in AUTOMATIC if name not in known]:
+        raise UnreadableWeights(f"{PUBLISHED}: lacks the networks {', '.join(missing)}; install sve2hdr with its weights")
+    return {name: known[name] for name in AUTOMATIC}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -48,7 +49,8 @@ def load_weights(path: Path) -> Network:
             architecture = metadata["architecture"]
             if architecture not in ARCHITECTURES:
                 raise UnreadableWeights(f"{path}: architecture {architecture!r} is not known here; update sve2hdr")
-            network = ARCHITECTURES[architecture].from_json(metadata["config"]).build()
+            with torch.random.fork_rng(devices=()):  # the application's random numbers stay as they were
+                network = ARCHITECTURES[architecture].from_json(metadata["config"]).build()
             network.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, LookupError) as error:
         reason = " ".join(str(error).split())[:200]  # torch lists every tensor that does not fit

@@ -93,6 +93,9 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int]
 def test_a_digest_is_of_the_weights_that_may_be_taken(tiny: Callable[[str, int], Path]) -> None:
     path = tiny("standard", 1)
     tiny("blocks", 2)
+    with pytest.raises(UnreadableWeights, match="lacks the networks quad; install"):
+        model_digest(AUTO)
+    tiny("quad", 2)
     tiny("paper", 3)
     first = model_digest(AUTO)
     assert len({first, model_digest("standard"), model_digest("blocks")}) == 3
@@ -102,6 +105,19 @@ def test_a_digest_is_of_the_weights_that_may_be_taken(tiny: Callable[[str, int],
     assert model_digest(AUTO) == first
     tiny("blocks", 5)
     assert model_digest(AUTO) != first
+
+
+def test_automatic_is_not_the_classical_method_for_want_of_weights(tiny: Callable[[str, int], Path]) -> None:
+    with pytest.raises(UnreadableWeights, match="lacks the networks standard, blocks, quad; install"):
+        model_named(AUTO)
+
+
+def test_a_weights_file_is_named_by_text_or_path_and_leaves_random_numbers_alone(
+    tiny: Callable[[str, int], Path],
+) -> None:
+    path, before = tiny("mine", 1), torch.get_rng_state()
+    assert list(model_named(path).candidates) == list(model_named(str(path)).candidates) == [str(path)]
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_files_of_the_user_lie_at_one_place(tiny: Callable[[str, int], Path]) -> None:
