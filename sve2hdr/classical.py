@@ -85,7 +85,7 @@ def classical(
     pattern: ExposurePattern,
     noise: NoiseModel,
     tile_px: int = TILE_PX,
-    progress: Callable[[float], None] = lambda share: None,
+    progress: Callable[[float], object] = lambda share: None,
 ) -> np.ndarray:
     """Return camera RGB, (H, W, 3) float32 radiance, 1.0 = saturation of the most exposed sites, not clamped.
 

@@ -178,7 +178,7 @@ def linear_rgb(
     White balance keeps the scale of green. `clip_level` is the camera RGB at which even the least exposed sites
     saturate (the exposure ratio, where 1.0 is saturation of the most exposed ones); highlights that reach it are
     treated by `recover_clipped`. Nothing else is clamped: negatives and values above 1 pass. `out` may be
-    `camera_rgb` itself: the conversion is then done in place. The camera's own space returns `camera_rgb` untouched.
+    `camera_rgb` itself: the conversion is then done in place. In the camera's own space nothing changes.
 
     Raises ValueError for another shape or dtype, or a clip level that is not above 0.
     """
@@ -186,11 +186,13 @@ def linear_rgb(
         raise ValueError(f"camera_rgb must be (H, W, 3) float32, not {camera_rgb.shape} {camera_rgb.dtype}")
     if not clip_level > 0:
         raise ValueError(f"clip_level must be above 0, not {clip_level}")
-    if color_space.chromaticities is None:
-        return camera_rgb
     result = np.empty_like(camera_rgb) if out is None else out
     if result.shape != camera_rgb.shape or result.dtype != np.float32:
         raise ValueError(f"out must be {camera_rgb.shape} float32, not {result.shape} {result.dtype}")
+    if color_space.chromaticities is None:
+        if result is not camera_rgb:
+            result[:] = camera_rgb
+        return result
     gains = white_balance(mosaic).astype(np.float32)
     matrix = rgb_from_balanced(mosaic, color_space)
     if color_space.neutral == color_space.chromaticities[3]:

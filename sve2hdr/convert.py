@@ -73,11 +73,11 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def convert_file(
-    raw: Path,
-    output: Path | Sequence[Path],
-    model: Model,
+    raw: str | Path,
+    output: str | Path | Sequence[str | Path],
+    model: Model | str | Path,
     options: ConvertOptions | None = None,
-    progress: Callable[[float], None] = lambda share: None,
+    progress: Callable[[float], object] = lambda share: None,
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Converted:
     """Reconstruct one raw file and write it as an HDR image, or as several, and a preview if asked for.
@@ -88,7 +88,7 @@ def convert_file(
     """
     options = options or ConvertOptions()
     started = time.perf_counter()
-    outputs = (output,) if isinstance(output, Path) else tuple(output)
+    raw, outputs = Path(raw), tuple(map(Path, [output] if isinstance(output, str | Path) else output))
     written = outputs if options.preview is None else (*outputs, options.preview)
     _check_outputs(raw, written, options)
     locked = locked_for(options)

@@ -29,7 +29,7 @@ def develop(
     device: torch.device | str = "cpu",
     precision: Precision = "auto",
     ensemble: bool = False,
-    progress: Callable[[float], None] = lambda share: None,
+    progress: Callable[[float], object] = lambda share: None,
 ) -> np.ndarray:
     """Return camera RGB, (H, W, 3) float32, 1.0 = saturation, not clamped, of a raw of one exposure.
 

@@ -6,6 +6,8 @@ import torch
 
 from .errors import Sve2HdrError
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
 
 def choose_device(name: str) -> torch.device:
     """Return the device for `--device`; auto is CUDA, else MPS, else the CPU. Raises Sve2HdrError if there is none."""

@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 
 class Sve2HdrError(Exception):
@@ -65,6 +65,18 @@ def one_line(error: Exception, file: str | None = None) -> str:
     return f"unexpected {type(error).__name__}: {text}; please report it with what SVE2HDR_TRACEBACK=1 makes it show"
 
 
+def check_one_of(name: str, value: object, known: Collection[str]) -> None:
+    """Raise ValueError where an argument, `name`, is none of the names that there are.
+
+    >>> check_one_of("mode", "fast", ("slow", "slower"))
+    Traceback (most recent call last):
+    ...
+    ValueError: mode must be one of slow, slower, not 'fast'
+    """
+    if value not in list(known):
+        raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+
+
 # What libraries print -------------------------------------------------------------------------------------------------
 
 _lock, _loud_again = threading.Lock(), contextlib.ExitStack()
@@ -72,7 +84,7 @@ _ours, _readers = False, 0
 
 
 def mute_libraries() -> None:
-    """Have `quiet_libraries` take effect: in a process of our own. In others, stdout and stderr are not ours to touch."""
+    """Have `quiet_libraries` take effect: in a process of our own. The streams of others are not ours to touch."""
     global _ours
     _ours = True
 

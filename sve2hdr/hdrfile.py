@@ -19,7 +19,7 @@ import OpenEXR
 import torch
 
 from .color import COLOR_SPACES, ColorSpace
-from .errors import UnwritableOutput
+from .errors import UnwritableOutput, check_one_of
 from .exif import EXIF_START, SOFTWARE, UNCALIBRATED, camera_entries, exif_block, ifds_of
 from .files import check_writable, replacing
 from .gainmap import ultra_hdr
@@ -51,8 +51,7 @@ class WriteOptions:
     compression: str = "zip"  # one of EXR_COMPRESSIONS; pxr24, b44 and dwa lose precision, dwa makes halves of floats
 
     def __post_init__(self) -> None:
-        if self.compression not in EXR_COMPRESSIONS:
-            raise ValueError(f"compression must be one of {', '.join(EXR_COMPRESSIONS)}, not {self.compression!r}")
+        check_one_of("compression", self.compression, EXR_COMPRESSIONS)
 
 
 def write_hdr(

@@ -44,7 +44,7 @@ class BatchOptions:
         """Return the digests of how a job is converted, and of how it is dealt with if it is no SVE raw."""
         shared = ["sequence 2", found.get("parameters", "") if found else ""] if job.sequence else []
         levels = Levels() if found else self.convert.levels  # those of a sequence come from its first frame
-        options = replace(self.convert, levels=levels, preview=None, tile_px=1, device="", overwrite=False)
+        options = replace(self.convert, levels=levels, preview=None, tile_px=1, device="auto", overwrite=False)
         recipe = recipe_of(options, self.model, self.model_digest, *shared)
         return recipe, f"{recipe}-{self.if_not_sve}"
 
@@ -106,7 +106,7 @@ class Tools:
     manifest: AnyManifest
     claims: Claims | None  # None where only looked at
     model: Model
-    progress: Callable[[float], None] = lambda share: None
+    progress: Callable[[float], object] = lambda share: None
     turn: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
 

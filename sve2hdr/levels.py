@@ -32,6 +32,10 @@ class Levels:
     black: float | np.ndarray | None = None  # counts; an array is one period, (P, Q), from site (0, 0) on
     white: float | tuple[float, ...] | None = None  # counts; several: one for each exposure, the least exposed first
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.pattern, ExposurePattern | None):
+            raise ValueError(f"pattern must be an ExposurePattern, as parse_pattern returns, not {self.pattern!r}")
+
     def any_given(self) -> bool:
         """Return whether anything is overridden."""
         return any(value is not None for value in (self.pattern, self.ratio_ev, self.black, self.white))

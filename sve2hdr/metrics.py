@@ -2,7 +2,7 @@
 
 Images are (H, W, 3) float32, scene-linear radiance, and both at one scale: no metric fits a factor. `border_px` at each
 edge is left out. PSNR and SSIM are higher for better images, the others lower. Images that are not of one size, or have
-nothing inside of the border, raise ValueError.
+nothing inside of the border, and borders below 0, raise ValueError.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def patch_error(image: np.ndarray, truth: np.ndarray, patch_px: int, border_px: 
     if (
         image.shape != truth.shape
         or image.ndim != 3
-        or patch_px - 2 * border_px < PERIOD_PX
+        or not 0 <= 2 * border_px <= patch_px - PERIOD_PX
         or min(height, width) < patch_px
     ):
         raise ValueError(f"no patches of {patch_px} px with borders of {border_px} px in {image.shape}, {truth.shape}")
@@ -213,7 +213,12 @@ def aliasing(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
 def _inner(image: np.ndarray, truth: np.ndarray, border_px: int) -> tuple[np.ndarray, np.ndarray]:
     """Return both without their borders; raise ValueError where they are no images of one size or nothing is left."""
     height, width = image.shape[:2]
-    if image.shape != truth.shape or image.ndim != 3 or image.shape[2] != 3 or min(height, width) <= 2 * border_px:
+    if (
+        image.shape != truth.shape
+        or image.ndim != 3
+        or image.shape[2] != 3
+        or not 0 <= 2 * border_px < min(height, width)
+    ):
         raise ValueError(
             f"compared are (H, W, 3) images of one size, above twice the border of {border_px} px, not "
             f"{image.shape}, {truth.shape}"

@@ -79,5 +79,7 @@ def is_file(name: str) -> bool:
 def _automatic() -> dict[str, Path]:
     known = published()
     if missing := [name for name in AUTOMATIC if name not in known]:
-        raise UnreadableWeights(f"{PUBLISHED}: lacks the networks {', '.join(missing)}; install sve2hdr with its weights")
+        raise UnreadableWeights(
+            f"{PUBLISHED}: lacks the networks {', '.join(missing)}; install sve2hdr with its weights"
+        )
     return {name: known[name] for name in AUTOMATIC}

@@ -155,12 +155,13 @@ class Mosaic:
                 )
         if self.camera_from_xyz.shape != (3, 3):
             raise ValueError(f"camera_from_xyz must be (3, 3), not {self.camera_from_xyz.shape}")
-        if not abs(np.linalg.det(self.camera_from_xyz)) > 0:
+        if not (np.isfinite(self.camera_from_xyz).all() and abs(np.linalg.det(self.camera_from_xyz)) > 0):
             raise ValueError(f"camera_from_xyz has no inverse: {self.camera_from_xyz.tolist()}")
         if self.as_shot_neutral is not None and not (
-            self.as_shot_neutral.shape == (3,) and bool((self.as_shot_neutral > 0).all())
+            self.as_shot_neutral.shape == (3,)
+            and bool(((self.as_shot_neutral > 0) & np.isfinite(self.as_shot_neutral)).all())
         ):
-            raise ValueError(f"as_shot_neutral must be three positive numbers, not {self.as_shot_neutral}")
+            raise ValueError(f"as_shot_neutral must be three positive, finite numbers, not {self.as_shot_neutral}")
 
     @property
     def shape(self) -> tuple[int, int]:

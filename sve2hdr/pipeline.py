@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -18,13 +20,13 @@ from .classical import classical
 from .color import COLOR_SPACES, linear_rgb, rgb_from_camera
 from .defects import Defects, repair_defects
 from .develop import develop
-from .devices import choose_device
-from .errors import Sve2HdrError, UnreadableWeights
+from .devices import DEVICES, choose_device
+from .errors import Sve2HdrError, UnreadableWeights, check_one_of
 from .hdrfile import WriteOptions
 from .highlights import early_saturation, hold_clipped, without_magenta
 from .levels import Estimate, Levels, estimate_levels
 from .linegain import even_lines
-from .models import Model
+from .models import Model, model_named
 from .mosaic import ONE_EXPOSURE, ExposurePattern, Mosaic
 from .parameters import LockedParameters, load_parameters
 from .pattern import detect_pattern
@@ -32,12 +34,18 @@ from .preview import LUMINANCE_OF_RGB
 from .radiance import NoiseModel, full_scale
 from .rawfile import read_raw
 from .reconstruct import TILE_PX, Precision, reconstruct
-from .whitebalance import Neutral, WhiteBalance, check_temperature, neutral_of
+from .whitebalance import Neutral, WhiteBalance, check_lights, neutral_of
+
+MOST_EV = 30  # of a shift of files
 
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """How a raw file becomes an image."""
+    """How a raw file becomes an image. What each field means is told beside it, in sve2hdr/pipeline.py.
+
+    Paths may be given as text. Raises ValueError for values that there are not, and Sve2HdrError for a bad-pixel map
+    that cannot be read.
+    """
 
     color_space: str = "rec709"  # a name of color.COLOR_SPACES
     exposure_ev: float = 0.0  # of files written; 0: 1.0 is saturation of the most exposed sites, as in memory
@@ -56,10 +64,25 @@ class ConvertOptions:
     ensemble: bool = False  # the mean over all ways to turn the frame: better, and as many times as slow
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        names = {"if_not_sve": ("fail", "develop"), "device": DEVICES, "precision": get_args(Precision)}
+        for name, known in {"color_space": COLOR_SPACES, **names}.items():
+            check_one_of(name, getattr(self, name), known)
+        for name, kind in {"white_balance": WhiteBalance, "levels": Levels, "write": WriteOptions}.items():
+            if not isinstance(value := getattr(self, name), kind):
+                raise ValueError(f"{name} must be of the class {kind.__name__}, not {value!r}")
+        if not (isinstance(self.tile_px, int | np.integer) and self.tile_px >= 1):
+            raise ValueError(f"tile_px must be a whole number from 1 on, not {self.tile_px!r}")
+        if not (isinstance(self.exposure_ev, Real) and abs(self.exposure_ev) <= MOST_EV):
+            raise ValueError(f"exposure_ev must be a number from -{MOST_EV} to {MOST_EV}, not {self.exposure_ev!r}")
+        for name, path_of in {"preview": Path, "lock_parameters": Path, "bad_pixel_map": BadPixelMap.of}.items():
+            if isinstance(value := getattr(self, name), str | Path):
+                object.__setattr__(self, name, path_of(value))  # as it is frozen
+
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """A mosaic as an image, and all that was found on the way."""
+    """A mosaic as an image, which lies as on the sensor (see `convert.upright`), and all that was found on the way."""
 
     camera_rgb: np.ndarray  # (H, W, 3) float32, radiance: 1.0 = saturation of the most exposed sites, or a sequence's
     mosaic: Mosaic  # as it was reconstructed: levels measured, defects repaired, as_shot_neutral as the balance has it
@@ -75,8 +98,9 @@ class Reconstruction:
     def linear_rgb(self, color_space: str = "rec709", out: np.ndarray | None = None) -> np.ndarray:
         """Return the image, white-balanced, (H, W, 3) float32, in a space of `color.COLOR_SPACES`.
 
-        `out` may be `camera_rgb`, which is then used up.
+        `out` may be `camera_rgb`, which is then used up. Raises ValueError for a space that there is not.
         """
+        check_one_of("color_space", color_space, COLOR_SPACES)
         return linear_rgb(self.camera_rgb, self.mosaic, COLOR_SPACES[color_space], self.clip_level, out=out)
 
     @property
@@ -94,9 +118,9 @@ class Reconstruction:
 
 def reconstruct_file(
     raw: str | Path,
-    model: Model,
+    model: Model | str | Path,
     options: ConvertOptions | None = None,
-    progress: Callable[[float], None] = lambda share: None,
+    progress: Callable[[float], object] = lambda share: None,
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Reconstruction:
     """Return what `convert` makes of a raw file, before it is written: `read_raw`, then `reconstruct_mosaic`.
@@ -114,17 +138,19 @@ def reconstruct_file(
 
 def reconstruct_mosaic(
     mosaic: Mosaic,
-    model: Model,
+    model: Model | str | Path,
     options: ConvertOptions | None = None,
-    progress: Callable[[float], None] = lambda share: None,
+    progress: Callable[[float], object] = lambda share: None,
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
     name: str | Path = "mosaic",
 ) -> Reconstruction:
     """Return what `convert` makes of a mosaic, from a file or not: the whole way, with all corrections.
 
-    The pattern decides which of the model's networks is taken. progress is told the share that is done, 0 to 1; the
-    device is used inside a `turn()`. `name` is what notes and errors call the mosaic, which stays as it is. Raises
-    Sve2HdrErrors. Of `options`, those of files, `exposure_ev` and colour space are not asked.
+    `model` may be what `model_named` takes. The pattern decides which of its networks is taken. progress is told the
+    share that is done, 0 to 1, also before and after levels and repairs; what it raises ends the work. The device is
+    used inside a `turn()`. `name` is what notes and errors call the mosaic, which stays as it is. Raises Sve2HdrErrors,
+    and ValueError for a matrix that is no camera's. Of `options`, those of files, `exposure_ev` and colour space are
+    not asked.
     """
     options = options or ConvertOptions()
     return reconstructed(mosaic, model, options, locked_for(options), progress, turn, name)
@@ -132,18 +158,20 @@ def reconstruct_mosaic(
 
 def reconstructed(
     mosaic: Mosaic,
-    model: Model,
+    model: Model | str | Path,
     options: ConvertOptions,
     locked: LockedParameters | None,
-    progress: Callable[[float], None],
+    progress: Callable[[float], object],
     turn: Callable[[], AbstractContextManager[None]],
     name: str | Path,
 ) -> Reconstruction:
     """Return what `reconstruct_mosaic` does; `locked`: what its sequence shares, read already, None if nothing yet."""
-    device = choose_device(options.device)
-    check_temperature(options.white_balance, mosaic, name)
+    progress(0.0)
+    device, model = choose_device(options.device), model if isinstance(model, Model) else model_named(model)
+    check_lights(options.white_balance, mosaic, name)
     listed = options.bad_pixel_map.sites(mosaic.shape) if options.bad_pixel_map is not None else None
     estimate, plain = _estimated(mosaic, name, options, locked)
+    progress(0.0)
     scale = estimate.scale(mosaic)
     # noise is measured, not taken from a DNG's NoiseProfile: converters write there what one ISO has, not what two have
     mosaic, pattern, noise = estimate.applied(mosaic), estimate.pattern, estimate.noise
@@ -151,6 +179,7 @@ def reconstructed(
     fallback = network is None and len(model.candidates) > 1
     known = locked.defects if locked is not None else None
     mosaic, defects, corrections = _corrected(mosaic, pattern, noise, options.bad_pixels, known, listed)
+    progress(0.0)
     if network is None:
         device = torch.device("cpu")
         if plain:

@@ -29,7 +29,7 @@ def reconstruct(
     device: torch.device | str = "cpu",
     precision: Precision = "auto",
     ensemble: bool = False,
-    progress: Callable[[float], None] = lambda share: None,
+    progress: Callable[[float], object] = lambda share: None,
 ) -> np.ndarray:
     """Return camera RGB, (H, W, 3) float32: radiance, 1.0 = saturation of the most exposed sites, not clamped.
 
@@ -49,7 +49,7 @@ def reconstruct(
     half = precision == "bfloat16" or (precision == "auto" and network.takes_bfloat16 and has_bfloat16(device))
     kind = torch.device(device).type
 
-    def add(placement: Placement, progress: Callable[[float], None]) -> None:
+    def add(placement: Placement, progress: Callable[[float], object]) -> None:
         turned_result = placement.turned(result)
         height, width = turned_result.shape[:2]
 

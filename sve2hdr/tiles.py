@@ -53,7 +53,7 @@ def run_tiled(
     core_px: int,
     halo: tuple[int, int],
     alignment: tuple[int, int],
-    progress: Callable[[float], None] = lambda share: None,
+    progress: Callable[[float], object] = lambda share: None,
 ) -> None:
     """Run a network over tiles of a frame and hand each tile's core to `keep`.
 

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from .color import CLIP_STARTS, D65, Xy, neutral_of_light
-from .errors import Sve2HdrError
+from .errors import Sve2HdrError, check_one_of
 from .mosaic import Mosaic
 
+RULES = ("usual", "as-shot", "auto", "daylight", "multipliers", "kelvin")
 LEAST_KELVIN, DAYLIGHT_FROM_KELVIN, GREATEST_KELVIN = 1600.0, 4000.0, 25000.0
 
 BELIEVABLE_KELVIN = (1800.0, 15000.0)  # candle light to blue shade
@@ -27,10 +28,24 @@ USUAL_MIRED, USUAL_DUV, USUAL_SHARE = 185.0, 0.003, 0.1  # sunlight, and its wei
 
 @dataclass(frozen=True)
 class WhiteBalance:
-    """A `--wb` as parsed. `rule`: usual, as-shot, auto, daylight, multipliers or kelvin; the last two have `values`."""
+    """A `--wb` as parsed: `rule` is one of RULES. Of them, multipliers (R, G, B) and kelvin have `values`.
+
+    Raises ValueError, with a sentence for the user, for other rules, multipliers that are not above 0 or further apart
+    than a factor of 100, and temperatures outside 1600 to 25000 K.
+    """
 
     rule: str = "usual"
     values: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_one_of("rule", self.rule, RULES)
+        values = self.values
+        if self.rule == "kelvin" and not (len(values) == 1 and LEAST_KELVIN <= values[0] <= GREATEST_KELVIN):
+            raise ValueError(f"'{self}' is no colour temperature from {LEAST_KELVIN:g} to {GREATEST_KELVIN:g} K")
+        if self.rule == "multipliers" and not (
+            len(values) == 3 and all(0 < value < np.inf for value in values) and max(values) <= 100 * min(values)
+        ):
+            raise ValueError(f"'{self}': multipliers must be three, above 0, and within a factor of 100 of each other")
 
     def __str__(self) -> str:
         """Return it as `--wb` takes it."""
@@ -41,8 +56,7 @@ class WhiteBalance:
 def parse_white_balance(text: str) -> WhiteBalance:
     """Return what `--wb` says: as-shot, auto, daylight, three multipliers R,G,B or a colour temperature in kelvin.
 
-    Raises ValueError, with a sentence for the user, for anything else, multipliers that are not above 0 or further
-    apart than a factor of 100, and temperatures outside 1600 to 25000 K.
+    Raises ValueError, with a sentence for the user, for anything else, and what WhiteBalance refuses.
 
     >>> parse_white_balance("2,1,1.5")
     WhiteBalance(rule='multipliers', values=(2.0, 1.0, 1.5))
@@ -53,10 +67,7 @@ def parse_white_balance(text: str) -> WhiteBalance:
     if given in ("as-shot", "auto", "daylight"):
         return WhiteBalance(given)
     if re.fullmatch(r"\d+(\.\d*)? ?k?", given):
-        kelvin = float(given.rstrip("k "))
-        if LEAST_KELVIN <= kelvin <= GREATEST_KELVIN:
-            return WhiteBalance("kelvin", (kelvin,))
-        raise ValueError(f"{text!r} is no colour temperature from {LEAST_KELVIN:g} to {GREATEST_KELVIN:g} K")
+        return WhiteBalance("kelvin", (float(given.rstrip("k ")),))
     parts = given.split(",")
     try:
         values = tuple(float(part) for part in parts)
@@ -64,16 +75,16 @@ def parse_white_balance(text: str) -> WhiteBalance:
         values = ()
     if len(values) != 3:
         raise ValueError(f"{text!r} is no white balance: as-shot, auto, daylight, R,G,B multipliers or kelvin (5500K)")
-    if not (all(0 < value < np.inf for value in values) and max(values) <= 100 * min(values)):
-        raise ValueError(f"{text!r}: multipliers must be above 0, and within a factor of 100 of each other")
     return WhiteBalance("multipliers", values)
 
 
-def check_temperature(choice: WhiteBalance, mosaic: Mosaic, raw: str | Path) -> None:
+def check_lights(choice: WhiteBalance, mosaic: Mosaic, raw: str | Path) -> None:
     """Raise Sve2HdrError where a temperature was asked for that `camera_from_xyz` gives no neutral of.
 
-    Few matrices hold for candle light: at 1600 K, in some, blue is below 0.
+    Few matrices hold for candle light: at 1600 K, in some, blue is below 0. Raises ValueError for a matrix that is no
+    camera's, as it gives no neutral of daylight.
     """
+    neutral_of_light(D65, mosaic)
     if choice.rule == "kelvin":
         try:
             neutral_of_light(xy_of_kelvin(choice.values[0]), mosaic)

@@ -109,7 +109,10 @@ def test_a_camera_that_sees_rec709_gives_rec709() -> None:
 
 def test_camera_space_is_untouched() -> None:
     camera = image_of((9.0, -1.0, 8.0))
-    assert linear_rgb(camera, mosaic_with(), COLOR_SPACES["camera"], 1.0) is camera
+    result = linear_rgb(camera, mosaic_with(), COLOR_SPACES["camera"], 1.0)
+    assert_array_equal(result, camera)
+    assert not np.shares_memory(result, camera)
+    assert linear_rgb(camera, mosaic_with(), COLOR_SPACES["camera"], 1.0, out=camera) is camera
     assert_array_equal(rgb_from_camera(mosaic_with(), COLOR_SPACES["camera"]), np.eye(3))
 
 

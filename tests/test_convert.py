@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import imageio.v3 as imageio
@@ -22,7 +23,7 @@ from sve2hdr.convert import Converted, convert_file, upright
 from sve2hdr.defects import Defects
 from sve2hdr.devices import choose_device, has_bfloat16
 from sve2hdr.dngfile import write_cfa_dng
-from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnreadableRaw, UnwritableOutput
+from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnreadableRaw, UnreadableWeights, UnwritableOutput
 from sve2hdr.hdrfile import WriteOptions
 from sve2hdr.highlights import hold_clipped, without_magenta
 from sve2hdr.imageread import read_hdr
@@ -117,6 +118,68 @@ def test_color_spaces(
     assert_allclose(told["neutral"], NEUTRAL, atol=1e-3)
     if space == "camera":
         assert_allclose(read_hdr(tmp_path / "a.exr"), camera_rgb, atol=2e-3 * float(wanted.max()))
+
+
+@pytest.mark.parametrize(
+    ("named", "sentence"),
+    [
+        ({"color_space": "srgb"}, "color_space must be one of rec709, rec2020, acescg, .*, not 'srgb'"),
+        ({"if_not_sve": "devlop"}, "if_not_sve must be one of fail, develop, not 'devlop'"),
+        ({"device": "gpu"}, "device must be one of auto, cpu, cuda, mps, not 'gpu'"),
+        ({"precision": "half"}, "precision must be one of auto, float32, bfloat16, not 'half'"),
+        ({"white_balance": "5500K"}, "white_balance must be of the class WhiteBalance, not '5500K'"),
+        ({"levels": "rows:1/8,1"}, "levels must be of the class Levels, not 'rows:1/8,1'"),
+        ({"tile_px": 0}, "tile_px must be a whole number from 1 on, not 0"),
+        ({"tile_px": 99.5}, r"tile_px must be a whole number from 1 on, not 99\.5"),
+        ({"exposure_ev": float("nan")}, "exposure_ev must be a number from -30 to 30, not nan"),
+        ({"exposure_ev": "1"}, "exposure_ev must be a number from -30 to 30, not '1'"),
+    ],
+)
+def test_options_that_there_are_not_are_refused_when_they_are_made(named: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        ConvertOptions(**named)
+
+
+def test_paths_and_models_may_be_text(tmp_path: Path, raw: Path) -> None:
+    listed = tmp_path / "bad.txt"
+    listed.write_text("3 4\n")
+    options = replace(GIVEN, preview=str(tmp_path / "a.png"), bad_pixel_map=str(listed), bad_pixels=False)
+    options = replace(options, lock_parameters=str(tmp_path / "lock.json"))
+    converted = convert_file(str(raw), str(tmp_path / "a.exr"), "classical", options)
+    assert converted.raw == raw
+    assert converted.outputs == (tmp_path / "a.exr", tmp_path / "a.png")
+    assert converted.repaired == 1
+    assert names_in(tmp_path) == ["a.exr", "a.png", "bad.txt", "lock.json"]
+    with pytest.raises(UnreadableWeights, match="none: no such weights file"):
+        reconstruct_file(raw, "none", GIVEN)
+
+
+def test_arrays_in_memory_are_those_of_files(tmp_path: Path, frame: Mosaic) -> None:
+    write_cfa_dng(tmp_path / "a.dng", replace(frame, capture=replace(CAPTURE, orientation=6)))
+    made = reconstruct_file(tmp_path / "a.dng", "classical", GIVEN)
+    assert made.linear_rgb().shape == (66, 82, 3)
+    with pytest.raises(ValueError, match="color_space must be one of"):
+        made.linear_rgb("srgb")
+    assert not np.shares_memory(made.linear_rgb("camera"), made.camera_rgb)
+    convert_file(tmp_path / "a.dng", tmp_path / "a.exr", "classical", GIVEN)
+    assert_array_equal(read_hdr(tmp_path / "a.exr"), upright(made.linear_rgb(), made.mosaic.capture.orientation))
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3])
+def test_a_progress_that_raises_ends_the_work_before_the_network_starts(
+    raw: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    monkeypatch.setattr(pipeline, "classical", lambda *_, **__: pytest.fail("it was started"))
+    shares: list[float] = []
+
+    def cancel(share: float) -> None:
+        shares.append(share)
+        if len(shares) == calls:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        reconstruct_file(raw, "classical", GIVEN, cancel)
+    assert shares == [0.0] * calls
 
 
 def test_a_temperature_without_neutral_is_refused_before_the_long_work(

@@ -272,6 +272,10 @@ def test_a_pattern_that_is_not_the_frame_s_moves_no_black(frame: Mosaic) -> None
 
 
 def test_levels_that_do_not_fit_are_refused(frame: Mosaic) -> None:
+    with pytest.raises(
+        ValueError, match="pattern must be an ExposurePattern, as parse_pattern returns, not 'rows:1/8,1'"
+    ):
+        Levels(pattern="rows:1/8,1")  # type: ignore[arg-type]
     with pytest.raises(Sve2HdrError, match="--white or --black"):
         estimate_levels(frame, RAW, Levels(black=20_000))
     with pytest.raises(Sve2HdrError, match=r"white level 900 .*--white or --black"):

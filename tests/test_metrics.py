@@ -201,6 +201,6 @@ def test_patches_count_for_their_colour_and_stripes_and_not_for_noise_or_edges()
 @pytest.mark.parametrize("metric", [*PSNRS, pu21_ssim, angular_error, chroma_error, aliasing])
 def test_what_is_not_of_one_size_is_not_compared(metric: Metric) -> None:
     truth = np.random.default_rng(0).random((32, 32, 3))
-    for image, border in ((truth[:1], 0), (truth[..., :1], 0), (truth, 16)):
+    for image, border in ((truth[:1], 0), (truth[..., :1], 0), (truth, 16), (truth, -1)):
         with pytest.raises(ValueError, match="images of one size"):
             metric(image, truth, border)

@@ -65,6 +65,8 @@ def test_other_colour_layouts_are_refused(cfa: str) -> None:
         {"as_shot_neutral": np.ones(2)},
         {"as_shot_neutral": np.array([1.0, 0.0, 1.0])},
         {"as_shot_neutral": np.array([1.0, np.nan, 1.0])},
+        {"as_shot_neutral": np.array([np.inf, 1.0, 1.0])},
+        {"camera_from_xyz": np.diag([np.inf, 1.0, 1.0])},
     ],
 )
 def test_a_mosaic_that_contradicts_itself_is_refused(wrong: dict[str, object]) -> None:

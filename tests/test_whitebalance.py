@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from sve2hdr.simulate import CAMERA_FROM_XYZ
 from sve2hdr.whitebalance import (
     WhiteBalance,
     auto_neutral,
-    check_temperature,
+    check_lights,
     kelvin_and_duv,
     looks_wrong,
     neutral_of,
@@ -227,6 +228,14 @@ def test_nonsense_is_refused(text: str) -> None:
         parse_white_balance(text)
 
 
+@pytest.mark.parametrize(
+    "made", [("5500K",), ("As-Shot",), ("kelvin",), ("kelvin", (500.0,)), ("multipliers", (0, 1, 1))]
+)
+def test_a_white_balance_is_checked_when_it_is_made(made: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match=r"rule must be one of usual, as-shot|no colour temperature|multipliers must"):
+        WhiteBalance(*made)
+
+
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="kelvin"):
         xy_of_kelvin(100)
@@ -237,10 +246,12 @@ def test_wrong_arguments_are_refused() -> None:
 def test_a_temperature_the_matrix_does_not_hold_for_is_refused() -> None:
     simulated = mosaic_with(matrix=CAMERA_FROM_XYZ)
     with pytest.raises(Sve2HdrError, match=r"^a\.dng: .* no neutral at 1600K; give --wb a higher temperature"):
-        check_temperature(parse_white_balance("1600K"), simulated, Path("a.dng"))
+        check_lights(parse_white_balance("1600K"), simulated, Path("a.dng"))
+    with pytest.raises(ValueError, match="camera_from_xyz gives a light"):
+        check_lights(WhiteBalance(), mosaic_with(matrix=-CANON), Path("a.dng"))
     for text in ("2000K", "2,1,1", "daylight"):
-        check_temperature(parse_white_balance(text), simulated, Path("a.dng"))
-    check_temperature(parse_white_balance("1600K"), mosaic_with(matrix=CANON), Path("a.dng"))
+        check_lights(parse_white_balance(text), simulated, Path("a.dng"))
+    check_lights(parse_white_balance("1600K"), mosaic_with(matrix=CANON), Path("a.dng"))
 
 
 def test_a_few_lamps_hardly_move_auto() -> None:
