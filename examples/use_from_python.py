@@ -6,13 +6,19 @@
 import sys
 from pathlib import Path
 
-from sve2hdr import Mosaic, Sve2HdrError
-from sve2hdr.color import COLOR_SPACES
-from sve2hdr.hdrfile import write_hdr, write_preview
+from sve2hdr import (
+    COLOR_SPACES,
+    ConvertOptions,
+    Mosaic,
+    Sve2HdrError,
+    model_named,
+    reconstruct_mosaic,
+    upright,
+    write_hdr,
+)
+from sve2hdr.hdrfile import write_preview
 from sve2hdr.levels import Levels
-from sve2hdr.models import model_named
 from sve2hdr.pattern import certainty
-from sve2hdr.pipeline import ConvertOptions, reconstruct_mosaic
 from sve2hdr.preview import tone_map
 from sve2hdr.rawfile import read_raw
 
@@ -26,6 +32,7 @@ mosaic = Mosaic(
     white_level=sensor.white_level,  # counts at which sites saturate
     camera_from_xyz=sensor.camera_from_xyz,  # (3, 3) float64, a DNG's ColorMatrix
     as_shot_neutral=sensor.as_shot_neutral,  # (3,) float64, camera RGB of a neutral; None: found in the picture
+    capture=sensor.capture,  # what files tell of the shot, and how the camera was held; may be left out
 )
 options = ConvertOptions(levels=Levels(pattern=None))  # found; or what you know: parse_pattern("rows:1/8,1/8,1,1")
 try:
@@ -35,7 +42,16 @@ except Sve2HdrError as error:
 found = made.estimate
 print(f"{found.pattern}, {certainty(found.pattern.ratio_ev, found.confidence)}; {made.model}", *made.notes, sep="\n")
 
-image = made.linear_rgb("rec709")  # (H, W, 3) float32, 1.0 = saturation of the most exposed sites
+image = made.linear_rgb("rec709")  # (H, W, 3) float32, 1.0 = saturation of the most exposed sites; as on the sensor
+image = upright(image, mosaic.capture.orientation)
 print(f"{image.shape}, brightest value {image.max():.2f}")
-write_hdr(f"{raw.stem}.exr", image, color_space=COLOR_SPACES["rec709"], capture=mosaic.capture, overwrite=True)
+write_hdr(
+    f"{raw.stem}.exr",
+    image,
+    color_space=COLOR_SPACES["rec709"],
+    capture=mosaic.capture,
+    attributes=made.attributes,
+    noise=made.noise,
+    overwrite=True,
+)
 write_preview(f"{raw.stem}.jpg", tone_map(image, noise=made.noise), overwrite=True)

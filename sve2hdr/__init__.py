@@ -4,19 +4,53 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .color import COLOR_SPACES
+    from .convert import upright
     from .errors import Sve2HdrError
+    from .hdrfile import write_hdr
+    from .models import model_named
     from .mosaic import Capture, ExposurePattern, Mosaic
     from .pattern import Detection, detect_pattern
+    from .pipeline import ConvertOptions, reconstruct_file, reconstruct_mosaic
 
 __version__ = "0.1.0"
 
-__all__ = ["Capture", "Detection", "ExposurePattern", "Mosaic", "Sve2HdrError", "__version__", "detect_pattern"]
+__all__ = [
+    "COLOR_SPACES",
+    "Capture",
+    "ConvertOptions",
+    "Detection",
+    "ExposurePattern",
+    "Mosaic",
+    "Sve2HdrError",
+    "__version__",
+    "detect_pattern",
+    "model_named",
+    "reconstruct_file",
+    "reconstruct_mosaic",
+    "upright",
+    "write_hdr",
+]
 
 # Imported when asked for, so that the program is past its first lines, and Ctrl-C in hand, before NumPy is there.
-_MODULES = {"Sve2HdrError": "errors", "Detection": "pattern", "detect_pattern": "pattern"}
+_NAMES = {
+    "color": ("COLOR_SPACES",),
+    "convert": ("upright",),
+    "errors": ("Sve2HdrError",),
+    "hdrfile": ("write_hdr",),
+    "models": ("model_named",),
+    "mosaic": ("Capture", "ExposurePattern", "Mosaic"),
+    "pattern": ("Detection", "detect_pattern"),
+    "pipeline": ("ConvertOptions", "reconstruct_file", "reconstruct_mosaic"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_MODULES.get(name, 'mosaic')}", __name__), name)
+    for module, names in _NAMES.items():
+        if name in names:
+            return getattr(import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,10 +106,10 @@ def test_use_from_python_with_other_sensors(
 ) -> None:
     scene, _ = read_scene(scene_exr)
     mosaic = simulate(camera_scene(scene.repeat(2, 0).repeat(2, 1), 98), cfa, parse_pattern(pattern), Sensor(), seed=0)
-    write_cfa_dng(tmp_path / "own.dng", mosaic)
+    write_cfa_dng(tmp_path / "own.dng", replace(mosaic, capture=Capture(orientation=6)))
     printed = run(repository / "examples" / "use_from_python.py", tmp_path / "own.dng", folder=tmp_path)
     assert f"confidence 1.00; {network}\n" in printed
-    assert read_hdr(tmp_path / "own.exr").shape == (256, 320, 3)
+    assert read_hdr(tmp_path / "own.exr").shape == (320, 256, 3)
 
 
 def test_use_from_python_tells_in_a_line_that_there_is_no_pattern(

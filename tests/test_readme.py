@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
+import OpenEXR
 import pytest
+from numpy.testing import assert_array_equal
 
-from sve2hdr import cli
+import sve2hdr
+from sve2hdr import ConvertOptions, cli
+from sve2hdr.convert import convert_file
+from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.imageread import read_hdr
+from sve2hdr.rawfile import read_raw
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +69,28 @@ def test_options_of_convert_are_in_the_readme(readme: str) -> None:
             assert max(option.opts, key=len) in readme or option.opts[0] in readme
 
 
-def test_python_of_the_readme_runs(
-    readme: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_python_of_the_readme_writes_what_convert_writes_also_of_portraits(
+    readme: str, example_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (code,) = blocks(readme, "python")
-    (tmp_path / "examples").symlink_to(repository / "examples")
+    (tmp_path / "examples").mkdir()
     monkeypatch.chdir(tmp_path)
+    mosaic = read_raw(example_raw)
+    portrait = replace(mosaic, capture=replace(mosaic.capture, orientation=6))
+    write_cfa_dng(Path("examples/example.dng"), portrait)
     exec(compile(code, "README.md", "exec"), {})
-    assert read_hdr(tmp_path / "python.exr").shape == (384, 768, 3)
+    convert_file("examples/example.dng", "convert.exr", "auto", ConvertOptions(device="cpu"))
+    assert read_hdr("python.exr").shape == (768, 384, 3)
+    assert_array_equal(read_hdr("python.exr"), read_hdr("convert.exr"))
+    python, convert = (set(OpenEXR.File(name).header()) for name in ("python.exr", "convert.exr"))
+    assert convert - python == {"sve2hdr:exposure_ev"}
+
+
+def test_public_names_are_there_and_listed() -> None:
+    assert {name for name in sve2hdr.__all__ if hasattr(sve2hdr, name)} == set(sve2hdr.__all__) < set(dir(sve2hdr))
+    script = "import sve2hdr, sys; dir(sve2hdr); print({'numpy', 'torch'} & set(sys.modules))"
+    listed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert listed.stdout == "set()\n"
 
 
 def test_files_that_the_readme_links_to_exist(readme: str, repository: Path) -> None:
