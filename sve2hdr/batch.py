@@ -6,8 +6,9 @@ import contextlib
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
@@ -278,15 +279,21 @@ class Batch:
 
         With --overwrite it is found anew if the frame that has found it is to be done as well.
         """
+        name = order.job.sequence
         try:
-            record = shared_before(order.job, self.options, self.manifest)
+            record = shared_before(order.job, self.options, self.manifest, others=self._left_of(name))
         except OSError:  # the worker meets it, or not any more
             return None
-        if record is not None and self.options.overwrite and not of_this_run(record, self.options):
-            left = [*self._waiting, order, *(o for _, o in self._unsure.get(order.job.sequence, ()))]
-            if any(o.job.sequence == order.job.sequence and real(o.job.raw) == record.raw for o in left):
-                return None
-        return None if record is None else record.found
+        if record is None:
+            return None
+        anew = self.options.overwrite and not of_this_run(record, self.options)
+        redone = any(real(job.raw) == record.raw for job in chain([order.job], self._left_of(name)))
+        return None if anew and redone else record.found
+
+    def _left_of(self, name: str) -> Iterator[Job]:
+        """Yield the jobs of a sequence that are not begun."""
+        yield from (order.job for order in self._waiting if order.job.sequence == name)
+        yield from (order.job for _, order in self._unsure.get(name, ()))
 
     def _share(self, name: str, found: dict[str, Any]) -> None:
         """Let the frames of a sequence that wait for what they share go on, in their order."""

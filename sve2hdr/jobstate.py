@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from .claims import Claims
@@ -155,21 +156,24 @@ def unchanged(job: Job, options: BatchOptions, manifest: AnyManifest, recipes: t
     return FileResult(job.raw, outcome, files, records[0].raw_sha256, records[0].found)
 
 
-def shared_before(job: Job, options: BatchOptions, manifest: AnyManifest, anew: bool = False) -> Record | None:
+def shared_before(
+    job: Job, options: BatchOptions, manifest: AnyManifest, anew: bool = False, others: Iterable[Job] = ()
+) -> Record | None:
     """Return the record of what a frame has found for all of the job's sequence; None: there is none yet.
 
-    `found` in it is as the frame's result has it. What has led is still there, or its output where it is gone, or the
-    job's own raw is what it was; else it was of another sequence in the same place. `anew`: what earlier batches have
-    found does not count. Raises OSError.
+    `found` in it is as the frame's result has it. That frame is to be what it was, or the job, or one of the `others`
+    of the sequence, or its output is to be there without its raw; else the record is of another sequence in the same
+    place. `anew`: what earlier batches have found does not count. Raises OSError.
     """
     record = manifest.get(options.sequence_record(job)) if job.sequence else None
     if record is None or (anew and not of_this_run(record, options)):
         return None
     lead = place(record.raw)
-    if not lies_at(lead):
-        return record if lies_at(manifest.out / record.found["output"]) else None
-    made = [(lead, record), *((place(job.raw), known) for o in job.outputs if (known := manifest.get(o)) is not None)]
-    return record if any(is_same(raw, of.raw_stamp, of.raw_sha256) for raw, of in made) else None
+    if not lies_at(lead) and lies_at(manifest.out / record.found["output"]):
+        return record
+    known = ((place(j.raw), manifest.get(output)) for j in chain([job], others) for output in j.outputs)
+    same = (of is not None and is_same(raw, of.raw_stamp, of.raw_sha256) for raw, of in chain([(lead, record)], known))
+    return record if any(same) else None
 
 
 def is_ours(manifest: AnyManifest, output: str) -> bool:

@@ -41,7 +41,8 @@ class WhiteBalance:
         check_one_of("rule", self.rule, RULES)
         values = self.values
         if self.rule == "kelvin" and not (len(values) == 1 and LEAST_KELVIN <= values[0] <= GREATEST_KELVIN):
-            raise ValueError(f"'{self}' is no colour temperature from {LEAST_KELVIN:g} to {GREATEST_KELVIN:g} K")
+            told = "K, ".join(f"{value!r}" for value in values)
+            raise ValueError(f"'{told}K' is no colour temperature from {LEAST_KELVIN:g} to {GREATEST_KELVIN:g} K")
         if self.rule == "multipliers" and not (
             len(values) == 3 and all(0 < value < np.inf for value in values) and max(values) <= 100 * min(values)
         ):

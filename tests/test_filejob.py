@@ -446,21 +446,32 @@ def test_other_frames_of_a_sequence_take_what_it_shares_if_it_would_be_found_ali
 
 
 @pytest.mark.parametrize(
-    ("raw", "output", "kept"),
-    [("same", "gone", True), ("gone", "there", True), ("gone", "gone", False), ("other", "there", False)],
+    ("raw", "output", "old", "kept"),
+    [
+        ("same", "gone", False, True),
+        ("gone", "there", False, True),
+        ("gone", "gone", False, False),
+        ("gone", "gone", True, True),
+        ("other", "there", False, False),
+        ("other", "there", True, True),
+    ],
 )
 def test_a_sequence_in_the_place_of_another_shares_nothing_with_it(
-    bench: Bench, raw: str, output: str, kept: bool
+    bench: Bench, raw: str, output: str, old: bool, kept: bool
 ) -> None:
-    lead, later = (replace(bench.job(name), sequence="clip") for name in ("photo.dng", "next.dng"))
+    """`old`: whether a frame was converted before that is still what it was, such as when the first one was culled."""
+    write_frame(bench.folder / "old.dng", seed=4)
+    lead, later, other = (replace(bench.job(name), sequence="clip") for name in ("photo.dng", "next.dng", "old.dng"))
     assert bench.run(lead).outcome == "converted"
+    if old:
+        assert bench.run(other).outcome == "converted"
     if output == "gone":
         (bench.out / lead.outputs[0]).unlink()
     if raw != "same":
         Path(lead.raw).unlink()
     if raw == "other":
         write_frame(Path(lead.raw), seed=5)
-    assert (shared_before(later, bench.options, bench.tools.manifest) is not None) == kept
+    assert (shared_before(later, bench.options, bench.tools.manifest, others=[other]) is not None) == kept
 
 
 @pytest.mark.parametrize(("claimed", "policy"), [("sub/photo.exr", "skip"), ("sub/photo.dng", "copy")])
