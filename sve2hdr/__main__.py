@@ -10,7 +10,7 @@ def main() -> None:
     _take_any_text()
     try:
         from .cli import main as commands
-        from .errors import mute_libraries
+        from .quiet import mute_libraries
     except KeyboardInterrupt:
         print("sve2hdr: interrupted", file=sys.stderr)
         raise SystemExit(130) from None

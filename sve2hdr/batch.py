@@ -1,21 +1,20 @@
-"""A batch: jobs in, results out; who works on what, what is tried again, and what a sequence shares."""
+"""A batch: jobs in, results out; who works on what, and what is tried again."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol
+from typing import Protocol
 
 from .errors import Sve2HdrError
 from .joblist import Job
-from .jobstate import BatchOptions, FileResult, Order, finished_before, of_this_run, shared_before
-from .places import real
+from .jobstate import BatchOptions, FileResult, Order, finished_before
+from .orderqueue import Queue
 from .remotemanifest import manifest_of
 from .signals import handling
 from .worker import Worker, WorkerDied, WorkerOptions
@@ -135,13 +134,9 @@ class Batch:
         self.options, self.run_options, self.events, self.feed = options, run, events or Events(), feed
         self.manifest, self.outcome = manifest_of(options.out), Outcome()
         self.crew = crew or Crew(options, run)
-        self._waiting: deque[Order] = deque()
+        self._waiting = Queue(options, self.manifest)
         self._later: list[tuple[float, Order]] = []
         self._workers: list[Hand] = []
-        self._found: dict[str, dict[str, Any]] = {}  # sequences whose parameters are known
-        self._held: dict[str, list[Order]] = {}  # jobs that wait for the first one of their sequence
-        self._leads: dict[str, str] = {}  # that one's raw
-        self._unsure: dict[str, list[tuple[float, Order]]] = {}  # those that know too little for that, and how much
         self._fed_at = time.monotonic()
         self._crashes: Counter[str] = Counter()
         self._moves: Counter[str] = Counter()
@@ -164,13 +159,7 @@ class Batch:
                 self.crew.close()
                 if not self.options.look_only:
                     self._recover()
-        left = [
-            *self._waiting,
-            *(order for _, order in self._later),
-            *(o for held in self._held.values() for o in held),
-            *(o for unsure in self._unsure.values() for _, o in unsure),
-        ]
-        self.outcome.not_begun += len(left)
+        self.outcome.not_begun += self._waiting.total() + len(self._later)
         self.outcome.interrupted = self._stop and not self.outcome.hopeless
         return self.outcome
 
@@ -203,7 +192,7 @@ class Batch:
         if self._stop:
             return any(worker.order for worker in self._workers)
         if not (self._busy() or (self._fed and time.monotonic() < self._fed_at + UNSURE_WAIT_S)):
-            self._let_unsure_lead()
+            self._waiting.let_unsure_lead()
         return self._fed or self._busy()
 
     def _busy(self) -> bool:
@@ -215,7 +204,7 @@ class Batch:
             self._fed = more is not None
             for job, again in more or ():
                 if again:  # it may be of another sequence now
-                    self._found.pop(job.sequence, None)
+                    self._waiting.forget(job.sequence)
             self._add([Order(job, again=again) for job, again in more or ()])
         now = time.monotonic()
         self._waiting.extend(order for due, order in self._later if due <= now)
@@ -231,7 +220,7 @@ class Batch:
         until = time.monotonic() + TICK_S
         while time.monotonic() < until:
             idle = next((worker for worker in self._workers if worker.ready and not worker.order), None)
-            order = self._next()
+            order = self._waiting.next()
             if order is None:
                 return
             known = self._known(order)
@@ -240,7 +229,7 @@ class Batch:
             elif idle is not None:
                 self._give(idle, order)
             else:
-                self._waiting.appendleft(replace(order, looked_up=True))
+                self._waiting.put_back(replace(order, looked_up=True))
                 starting = sum(not worker.ready for worker in self._workers)
                 if len(self._workers) >= self.crew.room() or starting >= len(self._waiting):
                     return
@@ -254,52 +243,6 @@ class Batch:
             return None if order.looked_up else finished_before(order.job, self.options, self.manifest, order.found)
         except OSError:  # the worker meets it, or not any more
             return None
-
-    def _next(self) -> Order | None:
-        """Return the next order whose sequence is known, or which finds it out."""
-        while self._waiting:
-            order = self._waiting.popleft()
-            name = order.job.sequence
-            if not name:
-                return order
-            if name not in self._found and (name not in self._held or self._leads[name] == order.job.raw):
-                found = None if order.looked_up else self._shared_before(order)
-                if found is None:
-                    self._leads[name] = order.job.raw
-                    self._held.setdefault(name, [])
-                    return order
-                self._share(name, found)
-            if name in self._found:
-                return replace(order, found=self._found[name])
-            self._held[name].append(order)
-        return None
-
-    def _shared_before(self, order: Order) -> dict[str, Any] | None:
-        """Return what the order's sequence shares since an earlier batch, or another one that runs; None: nothing yet.
-
-        With --overwrite it is found anew if the frame that has found it is to be done as well.
-        """
-        name = order.job.sequence
-        try:
-            record = shared_before(order.job, self.options, self.manifest, others=self._left_of(name))
-        except OSError:  # the worker meets it, or not any more
-            return None
-        if record is None:
-            return None
-        anew = self.options.overwrite and not of_this_run(record, self.options)
-        redone = any(real(job.raw) == record.raw for job in chain([order.job], self._left_of(name)))
-        return None if anew and redone else record.found
-
-    def _left_of(self, name: str) -> Iterator[Job]:
-        """Yield the jobs of a sequence that are not begun."""
-        yield from (order.job for order in self._waiting if order.job.sequence == name)
-        yield from (order.job for _, order in self._unsure.get(name, ()))
-
-    def _share(self, name: str, found: dict[str, Any]) -> None:
-        """Let the frames of a sequence that wait for what they share go on, in their order."""
-        self._found[name] = found
-        self._waiting.extendleft(reversed(self._held.pop(name, [])))
-        self._waiting.extendleft(o for _, o in reversed(self._unsure.pop(name, [])))
 
     def _give(self, worker: Hand, order: Order) -> None:
         self.events.started(order.job)
@@ -354,7 +297,7 @@ class Batch:
             return
         self._crashes[order.job.raw] += 1
         if self._crashes[order.job.raw] < CRASH_TRIES:
-            self._waiting.append(order)  # last: others may be innocent of what ends this one
+            self._waiting.extend([order])  # last: others may be innocent of what ends this one
             return
         times = f"{CRASH_TRIES} times; the file is damaged, or --memory short"
         self._over(order, _failed(order, f"the process that read it {how}, {times}"))
@@ -372,26 +315,13 @@ class Batch:
                 self._put_off(order, MOVING_WAIT_S)
                 return
             result = replace(result, outcome="failed")
-        name = order.job.sequence
-        if name and name in self._held and self._leads[name] == order.job.raw:
-            if result.found.get("parameters") or (self.options.look_only and result.outcome == "converted"):
-                self._share(name, result.found)
-            self._waiting.extendleft(reversed(self._held.pop(name, [])))
-            if result.outcome == "unsure":
-                self._unsure.setdefault(name, []).append((result.found["doubt_ev"], order))
-                return
+        if not self._waiting.take_result(order, result):
+            return
         if result.hopeless:
             self.outcome.hopeless = result.error
             self._stop = True
         self.outcome.results.append(result)
         self.events.finished(order.job, result)
-
-    def _let_unsure_lead(self) -> None:
-        """Let the frame that knows most decide for a sequence in which none knows enough; the others follow."""
-        for unsure in self._unsure.values():
-            first = min(unsure, key=lambda pair: pair[0])
-            self._waiting.extend(replace(o, leads=True) for _, o in (first, *(p for p in unsure if p is not first)))
-        self._unsure.clear()
 
     def _put_off(self, order: Order, seconds: float) -> None:
         self._later.append((time.monotonic() + seconds, replace(order, looked_up=False)))

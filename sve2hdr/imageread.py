@@ -14,8 +14,9 @@ import OpenEXR
 import tifffile
 
 from .color import COLOR_SPACES, ColorSpace, rec709_from, space_of
-from .errors import UnreadableImage, quiet_libraries
+from .errors import UnreadableImage
 from .exif import SOFTWARE
+from .quiet import quiet_libraries
 from .rgbe import read_rgbe
 from .xmp import XMP_TAG
 

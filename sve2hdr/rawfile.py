@@ -14,9 +14,10 @@ from . import tifftags
 from .banding import masked_row_offsets
 from .capture import read_capture
 from .color import COLOR_SPACES, D65, rgb_from_xyz, xyz_from_xy
-from .errors import UnreadableRaw, quiet_libraries
+from .errors import UnreadableRaw
 from .margins import black_of_margins, measure_margins
 from .mosaic import MIN_SIDE_PX, Capture, Mosaic
+from .quiet import quiet_libraries
 from .rawcheck import dng_tags, is_raw_image, refuse_by_tags
 from .tifftags import Ifd, number, numbers
 

@@ -31,10 +31,10 @@ def ctrl_c() -> None:
 @pytest.fixture
 def muted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drop what libraries print, as our own programs do."""
-    from sve2hdr import errors
+    from sve2hdr import quiet
 
-    monkeypatch.setattr(errors, "_ours", False)  # which it is again at the end
-    errors.mute_libraries()
+    monkeypatch.setattr(quiet, "_ours", False)  # which it is again at the end
+    quiet.mute_libraries()
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,9 @@ import OpenEXR
 import pytest
 import tifffile
 
-from sve2hdr.errors import UnreadableImage, quiet_libraries
+from sve2hdr.errors import UnreadableImage
 from sve2hdr.imageread import read_hdr
+from sve2hdr.quiet import quiet_libraries
 from sve2hdr.rawfile import read_raw
 
 
