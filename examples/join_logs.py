@@ -43,7 +43,10 @@ def main() -> None:
         "-o", "--output", type=Path, required=True, help="*log.jsonl; its *curve.png will lie beside it"
     )
     arguments = parser.parse_args()
-    joined = join_logs(arguments.logs)
+    try:
+        joined = join_logs(arguments.logs)
+    except Sve2HdrError as error:
+        parser.error(str(error))
     arguments.output.write_text(joined)
 
     done = {"step": 0, "megapixels": 0.0, "seconds": 0.0}

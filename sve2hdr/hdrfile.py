@@ -45,7 +45,7 @@ ADOBE_DEFLATE, RGB, FLOAT_PREDICTOR, FLOAT = 8, 2, 3, 3  # Compression, Photomet
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """How an EXR is stored; .hdr and .tif have one way each."""
+    """How an EXR is stored, and whether a DNG has floats (`half` False); .hdr and .tif have one way each."""
 
     half: bool = True  # 16-bit floats; False: 32-bit
     compression: str = "zip"  # one of EXR_COMPRESSIONS; pxr24, b44 and dwa lose precision, dwa makes halves of floats
