@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,11 @@ def key_of(name: str) -> str:
     'd5cac46adb8e283e36c12f38d5c44959'
     """
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def keys_in(folder: Path) -> list[str]:
+    """Return the keys that name something in a folder; what else lies there is none of ours."""
+    return [path.name for path in folder.iterdir() if re.fullmatch("[0-9a-f]{32}", path.name)]
 
 
 class Claims:

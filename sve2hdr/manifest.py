@@ -15,20 +15,20 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
-from pathlib import Path
+from dataclasses import MISSING, asdict, astuple, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path, PurePath
 from typing import Any, Generic, Literal
 
 import numpy as np
 
-from .claims import Claims, key_of
+from .claims import Claims, key_of, keys_in
 from .errors import UnwritableOutput
 from .files import file_sha256, replacing
 from .places import At, Place, Status, lies_at, place
 
 STATE = ".sve2hdr"
 JOURNAL = "journal.json"
-DAMAGED = (ValueError, TypeError, LookupError)  # what a text raises that is no record
+DAMAGED = (ValueError, TypeError, LookupError, RecursionError)  # what a text raises that is no record
 State = Literal["new", "done", "edited", "stale", "outdated", "foreign"]
 
 
@@ -64,10 +64,22 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Record:
-        """Return a record as `as_json` wrote it; raise ValueError, TypeError or LookupError for anything else."""
+        """Return a record as `as_json` wrote it; raise one of DAMAGED for anything else.
+
+        Output folders are passed on: a record of a file outside of them is not one that we wrote.
+        """
         stored = json.loads(text)
         stamps = {name: Stamp(**stored[name]) for name in ("raw_stamp", "stamp")}
-        return cls(**{f.name: stored[f.name] for f in fields(cls)} | stamps)
+        record = cls(**{f.name: stored[f.name] for f in fields(cls)} | stamps)
+        texts = [getattr(record, f.name) for f in fields(cls) if f.type == "str"]
+        numbers = [number for stamp in stamps.values() for number in astuple(stamp)]
+        kinds = ((texts, str), (numbers, int), ([record.found], dict))
+        if not all(isinstance(value, kind) for values, kind in kinds for value in values):
+            raise TypeError("values of other types than records have")
+        file = PurePath(record.file)
+        if b"\0" in os.fsencode(file) or file.anchor or ".." in file.parts:
+            raise ValueError(f"{record.file!r} is no file in the output folder")
+        return record
 
     def as_json(self) -> str:
         """Return the record as one line."""
@@ -223,6 +235,8 @@ class Manifest(Records[Path]):
         try:
             for name in ("done", "work"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
+            if self.work.is_symlink():  # what is left there is removed
+                raise UnwritableOutput(f"{self.work}: a link, which no batch makes; remove it")
             Claims(self.folder / "lock").close()
         except OSError as error:
             raise UnwritableOutput(
@@ -265,10 +279,8 @@ class Manifest(Records[Path]):
 
     def recover(self, claims: Claims, names: Iterable[str] | None = None) -> None:
         """Finish or remove what processes have left that are gone: of jobs with these first outputs, or of all."""
-        work = self.folder / "work"
-        keys = [path.name for path in work.iterdir()] if names is None else [key_of(name) for name in names]
-        for key in keys:
-            folder = work / key
+        for key in keys_in(self.work) if names is None else map(key_of, names):
+            folder = self.work / key
             if not folder.exists() or not claims.take([key]):
                 continue
             try:
@@ -280,9 +292,20 @@ class Manifest(Records[Path]):
         with contextlib.suppress(OSError, *DAMAGED, UnwritableOutput):
             for stored, name, may_replace in json.loads((folder / JOURNAL).read_bytes()):
                 record = Record.from_json(json.dumps(stored))
-                if not name or (folder / name).exists() or (self.out / record.file).exists():
-                    self._finish(folder, record, name if (folder / name).exists() else "", may_replace)
+                staged, target = folder / name, self.out / record.file
+                to_move = bool(name) and staged.is_file() and not is_same(target, record.stamp, record.sha256)
+                if name != Path(name).name or (to_move and (staged.is_symlink() or not self._holds(target))):
+                    continue
+                if not name or to_move or target.exists():
+                    self._finish(folder, record, name if to_move else "", may_replace)
         shutil.rmtree(folder, ignore_errors=True)
+
+    def _holds(self, target: Path) -> bool:
+        """Return whether a file lies in OUT, whatever links lead to it.
+
+        A batch goes through the links of its user; a journal, which may be another's, does not: the job is done anew.
+        """
+        return Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(self.out))
 
     def _finish(self, folder: Path, record: Record, name: str, may_replace: bool) -> None:
         if name:
@@ -293,6 +316,7 @@ class Manifest(Records[Path]):
         path = self._record_path(record.output)
         path.parent.mkdir(parents=True, exist_ok=True)
         written = folder / "record.json"
+        written.unlink(missing_ok=True)  # whatever a killed process has left, or somebody's link
         _write(written, record.as_json())
         written.replace(path)
         _sync_folder(path.parent)

@@ -10,13 +10,16 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import os
 import shutil
+import stat
+import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from .claims import Claims, key_of
+from .claims import Claims, key_of, keys_in
 from .errors import RefusedByStore, UnwritableOutput
 from .files import file_sha256
 from .manifest import DAMAGED, Manifest, Record, Records, Stamp
@@ -52,13 +55,20 @@ class RemoteManifest(Records[RemotePath]):
             raise self.unwritable(error) from error
 
     def claims(self) -> Claims:
-        """Return this process's claims on jobs, among those of this machine; what killed ones left here is removed."""
-        self.work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Return this process's claims on jobs, among those of this machine; what killed ones left here is removed.
+
+        Raises UnwritableOutput where the folder for them is somebody else's: all users share the temporary ones.
+        """
+        for folder in (self.scratch, self.work):
+            with contextlib.suppress(FileExistsError):  # no folder
+                folder.mkdir(mode=0o700, exist_ok=True)
+            if not _is_ours(folder):
+                raise UnwritableOutput(f"{folder}: no folder of your own alone; set TMPDIR to one")
         claims = Claims(self.scratch / "lock")
-        for folder in self.work.iterdir():
-            if claims.take([folder.name]):
-                shutil.rmtree(folder, ignore_errors=True)
-                claims.release([folder.name])
+        for key in keys_in(self.work):
+            if claims.take([key]):
+                shutil.rmtree(self.work / key, ignore_errors=True)
+                claims.release([key])
         return claims
 
     def exact_case(self) -> bool:
@@ -115,14 +125,11 @@ class RemoteManifest(Records[RemotePath]):
 
     def _recover(self, journal: RemotePath) -> None:
         try:
-            stored = json.loads(journal.read_bytes())
+            stored = journal.read_bytes()
         except FileNotFoundError:
             return
-        except ValueError:
-            stored = []
-        for entry in stored:
-            with contextlib.suppress(*DAMAGED):
-                about, earlier = entry
+        with contextlib.suppress(*DAMAGED):
+            for about, earlier in json.loads(stored):
                 record = Record.from_json(json.dumps(about))
                 if not record.file or self._arrived(record, earlier):
                     self._keep(record)
@@ -156,6 +163,14 @@ def _size(file: RemotePath) -> int | None:
         return file.stat().st_size
     except FileNotFoundError:
         return None
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether a folder, and no link to one, is this user's, and nobody else can write to it."""
+    status = folder.lstat()
+    if sys.platform == "win32":  # where each user has temporary folders of his own
+        return stat.S_ISDIR(status.st_mode)
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
 def _user() -> str:

@@ -7,12 +7,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sve2hdr.claims import key_of
 from sve2hdr.errors import UnwritableOutput
 from sve2hdr.files import file_sha256
 from sve2hdr.manifest import Manifest, Record, Stamp, recipe_of
@@ -118,7 +119,7 @@ def test_what_was_edited_since_is_still_what_is_wanted(manifest: Manifest, raw: 
 def test_a_damaged_record_is_no_record(manifest: Manifest, raw: Path) -> None:
     publish(manifest, raw, "1.exr")
     (path,) = (manifest.folder / "done").rglob("*.json")
-    for content in (b"", b"{", b"[]", b'{"output": 3}', b"\xff"):
+    for content in (b"", b"{", b"[]", b'{"output": 3}', b"\xff", b"[" * 100_000):
         path.write_bytes(content)
         assert manifest.get("1.exr") is None
         assert manifest.records() == {}
@@ -157,6 +158,97 @@ def test_a_record_that_lacks_something_is_none(raw: Path) -> None:
     del stored["raw"]
     with pytest.raises(LookupError):
         Record.from_json(json.dumps(stored))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"file": name} for name in (5, None, "a\0b", "/etc/x", "../x", "a/../../x")]
+    + [{"file": "\ud800"}] * (os.name != "nt")
+    + [{"stamp": {"size": "x", "mtime_ns": 1}}, {"raw": 1}, {"found": []}],
+)
+def test_a_record_that_holds_what_none_does_is_damaged(
+    manifest: Manifest, raw: Path, change: dict[str, object]
+) -> None:
+    publish(manifest, raw, "1.exr")
+    (path,) = (manifest.folder / "done").rglob("*.json")
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | change))
+    assert manifest.get("1.exr") is None
+    assert manifest.records() == {}
+    assert manifest.state("1.exr", raw, ["r"])[0] == "foreign"
+
+
+def journal(manifest: Manifest, raw: Path, file: str, name: str) -> Path:
+    """Leave the journal of a job in OUT, as a batch that was killed does; return the job's folder."""
+    folder = manifest.work / key_of("1.exr")
+    folder.mkdir()
+    (folder / "0.exr").write_bytes(b"theirs")
+    (folder / "journal.json").write_text(json.dumps([(asdict(replace(record(raw), file=file)), name, True)]))
+    return folder
+
+
+def recover(manifest: Manifest) -> None:
+    with manifest.claims() as claims:
+        manifest.recover(claims)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("../private", "0.exr"), ("shared", "../../../../private"), ("linked/private", "0.exr")]
+)
+def test_a_journal_of_somebody_else_moves_nothing_in_or_out(
+    manifest: Manifest, raw: Path, file: str, name: str
+) -> None:
+    private = manifest.out.parent / "private"
+    private.write_bytes(b"mine")
+    (manifest.out / "linked").symlink_to("..")
+    journal(manifest, raw, file, name)
+    recover(manifest)
+    assert private.read_bytes() == b"mine"
+    assert os.listdir(manifest.work) == []
+    assert manifest.records() == {}
+    assert not (manifest.out / "shared").exists()
+
+
+@pytest.mark.parametrize("linked", ["0.exr", "record.json"])
+def test_links_in_the_folder_of_a_job_are_not_followed(manifest: Manifest, raw: Path, linked: str) -> None:
+    private = manifest.out.parent / "private"
+    private.write_bytes(b"mine")
+    folder = journal(manifest, raw, "1.exr", "0.exr")
+    (folder / linked).unlink(missing_ok=True)
+    (folder / linked).symlink_to(private)
+    recover(manifest)
+    assert private.read_bytes() == b"mine"
+    assert not private.samefile(manifest.out / "1.exr") if linked == "record.json" else files(manifest) == {}
+
+
+def test_what_is_no_folder_of_a_job_is_left_alone(manifest: Manifest) -> None:
+    (manifest.work / "photos").mkdir()
+    recover(manifest)
+    assert (manifest.work / "photos").exists()
+    manifest.work.rename(manifest.out / "elsewhere")
+    manifest.work.symlink_to(manifest.out / "elsewhere")
+    with pytest.raises(UnwritableOutput, match="a link"):
+        manifest.create()
+
+
+def test_a_file_that_a_killed_process_has_put_through_a_link_is_done(
+    manifest: Manifest, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users link folders of OUT to other disks."""
+    (tmp_path / "disk").mkdir()
+    (manifest.out / "a").symlink_to(tmp_path / "disk")
+    true = manifest._record_path
+
+    def die(output: str) -> Path:
+        raise Killed
+
+    with monkeypatch.context() as patch, contextlib.suppress(Killed):
+        patch.setattr(manifest, "_record_path", die)
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        publish(manifest, raw, "a/1.exr")
+    assert (tmp_path / "disk" / "1.exr").exists()
+    assert not true("a/1.exr").exists()
+    recover(manifest)
+    assert manifest.state("a/1.exr", raw, ["r"])[0] == "done"
 
 
 def test_a_name_taken_meanwhile_is_kept(manifest: Manifest, raw: Path) -> None:

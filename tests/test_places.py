@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -519,10 +520,50 @@ def test_records_are_read_again_where_they_change_alone(bucket: RemotePath, monk
 def test_what_killed_processes_left_on_this_machine_is_removed(bucket: RemotePath, tmp_path: Path) -> None:
     manifest = RemoteManifest(bucket / "out")
     manifest.claims().close()
-    (manifest.scratch / "work" / "abc").mkdir()
-    (manifest.scratch / "work" / "abc" / "raw.dng").write_bytes(b"half")
+    with contextlib.suppress(Killed), manifest.staged("1.exr") as folder:
+        (folder / "raw.dng").write_bytes(b"half")
+        shutil.copytree(folder, kept := tmp_path / "kept")
+        raise Killed
+    kept.rename(folder)
     manifest.claims().close()
     assert left_here(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="each user has temporary folders of his own")
+@pytest.mark.parametrize("planted", ["link", "linked work", "open to all", "another's", "file"])
+def test_a_temporary_folder_that_others_have_made_is_refused(
+    bucket: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: str
+) -> None:
+    manifest = RemoteManifest(bucket / "out")
+    mine = tmp_path / "mine" / ("0" * 32)
+    mine.mkdir(parents=True)
+    (mine / "photo.cr2").write_bytes(b"mine")
+    if planted == "link":
+        manifest.scratch.symlink_to(tmp_path)
+        (tmp_path / "mine").rename(tmp_path / "work")
+        mine = tmp_path / "work" / mine.name
+    elif planted == "file":
+        manifest.scratch.write_bytes(b"")
+    else:
+        manifest.scratch.mkdir(mode=0o700)
+        if planted == "linked work":
+            manifest.work.symlink_to(tmp_path / "mine")
+        elif planted == "open to all":
+            manifest.scratch.chmod(0o777)
+        else:
+            monkeypatch.setattr(os, "getuid", lambda: manifest.scratch.stat().st_uid + 1)
+    with pytest.raises(UnwritableOutput, match="set TMPDIR"):
+        manifest.claims()
+    assert (mine / "photo.cr2").exists()
+
+
+@pytest.mark.parametrize("content", [b"5", b"[5]", pytest.param(b"[" * 100_000, id="deep"), b"\xff"])
+def test_a_journal_that_is_none_is_removed(bucket: RemotePath, content: bytes) -> None:
+    manifest = RemoteManifest(bucket / "out")
+    (bucket / "out/.sve2hdr/work/x.json").write_bytes(content)
+    with manifest.claims() as claims:
+        manifest.recover(claims)
+    assert (manifest.folder / "work").files() == []
 
 
 # S3 -------------------------------------------------------------------------------------------------------------------
