@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+# More than any network of use has: a damaged or hostile weights file shall not take all memory, or hours to build.
+MOST_BLOCKS, MOST_CHANNELS, MOST_SITES, MOST_STRIDE = 300, 1024, 256, 8
 SETTLED = (("block", "partial"), ("base_input", True))  # once were options: files that are published name them
 
 
@@ -32,6 +35,8 @@ class ArchitectureConfig(ABC):
         sites = [(len(row), len(ranks)) for row, ranks in zip(self.cfa, self.exposure_rank, strict=True)]
         if set("".join(self.cfa)) != set("RGB") or set(sites) != {(len(self.cfa[0]), len(self.cfa[0]))}:
             raise ValueError(f"cfa {self.cfa} and exposure_rank {self.exposure_rank} are not of one cell of R, G and B")
+        if math.prod(self.cell) > MOST_SITES:
+            raise ValueError(f"a cell of {self.cell[0]} x {self.cell[1]} sites, of {MOST_SITES} at most")
 
     @property
     def cell(self) -> tuple[int, int]:

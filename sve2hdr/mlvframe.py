@@ -99,9 +99,11 @@ def _sites(clip: Clip, frame: Frame, info: RawInfo) -> np.ndarray:
     count = info.shape[0] * info.shape[1]
     try:
         stored = frame.block.payload(VIDEO_FRAME)
-        if (
-            clip.compressed
-        ):  # its own rows and components mean nothing: sites follow each other in the order of the frame
+        if clip.compressed:
+            # Each site has a bit or more; of others, the decoder would take whatever memory a few bytes ask for. Rows
+            # and components of the JPEG mean nothing: sites follow each other in the order of the frame.
+            if not _jpeg_samples(stored) == count <= 8 * len(stored):
+                raise ValueError(f"no JPEG of {count} sites")
             sites = np.asarray(imagecodecs.jpeg8_decode(stored), np.uint16).ravel()
         else:
             sites = unpacked(stored, info.bits, count)
@@ -110,6 +112,19 @@ def _sites(clip: Clip, frame: Frame, info: RawInfo) -> np.ndarray:
         return sites.reshape(info.shape)
     except (imagecodecs.Jpeg8Error, ValueError, OSError) as error:
         raise UnreadableRaw(f"{clip.path}: frame {frame.number} is damaged ({error}); copy the clip again") from error
+
+
+def _jpeg_samples(stored: bytes) -> int:
+    """Return rows x columns x components as the frame header of a JPEG has them (ITU-T T.81, B.2); 0: it has none."""
+    at = 2
+    while at + 10 <= len(stored):
+        marker, length, _, rows, columns, components = struct.unpack_from(">HHBHHB", stored, at)
+        if marker == 0xFFC3:  # SOF3: lossless, Huffman codes
+            return int(rows * columns * components)
+        if not (0xFFC0 <= marker <= 0xFFFE and not 0xFFD0 <= marker <= 0xFFDA):  # no segment, or the scan's
+            break
+        at += 2 + length
+    return 0
 
 
 def unpacked(stored: bytes, bits: int, count: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .architecture import ArchitectureConfig, Network, inside
+from .architecture import MOST_BLOCKS, MOST_CHANNELS, MOST_STRIDE, ArchitectureConfig, Network, inside
 
 MU = 5000.0  # of the compression the network works in, the usual value of the mu-law in HDR work
 INPUT_PLANES = 4  # radiance, exposure, usable, noise
@@ -88,6 +88,11 @@ class NetworkConfig(ArchitectureConfig):
             raise ValueError("a network of n levels has n widths, n blocks and n - 1 strides")
         if min(self.widths) < 2 or min(*self.blocks, *(n for stride in self.strides for n in stride), 1) < 1:
             raise ValueError("widths must be 2 or more, blocks and strides 1 or more")
+        largest = max((n for stride in self.strides for n in stride), default=1)
+        if max(self.widths) > MOST_CHANNELS or sum(self.blocks) > MOST_BLOCKS or largest > MOST_STRIDE:
+            raise ValueError(
+                f"widths are at most {MOST_CHANNELS}, blocks {MOST_BLOCKS} together, and strides {MOST_STRIDE}"
+            )
 
     @property
     def features_per_px(self) -> float:

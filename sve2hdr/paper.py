@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .architecture import ArchitectureConfig, Network, inside
+from .architecture import MOST_BLOCKS, MOST_CHANNELS, ArchitectureConfig, Network, inside
 from .network import compress, unfold
 
 SLOPE = 0.1  # of the leaky ReLUs
@@ -30,8 +30,11 @@ class PaperConfig(ArchitectureConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.width < 2 or self.width % 2 or self.blocks < 1:
-            raise ValueError(f"width {self.width} and blocks {self.blocks}: an even width and at least one block")
+        if not (2 <= self.width <= MOST_CHANNELS and 1 <= self.blocks <= MOST_BLOCKS) or self.width % 2:
+            raise ValueError(
+                f"width {self.width} and blocks {self.blocks}: an even width up to {MOST_CHANNELS}, and 1 to "
+                f"{MOST_BLOCKS} blocks"
+            )
 
     @property
     def features_per_px(self) -> float:

@@ -7,8 +7,10 @@ import struct
 from dataclasses import replace
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
+from cr2container import lossless_jpeg
 from mlvcontainer import GUID, Shot, block, camera_blocks, file_header, packed, raw_block, video_block, write_mlv
 
 from sve2hdr.color import D65, xyz_from_xy
@@ -274,6 +276,21 @@ def test_damaged_clips_end_in_our_errors(tmp_path: Path) -> None:
             clip = open_clip(path)
             for frame in clip.frames:
                 read_frame(clip, frame)
+
+
+@pytest.mark.parametrize("side", [40_000, 64])
+def test_a_few_bytes_take_no_memory(tmp_path: Path, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A JPEG that claims to be huge, in a frame that says so too, or is small, is refused before it is decoded."""
+    path, shot = tmp_path / "a.MLV", Shot(compressed=True)
+    stored = bytearray(lossless_jpeg(frames(1)[0], 14, 2))
+    at = stored.index(b"\xff\xc3") + 5
+    stored[at : at + 4] = struct.pack(">HH", 40_000, 20_000)
+    video = block(b"VIDF", 1000, struct.pack("<IHHHHI", 0, 0, 0, 0, 0, 0) + stored)
+    path.write_bytes(file_header(shot) + raw_block(shot, (side, side)) + video)
+    monkeypatch.setattr(imagecodecs, "jpeg8_decode", lambda stored: pytest.fail("was decoded"))
+    clip = open_clip(path)
+    with pytest.raises(UnreadableRaw, match="is damaged"):
+        read_frame(clip, clip.frames[0])
 
 
 def test_convert_names_the_command_for_it(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ def test_other_files_are_refused(tmp_path: Path, network: SveNet) -> None:
         '{"widths": [8, 8, -8]}',
         '{"widths": [8, 8, 8], "cfa": ["XX"]}',
         '{"widths": [8, 8, 8], "more": 1}',
+        pytest.param("[" * 100_000, id="deep"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused(tmp_path: Path, network: SveNet, config: str | None) -> None:
@@ -131,6 +132,28 @@ def test_a_configuration_that_does_not_fit_is_refused(tmp_path: Path, network: S
     with pytest.raises(UnreadableWeights, match=r"tampered\.safetensors") as refusal:
         load_weights(path)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "config"),
+    [
+        ("sve2hdr", {"widths": [100_000] * 3}),
+        ("sve2hdr", {"blocks": [1_000_000, 1, 1]}),
+        ("sve2hdr", {"strides": [[1, 1_000_000], [1, 1]]}),
+        ("sve2hdr", {"cfa": ["RG" * 500, "GB" * 500], "exposure_rank": [[0] * 1000, [1] * 1000]}),
+        ("paper", {"width": 100_000}),
+        ("paper", {"blocks": 1_000_000}),
+    ],
+)
+def test_a_few_bytes_build_no_huge_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, config: dict[str, object]
+) -> None:
+    path, metadata = tmp_path / "a.safetensors", {"format": WEIGHTS_FORMAT, "architecture": architecture}
+    save_file({"a": torch.zeros(1)}, path, {**metadata, "config": json.dumps(config)})
+    for built in (NetworkConfig, PaperConfig):
+        monkeypatch.setattr(built, "build", lambda self: pytest.fail("was built"))
+    with pytest.raises(UnreadableWeights, match=r"at most|up to"):
+        load_weights(path)
 
 
 def test_every_tensor_must_be_there_and_no_other(tmp_path: Path, network: SveNet) -> None:
