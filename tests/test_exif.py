@@ -21,6 +21,7 @@ from sve2hdr.exif import exif_block
 from sve2hdr.hdrfile import write_hdr, write_preview
 from sve2hdr.imageread import read_hdr
 from sve2hdr.mosaic import Capture, Position
+from sve2hdr.tifftags import text
 from sve2hdr.tiffwrite import LONG, RATIONAL, Ifd, entry, nearest_rational, rationals, write_tiff
 
 CAPTURE = Capture("Canon", "EOS 5D Mark III", "EF 50mm f/1.8", 1 / 125, 2.8, 800, 50, "2020:01:02 03:04:05", 6)
@@ -122,6 +123,16 @@ def test_exiftool_finds_it_and_nothing_wrong(tmp_path: Path, name: str, capture:
     iso = capture.iso and (65535 if capture.iso > 65535 else capture.iso)
     assert told.get("ISO") == iso
     assert told.get("RecommendedExposureIndex") == (capture.iso if capture.iso and capture.iso > 65535 else None)
+
+
+@pytest.mark.parametrize("letter", ["a", "\u00e9", "\ufffd", "\U0001f4f7"])
+def test_the_longest_texts_that_are_read_fit_into_a_jpeg(tmp_path: Path, letter: str) -> None:
+    longest = text({315: letter * 300_000}, 315)
+    assert set(longest) == {letter}
+    names = ("make", "model", "lens", "artist", "copyright", "serial_number")
+    path = written(tmp_path, "a.jpg", replace(CAPTURE, **dict.fromkeys(names, longest)))  # type: ignore[arg-type]
+    with Image.open(path) as image:
+        assert len(image.getexif()[ExifTags.Base.Artist]) >= 4000
 
 
 def test_same_capture_same_bytes_and_it_is_a_tiff() -> None:
