@@ -16,7 +16,7 @@ import click
 from .errors import Sve2HdrError
 from .imageoptions import check_ensemble, check_formats, convert_options, image_options
 from .memory import DEFAULT_SHARE, Load, available_bytes, megapixels_of, parse_size, too_large, usable_cores
-from .options import FILE, FOLDER, Number, Parsed, overwrite_option
+from .options import FILE, FOLDER, Number, Parsed, overwrite_option, tell
 from .places import is_url, place, without_file_url
 
 if TYPE_CHECKING:
@@ -243,11 +243,11 @@ def _refuse_contradictions(
 
 def _end(outcome: Outcome, display: Display, quiet: bool, watch: bool) -> None:
     """Tell what a batch came to, and exit as it did."""
-    from .batchdisplay import ending, printable
+    from .batchdisplay import ending
 
     for line in ending(outcome, display):
         if not quiet or outcome.hopeless or outcome.interrupted:
-            click.echo(printable(line), err=quiet)
+            tell(line, err=quiet)
     if outcome.interrupted and not watch:
         raise click.exceptions.Exit(130)
     good = outcome.good or (watch and not outcome.hopeless)
@@ -317,14 +317,13 @@ def _refused(display: Display, path: str, why: str) -> None:
 
 def _tell_ignored(found: JobList, display: Display, each: bool) -> None:
     """Say what is left out: in a dry run file by file, else in a line; quiet: nothing."""
-    from .batchdisplay import printable
     from .joblist import VIDEO
 
     if display.mode == "quiet":
         return
     if each:
         for path, why in found.ignored:
-            click.echo(printable(f"{path}: left alone, {why}"))
+            tell(f"{path}: left alone, {why}")
     elif found.ignored:
         display.say(f"sve2hdr: {len(found.ignored)} other file(s) left alone; --dry-run names them")
     if clips := sum(why == VIDEO for _, why in found.ignored):

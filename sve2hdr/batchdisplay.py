@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import re
 import sys
 import time
 from collections import Counter
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from .batch import Events, Outcome
-from .errors import Sve2HdrError
+from .errors import Sve2HdrError, printable
 from .joblist import Job
 from .jobstate import FileResult
 from .pattern import certainty
@@ -73,16 +72,6 @@ def duration(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
-def printable(text: str) -> str:
-    r"""Return a text as one line that any terminal takes, also where a file's name is no Unicode or has control codes.
-
-    >>> print(printable("IMG_\udcff\n\x1b[2J.CR2"))
-    IMG_?\n\x1b[2J.CR2
-    """
-    text = text.encode("utf-8", "replace").decode()
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda code: ascii(code[0])[1:-1], text)
-
-
 class Report:
     """A JSON object a line, each on the disk as soon as its file is over. A new run begins it anew."""
 
@@ -120,7 +109,7 @@ def _is_report(path: Path) -> bool:
         with path.open(encoding="utf-8") as file:
             first = file.readline()
         return not first or "input" in json.loads(first)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 
@@ -135,7 +124,7 @@ class Display(Events):
         self._begun_at: float | None = None  # the first file that needed work
         self._rows: dict[str, TaskID] = {}
         columns = (TextColumn("{task.description}", markup=False), BarColumn(24), TextColumn("{task.fields[says]}"))
-        console = Console(stderr=True)
+        console = Console(stderr=True, emoji=False)
         self._bars = Progress(*columns, console=console, transient=True, disable=mode != "bar", refresh_per_second=4)
         self._all = self._bars.add_task("all", total=total, says="")
 

@@ -26,6 +26,7 @@ from .options import (
     note,
     overwrite_option,
     progress_bar,
+    tell,
 )
 from .traincommand import train
 
@@ -93,7 +94,7 @@ def convert(
         converted = convert_file(raw, output, model_named(model), options, progress)
     for said in converted.notes:
         note(said)
-    click.echo(converted.summary())
+    tell(*converted.summary().split("\n"))
 
 
 @main.command()
@@ -137,13 +138,13 @@ def detect(
             click.echo(json.dumps(record))
         elif record["sve"]:
             sure = certainty(record["ratio_ev"], record["confidence"])
-            click.echo(f"{path}: {record['pattern']}, {sure}: {record['reason']}")
+            tell(f"{path}: {record['pattern']}, {sure}: {record['reason']}")
         else:
-            click.echo(f"sve2hdr: {path}: {finding}", err=True)
+            note(f"{path}: {finding}")
         if "note" in record and not as_json:
             note(f"{path}: {record['note']}")
         for line in lines if verbose and not as_json else []:
-            click.echo(f"  {line}")
+            tell(f"  {line}")
     if failed:
         raise click.exceptions.Exit(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 
@@ -59,6 +60,16 @@ def one_line(error: Exception, file: str | None = None) -> str:
     if isinstance(error, OSError):
         return f"{text}; check the path and the free space"
     return f"unexpected {type(error).__name__}: {text}; please report it with what SVE2HDR_TRACEBACK=1 makes it show"
+
+
+def printable(text: str) -> str:
+    r"""Return a text as one line that any terminal takes, also where a file's name is no Unicode or has control codes.
+
+    >>> print(printable("IMG_\udcff\n\x1b[2J.CR2"))
+    IMG_?\n\x1b[2J.CR2
+    """
+    text = text.encode("utf-8", "replace").decode()
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda code: ascii(code[0])[1:-1], text)
 
 
 def check_one_of(name: str, value: object, known: Collection[str]) -> None:

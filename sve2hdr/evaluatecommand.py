@@ -22,6 +22,7 @@ from .options import (
     refuse_given,
     refuse_one_exposure,
     sensor_options,
+    tell,
 )
 from .pattern import with_ratio
 
@@ -154,7 +155,7 @@ def evaluate(
 
     def done(result: Result) -> None:
         score = "" if result.psnr_mu is None else f": {result.psnr_mu:.2f} dB"
-        click.echo(f"{result.scene}, {result.condition}, {result.method}{score}", err=True)
+        tell(f"{result.scene}, {result.condition}, {result.method}{score}", err=True)
 
     def seen(scene: Scene, condition: Condition, images: Mapping[str, np.ndarray]) -> None:
         if pictures is not None:
@@ -258,5 +259,4 @@ def _print_table(heading: Sequence[str], rows: Rows, style: str) -> None:
     """Print a table below the lines of its heading."""
     from .scoretable import as_markdown, as_text
 
-    lines = "\n".join(heading)
-    click.echo(f"{lines}\n\n{(as_markdown if style == 'markdown' else as_text)(rows)}")
+    tell(*heading, "", *(as_markdown if style == "markdown" else as_text)(rows).split("\n"))

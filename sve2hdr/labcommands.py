@@ -23,6 +23,7 @@ from .options import (
     progress_bar,
     refuse_given,
     sensor_options,
+    tell,
 )
 from .pattern import MAX_EV, parse_pattern
 
@@ -127,7 +128,7 @@ def simulate(
         except ValueError as error:
             raise click.UsageError(str(error)) from error
         ratio_ev = evs[0] if evs else None
-        click.echo(from_image(sources[0], target, wanted, ratio_ev, cfa, sensor, percentile, seed, saturation, note))
+        said = from_image(sources[0], target, wanted, ratio_ev, cfa, sensor, percentile, seed, saturation, note)
     elif len(sources) == 1 and sources[0].suffix.lower() not in RAW_EXTENSIONS:
         raise UnreadableImage(
             f"{sources[0]}: no HDR image (.exr, .hdr, .tif) and no raw; of an array, "
@@ -137,7 +138,8 @@ def simulate(
         of_sensor = ("mode", "bits", "black", "white", "full_well", "read_noise", "preamp_noise")
         of_images = ("cfa", "percentile", "saturation", *of_sensor, "seed")
         refuse_given(of_images, "is for one HDR image (.exr, .hdr, .tif); raws bring what their camera did")
-        click.echo(from_stack(sources, target, wanted, evs, note))
+        said = from_stack(sources, target, wanted, evs, note)
+    tell(*said.split("\n"))
 
 
 def _numbers(text: str | None) -> list[float] | None:
@@ -169,10 +171,10 @@ def dataset(sources: tuple[Path, ...], output: Path, synthetic: int, shard_mb: f
 
     check_no_shards(output)
     scenes = collect_scenes(sources, synthetic, seed, note)
-    packed = pack_scenes(scenes, output, shard_mb, lambda line: click.echo(line, err=True))
+    packed = pack_scenes(scenes, output, shard_mb, lambda line: tell(line, err=True))
     if not packed:
         raise Sve2HdrError(f"{', '.join(map(str, sources))}: no scenes found; name HDR images or folders of raws")
-    click.echo(f"{output}: {packed} scenes")
+    tell(f"{output}: {packed} scenes")
 
 
 @click.command()
@@ -200,11 +202,11 @@ def unpack(given: tuple[Path, ...], output: Path, overwrite: bool) -> None:
                 unpacked = unpack_clip(path, into, overwrite=overwrite, progress=progress)
         except Sve2HdrError as error:
             failed = True
-            click.echo(f"sve2hdr: {one_line(error)}", err=True)
+            note(one_line(error))
             continue
         failed |= bool(unpacked.failures)
         for said in (*unpacked.failures, *unpacked.notes):
             note(said)
-        click.echo(unpacked.summary())
+        tell(unpacked.summary())
     if failed:
         raise click.exceptions.Exit(1)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from .errors import one_line
+from .errors import one_line, printable
 from .mosaic import BAYER_ORDERS, QUAD_BAYERS
 from .pattern import MAX_EV, parse_pattern
 from .whitebalance import parse_white_balance
@@ -120,7 +120,10 @@ class Commands(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except click.ClickException as error:
+            error.message = "\n".join(map(printable, error.message.split("\n")))  # type: ignore[misc]  # "final"
+            raise
+        except (click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
             click.echo("sve2hdr: interrupted", err=True)
@@ -128,7 +131,7 @@ class Commands(click.Group):
         except Exception as error:
             if os.environ.get("SVE2HDR_TRACEBACK") or getattr(error, "errno", None) == errno.EPIPE:
                 raise  # click ends without a word when the reader of a pipe has gone
-            click.echo(f"sve2hdr: {one_line(error)}", err=True)
+            note(one_line(error))
             ctx.exit(1)
 
 
@@ -206,9 +209,15 @@ def refuse_given(names: Sequence[str], why: str) -> None:
             raise click.UsageError(f"--{name.replace('_', '-')} {why}")
 
 
+def tell(*lines: str, err: bool = False) -> None:
+    """Print lines for people: control codes in them, from names and files, are shown, and no terminal obeys them."""
+    for line in lines:
+        click.echo(printable(line), err=err)
+
+
 def note(text: str) -> None:
-    """Tell the user something on stderr that is no error."""
-    click.echo(f"sve2hdr: {text}", err=True)
+    """Tell the user something on stderr, in one line."""
+    tell(f"sve2hdr: {text}", err=True)
 
 
 @contextmanager
@@ -220,7 +229,7 @@ def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=1.0)
+        task = bar.add_task(printable(title), total=1.0)
         yield lambda share: bar.update(task, completed=share)

@@ -181,7 +181,7 @@ def load_parameters(path: Path) -> LockedParameters:
         )
     except OSError as error:
         raise Sve2HdrError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         finding = f"no parameters of --lock-params ({type(error).__name__}: {error})"
         raise Sve2HdrError(f"{path}: {finding}; name another file, or delete this one") from error
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import FOLDER, SEED, Number, Parsed, device_option, note, refuse_given
+from .options import FOLDER, SEED, Number, Parsed, device_option, note, refuse_given, tell
 
 if TYPE_CHECKING:
     from .architecture import ArchitectureConfig, Network
@@ -149,7 +149,7 @@ def train(
     if not told:
         note(f"{output}: was trained to the end before; more --steps go on with it")
     curve = plot_log(output / "log.jsonl")
-    click.echo(f"{weights}, {curve}")
+    tell(f"{weights}, {curve}")
 
 
 def _configuration(

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -782,6 +783,22 @@ def test_an_error_is_one_line_whatever_its_text_holds() -> None:
     assert options.one_line(Sve2HdrError("a\nb.dng: bad")) == "a b.dng: bad"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="such names are for other systems")
+def test_names_and_contents_reach_no_terminal_as_commands(made: Path, work: Path) -> None:
+    name, shown = "\x1b[31m\x07\x9b2J.dng", r"\x1b[31m\x07\x9b2J.dng"
+    shutil.copy(made / "raw.dng", name)
+    said = done("convert", name, "-o", f"{name}.hdr", "--model", "classical")
+    assert said.stdout.startswith(f"{shown} -> {shown}.hdr\n")
+    assert done("detect", "-v", name).stdout.startswith(f"{shown}: rows:")
+    Path(name).write_bytes(b"no raw")
+    assert refused("detect", name).startswith(f"sve2hdr: {shown}: ")
+    assert refused("convert", name, "-o", "a.exr").startswith(f"sve2hdr: {shown}: ")
+    assert f" {shown} " in refused("convert", "a.dng", name, "-o", "a.exr", code=2)
+    channels = {"X\x1b[31m": np.ones((8, 8), np.float32), "Y": np.ones((8, 8), np.float32)}
+    OpenEXR.File({"type": OpenEXR.scanlineimage}, channels).write("scene.exr")
+    assert r"X\x1b[31m" in refused("simulate", "scene.exr", "-o", "a.dng")
+
+
 # The program ----------------------------------------------------------------------------------------------------------
 
 
@@ -853,9 +870,9 @@ def test_progress_is_drawn_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -
     for stream, drawn in ((Terminal(), True), (io.StringIO(), False)):
         monkeypatch.setattr(sys, "stderr", stream)
         monkeypatch.setenv("TERM", "xterm")
-        with options.progress_bar("raw.dng") as progress:
+        with options.progress_bar("[red]raw:boom:\x1b]0;\x07.dng") as progress:
             progress(0.5)
-        assert ("raw.dng" in stream.getvalue()) is drawn
+        assert (r"[red]raw:boom:\x1b]0;\x07.dng" in stream.getvalue()) is drawn
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")

@@ -144,7 +144,17 @@ def test_parameters_of_another_kind_of_file_are_refused(frame: Mosaic, first: Es
         assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "shape": [4, 4], "cfa": "RGGB"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        pytest.param("[" * 100_000, id="deep"),
+        "[]",
+        "{}",
+        '{"format": 2}',
+        '{"format": 1, "shape": [4, 4], "cfa": "RGGB"}',
+    ],
+)
 def test_files_that_hold_no_parameters_are_refused(tmp_path: Path, text: str) -> None:
     lock = tmp_path / "levels.json"
     lock.write_text(text)
