@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .clipping import CLIP_STARTS, Surroundings, recover_clipped
 from .mosaic import Mosaic
 
 Xy = tuple[float, float]
@@ -15,8 +16,6 @@ D65: Xy = (0.3127, 0.3290)
 ACES_WHITE: Xy = (0.32168, 0.33767)  # about D60 (SMPTE ST 2065-1)
 EQUAL_ENERGY: Xy = (1 / 3, 1 / 3)
 
-CLIP_STARTS = 0.88  # of the clip level: from here on a channel counts as clipped little by little
-CLIP_ENDS = 0.98  # below 1, because noise and the network leave a clipped patch a little below its level
 MOST_CONDITION = 1000.0  # of primaries: those of Rec. 709 have 5, of which two are nearly one have more
 STRIP_SITES = 1 << 16  # pixels converted at a time: the temporaries stay in the processor's cache
 
@@ -197,12 +196,15 @@ def linear_rgb(
     matrix = rgb_from_balanced(mosaic, color_space)
     if color_space.neutral == color_space.chromaticities[3]:
         matrix /= matrix.sum(axis=1, keepdims=True)  # 1 but for rounding; exact, so that neutrals stay exactly neutral
-    rows = max(1, STRIP_SITES // max(1, camera_rgb.shape[1]))
-    for top in range(0, camera_rgb.shape[0], rows):
+    height, width = camera_rgb.shape[:2]
+    rows = max(1, STRIP_SITES // max(1, width))
+    surroundings = Surroundings(camera_rgb, gains, clip_level)
+    for top in range(0, height, rows):
         camera = np.moveaxis(camera_rgb[top : top + rows], 2, 0)
         balanced = np.multiply(camera, gains[:, None, None], order="C")
         if float(camera.max(initial=0)) > CLIP_STARTS * clip_level:
-            balanced = recover_clipped(balanced, gains, clip_level)
+            around_ev = surroundings.rows(top, min(height, top + rows), width)
+            balanced = recover_clipped(balanced, gains, clip_level, around_ev)
         _apply_matrix(matrix, balanced, result[top : top + rows])
     return result
 
@@ -214,39 +216,3 @@ def _apply_matrix(matrix: np.ndarray, planes: np.ndarray, out: np.ndarray) -> No
     for channel, row in enumerate(matrix):
         from_red, from_blue, from_green = np.float32(row[0]), np.float32(row[2]), np.float32(row.sum())
         out[..., channel] = from_green * green + from_red * red_green + from_blue * blue_green
-
-
-def recover_clipped(balanced: np.ndarray, gains: np.ndarray, clip_level: float) -> np.ndarray:
-    """Return white-balanced planes, (3, ...) float32, with clipped highlights free of false colour.
-
-    A clipped channel is a lower bound of what was there, so it is only ever raised. Channels clip at
-    `gains * clip_level`; the one with the lowest level (mostly green) clips first and would leave magenta.
-    Each is weighted by how clipped it is, w from 0 to 1 between 0.88 and 0.98 of its level, and:
-
-    1. the channel of the middle level is raised towards the mean of the others, or, as the lowest one clips too,
-       towards the highest alone;
-    2. the channel of the lowest level is raised towards the geometric mean of the other two: between them, so it tints
-       neither a blue sky nor a warm lamp, and what was neutral stays so;
-    3. as all three clip, all are raised to the greatest of them: exactly neutral at the smallest w = 1.
-
-    The result is continuous, never below the input, and grows with each input channel.
-    """
-    lowest, middle, highest = np.argsort(gains, kind="stable")
-    weights = _clipped_weights(balanced, gains, clip_level)
-    out = balanced.copy()
-    top, low = out[highest], balanced[lowest]
-    target = top - 0.5 * (1 - weights[lowest]) * np.maximum(top - low, 0)
-    out[middle] += weights[middle] * np.maximum(target - out[middle], 0)
-    target = np.sqrt(np.maximum(top, 0) * np.maximum(out[middle], 0))
-    out[lowest] += weights[lowest] * np.maximum(target - low, 0)
-    all_clipped = weights.min(axis=0)
-    neutral = out.max(axis=0) * all_clipped
-    out *= 1 - all_clipped
-    out += neutral  # a sum of products, not a difference: exactly equal channels where all_clipped is 1
-    return out
-
-
-def _clipped_weights(balanced: np.ndarray, gains: np.ndarray, clip_level: float) -> np.ndarray:
-    levels = (gains * np.float32(clip_level)).reshape(3, *[1] * (balanced.ndim - 1))
-    ramp = np.clip((balanced / levels - np.float32(CLIP_STARTS)) / np.float32(CLIP_ENDS - CLIP_STARTS), 0, 1)
-    return np.asarray(ramp * ramp * (3 - 2 * ramp))  # smoothstep

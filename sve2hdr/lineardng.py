@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .color import CLIP_ENDS, CLIP_STARTS, COLOR_SPACES, linear_rgb, white_balance
+from .clipping import CLIP_ENDS, CLIP_STARTS
+from .color import COLOR_SPACES, linear_rgb, white_balance
 from .errors import UnwritableOutput
 from .exif import SOFTWARE, camera_entries, footage_entries, ifds_of, unique_camera_model
 from .files import replacing

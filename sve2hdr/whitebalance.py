@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .color import CLIP_STARTS, D65, Xy, neutral_of_light
+from .clipping import CLIP_STARTS
+from .color import D65, Xy, neutral_of_light
 from .errors import Sve2HdrError, check_one_of
 from .mosaic import Mosaic
 
