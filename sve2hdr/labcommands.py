@@ -164,17 +164,26 @@ def _numbers(text: str | None) -> list[float] | None:
 def dataset(sources: tuple[Path, ...], output: Path, synthetic: int, shard_mb: float, seed: int) -> None:
     """Pack scenes into shards for training.
 
-    SOURCE is an HDR image, a folder of them, or a folder with the raws of one exposure stack (or of such folders).
+    SOURCE is an HDR image, a folder of them, or a folder with the raws of one exposure stack (or of such folders). What
+    cannot be used is left out with a note; the exit code is 1 then.
     """
     from .scenes import collect_scenes
     from .shards import check_no_shards, pack_scenes
 
     check_no_shards(output)
-    scenes = collect_scenes(sources, synthetic, seed, note)
-    packed = pack_scenes(scenes, output, shard_mb, lambda line: tell(line, err=True))
+    left_out: list[str] = []
+
+    def leave_out(what: str) -> None:
+        left_out.append(what)
+        note(what)
+
+    scenes = collect_scenes(sources, synthetic, seed, note, leave_out)
+    packed = pack_scenes(scenes, output, shard_mb, lambda line: tell(line, err=True), leave_out)
     if not packed:
         raise Sve2HdrError(f"{', '.join(map(str, sources))}: no scenes found; name HDR images or folders of raws")
     tell(f"{output}: {packed} scenes")
+    if left_out:
+        raise click.exceptions.Exit(1)
 
 
 @click.command()

@@ -9,9 +9,8 @@ import numpy as np
 
 from .errors import Sve2HdrError
 from .imageread import READABLE_EXTENSIONS, read_scene
-from .merge import merge_frames
 from .rawcheck import RAW_EXTENSIONS
-from .stack import read_stack, superpixels
+from .stack import half_size_scene, read_stack
 from .synthetic import synthetic_scene
 
 
@@ -26,9 +25,9 @@ def collect_scenes(
 
     What cannot be used is told to `leave_out`, or, if that is None, to `note`, which is told what else one should know.
 
-    A folder is one scene if it holds raws (an exposure stack, merged and reduced to one pixel per Bayer cell, so that
-    no demosaicing error is learned as truth), else what its images and folders hold; each source once. The synthetic
-    scenes come last, with the seeds from `seed` on. Raises Sve2HdrError at once for a source that does not exist.
+    A folder is one scene if it holds raws (an exposure stack, merged at half its size: `half_size_scene`), else what
+    its images and folders hold; each source once. The synthetic scenes come last, with the seeds from `seed` on. Raises
+    Sve2HdrError at once for a source that does not exist.
     """
     for source in sources:
         if not source.exists():
@@ -73,7 +72,10 @@ def _of_path(
         if not (images or folders or raws):
             raise Sve2HdrError(f"{path}: holds no HDR images and no raws; name a folder of either")
         if not images and not folders:
-            yield path.name, _merged(raws)
+            stack = read_stack(raws)
+            for finding in stack.notes:
+                note(finding)
+            yield path.name, half_size_scene(stack)
             return
         if raws:
             note(f"{path}: raws beside images or folders are left out, {len(raws)} here; give them a folder")
@@ -82,11 +84,3 @@ def _of_path(
         return
     for entry in [*images, *folders]:
         yield from _of_path(entry, note, leave_out)
-
-
-def _merged(raws: Sequence[Path]) -> np.ndarray:
-    stack = read_stack(raws)
-    first = stack.frames[0]
-    balance = np.ones(3) if first.as_shot_neutral is None else first.as_shot_neutral
-    scene = np.maximum(superpixels(merge_frames(stack.frames, stack.exposure_ev), first.cfa), 0) / balance
-    return np.asarray(scene, np.float32)

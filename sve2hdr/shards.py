@@ -29,14 +29,18 @@ PERCENTILES = np.linspace(85, 99.95, 24)
 
 
 def pack_scenes(
-    scenes: Iterable[tuple[str, np.ndarray]], folder: Path, shard_mb: float, progress: Callable[[str], None]
+    scenes: Iterable[tuple[str, np.ndarray]],
+    folder: Path,
+    shard_mb: float,
+    progress: Callable[[str], None],
+    leave_out: Callable[[str], None] | None = None,
 ) -> int:
     """Write white-balanced scenes, (name, (H, W, 3) float32), into shards of at most about `shard_mb`; return how many.
 
     Each is stored as half floats with its 99.95th percentile at 64: 16 stops below it stay exact to 0.1 %. What
-    holds no light, or values that are not finite, or is below 16 px a side, is told to `progress` and left out. The
-    shards appear once all are written: none after an error, Ctrl-C or a crash. Raises UnwritableOutput, also for a
-    folder that holds shards.
+    holds no light, or values that are not finite, or is below 16 px a side, is left out and told to `leave_out`, or to
+    `progress` if that is None. The shards appear once all are written: none after an error, Ctrl-C or a crash. Raises
+    UnwritableOutput, also for a folder that holds shards.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +49,7 @@ def pack_scenes(
     except OSError as error:
         raise UnwritableOutput(f"{folder}: no folder can be made here ({error.strerror}); choose another") from error
     with staging as name:
-        packed = _write_shards(scenes, Path(name), shard_mb, progress)
+        packed = _write_shards(scenes, Path(name), shard_mb, progress, leave_out or progress)
         _publish(Path(name), folder)
     return packed
 
@@ -71,7 +75,11 @@ def _publish(staged: Path, folder: Path) -> None:
 
 
 def _write_shards(
-    scenes: Iterable[tuple[str, np.ndarray]], folder: Path, shard_mb: float, progress: Callable[[str], None]
+    scenes: Iterable[tuple[str, np.ndarray]],
+    folder: Path,
+    shard_mb: float,
+    progress: Callable[[str], None],
+    leave_out: Callable[[str], None],
 ) -> int:
     shard: dict[str, np.ndarray] = {}
     packed = shards = 0
@@ -86,10 +94,10 @@ def _write_shards(
     for name, scene in scenes:
         top = float(np.percentile(scene[..., 1], 99.95)) if np.isfinite(scene).all() else 0.0
         if top < LEAST_RADIANCE:
-            progress(f"{name}: left out, no light in it or values that are not finite")
+            leave_out(f"{name}: left out, no light in it or values that are not finite")
             continue
         if min(scene.shape[:2]) < LEAST_PX:
-            progress(f"{name}: left out, {scene.shape[1]} x {scene.shape[0]} px are below {LEAST_PX} a side")
+            leave_out(f"{name}: left out, {scene.shape[1]} x {scene.shape[0]} px are below {LEAST_PX} a side")
             continue
         with np.errstate(over="ignore"):
             half = np.clip(scene.transpose(2, 0, 1) * (64 / top), 0, 60_000).astype(np.float16)

@@ -125,13 +125,18 @@ def from_stack(
     exposures_ev: Sequence[float] | None,
     note: Callable[[str], None] = lambda text: None,
 ) -> str:
-    """Write the SVE mosaic that raws of one static scene contain; return lines for the user; `note` as above."""
+    """Write the SVE mosaic that raws of one static scene contain; return a line for the user.
+
+    `note` is told what speaks against the stack or the pattern.
+    """
     target.check(sources)
     stack = read_stack(sources, exposures_ev)
+    for finding in stack.notes:
+        note(finding)
     pair = sve_pair(stack, pattern)
     frames = " ".join(path.name for path in stack.paths).encode("utf-8", "replace").decode()  # may be no Unicode
     about: dict[str, object] = {"pattern": str(pair.pattern), "frames": frames}
     target.write(pair.mosaic, pair.truth, about, None)
     if early := early_saturation(pair.mosaic.cfa, pair.pattern):
         note(f"{target.mosaic}: {early}")
-    return "\n".join([target.line(pair.pattern, pair.mosaic.shape), *stack.notes])
+    return target.line(pair.pattern, pair.mosaic.shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from .demosaic import demosaic
 from .errors import UnusableStack
 from .merge import merge_frames, merged_read_noise
-from .mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, repeated
+from .mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
 from .radiance import saturation_limit
 from .rawfile import read_raw
 from .registration import NEARLY_SATURATED, PairMeasure, green_plane, measure_pair
@@ -51,7 +52,9 @@ def read_stack(paths: Sequence[Path], exposures_ev: Sequence[float] | None = Non
     """Return raws of one static scene as a stack, its exposures measured on the pixels.
 
     Stated exposures are `exposures_ev` (relative, any offset, one a file) or, if None, EXIF: time x ISO / f-number^2.
-    They are checked against, and replaced by, the ratios of neighbouring frames where both are well exposed.
+    They are checked against, and replaced by, the ratios of neighbouring frames where both are well exposed. The
+    brightest frames, as long as two others remain, are left out with a note where they are saturated for the most part
+    and nothing is left to measure them by.
 
     Raises UnreadableRaw for a file, and UnusableStack for files that are no stack: fewer than two, different cameras,
     sizes, colour filters or levels, one exposure only, no exposure data, exposures off by more than 0.3 EV, a camera
@@ -72,7 +75,14 @@ def read_stack(paths: Sequence[Path], exposures_ev: Sequence[float] | None = Non
     greens = [green_plane(frame) for frame in frames]
     order = np.argsort([-float(green.mean()) for green in greens], kind="stable")
     paths, frames, greens = ([items[i] for i in order] for items in (paths, frames, greens))
-    measures = [_measured(*pair) for pair in zip(paths, paths[1:], greens, greens[1:], strict=False)]
+    found = [measure_pair(*pair) for pair in pairwise(greens)]
+    over = 0
+    while over + 2 < len(paths) and found[over] is None and _saturated(greens[over]):
+        over += 1
+    notes = [f"{path}: is saturated for the most part, and left out of its stack" for path in paths[:over]]
+    paths, frames, order = paths[over:], frames[over:], order[over:]
+    pairs = zip(found[over:], paths, paths[1:], greens[over:], strict=False)
+    measures = [_measured(*pair) for pair in pairs]
     steps = [measure.step_ev for measure in measures]
     exposure_ev = np.concatenate([[0.0], -np.cumsum(steps)])
     _refuse_wrong_exposures(paths, exposure_ev, nominal[order], "EXIF" if exposures_ev is None else "--ev")
@@ -82,7 +92,7 @@ def read_stack(paths: Sequence[Path], exposures_ev: Sequence[float] | None = Non
     exposure_ev = exposure_ev[order] - exposure_ev.max()
     if exposure_ev[0] - exposure_ev[-1] < MIN_RANGE_EV:
         raise UnusableStack(f"{paths[0]}: the {len(paths)} frames have one exposure; give frames of several")
-    notes = [f"{path}: too little texture to tell whether the camera moved" for path in _untold(paths, measures)]
+    notes += [f"{path}: too little texture to tell whether the camera moved" for path in _untold(paths, measures)]
     if len({frame.capture.f_number for frame in frames}) > 1:
         notes.append(f"{paths[0]}: apertures differ, so sharpness differs between the frames")
     return ExposureStack(tuple(paths), tuple(frames), tuple(exposure_ev.tolist()), tuple(notes))
@@ -117,11 +127,14 @@ def _exif_ev(paths: Sequence[Path], frames: Sequence[Mosaic]) -> list[float]:
     return [math.log2((seconds or 1) * (iso or 1) / (f_number or 1) ** 2) for seconds, iso, f_number in shots]
 
 
-def _measured(brighter: Path, darker: Path, *greens: np.ndarray) -> PairMeasure:
-    measure = measure_pair(*greens)
+def _saturated(green: np.ndarray) -> bool:
+    return bool(np.mean(green >= NEARLY_SATURATED) > 0.5)
+
+
+def _measured(measure: PairMeasure | None, brighter: Path, darker: Path, brighter_green: np.ndarray) -> PairMeasure:
     if measure is not None:
         return measure
-    if np.mean(greens[0] >= NEARLY_SATURATED) > 0.5:
+    if _saturated(brighter_green):
         raise UnusableStack(f"{brighter}: is saturated for the most part; leave it out, or add a frame between")
     raise UnusableStack(f"{darker}: no part is well exposed both here and in {brighter.name}; add a frame between")
 
@@ -177,9 +190,35 @@ def sve_pair(stack: ExposureStack, pattern: ExposurePattern) -> SvePair:
     """
     index = frames_of_pattern(stack, pattern)
     mosaic, obtained = sample_sve(stack, index)
-    exposures = stack.frames, stack.exposure_ev, int(index.min())
-    merged, floor = merge_frames(*exposures), 3 * merged_read_noise(*exposures)
+    merged, floor = _merged(stack, int(index.min()))
     return SvePair(mosaic, obtained, demosaic(merged, mosaic.cfa, linear_below=floor))
+
+
+def half_size_scene(stack: ExposureStack) -> np.ndarray:
+    """Return the scene of a stack as white-balanced radiance of any scale, (H // 2, W // 2, 3) float32, 0 at least.
+
+    Each pixel is the mean over a Bayer cell of the merge, demosaiced, so that all its colours lie at the cell's centre.
+    Most of what `demosaic` errs by averages out: from a scene blurred by a standard deviation of 0.7 sites, as lenses
+    do, it is 49 dB PSNR-mu, sharp to the site 37 dB; without demosaicing, from sites alone, 42 and 34 dB. Sites that
+    saturate in the darkest frame are as bright as white there, in every colour, so that lamps have no coloured edges.
+    """
+    first = stack.frames[0]
+    neutral = np.ones(3) if first.as_shot_neutral is None else first.as_shot_neutral
+    gains = neutral.max() / neutral
+    merged, floor = _merged(stack)
+    period = np.array([[gains["RGB".index(letter)] for letter in row] for row in cfa_period(first.cfa)], np.float32)
+    merged *= repeated(period, first.shape)
+    np.minimum(merged, np.float32(2 ** -stack.exposure_ev[-1]), out=merged)
+    rgb = demosaic(merged, first.cfa, linear_below=floor)
+    rows, columns = first.shape[0] // 2, first.shape[1] // 2
+    cells = rgb[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2, 3)
+    return np.asarray(np.maximum(cells.mean(axis=(1, 3)), 0))
+
+
+def _merged(stack: ExposureStack, most_exposed: int = 0) -> tuple[np.ndarray, float]:
+    """Return the merge of all frames, and the radiance below which noise counts, which `demosaic` asks for."""
+    exposures = stack.frames, stack.exposure_ev, most_exposed
+    return merge_frames(*exposures), 3 * merged_read_noise(*exposures)
 
 
 def sample_sve(stack: ExposureStack, index: np.ndarray) -> tuple[Mosaic, ExposurePattern]:
@@ -226,9 +265,3 @@ def frames_of_pattern(stack: ExposureStack, pattern: ExposurePattern) -> np.ndar
 
 def _clipped_share(frame: Mosaic) -> float:
     return float((frame.counts >= saturation_limit(float(frame.black_level.mean()), frame.white_level)).mean())
-
-
-def superpixels(plane: np.ndarray, cfa: str) -> np.ndarray:
-    """Return red, first green and blue of every Bayer cell, (H // 2, W // 2, 3)."""
-    even = plane[: plane.shape[0] // 2 * 2, : plane.shape[1] // 2 * 2]
-    return np.stack([even[y::2, x::2] for y, x in (divmod(cfa.index(letter), 2) for letter in "RGB")], axis=-1)

@@ -364,7 +364,8 @@ def test_dataset_train_evaluate_convert(scene_exr: Path, made: Path, work: Path)
     (work / "scenes").mkdir()
     (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
     (work / "scenes" / "broken.exr").write_bytes(b"no image")
-    packed = done("dataset", "scenes", "-o", "shards", "--synthetic", 1)
+    packed = run("dataset", "scenes", "-o", "shards", "--synthetic", 1)
+    assert packed.exit_code == 1  # as not all could be packed
     assert "2 scenes" in packed.stdout
     assert "broken.exr" in packed.stderr
     assert "holds shards already" in refused("dataset", "scenes", "-o", "shards")

@@ -1,5 +1,6 @@
 """Sources of scenes: images, folders of them, raw stacks, synthesis; what cannot be used is said and left out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from sve2hdr.color import COLOR_SPACES
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.hdrfile import WriteOptions, write_hdr
-from sve2hdr.mosaic import Capture, ExposurePattern
+from sve2hdr.mosaic import ONE_EXPOSURE, Capture, ExposurePattern
 from sve2hdr.scenes import collect_scenes
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.synthetic import synthetic_scene
@@ -112,6 +113,18 @@ def test_a_folder_of_raws_is_one_white_balanced_scene(tmp_path: Path) -> None:
     assert_allclose(medians / medians[1], 1, rtol=0.02)
     green = light[::2, 1::2]
     assert_allclose(scene[..., 1] / scene[..., 1].mean(), green / green.mean(), atol=0.1)
+
+
+def test_what_is_known_of_a_stack_is_told(tmp_path: Path) -> None:
+    flat, stack = np.full((160, 192, 3), 0.2 * NEUTRAL, np.float32), tmp_path / "stack"
+    stack.mkdir()
+    for stops in range(2):
+        frame = simulate(flat * np.float32(2**stops), "RGGB", ONE_EXPOSURE, Sensor(), seed=stops)
+        capture = Capture("make", "model", exposure_time_s=0.01 * 2**stops, f_number=8, iso=100)
+        write_cfa_dng(stack / f"{stops}.dng", replace(frame, capture=capture))
+    scenes, notes = collected(stack)
+    assert list(scenes) == ["stack"]
+    assert notes == [f"{stack / '0.dng'}: too little texture to tell whether the camera moved"]
 
 
 def test_folders_named_as_images_are_folders(tmp_path: Path) -> None:

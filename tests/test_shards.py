@@ -42,6 +42,9 @@ def test_scenes_without_light_or_with_nonsense_are_left_out(tmp_path: Path, wron
     packed = pack_scenes([("wrong", wrong.astype(np.float32)), ("good", light(0))], tmp_path, 60, notes.append)
     assert packed == 1
     assert notes[0].startswith("wrong: left out")
+    left_out: list[str] = []
+    assert pack_scenes([("wrong", np.float32(wrong))], tmp_path / "none", 60, pytest.fail, left_out.append) == 0
+    assert left_out == notes[:1]
     assert len(Scenes(tmp_path, CPU).images) == 1
 
 

@@ -16,7 +16,8 @@ from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnusableStack
 from sve2hdr.merge import merge_frames
 from sve2hdr.mosaic import BAYER_ORDERS, Capture, ExposurePattern, Mosaic, cfa_period, repeated
-from sve2hdr.stack import ExposureStack, SvePair, frames_of_pattern, read_stack, sample_sve, sve_pair
+from sve2hdr.simulated import SimulatedFile, from_stack
+from sve2hdr.stack import ExposureStack, SvePair, frames_of_pattern, half_size_scene, read_stack, sample_sve, sve_pair
 
 ROWS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
 BLACK, WHITE, FULL_WELL_E, READ_E = 500.0, 15_500.0, 20_000.0, 4.0
@@ -184,6 +185,26 @@ def test_too_few_equal_or_unconnected_frames_are_refused(tmp_path: Path, rgb: np
         read_stack(written(tmp_path, [taken(rgb + 2, 0, 0), taken(rgb, -14, 1)]))
 
 
+@pytest.mark.parametrize("over_ev", [[4.0], [5.0, 4.0]])
+def test_frames_that_are_all_light_are_left_out_with_a_note(
+    tmp_path: Path, rgb: np.ndarray, over_ev: list[float]
+) -> None:
+    bright = np.maximum(rgb, 0.1)  # what saturates every part of a frame that is exposed by 4 EV more
+    evs = (*over_ev, 0.0, -1.0, -2.0)
+    paths = written(tmp_path, [taken(bright, ev, i) for i, ev in enumerate(evs)])
+    stack = read_stack(paths)
+    assert list(stack.paths) == paths[len(over_ev) :]
+    np.testing.assert_allclose(stack.exposure_ev, [0, -1, -2], atol=0.02)
+    left_out = [f"{path}: is saturated for the most part, and left out of its stack" for path in paths[: len(over_ev)]]
+    assert list(stack.notes) == left_out
+    notes: list[str] = []
+    half = ExposurePattern(np.float32([[1 / 2], [1 / 2], [1], [1]]))
+    from_stack(paths, SimulatedFile(tmp_path / "sve.dng"), half, None, notes.append)
+    assert notes == left_out
+    with pytest.raises(UnusableStack, match=r"frame0\.dng: is saturated for the most part; leave it out"):
+        read_stack([paths[0], paths[-1]])  # two frames are what a stack has at least
+
+
 # Sampling -------------------------------------------------------------------------------------------------------------
 
 
@@ -325,3 +346,44 @@ def test_a_frame_that_is_given_twice_is_refused(tmp_path: Path, rgb: np.ndarray)
     paths = written(tmp_path, [taken(rgb, ev, seed) for seed, ev in enumerate((0.0, -2.0))])
     with pytest.raises(UnusableStack, match="is given twice"):
         read_stack([*paths, paths[0]])
+
+
+# Scenes of half the size ----------------------------------------------------------------------------------------------
+
+
+INSIDE = slice(1, -1), slice(1, -1)
+
+
+def noiseless(rgb: np.ndarray, cfa: str, evs: Sequence[float] = (0.0, -1.0, -2.0, -3.0)) -> ExposureStack:
+    light = clean_mosaic(rgb, cfa)
+    counts = [np.rint(np.minimum(BLACK + 15_000 * light * 2**ev, WHITE)).astype(np.uint16) for ev in evs]
+    return stack_of([replace(taken(rgb[:2, :2], 0, 0, cfa), counts=of_frame) for of_frame in counts], evs)
+
+
+def slanted(bright: float, dark: float) -> np.ndarray:
+    """Return an edge that no row and no column follows, as soft as a lens draws it, of what the camera sees as grey."""
+    y, x = np.mgrid[:101, :120]
+    light = dark + (bright - dark) / (1 + np.exp(0.6 * y + 25 - x))
+    return light[..., None] * np.array([0.5, 1, 0.6])
+
+
+def colour_of(image: np.ndarray) -> float:
+    """Return by how much red or blue are off green at most, as a share, but for the border."""
+    return float(np.abs(image / image[..., 1:2] - 1)[INSIDE].max())
+
+
+@pytest.mark.parametrize("cfa", BAYER_ORDERS)
+def test_a_scene_has_all_colours_at_the_centres_of_its_cells(cfa: str) -> None:
+    rgb = slanted(4, 0.1)
+    found = half_size_scene(noiseless(rgb, cfa))
+    wanted = (rgb[:100] / [0.5, 1, 0.6]).reshape(50, 2, 60, 2, 3).mean(axis=(1, 3))
+    assert found.shape == (50, 60, 3)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose((found / found.mean())[INSIDE], (wanted / wanted.mean())[INSIDE], rtol=0.05)
+    assert colour_of(found) < 0.02
+
+
+def test_lamps_beyond_all_frames_are_white_to_their_edges() -> None:
+    found = half_size_scene(noiseless(slanted(60, 0.5), "RGGB"))
+    assert colour_of(found) < 0.1
+    np.testing.assert_allclose(found[:20, 40:], 8, rtol=1e-4)  # the darkest frame's saturation
