@@ -42,8 +42,8 @@ class UnusableStack(Sve2HdrError):
     """Raw files that are no exposure stack of one static scene."""
 
 
-def one_line(error: Exception, file: str | None = None) -> str:
-    r"""Return what happened and what to do; without the name of `file` where it begins with that.
+def one_line(error: Exception, file: str | None = None, for_memory: str = "use a smaller --tile") -> str:
+    r"""Return what happened and what to do, `for_memory` for want of memory; without the name of `file` in front.
 
     >>> one_line(Sve2HdrError("a.dng: truncated; copy it again")), one_line(MemoryError())
     ('a.dng: truncated; copy it again', 'not enough memory; use a smaller --tile, or close other programs')
@@ -56,7 +56,7 @@ def one_line(error: Exception, file: str | None = None) -> str:
         return text
     # torch raises a RuntimeError for want of memory
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
-        return "not enough memory; use a smaller --tile, or close other programs"
+        return f"not enough memory; {for_memory}, or close other programs"
     if isinstance(error, OSError):
         return f"{text}; check the path and the free space"
     return f"unexpected {type(error).__name__}: {text}; please report it with what SVE2HDR_TRACEBACK=1 makes it show"

@@ -113,6 +113,14 @@ class Number(click.FloatRange):
         return number
 
 
+FOR_MEMORY = {  # by command: what of it takes less
+    "batch": "use a smaller --tile",
+    "convert": "use a smaller --tile",
+    "train": "use a smaller --batch or --patch",
+    "evaluate": "use smaller scenes or --device cpu",
+}
+
+
 class Commands(click.Group):
     """Prints every error as one line and exits with 1; usage errors exit with 2, as click has it."""
 
@@ -131,7 +139,8 @@ class Commands(click.Group):
         except Exception as error:
             if os.environ.get("SVE2HDR_TRACEBACK") or getattr(error, "errno", None) == errno.EPIPE:
                 raise  # click ends without a word when the reader of a pipe has gone
-            note(one_line(error))
+            advice = FOR_MEMORY.get(ctx.invoked_subcommand or "", "use smaller files")
+            note(one_line(error, for_memory=advice))
             ctx.exit(1)
 
 

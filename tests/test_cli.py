@@ -742,6 +742,22 @@ def test_any_error_while_converting_is_one_line(
     assert names(work) == set()
 
 
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        (("train", "shards", "-o", "run"), "a smaller --batch or --patch"),
+        (("evaluate", "scenes"), "smaller scenes or --device cpu"),
+        (("dataset", "scenes", "-o", "shards"), "smaller files"),
+        (("batch", "raws", "-o", "hdr"), "a smaller --tile"),
+    ],
+)
+def test_what_takes_less_memory_is_what_the_command_has(
+    work: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], advice: str
+) -> None:
+    monkeypatch.setattr(cli.main.commands[command[0]], "invoke", raising(MemoryError()))
+    assert refused(*command) == f"sve2hdr: not enough memory; use {advice}, or close other programs"
+
+
 def test_a_full_disk_leaves_nothing(made: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", raising(OSError(28, "No space left on device")))
     line = refused("convert", made / "raw.dng", "-o", "out.exr", "--preview", "auto")
