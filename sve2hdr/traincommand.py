@@ -133,6 +133,7 @@ def train(
         seed=seed,
         bfloat16=bfloat16,
         checkpoint_minutes=checkpoint_minutes,
+        log_every=min(defaults.log_every, max(1, steps // 20)),  # a curve needs points
     )
 
     told = []

@@ -120,6 +120,13 @@ def test_a_folder_without_usable_stacks_is_refused(tmp_path: Path) -> None:
     assert "no scene is left to be scored" in result.stderr.splitlines()[-1]
 
 
+def test_a_short_run_has_a_curve_and_may_be_prolonged(shards: Path, tmp_path: Path) -> None:
+    for steps in (40, 44):
+        done("train", shards, "-o", tmp_path, "--steps", steps, *SMALL, *NARROW)
+    told = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert told == list(range(2, 45, 2))
+
+
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 1)])
 def test_a_run_that_is_stopped_has_a_checkpoint_and_says_so(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals, code: int
