@@ -17,7 +17,7 @@ import numpy as np
 from .architecture import Network
 from .classical import classical
 from .dngfile import write_cfa_dng
-from .errors import Sve2HdrError
+from .errors import Sve2HdrError, UnreadableImage, one_line
 from .imageread import READABLE_EXTENSIONS, read_scene
 from .interpolate import interpolate
 from .models import CLASSICAL, Model, model_named
@@ -104,7 +104,13 @@ def external(command: str, timeout_s: float = TIMEOUT_S) -> tuple[str, Method]:
             _run(arguments, folder, timeout_s)
             if not output.is_file():
                 raise Sve2HdrError(f"{words[0]}: wrote no {output.name}; have {{output}} written by --external")
-            image, _ = read_scene(output)
+            try:
+                image, _ = read_scene(output)
+            except UnreadableImage as error:
+                finding = one_line(error, str(output)).partition(";")[0]
+                raise Sve2HdrError(
+                    f"{words[0]}: the {output.name} it wrote: {finding}; have it write linear Rec. 709"
+                ) from error
         if image.shape[:2] != mosaic.shape:
             raise Sve2HdrError(
                 f"{words[0]}: gave {image.shape[1]} x {image.shape[0]} px of {mosaic.shape[1]} x {mosaic.shape[0]} "
