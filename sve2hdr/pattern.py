@@ -68,7 +68,8 @@ class Detection:
     @property
     def undecided(self) -> bool:
         """Whether the frame shows too little to tell; another one of its clip may."""
-        return not self.sve and (self.doubtful or self.scores.get("certainty") == 0)
+        hints = self.doubtful or self.suspected is not None  # an ordinary photo has next to none
+        return not self.sve and (hints or self.scores.get("certainty") == 0)
 
     @property
     def finding(self) -> str:

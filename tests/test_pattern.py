@@ -278,6 +278,13 @@ def test_few_stars_in_a_plain_sky_do_not_tell_the_ratio() -> None:
     assert "too much of the frame is plain" in found.reason
 
 
+def test_frames_ever_darker_are_found_or_undecided_but_not_said_to_be_ordinary() -> None:
+    for half_ev in range(8, 20):
+        light, pattern = FLAT * np.float32(2 ** (-half_ev / 2)), turned([[1 / 8], [1 / 8], [1], [1]], half_ev % 4)
+        found = detect_pattern(taken(light, pattern))
+        assert found.sve != found.undecided, half_ev
+
+
 def test_a_longer_period_is_not_said_to_be_one_exposure() -> None:
     found = detect_pattern(taken(SCENE / 4, parse_pattern("rows:1/4,1/4,1/2,1/2,1,1")))
     assert not found.sve
