@@ -134,7 +134,9 @@ def _to_be_shared(made: Reconstruction) -> LockedParameters:
     mosaic, small = made.mosaic, reduced_for_preview(made.camera_rgb)
     look = look_of(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], made.clip_level), made.noise)
     baseline_ev = baseline_exposure(small, made.clip_level, made.noise)
-    return LockedParameters(made.estimate, mosaic.shape, mosaic.cfa, made.neutral, look, baseline_ev, made.defects)
+    return LockedParameters(
+        made.estimate, mosaic.shape, mosaic.cfa, made.neutral, look, baseline_ev, made.defects, mosaic.capture.iso
+    )
 
 
 def _write(

@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import Sve2HdrError
 from .matching import match_exposures
-from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, folded, repeated
+from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, folded, in_period, repeated
 from .noise import measured_noise
 from .pattern import Detection, detect_pattern, with_ratio
 from .radiance import NoiseModel, full_scale
@@ -70,6 +70,7 @@ class Estimate:
     sources: dict[str, str]  # how each was obtained, by name: pattern, ratio_ev, black, white, read_noise, gain
     note: str = ""  # what speaks against the levels given, or those of the file
     black_error: np.ndarray | None = None  # (P, Q) counts, of `black`, one standard deviation; None: it is known
+    stated_black: np.ndarray | None = None  # (P, Q) counts, as the file, or its margins, have it; None: it is given
     full_scale: float | None = None  # counts of the least exposed sites that images have as the ratio; None: saturation
 
     def scale(self, mosaic: Mosaic) -> float:
@@ -159,16 +160,22 @@ def estimate_levels(
             f"{path}: white level {white.min():g} is not above black level {black.max():g}; change --white or --black"
         )
     mosaic = replace(mosaic, black_level=black, white_level=float(white.max()), saturation=white)
-    read_noise = None
-    if mosaic.masked is not None:
-        read_noise = repeated(mosaic.masked.read_noise, common_period(mosaic.masked.read_noise, black))
-        read_noise = folded(read_noise**2, period) ** 0.5
-    noise, shown = measured_noise(mosaic, pattern, read_noise)
-    transfer = "photon transfer" if shown else "usual sensor"
-    sources |= {"read_noise": transfer if read_noise is None else "margins", "gain": transfer}
+    noise, noise_sources = noise_of(mosaic, pattern)
+    sources |= noise_sources
+    stated = None if levels.black is not None else in_period(read.black_level, period)
     confidence = None if given or detection is None else detection.confidence
     black_error = None if black_error is None else repeated(black_error, period)
-    return Estimate(pattern, confidence, error, black, white, noise, sources, note, black_error)
+    return Estimate(pattern, confidence, error, black, white, noise, sources, note, black_error, stated)
+
+
+def noise_of(mosaic: Mosaic, pattern: ExposurePattern) -> tuple[NoiseModel, dict[str, str]]:
+    """Return the noise of a mosaic whose levels are right, of the period of its black level, and where it is from."""
+    read_noise = None
+    if mosaic.masked is not None:
+        read_noise = in_period(mosaic.masked.read_noise**2, mosaic.black_level.shape) ** 0.5
+    noise, shown = measured_noise(mosaic, pattern, read_noise)
+    transfer = "photon transfer" if shown else "usual sensor"
+    return noise, {"read_noise": transfer if read_noise is None else "margins", "gain": transfer}
 
 
 def _check_period(black: np.ndarray, cell: tuple[int, int], path: str | Path) -> None:

@@ -46,6 +46,15 @@ def folded(values: np.ndarray, period: tuple[int, int]) -> np.ndarray:
     return np.asarray(values.reshape(rows, period[0], columns, period[1]).mean(axis=(0, 2)))
 
 
+def in_period(values: np.ndarray, period: tuple[int, int]) -> np.ndarray:
+    """Return `values`, (P, Q), as another period has them: the mean over the sites of each of its phases.
+
+    >>> in_period(np.array([[1.0], [2.0], [5.0], [6.0]]), (2, 2)).tolist()
+    [[3.0, 3.0], [4.0, 4.0]]
+    """
+    return folded(repeated(values, common_period(values, np.empty(period))), period)
+
+
 def cfa_period(cfa: str) -> np.ndarray:
     """Return a CFA name, its letters row by row, as one square period of letters.
 

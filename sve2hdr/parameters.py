@@ -13,9 +13,9 @@ import numpy as np
 from .defects import Defects
 from .errors import Sve2HdrError
 from .files import replacing
-from .levels import SOURCES, Estimate
+from .levels import SOURCES, Estimate, noise_of
 from .matching import Match, match_exposures
-from .mosaic import ExposurePattern, Mosaic, folded, repeated
+from .mosaic import ExposurePattern, Mosaic, folded, in_period, over_common_period, repeated
 from .preview import LEAST_BASE_SLOPE, LEAST_WHITE_EV, WHITE_EV, Look
 from .radiance import NoiseModel, clipped_share, full_scale
 from .saturation import white_levels
@@ -26,6 +26,7 @@ SAME_EV, SURE_EV = 0.25, 0.2  # how far a frame's own ratio may be off; the erro
 LEAD_EV = 0.015  # the error from which a frame shall not decide for others: 1 %, which rows of bright frames would show
 TOO_BRIGHT = 0.5  # share of the most exposed sites that are saturated
 UNSURE = 1e-4  # of the range: from that error on a black level gives way to what other frames say
+OTHER_DEPTH = 0.45  # of the range: 12 bits have a quarter of 14, and white may lie at 0.6 of what the file names
 FOUND_OUT = ("usual", "as-shot", "auto")  # white balances that differ from frame to frame
 
 
@@ -40,6 +41,7 @@ class LockedParameters:
     look: Look | None = None  # of previews
     baseline_exposure_ev: float | None = None  # of linear DNGs
     defects: Defects | None = None  # of the first frame; None: each its own
+    iso: float | None = None  # of the first frame; None: unknown
     path: Path | None = None  # of the file that it is from
 
     def neutral_for(self, asked: WhiteBalance) -> Neutral | None:
@@ -47,29 +49,59 @@ class LockedParameters:
         return self.neutral if asked.rule in FOUND_OUT else None
 
     def estimate_for(self, mosaic: Mosaic, raw: str | Path) -> Estimate:
-        """Return the levels of another frame of the sequence, as read: exposures, noise and scale are the first one's.
+        """Return the levels of another frame of the sequence, as read: exposures and scale are the first one's.
 
-        So are black and white, but where the first frame could not know better. A black level of which its fit was not
-        sure is weighed against what this frame's fit says: in the dark it matters most, and is known best. A white
-        level that is only what the file names gives way to a pile-up below it. Raises Sve2HdrError for a frame of
-        another shape, CFA or layout of exposures.
+        So are black, white and noise, but where the first frame could not know better. Black follows what the files
+        state (or their margins show). One of which the first frame's fit was not sure is weighed against what this
+        frame's fit says: in the dark it matters most, and is known best. White is never above the file's, and gives way
+        to a pile-up below it if it was only what a file names, or is of another ISO. The noise of another ISO is the
+        frame's own. The scale is one of counts, whatever clips where: light that is metered alike has the same counts
+        at every ISO. Raises Sve2HdrError for a frame of another shape, CFA, bit depth or layout of exposures.
         """
-        first = self.estimate
-        locked, pattern = first.applied(mosaic), first.pattern
         self._refuse_shape(mosaic, raw)
+        lead, pattern = self.estimate, self.estimate.pattern
+        first = self._with_white(replace(lead, black=self._black_of(mosaic)), mosaic, raw)
+        locked = first.applied(mosaic)
         # where most is saturated, what fits see are gaps in some texture
         unsure = self._black_is_unsure() and clipped_share(locked, pattern, float(pattern.exposure.max())) < TOO_BRIGHT
         match = match_exposures(mosaic if unsure else locked, pattern, black_known=not unsure)
         self._refuse_exposures(match, raw)
-        black, white, sources = first.black, first.white, dict(first.sources)
         if unsure and match is not None and match.fitted:
-            black, sources["black"] = _weighed(first, match), "sequence + fit"
-        if "file" in first.sources["white"]:
-            open_ended = replace(mosaic, black_level=black, white_level=float(white.max()), saturation=None)
-            found = white_levels(open_ended, pattern)
-            sources["white"] = found.source
-            white = np.minimum(white, repeated(found.by_site, white.shape))
-        return replace(first, black=black, white=white, sources=sources, full_scale=full_scale(locked, pattern))
+            first = replace(first, black=_weighed(first, match), sources=first.sources | {"black": "sequence + fit"})
+        if self._has_other_iso(mosaic):
+            noise, sources = noise_of(first.applied(mosaic), pattern)
+            first = replace(first, noise=noise, sources=first.sources | sources)
+        return replace(first, full_scale=full_scale(lead.applied(mosaic), pattern))
+
+    def _has_other_iso(self, mosaic: Mosaic) -> bool:
+        return None not in (self.iso, mosaic.capture.iso) and self.iso != mosaic.capture.iso
+
+    def _black_of(self, mosaic: Mosaic) -> np.ndarray:
+        """Return the first frame's black, moved by as much as what the frames' files state differs: sensors warm up."""
+        black, stated = self.estimate.black, self.estimate.stated_black
+        return black if stated is None else black + (in_period(mosaic.black_level, stated.shape) - stated)
+
+    def _with_white(self, first: Estimate, mosaic: Mosaic, raw: str | Path) -> Estimate:
+        """Return levels, whose black is the frame's, with its white."""
+        white, source = first.white, first.sources["white"]
+        if source == "given":
+            return first
+        span, own = (float((level - first.black).max()) for level in (self.estimate.white, mosaic.white_level))
+        if not OTHER_DEPTH * span < own < span / OTHER_DEPTH:
+            raise Sve2HdrError(
+                f"{raw}: white level {mosaic.white_level:g}, far from the {white.max():g} of {self.path}: another bit "
+                "depth; name another --lock-params file"
+            )
+        # at the same ISO a pile-up is what it was, and another one just something flat
+        if "file" not in source and mosaic.white_level >= white.max() and not self._has_other_iso(mosaic):
+            return first
+        highest = min(float(white.max()), mosaic.white_level)
+        open_ended = replace(mosaic, black_level=first.black, white_level=highest, saturation=None)
+        found = white_levels(open_ended, first.pattern)
+        lower = np.minimum(white, repeated(found.by_site, white.shape))
+        if "file" in source or (lower < white).any():
+            source = found.source
+        return replace(first, white=lower, sources=first.sources | {"white": source})
 
     def _black_is_unsure(self) -> bool:
         first = self.estimate
@@ -91,10 +123,25 @@ class LockedParameters:
             return
         own, locked = match.measured_ev, self.estimate.pattern.ratio_ev
         if differs(own, match.ratio_ev_error, locked):
-            raise Sve2HdrError(
-                f"{raw}: its exposures differ by {own:.2f} EV where {self.path} has {locked:.2f} EV; name another "
-                "--lock-params file"
-            )
+            raise Sve2HdrError(f"{raw}: {difference(own, locked, self.path)}; name another --lock-params file")
+
+
+def as_laid_out(own: ExposurePattern, locked: ExposurePattern) -> float:
+    """Return the ratio of `own`, EV, between the sites that are most and least exposed in `locked`.
+
+    >>> ends = [ExposurePattern(np.array([[low], [low], [1], [1]], np.float32)) for low in (1 / 4, 1 / 8)]
+    >>> as_laid_out(*ends), as_laid_out(ExposurePattern(ends[0].exposure[::-1]), ends[1])
+    (2.0, -2.0)
+    """
+    ev, there = over_common_period(np.log2(own.exposure), locked.exposure)
+    return float(ev[there == there.max()].mean() - ev[there == there.min()].mean())
+
+
+def difference(own_ev: float, locked_ev: float, other: str | Path | None) -> str:
+    """Return what is to be said of a frame that `differs`; below 0 is a ratio the other way round."""
+    if own_ev < -SAME_EV:
+        return f"its bright and dark sites lie the other way round than those of {other}"
+    return f"its exposures differ by {own_ev:.2f} EV where {other} has {locked_ev:.2f} EV"
 
 
 def differs(own_ev: float, error_ev: float, locked_ev: float) -> bool:
@@ -124,12 +171,14 @@ def save_parameters(path: Path, parameters: LockedParameters, overwrite: bool = 
     record = {
         "format": FORMAT,
         "shape": list(parameters.shape),
+        "iso": parameters.iso,
         "cfa": parameters.cfa,
         "exposure": estimate.pattern.exposure.tolist(),
         "confidence": estimate.confidence,
         "ratio_ev_error": estimate.ratio_ev_error if math.isfinite(estimate.ratio_ev_error) else None,
         "black": estimate.black.tolist(),
         "black_error": None if estimate.black_error is None else estimate.black_error.tolist(),
+        "stated_black": None if estimate.stated_black is None else estimate.stated_black.tolist(),
         "white": estimate.white.tolist(),
         "gain": estimate.noise.gain.tolist(),
         "read_noise": estimate.noise.read_noise.tolist(),
@@ -158,6 +207,7 @@ def load_parameters(path: Path) -> LockedParameters:
         error, black_error, baseline = (
             record[name] for name in ("ratio_ev_error", "black_error", "baseline_exposure_ev")
         )
+        stated, iso = record.get("stated_black"), record.get("iso")  # of files of an earlier version: unknown
         estimate = Estimate(
             ExposurePattern(exposure),
             _confidence(record["confidence"]),
@@ -167,6 +217,7 @@ def load_parameters(path: Path) -> LockedParameters:
             NoiseModel(gain, read_noise),
             {name: str(record["sources"][name]) for name in SOURCES},
             black_error=None if black_error is None else _positive(black_error, black.shape),
+            stated_black=None if stated is None else _finite(stated, black.shape),
         )
         shape = int(record["shape"][0]), int(record["shape"][1])
         return LockedParameters(
@@ -177,6 +228,7 @@ def load_parameters(path: Path) -> LockedParameters:
             None if record["look"] is None else _look(record["look"]),
             None if baseline is None else _within(baseline, -20, 20),
             None if record["defects"] is None else Defects.of_rows(record["defects"], shape),
+            None if iso is None else _within(iso, 0, math.inf),
             path,
         )
     except OSError as error:
@@ -195,6 +247,14 @@ def _positive(values: object, shape: tuple[int, ...]) -> np.ndarray:
     array = np.array(values, np.float64)
     if array.shape != shape or not (np.isfinite(array).all() and (array > 0).all()):
         raise ValueError(f"{values} in place of numbers above 0, of shape {shape}")
+    return array
+
+
+def _finite(values: object, shape: tuple[int, ...]) -> np.ndarray:
+    """Return values as float32; ValueError where they are not finite, and of this shape."""
+    array = np.array(values, np.float32)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(f"{values} in place of numbers of shape {shape}")
     return array
 
 

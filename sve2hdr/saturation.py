@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .mosaic import CELL, ExposurePattern, Mosaic, cfa_period, folded, over_common_period, repeated
+from .mosaic import CELL, ExposurePattern, Mosaic, cfa_period, in_period, over_common_period, repeated
 
 LOWEST = 0.6  # of the range from black to the white level that the file names: no pile-up is looked for below
 HAIR = 0.002  # of the range. Photon noise of a flat bright part is never narrower, so it makes no such heap
@@ -18,8 +18,7 @@ MAX_SITES = 700_000  # of one exposure and colour; more change nothing
 
 def cell_black(mosaic: Mosaic) -> np.ndarray:
     """Return the black level of each phase, (4, 4) float32: the mean over the sites of that phase."""
-    whole, _ = over_common_period(mosaic.black_level, np.empty((CELL, CELL)))
-    return np.asarray(folded(whole, (CELL, CELL)), np.float32)
+    return np.asarray(in_period(mosaic.black_level, (CELL, CELL)), np.float32)
 
 
 def saturation_counts(mosaic: Mosaic) -> np.ndarray:

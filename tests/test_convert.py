@@ -33,6 +33,7 @@ from sve2hdr.models import Model, model_named
 from sve2hdr.mosaic import ONE_EXPOSURE, QUAD_BAYERS, Capture, ExposurePattern, Mosaic
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.noise import estimate_noise
+from sve2hdr.parameters import load_parameters
 from sve2hdr.pattern import parse_pattern
 from sve2hdr.pipeline import ConvertOptions, reconstruct_file, reconstruct_mosaic
 from sve2hdr.preview import LUMINANCE_OF_RGB
@@ -206,12 +207,14 @@ def test_frames_of_a_sequence_share_scale_colour_and_brightness(tmp_path: Path, 
     # the sensor saturates below what its file says, which the first frame does not show
     for name, lit in light.items():
         taken = simulate(lit, "RGGB", PAIRS, Sensor(full_well_e=1e6, white_level=15_000), seed=1)
-        write_cfa_dng(tmp_path / f"{name}.raw.dng", replace(taken, white_level=16_383.0, as_shot_neutral=None))
+        stating = replace(taken, white_level=16_383.0, as_shot_neutral=None, capture=CAPTURE)
+        write_cfa_dng(tmp_path / f"{name}.raw.dng", stating)
     lock, made = {"lock_parameters": tmp_path / "levels.json"}, {}
     for name, levels in (("dim", Levels(pattern=PAIRS)), ("bright", Levels())):
         options = replace(GIVEN, levels=levels, color_space="camera", preview=tmp_path / f"{name}.jpg", **lock)
         outputs = [tmp_path / f"{name}.exr", tmp_path / f"{name}.dng"]
         made[name] = convert_file(tmp_path / f"{name}.raw.dng", outputs, Model({"tiny": network}), options)
+    assert load_parameters(lock["lock_parameters"]).iso == CAPTURE.iso
     assert made["bright"].neutral == pytest.approx(made["dim"].neutral, abs=1e-5)
     assert made["bright"].clipped > 0.05
     scale = (15_000 - 1024) / (16_383 - 1024)

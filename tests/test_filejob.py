@@ -413,6 +413,10 @@ def test_looking_foretells_what_a_sequence_takes_and_refuses(bench: Bench) -> No
     assert refused.outcome == "failed"
     assert "where its sequence has 3.0" in refused.error
     assert "folders of their own" in refused.error
+    turned = ExposurePattern(np.roll(PAIRS.exposure, 2, axis=0))
+    write_frame(bench.folder / "turned.dng", pattern=turned)
+    refused = run_job(Order(replace(bench.job("turned.dng"), sequence="clip"), first.found), options, bench.tools)
+    assert "its bright and dark sites lie the other way round than those of its sequence; put shots" in refused.error
 
 
 def test_what_a_sequence_shares_does_not_depend_on_what_is_written(bench: Bench) -> None:

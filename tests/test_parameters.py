@@ -13,7 +13,7 @@ from test_levels import BLACKS, NOMINAL, PAIRS, RAW, STATED, WHITES, scene, shot
 from sve2hdr.defects import Defects
 from sve2hdr.errors import Sve2HdrError, UnwritableOutput
 from sve2hdr.levels import Estimate, Levels, estimate_levels
-from sve2hdr.mosaic import Mosaic
+from sve2hdr.mosaic import Capture, MaskedSites, Mosaic
 from sve2hdr.parameters import LockedParameters, load_parameters, save_parameters
 from sve2hdr.pattern import parse_pattern
 from sve2hdr.preview import Look
@@ -33,7 +33,11 @@ def first(frame: Mosaic) -> Estimate:
 
 
 def parameters(frame: Mosaic, estimate: Estimate) -> LockedParameters:
-    return LockedParameters(estimate, frame.shape, frame.cfa)
+    return LockedParameters(estimate, frame.shape, frame.cfa, iso=frame.capture.iso)
+
+
+def at_iso(frame: Mosaic, iso: float) -> Mosaic:
+    return replace(frame, capture=Capture(iso=iso))
 
 
 def test_levels_that_are_known_stay_as_they_are(tmp_path: Path, frame: Mosaic) -> None:
@@ -91,13 +95,80 @@ def test_a_white_level_that_only_the_file_names_gives_way_to_a_pile_up() -> None
     assert found.scale(bright) == pytest.approx((WHITES[0] - STATED) / (NOMINAL - STATED), rel=0.002)
 
 
+def test_a_pile_up_gives_way_to_a_lower_one_of_another_iso_and_to_the_lower_white_of_a_file() -> None:
+    leader, lower = (shot(PAIRS, "GRBG", TRUE, whites, scene()) for whites in (WHITES, (11_000.0, 10_500.0)))
+    shared = parameters(at_iso(leader, 200), estimate_levels(leader, RAW))
+    own = np.float32([[11_000], [10_500], [10_500], [11_000]])
+    found = shared.estimate_for(at_iso(lower, 160), RAW)
+    np.testing.assert_allclose(found.white, np.tile(own, 2), rtol=0.001)
+    assert found.scale(lower) == pytest.approx((11_000 - STATED) / (WHITES[0] - STATED), rel=0.002)  # counts are counts
+    stating = replace(lower, white_level=11_000.0)
+    np.testing.assert_array_equal(shared.estimate_for(at_iso(stating, 200), RAW).white, found.white)
+    for same in (at_iso(lower, 200), lower):  # nothing says that it clips elsewhere: this is something flat
+        np.testing.assert_array_equal(shared.estimate_for(same, RAW).white, shared.estimate.white)
+    given = estimate_levels(leader, RAW, Levels(white=WHITES))
+    stays = parameters(at_iso(leader, 200), given).estimate_for(at_iso(stating, 160), RAW)
+    np.testing.assert_array_equal(stays.white, given.white)
+
+
+def test_another_bit_depth_is_refused(frame: Mosaic, first: Estimate) -> None:
+    twelve = replace(frame, counts=frame.counts // 4, black_level=frame.black_level / 4, white_level=4095.0)
+    for mosaic in (twelve, replace(twelve, white_level=900.0)):
+        with pytest.raises(Sve2HdrError, match=r"photo.dng: white level .* another bit depth; name another --lock"):
+            parameters(frame, first).estimate_for(mosaic, RAW)
+
+
+def test_the_noise_of_another_iso_is_the_frames_own(
+    tmp_path: Path, frame: Mosaic, first: Estimate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("test_levels.FULL_WELL_E", 2000.0)
+    noisy = shot(PAIRS, "GRBG", BLACKS, WHITES, scene())
+    lock = tmp_path / "levels.json"
+    save_parameters(lock, parameters(at_iso(frame, 100), first))
+    shared, own = load_parameters(lock), estimate_levels(noisy, RAW)
+    assert shared.estimate_for(at_iso(frame, 100), RAW).as_json() == first.as_json()
+    assert shared.estimate_for(at_iso(noisy, 100), RAW).noise is shared.estimate.noise
+    assert shared.estimate_for(noisy, RAW).noise is shared.estimate.noise
+    found = shared.estimate_for(at_iso(noisy, 1600), RAW)
+    assert found.noise.gain.min() > 5 * first.noise.gain.min()
+    np.testing.assert_allclose(found.noise.gain, own.noise.gain, rtol=0.2)
+    assert found.sources["gain"] == own.sources["gain"]
+
+
+def test_black_follows_what_the_files_state(tmp_path: Path, frame: Mosaic, first: Estimate) -> None:
+    lock = tmp_path / "levels.json"
+    save_parameters(lock, parameters(frame, first))
+    shared = load_parameters(lock)
+    warm = replace(frame, counts=frame.counts + np.uint16(16), black_level=frame.black_level + 16)
+    found = shared.estimate_for(warm, RAW)
+    np.testing.assert_array_equal(found.black, first.black + 16)
+    assert found.full_scale == shared.estimate_for(frame, RAW).full_scale
+    shown = MaskedSites(BLACKS, np.full((4, 1), 0.1), np.full((4, 1), 2.0))
+    masked = replace(frame, black_level=np.float32(BLACKS), masked=shown)
+    lead = parameters(masked, estimate_levels(masked, RAW))
+    other = replace(masked, black_level=np.float32(BLACKS + np.arange(1, 5)[:, None]))
+    np.testing.assert_allclose(lead.estimate_for(other, RAW).black, np.tile(other.black_level, 2), atol=1e-3)
+    given = parameters(frame, estimate_levels(frame, RAW, Levels(black=np.float32(BLACKS))))
+    np.testing.assert_array_equal(given.estimate_for(warm, RAW).black, given.estimate.black)
+
+
+def test_parameters_of_an_earlier_version_are_taken(tmp_path: Path, frame: Mosaic, first: Estimate) -> None:
+    lock = tmp_path / "levels.json"
+    save_parameters(lock, parameters(at_iso(frame, 100), first))
+    record = json.loads(lock.read_text())
+    del record["stated_black"], record["iso"]
+    lock.write_text(json.dumps(record))
+    moved = replace(at_iso(frame, 1600), black_level=frame.black_level + 1)
+    assert load_parameters(lock).estimate_for(moved, RAW).as_json() == first.as_json()
+
+
 def test_all_that_is_shared_comes_back_from_the_file(tmp_path: Path, frame: Mosaic, first: Estimate) -> None:
     lock, look = tmp_path / "levels.json", Look(-12.5, -4.25, 0.75, 5.0)
     neutral = Neutral(np.array([0.5, 1.0, 0.625]), WhiteBalance("kelvin", (4200.0,)), "a note")
     defects = Defects(np.array([3, 3, 400]), np.array([5, 507, 0]), others=512)
-    save_parameters(lock, LockedParameters(first, frame.shape, frame.cfa, neutral, look, 1.25, defects))
+    save_parameters(lock, LockedParameters(first, frame.shape, frame.cfa, neutral, look, 1.25, defects, 400.0))
     found = load_parameters(lock)
-    assert (found.look, found.baseline_exposure_ev) == (look, 1.25)
+    assert (found.look, found.baseline_exposure_ev, found.iso) == (look, 1.25, 400)
     assert found.neutral is not None
     assert found.defects is not None
     assert (found.defects.y.tolist(), found.defects.x.tolist()) == ([3, 3, 400], [5, 507, 0])
@@ -135,7 +206,7 @@ def test_parameters_of_another_kind_of_file_are_refused(frame: Mosaic, first: Es
         "512 x 508 sites": replace(frame, counts=frame.counts[4:]),
         "colours RGGB": replace(frame, cfa="RGGB"),
         "exposures differ by": plain,
-        "exposures differ by -": swapped,
+        "its bright and dark sites lie the other way round": swapped,
     }
     for finding, mosaic in others.items():
         with pytest.raises(Sve2HdrError, match=finding) as refusal:
@@ -168,6 +239,8 @@ def test_files_that_hold_no_parameters_are_refused(tmp_path: Path, text: str) ->
         ("shape", "[512]"),
         ("neutral", "[0, 1, 1]"),
         ("black_error", "[[1]]"),
+        ("stated_black", "[[1024]]"),
+        ("iso", "NaN"),
         ("look", "[1, 2]"),
         ("look", "[1e9, 0, 1, 5]"),
         ("look", "[-9, -3, 1, 0.5]"),
