@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from .mosaic import CELL, ExposurePattern, Mosaic, cfa_period, in_period, over_common_period, repeated
 
 LOWEST = 0.6  # of the range from black to the white level that the file names: no pile-up is looked for below
-HAIR = 0.002  # of the range. Photon noise of a flat bright part is never narrower, so it makes no such heap
+HAIR = 0.002  # of the range. Photon noise of a flat bright part is narrower from 150,000 electrons on only
+FAR = 0.05  # of the range: so far from where others saturate a heap may be such a part
 MIN_HEAP = 20, 1e-4  # sites; share of the sites
 TAIL = 0.02  # of the heap: what may lie above it, hot sites
 APART, ABOVE = 0.005, 1e-3  # of the range: from which colours clip apart; share of sites that are too many above white
@@ -73,14 +75,18 @@ def white_levels(mosaic: Mosaic, pattern: ExposurePattern) -> WhiteLevels:
         for letters_of in [np.unique(letters[exposure == level])]
     }
     together = {level: np.sum(list(of_colours.values()), axis=0) for level, of_colours in histograms.items()}
-    piles = {level: pile_up(histogram, black, mosaic.white_level) for level, histogram in together.items()}
+    heaps = {level: pile_up(histogram, black, mosaic.white_level) for level, histogram in together.items()}
+    piles = {}
+    for level, histogram in together.items():
+        others = [heap for other, heap in heaps.items() if other != level and heap is not None]
+        piles[level] = pile_up(histogram, black, mosaic.white_level, [mosaic.white_level, *others])
     found = [pile for pile in piles.values() if pile is not None]
     by_site, unknown, apart = np.empty(exposure.shape, np.float32), [], APART * (mosaic.white_level - black)
     for level, of_colours in histograms.items():
         shared = [pile for pile in found if _top(together[level]) <= pile + HAIR * (pile - black)]
         usual = piles[level] or min(shared, default=mosaic.white_level)
         for letter, histogram in of_colours.items():
-            own = pile_up(histogram, black, mosaic.white_level)
+            own = pile_up(histogram, black, mosaic.white_level, [mosaic.white_level, *found])
             beyond = own is None and histogram[int(usual + apart) :].sum() > ABOVE * histogram.sum()
             white = mosaic.white_level if beyond else usual if own is None or abs(own - usual) <= apart else own
             unknown.append(own is None and (beyond or piles[level] is None))
@@ -99,7 +105,7 @@ def against_white(mosaic: Mosaic, pattern: ExposurePattern, given: np.ndarray) -
     whites = {level: float(given[pattern.exposure == level][0]) for level in np.unique(pattern.exposure)}
     for level, white in whites.items():
         histogram = _histogram(mosaic.counts, pattern.exposure == level)
-        pile = pile_up(histogram, black, mosaic.white_level)
+        pile = pile_up(histogram, black, mosaic.white_level, [mosaic.white_level, *whites.values()])
         if pile is None:
             above = max(above, histogram[int(white + apart) :].sum() / histogram.sum())
         elif abs(pile - white) > apart:
@@ -129,11 +135,12 @@ def _sites(counts: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return np.concatenate([counts[y :: rows * step, x::columns].ravel() for y, x in np.argwhere(chosen)])
 
 
-def pile_up(histogram: np.ndarray, black: float, white: float) -> float | None:
+def pile_up(histogram: np.ndarray, black: float, white: float, known: Sequence[float] | None = None) -> float | None:
     """Return the level at which counts pile up at the top of a histogram, (65536,) int, or None if they do not.
 
     Clear is a heap of many sites, no wider than HAIR to either side, that stands out from what lies below, with next to
-    nothing above.
+    nothing above. FAR from all levels that are `known` to saturate, if they are told, half of it must lie within a
+    quarter of that: photon noise of a flat bright part is as narrow from a million electrons on only.
 
     >>> histogram = np.bincount([15_000] * 500 + list(range(2000, 14_000)), minlength=65536)
     >>> pile_up(histogram, 1000.0, 16_383.0)
@@ -157,4 +164,8 @@ def pile_up(histogram: np.ndarray, black: float, white: float) -> float | None:
     centre = int(level[clear][np.argmax(heap[clear])])
     first, last = max(0, centre - hair), min(65536, centre + hair + 1)
     middle = np.searchsorted(np.cumsum(histogram[first:last]), total[last] / 2 - total[first] / 2)
-    return float(min(first + int(middle), white))
+    found, quarter = first + int(middle), hair // 4
+    sharp = 2 * histogram[max(0, found - quarter) : found + quarter + 1].sum() >= histogram[first:last].sum()
+    if not sharp and known is not None and min(abs(found - other) for other in known) > FAR * (white - black):
+        return None
+    return float(min(found, white))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,29 @@ def test_a_flat_bright_wall_is_no_pile_up(gain: float, share: float) -> None:
     rng = np.random.default_rng(3)
     level = np.where(rng.random(300_000) < share, 12_500, BLACK + 8_000 * rng.random(300_000) ** 2)
     assert pile_up(histogram(noisy(rng, level, gain)), BLACK, NOMINAL) is None
+
+
+@pytest.mark.parametrize("full_well", [30_000, 100_000, 200_000, 1_000_000])
+@pytest.mark.parametrize("by_colour", [False, True])
+def test_a_flat_bright_patch_of_a_clean_frame_is_no_white_level(full_well: float, by_colour: bool) -> None:
+    rng = np.random.default_rng(7)
+    light = BLACK + (16_000 - BLACK) * 0.6 * rng.random((400, 300)) ** 3
+    light[40:80, 40:80] = BLACK + 0.7 * (16_000 - BLACK)
+    if by_colour:
+        light[::2, ::2] = 0.5 * (light[::2, ::2] + BLACK)
+    light = np.where(PAIRS.over(light.shape) == 1, 8, 1) * (light - BLACK) + BLACK
+    counts = np.clip(np.rint(noisy(rng, light, (16_000 - BLACK) / full_well)), 0, 16_000).astype(np.uint16)
+    found = white_levels(Mosaic(counts, "RGGB", np.full((1, 1), BLACK, np.float32), 16_000.0, np.eye(3)), PAIRS)
+    assert by_exposure(found) == (16_000, 16_000)
+
+
+@pytest.mark.parametrize("whites", [(14_000, 13_800), (16_300, 15_800)])
+def test_saturation_that_spreads_is_one_near_the_file_s_or_another_exposure_s(whites: tuple[int, int]) -> None:
+    rng = np.random.default_rng(8)
+    mosaic = frame(*whites, top=1)
+    spread = np.minimum(mosaic.counts, 16_383) + rng.normal(0, 14, mosaic.shape) * (mosaic.counts >= whites[1])
+    found = white_levels(replace(mosaic, counts=np.minimum(np.rint(spread), 16_383).astype(np.uint16)), PAIRS)
+    np.testing.assert_allclose(by_exposure(found), whites, atol=6)
 
 
 def test_few_sites_or_dark_ones_are_no_pile_up() -> None:
