@@ -17,6 +17,7 @@ import imageio.v3 as imageio
 import numpy as np
 import OpenEXR
 import torch
+from PIL.PngImagePlugin import PngInfo
 
 from .color import COLOR_SPACES, ColorSpace
 from .errors import UnwritableOutput, check_one_of
@@ -133,7 +134,11 @@ def encoded_preview(
         raise ValueError("a PNG has no gain map")
     if not png and max(image.shape[:2]) > 65535:
         raise UnwritableOutput(f"{path}: JPEG holds at most 65535 px a side; use .png")
-    settings: dict[str, Any] = {"compress_level": 3} if png else {"quality": 92, "subsampling": 0}
+    settings: dict[str, Any] = {"quality": 92, "subsampling": 0}
+    if png:
+        srgb = PngInfo()
+        srgb.add(b"sRGB", b"\0")  # rendering intent: perceptual
+        settings = {"compress_level": 3, "pnginfo": srgb}
     if capture is not None:
         settings["exif"] = EXIF_START + exif_block(capture, image.shape[:2])
     extension = ".png" if png else ".jpg"

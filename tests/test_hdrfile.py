@@ -351,6 +351,13 @@ def test_previews(tmp_path: Path, name: str, start: bytes) -> None:
         assert frame[11] == 0x11  # first component sampled 1 x 1: 4:4:4
 
 
+def test_a_png_says_that_it_is_srgb() -> None:
+    encoded = encoded_preview(Path("a.png"), np.zeros((4, 4, 3), np.uint8))
+    chunk = encoded.index(b"sRGB")
+    assert encoded[chunk - 4 : chunk + 5] == b"\0\0\0\x01sRGB\0"
+    assert chunk < encoded.index(b"IDAT")
+
+
 def test_a_png_has_no_gain_map() -> None:
     with pytest.raises(ValueError, match="no gain map"):
         encoded_preview(Path("a.png"), np.zeros((4, 4, 3), np.uint8), gain=np.zeros((2, 2, 3), np.uint8))
