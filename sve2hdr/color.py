@@ -7,20 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .cameracolor import white_balance, xyz_from_balanced
 from .clipping import CLIP_STARTS, Surroundings, recover_clipped
+from .lights import D65, Xy, adaptation, xyz_from_xy
 from .mosaic import Mosaic
 
-Xy = tuple[float, float]
-
-D65: Xy = (0.3127, 0.3290)
 ACES_WHITE: Xy = (0.32168, 0.33767)  # about D60 (SMPTE ST 2065-1)
 EQUAL_ENERGY: Xy = (1 / 3, 1 / 3)
 
 MOST_CONDITION = 1000.0  # of primaries: those of Rec. 709 have 5, of which two are nearly one have more
 STRIP_SITES = 1 << 16  # pixels converted at a time: the temporaries stay in the processor's cache
-
-# Bradford: Lam 1985; as in ICC.1:2022, annex E.
-BRADFORD_CONES_FROM_XYZ = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 
 @dataclass(frozen=True)
@@ -51,16 +47,6 @@ COLOR_SPACES: dict[str, ColorSpace] = {
         ColorSpace("camera", None),
     )
 }
-
-
-def xyz_from_xy(xy: Xy) -> np.ndarray:
-    """Return the XYZ of a chromaticity at Y = 1, (3,) float64.
-
-    >>> xyz_from_xy((1 / 3, 1 / 3)).round(6).tolist()
-    [1.0, 1.0, 1.0]
-    """
-    x, y = xy
-    return np.array([x / y, 1.0, (1 - x - y) / y])
 
 
 def rgb_from_xyz(space: ColorSpace) -> np.ndarray:
@@ -117,39 +103,9 @@ def rec709_from(space: ColorSpace) -> np.ndarray | None:
     return np.asarray(matrix)
 
 
-def adaptation(source: Xy, target: Xy) -> np.ndarray:
-    """Return the Bradford chromatic adaptation of XYZ from one white to another, (3, 3) float64."""
-    cones = BRADFORD_CONES_FROM_XYZ
-    gains = (cones @ xyz_from_xy(target)) / (cones @ xyz_from_xy(source))
-    return np.asarray(np.linalg.inv(cones) @ (gains[:, None] * cones))
-
-
-def white_balance(mosaic: Mosaic) -> np.ndarray:
-    """Return what each camera channel is multiplied by so that a neutral is equal in all, (3,) float64, green 1.0.
-
-    The neutral is the file's (as shot); where it says none, the camera's daylight: its response to D65.
-    """
-    neutral = neutral_of_light(D65, mosaic) if mosaic.as_shot_neutral is None else mosaic.as_shot_neutral
-    return np.asarray(neutral[1] / neutral, np.float64)
-
-
-def neutral_of_light(xy: Xy, mosaic: Mosaic) -> np.ndarray:
-    """Return the camera RGB of a neutral under a light of chromaticity xy, (3,) float64, green 1.0."""
-    neutral = np.asarray(mosaic.camera_from_xyz, np.float64) @ xyz_from_xy(xy)
-    if not (np.isfinite(neutral).all() and neutral.min() > 0):
-        raise ValueError(f"camera_from_xyz gives a light of xy {xy} the camera RGB {neutral}, which is no neutral")
-    return np.asarray(neutral / neutral[1])
-
-
 def rgb_from_balanced(mosaic: Mosaic, space: ColorSpace) -> np.ndarray:
-    """Return the matrix from white-balanced camera RGB to a space, (3, 3) float64.
-
-    As dcraw and LibRaw use a DNG ColorMatrix1: rows are scaled so that equal channels are D65, whatever the light was.
-    """
-    camera_from_xyz = np.asarray(mosaic.camera_from_xyz, np.float64)
-    daylight = camera_from_xyz @ xyz_from_xy(D65)
-    xyz_from_balanced = np.linalg.inv(camera_from_xyz / daylight[:, None])
-    return np.asarray(rgb_from_xyz(space) @ adaptation(D65, space.neutral) @ xyz_from_balanced)
+    """Return the matrix from white-balanced camera RGB to a space, (3, 3) float64; see `xyz_from_balanced`."""
+    return np.asarray(rgb_from_xyz(space) @ adaptation(D65, space.neutral) @ xyz_from_balanced(mosaic))
 
 
 def rgb_from_camera(mosaic: Mosaic, space: ColorSpace) -> np.ndarray:

@@ -26,7 +26,8 @@ from .tiffwrite import (
     write_tiff,
 )
 
-PHOTOMETRIC_CFA, UNCOMPRESSED, LOSSLESS_JPEG, ILLUMINANT_D65 = 32803, 1, 7, 21
+PHOTOMETRIC_CFA, UNCOMPRESSED, LOSSLESS_JPEG = 32803, 1, 7
+ILLUMINANT_D65 = 21
 STRIP_BYTES = 1 << 18
 MATRIX_DENOMINATOR = 1_000_000
 
@@ -81,6 +82,24 @@ def write_cfa_dng(
         write_tiff(file, Ifd(image, below, strips, len(strips)))
 
 
+def matrix_entries(mosaic: Mosaic) -> list[Entry]:
+    """Return ColorMatrix1 and CalibrationIlluminant1, and 2 where there are two; the second is then the cooler light.
+
+    A camera's calibration and analog balance are in the matrices already.
+    """
+    two = mosaic.calibrations
+    matrices = mosaic.camera_from_xyz[None] if two is None else two.camera_from_xyz
+    lights = (ILLUMINANT_D65,) if two is None else two.illuminants
+    return [
+        made
+        for n, (matrix, light) in enumerate(zip(matrices, lights, strict=True))
+        for made in (
+            entry(50721 + n, SRATIONAL, rationals(matrix.ravel(), MATRIX_DENOMINATOR)),
+            entry(50778 + n, SHORT, [light]),
+        )
+    ]
+
+
 def _by_colour(counts: np.ndarray) -> np.ndarray:
     """Return two columns as two components, as Adobe's DNGs have them: each is predicted from its own colour."""
     height, width = counts.shape
@@ -103,8 +122,7 @@ def _mosaic_entries(mosaic: Mosaic) -> list[Entry]:
         entry(50713, SHORT, mosaic.black_level.shape),  # BlackLevelRepeatDim
         entry(50714, RATIONAL, rationals(mosaic.black_level.ravel(), 1000)),
         entry(50717, LONG, [round(mosaic.white_level)]),
-        entry(50721, SRATIONAL, rationals(mosaic.camera_from_xyz.ravel(), MATRIX_DENOMINATOR)),  # ColorMatrix1
-        entry(50778, SHORT, [ILLUMINANT_D65]),  # CalibrationIlluminant1
+        *matrix_entries(mosaic),
         *footage_entries(capture),
     ]
     if mosaic.as_shot_neutral is not None:

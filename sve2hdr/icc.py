@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .color import ColorSpace, adaptation, rgb_from_xyz
+from .color import ColorSpace, rgb_from_xyz
+from .lights import adaptation
 
 D50_XYZ = (0.9642, 1.0, 0.8249)  # of the profile connection space, as ICC.1 rounds it
 MADE = (2026, 1, 1, 0, 0, 0)  # a fixed date: the same image shall give the same file

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .cameracolor import white_balance
 from .clipping import CLIP_ENDS, CLIP_STARTS
-from .color import COLOR_SPACES, linear_rgb, white_balance
+from .color import COLOR_SPACES, linear_rgb
+from .dngfile import MATRIX_DENOMINATOR, matrix_entries
 from .errors import UnwritableOutput
 from .exif import SOFTWARE, camera_entries, footage_entries, ifds_of, unique_camera_model
 from .files import replacing
@@ -43,11 +45,10 @@ DNG_EXTENSIONS = (".dng",)
 NONE, JPEG = 1, 7  # TIFF Compression; 7 is baseline or lossless by what it holds
 YCBCR, LINEAR_RAW = 6, 34892  # PhotometricInterpretation
 UNSIGNED, FLOAT = 1, 3  # SampleFormat
-ILLUMINANT_D65, PREVIEW_SRGB = 21, 2
+PREVIEW_SRGB = 2
 WHITE = 65535  # of the integer form
 TILE_PX, LEAST_TILE_PX = 512, 16  # TIFF wants tiles of whole 16 px
 STRIP_BYTES = 1 << 18
-MATRIX_DENOMINATOR = 1_000_000
 PREVIEW_SIDE = 1536  # px at most
 AVERAGE_OF_WHITE = 0.128  # 10 / 78: a metered scene's average over saturation in ISO 12232
 
@@ -191,10 +192,9 @@ def _color_entries(mosaic: Mosaic, brighter_ev: float) -> list[Entry]:
         entry(50706, BYTE, [1, 4, 0, 0]),  # DNGVersion
         entry(50707, BYTE, [1, 4, 0, 0]),  # DNGBackwardVersion
         text_entry(50708, unique_camera_model(capture)),
-        entry(50721, SRATIONAL, rationals(mosaic.camera_from_xyz.ravel(), MATRIX_DENOMINATOR)),  # ColorMatrix1
+        *matrix_entries(mosaic),
         entry(50728, RATIONAL, rationals(1 / white_balance(mosaic), MATRIX_DENOMINATOR)),  # AsShotNeutral
         entry(50730, SRATIONAL, rationals(np.array([brighter_ev]), 100)),  # BaselineExposure
-        entry(50778, SHORT, [ILLUMINANT_D65]),  # CalibrationIlluminant1
         *footage_entries(capture),
     ]
 

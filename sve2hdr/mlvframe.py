@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 import imagecodecs
 import numpy as np
 
+from .cameracolor import neutral_of_light
 from .capture import smpte_time_code
-from .color import neutral_of_light
 from .errors import UnreadableRaw
+from .lights import xy_of_kelvin
 from .margins import black_of_margins, measure_margins
 from .mlv import VIDEO_FRAME, Clip, Frame
 from .mosaic import BAYER_ORDERS, MIN_SIDE_PX, Capture, Mosaic
-from .rawfile import REC709_FROM_XYZ, of_a_camera
-from .whitebalance import looks_wrong, xy_of_kelvin
+from .rawcolor import REC709_FROM_XYZ, of_a_camera
+from .whitebalance import looks_wrong
 
 # RAWI: width and height of the frames; of the sensor's buffer version, address, height, width, pitch, bytes, bits,
 # black and white; crop; active area (top, left, bottom, right); exposure bias; CFA, illuminant, matrix, dynamic range

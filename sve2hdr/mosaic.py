@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .calibration import Calibrations
+
 BAYER_ORDERS = ("RGGB", "BGGR", "GRBG", "GBRG")
 QUAD_BAYER = "RRGGRRGGGGBBGGBB"
 MIN_SIDE_PX = 64  # of the frames that are read, and made
@@ -139,6 +141,7 @@ class Mosaic:
     capture: Capture = field(default_factory=Capture)
     saturation: np.ndarray | None = None  # (P, Q) float32, counts, one period; None: every site has `white_level`
     masked: MaskedSites | None = None  # None: the file has no masked sites to be believed
+    calibrations: Calibrations | None = None  # of which camera_from_xyz is that nearest D65; None: it is for any light
 
     def __post_init__(self) -> None:
         for name in ("counts", "black_level", "camera_from_xyz", "as_shot_neutral", "saturation"):
@@ -166,6 +169,10 @@ class Mosaic:
             raise ValueError(f"camera_from_xyz must be (3, 3), not {self.camera_from_xyz.shape}")
         if not (np.isfinite(self.camera_from_xyz).all() and abs(np.linalg.det(self.camera_from_xyz)) > 0):
             raise ValueError(f"camera_from_xyz has no inverse: {self.camera_from_xyz.tolist()}")
+        if self.calibrations is not None and not any(
+            np.array_equal(self.camera_from_xyz, matrix) for matrix in self.calibrations.camera_from_xyz
+        ):
+            raise ValueError("camera_from_xyz must be one of the matrices of calibrations, where there are two")
         if self.as_shot_neutral is not None and not (
             self.as_shot_neutral.shape == (3,)
             and bool(((self.as_shot_neutral > 0) & np.isfinite(self.as_shot_neutral)).all())

@@ -16,6 +16,7 @@ import torch
 from . import __version__
 from .badpixels import BadPixelMap
 from .banding import remove_banding
+from .cameracolor import camera_from_xyz_of
 from .classical import classical
 from .color import COLOR_SPACES, linear_rgb, rgb_from_camera
 from .defects import Defects, repair_defects
@@ -201,6 +202,7 @@ def reconstructed(
     without_magenta(camera_rgb, near_clipped, neutral.camera_rgb, pattern.ratio)
     if scale != 1:
         camera_rgb *= np.float32(scale)
+    matrix = camera_from_xyz_of(neutral.camera_rgb, mosaic)
     attributes = {
         "sve2hdr:version": __version__,
         "sve2hdr:model": taken,
@@ -209,7 +211,7 @@ def reconstructed(
         **corrections,
         "sve2hdr:white_balance": str(neutral.taken),
         "sve2hdr:neutral": " ".join(f"{channel:.4f}" for channel in neutral.camera_rgb),
-        "sve2hdr:camera_from_xyz": " ".join(f"{value:.6g}" for value in mosaic.camera_from_xyz.ravel()),  # row by row
+        "sve2hdr:camera_from_xyz": " ".join(f"{value:.6g}" for value in matrix.ravel()),  # row by row
     }
     notes = (
         plain,

@@ -13,20 +13,15 @@ import rawpy
 from . import tifftags
 from .banding import masked_row_offsets
 from .capture import read_capture
-from .color import COLOR_SPACES, D65, rgb_from_xyz, xyz_from_xy
 from .errors import UnreadableRaw
 from .margins import black_of_margins, measure_margins
 from .mosaic import MIN_SIDE_PX, Capture, Mosaic
 from .quiet import quiet_libraries
 from .rawcheck import dng_tags, is_raw_image, refuse_by_tags
-from .tifftags import Ifd, number, numbers
-
-# Stands in for the camera's matrix where neither the file nor LibRaw has one, so colours come out as if the camera saw
-# like a display.
-REC709_FROM_XYZ = rgb_from_xyz(COLOR_SPACES["rec709"])
+from .rawcolor import as_shot_neutral, camera_matrices
+from .tifftags import Ifd, numbers
 
 MAX_COUNT = 65535
-DAYLIGHT_ILLUMINANTS = (21, 20, 23, 1, 22, 4, 9, 10)  # EXIF LightSource: D65 first, then what comes nearest
 
 
 def read_raw(path: str | Path) -> Mosaic:
@@ -85,7 +80,9 @@ def _mosaic(path: Path, raw: Any, ifds: list[tuple[str, Ifd]]) -> Mosaic:
     if masked is not None:
         masked = replace(masked, rows=masked_row_offsets(raw.raw_image, area, masked))
         black = black_of_margins(masked, black, white, math.isqrt(len(cfa)))
-    return Mosaic(counts, cfa, black, white, _camera_from_xyz(raw, dng), _neutral(raw, dng), capture, masked=masked)
+    matrix, calibrations = camera_matrices(raw, dng)
+    mosaic = Mosaic(counts, cfa, black, white, matrix, capture=capture, masked=masked, calibrations=calibrations)
+    return replace(mosaic, as_shot_neutral=as_shot_neutral(raw, dng, mosaic))
 
 
 # What LibRaw tells to be no Bayer raw ---------------------------------------------------------------------------------
@@ -193,51 +190,3 @@ def _black_level(raw: Any, dng: Ifd) -> np.ndarray:
     else:
         black = _from_visible(np.array(raw.black_level_per_channel, np.float32)[raw.raw_pattern], raw)
     return black
-
-
-def _camera_from_xyz(raw: Any, dng: Ifd) -> np.ndarray:
-    stored = [(number(dng, light), _stored_matrix(dng, tag)) for tag, light in ((50722, 50779), (50721, 50778))]
-    stored.sort(key=lambda m: DAYLIGHT_ILLUMINANTS.index(int(m[0])) if m[0] in DAYLIGHT_ILLUMINANTS else 99)
-    candidates: list[np.ndarray] = [matrix for _, matrix in stored if matrix is not None]
-    candidates.append(np.array(raw.rgb_xyz_matrix, np.float64)[:3])
-    rec709_from_camera = np.array(raw.color_matrix, np.float64)[:3, :3]  # of a camera that is balanced
-    balanced = REC709_FROM_XYZ
-    if _invertible(rec709_from_camera) and not np.allclose(rec709_from_camera, np.eye(3)):
-        balanced = np.linalg.inv(rec709_from_camera) @ REC709_FROM_XYZ
-    neutral = _neutral(raw, dng)
-    candidates.append(balanced * (np.ones(3) if neutral is None else neutral)[:, None])
-    return next((matrix for matrix in candidates if of_a_camera(matrix)), REC709_FROM_XYZ.copy())
-
-
-def _stored_matrix(dng: Ifd, tag: int) -> np.ndarray | None:
-    """Return ColorMatrix1 or 2 with what belongs to it: CameraCalibration and AnalogBalance (DNG 1.7, chapter 6)."""
-    if len(numbers(dng, tag)) != 9:
-        return None
-    matrix, calibration, analog = np.array(numbers(dng, tag)).reshape(3, 3), numbers(dng, tag + 2), numbers(dng, 50727)
-    if len(calibration) == 9 and dng.get(50931, "") == dng.get(50932, ""):  # signatures: it is for this matrix
-        matrix = np.array(calibration).reshape(3, 3) @ matrix
-    return np.array(analog)[:, None] * matrix if len(analog) == 3 else matrix
-
-
-def _invertible(matrix: np.ndarray) -> bool:
-    # The bounds are far beyond any camera's: condition numbers of 3 to 10, entries below 3.
-    usable = np.isfinite(matrix).all() and np.abs(matrix).max() < 1000 and abs(np.linalg.det(matrix)) > 1e-6
-    return bool(usable and np.linalg.cond(matrix) < 1000)
-
-
-def of_a_camera(matrix: np.ndarray) -> bool:
-    """Return whether a matrix, (3, 3) XYZ to camera RGB, could be a camera's: it has an inverse, and sees daylight."""
-    return _invertible(matrix) and bool((matrix @ xyz_from_xy(D65) > 0).all())
-
-
-def _neutral(raw: Any, dng: Ifd) -> np.ndarray | None:
-    stored = np.array(numbers(dng, 50728), np.float64)  # AsShotNeutral
-    if stored.size == 3 and _of_a_light(stored):
-        neutral: np.ndarray = stored / stored[1]
-        return neutral
-    balance = np.array(raw.camera_whitebalance[:3], np.float64)
-    return balance[1] / balance if _of_a_light(balance) else None
-
-
-def _of_a_light(colour: np.ndarray) -> bool:
-    return bool(np.isfinite(colour).all() and 0 < colour.max() < 1000 * colour.min())

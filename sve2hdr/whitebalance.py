@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from .cameracolor import camera_from_xyz_at, camera_from_xyz_of, neutral_of_light
 from .clipping import CLIP_STARTS
-from .color import D65, Xy, neutral_of_light
 from .errors import Sve2HdrError, check_one_of
+from .lights import D65, GREATEST_KELVIN, LEAST_KELVIN, Xy, kelvin_and_duv, mired_and_duv, xy_of_kelvin, xy_of_mired
 from .mosaic import Mosaic
 
 RULES = ("usual", "as-shot", "auto", "daylight", "multipliers", "kelvin")
-LEAST_KELVIN, DAYLIGHT_FROM_KELVIN, GREATEST_KELVIN = 1600.0, 4000.0, 25000.0
 
 BELIEVABLE_KELVIN = (1800.0, 15000.0)  # candle light to blue shade
 BELIEVABLE_DUV = 0.03  # fluorescent lamps and leafy shade stay within 0.02 of the locus, the rest is the matrix
 
-LOCUS_MIRED = np.arange(1e6 / GREATEST_KELVIN, 800.0, 2.0)
 GREY_SIDE = 128  # cells at most along the long side that `auto` looks at
 GREY_MIRED, GREY_DUV = (100.0, 540.0), 0.02  # what `auto` takes for grey: 1850 to 10000 K, near the locus
 USUAL_MIRED, USUAL_DUV, USUAL_SHARE = 185.0, 0.003, 0.1  # sunlight, and its weight, where the whole image has 1
@@ -140,7 +138,7 @@ def looks_wrong(neutral: np.ndarray, mosaic: Mosaic) -> str:
 
     Seen through the camera's matrix, lights lie near the Planckian locus: within Duv 0.03 and 1800 to 15000 K.
     """
-    kelvin, duv = kelvin_and_duv(_xyz_from_camera(mosaic) @ neutral)
+    kelvin, duv = kelvin_and_duv(np.linalg.inv(camera_from_xyz_of(neutral, mosaic)) @ neutral)
     least, greatest = BELIEVABLE_KELVIN
     if not abs(duv) <= BELIEVABLE_DUV:
         cast = "green" if duv > 0 else "magenta"
@@ -162,7 +160,15 @@ def auto_neutral(camera_rgb: np.ndarray, mosaic: Mosaic, clip_level: float) -> n
     """
     cells, usable = _cells(camera_rgb, CLIP_STARTS * clip_level)
     cells = cells[usable & (cells.min(axis=1) > 0)].astype(np.float64)
-    mired, duv = _mired_and_duv(cells @ _xyz_from_camera(mosaic).T) if cells.size else (np.empty(0), np.empty(0))
+    light = xy_of_mired(USUAL_MIRED, USUAL_DUV)
+    for _ in range(1 if mosaic.calibrations is None else 4):  # whose matrix depends on the light
+        light = _light_of_grey(cells, np.linalg.inv(camera_from_xyz_at(light, mosaic)))
+    return neutral_of_light(light, mosaic)
+
+
+def _light_of_grey(cells: np.ndarray, xyz_from_camera: np.ndarray) -> Xy:
+    """Return the chromaticity of the light that makes camera RGB, (n, 3), grey on average."""
+    mired, duv = mired_and_duv(cells @ xyz_from_camera.T) if cells.size else (np.empty(0), np.empty(0))
     grey = (mired >= GREY_MIRED[0]) & (mired <= GREY_MIRED[1]) & (np.abs(duv) <= GREY_DUV)
     estimate = np.array([USUAL_MIRED, USUAL_DUV])
     if grey.any():
@@ -171,7 +177,7 @@ def auto_neutral(camera_rgb: np.ndarray, mosaic: Mosaic, clip_level: float) -> n
         weights = np.sqrt(np.minimum(green, np.percentile(green, 95)))  # dark ones are noisy, lamps are few
         weights *= grey.mean() / weights.sum()
         estimate = (weights @ found + USUAL_SHARE * estimate) / (weights.sum() + USUAL_SHARE)
-    return neutral_of_light(_xy_of_mired(*estimate), mosaic)
+    return xy_of_mired(*estimate)
 
 
 def _cells(camera_rgb: np.ndarray, clipped_from: float) -> tuple[np.ndarray, np.ndarray]:
@@ -185,79 +191,3 @@ def _cells(camera_rgb: np.ndarray, clipped_from: float) -> tuple[np.ndarray, np.
         means.append(np.einsum("yxwc->xc", row) / np.float32(side * side))  # as mean, in a third of its time
         usable.append(row.max(axis=(0, 2, 3)) < clipped_from)
     return np.concatenate(means), np.concatenate(usable)
-
-
-# Lights ---------------------------------------------------------------------------------------------------------------
-
-
-def xy_of_kelvin(kelvin: float) -> Xy:
-    """Return the chromaticity of a light: CIE D illuminant (CIE 15) from 4000 K on, below a Planckian radiator.
-
-    Raises ValueError outside 1600 to 25000 K.
-
-    >>> [round(v, 4) for v in xy_of_kelvin(6504)]
-    [0.3127, 0.3291]
-    """
-    if not LEAST_KELVIN <= kelvin <= GREATEST_KELVIN:
-        raise ValueError(f"kelvin must be from {LEAST_KELVIN:g} to {GREATEST_KELVIN:g}, not {kelvin}")
-    if kelvin < DAYLIGHT_FROM_KELVIN:
-        return _xy_from_uv(*(float(c) for c in _planckian_uv(np.array(kelvin))))
-    t = 1000 / kelvin
-    if kelvin <= 7000:
-        x = -4.6070 * t**3 + 2.9678 * t**2 + 0.09911 * t + 0.244063
-    else:
-        x = -2.0064 * t**3 + 1.9018 * t**2 + 0.24748 * t + 0.237040
-    return x, -3.000 * x**2 + 2.870 * x - 0.275
-
-
-def kelvin_and_duv(xyz: np.ndarray) -> tuple[float, float]:
-    """Return the correlated colour temperature of XYZ, (3,), and its signed distance from the Planckian locus.
-
-    The distance is in CIE 1960 uv, above 0 on the green side (ANSI C78.377). Temperatures beyond 1250 or 25000 K are
-    given as these.
-    """
-    mired, duv = _mired_and_duv(xyz[None])
-    return 1e6 / float(mired[0]), float(duv[0])
-
-
-def _xyz_from_camera(mosaic: Mosaic) -> np.ndarray:
-    return np.asarray(np.linalg.inv(np.asarray(mosaic.camera_from_xyz, np.float64)))
-
-
-def _planckian_uv(kelvin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # Krystek 1985, Color Res. Appl. 10: CIE 1960 uv of the Planckian locus, good to 1e-4 between 1000 and 15000 K.
-    t = kelvin
-    u = (0.860117757 + 1.54118254e-4 * t + 1.28641212e-7 * t**2) / (1 + 8.42420235e-4 * t + 7.08145163e-7 * t**2)
-    v = (0.317398726 + 4.22806245e-5 * t + 4.20481691e-8 * t**2) / (1 - 2.89741816e-5 * t + 1.61456053e-7 * t**2)
-    return u, v
-
-
-def _xy_from_uv(u: float, v: float) -> Xy:
-    return 3 * u / (2 * u - 8 * v + 4), 2 * v / (2 * u - 8 * v + 4)
-
-
-@cache
-def _locus() -> tuple[np.ndarray, np.ndarray]:
-    """Return points of the Planckian locus, (n, 2) uv, and the unit normals there that point to green."""
-    points = np.stack(_planckian_uv(1e6 / LOCUS_MIRED), axis=1)
-    along = np.gradient(points, axis=0)
-    normals = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    return points, normals / np.linalg.norm(normals, axis=1, keepdims=True)
-
-
-def _mired_and_duv(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return for XYZ, (n, 3), the reciprocal megakelvin of the nearest point of the locus, and the distance, (n,)."""
-    sums = xyz @ np.array([1.0, 15.0, 3.0])
-    uv = xyz[:, :2] * [4.0, 6.0] / np.where(sums > 0, sums, np.nan)[:, None]
-    points, normals = _locus()
-    uv = np.nan_to_num(uv, nan=9.0)  # no light at all: far from the locus
-    nearest = ((uv**2).sum(axis=1)[:, None] - 2 * uv @ points.T + (points**2).sum(axis=1)).argmin(axis=1)
-    away = uv - points[nearest]
-    sides = np.sign((away * normals[nearest]).sum(axis=1))
-    return LOCUS_MIRED[nearest], np.linalg.norm(away, axis=1) * np.where(sides < 0, -1, 1)
-
-
-def _xy_of_mired(mired: float, duv: float) -> Xy:
-    points, normals = _locus()
-    u, v = (float(np.interp(mired, LOCUS_MIRED, line)) for line in (points + duv * normals).T)
-    return _xy_from_uv(u, v)

@@ -4,19 +4,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sve2hdr.cameracolor import white_balance
 from sve2hdr.color import (
     ACES_WHITE,
     COLOR_SPACES,
-    D65,
-    adaptation,
     linear_rgb,
     rec709_from,
     rgb_from_camera,
     rgb_from_xyz,
     space_of,
-    white_balance,
-    xyz_from_xy,
 )
+from sve2hdr.lights import D65, adaptation, xyz_from_xy
 from sve2hdr.mosaic import Mosaic
 
 # Adobe's ColorMatrix for D65 of a Canon EOS 5D Mark III.

@@ -18,6 +18,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr import convert, hdrfile, pipeline
+from sve2hdr.calibration import Calibrations
 from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.convert import Converted, convert_file, upright
 from sve2hdr.defects import Defects
@@ -40,7 +41,7 @@ from sve2hdr.preview import LUMINANCE_OF_RGB
 from sve2hdr.rawfile import read_raw
 from sve2hdr.reconstruct import reconstruct
 from sve2hdr.simulate import NEUTRAL, Mode, Sensor, simulate
-from sve2hdr.whitebalance import WhiteBalance
+from sve2hdr.whitebalance import WhiteBalance, parse_white_balance
 
 torch.set_num_threads(1)
 PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
@@ -103,6 +104,17 @@ def test_the_extension_chooses_the_format(
     assert converted.outputs == (tmp_path / name,)
     assert converted.shape == (66, 82)
     assert 0 < converted.clipped < 0.2
+
+
+def test_of_two_matrices_the_one_at_the_light_is_told(tmp_path: Path, frame: Mosaic, network: SveNet) -> None:
+    warm = frame.camera_from_xyz * [[1.2], [1], [0.8]]
+    two = Calibrations(np.stack([warm, frame.camera_from_xyz]), (17, 21))
+    raw = tmp_path / "two.dng"
+    write_cfa_dng(raw, replace(frame, calibrations=two))
+    for balance, matrix in (("2856K", warm), ("daylight", frame.camera_from_xyz)):
+        run(raw, tmp_path / "a.exr", network, white_balance=parse_white_balance(balance), overwrite=True)
+        told = OpenEXR.File(str(tmp_path / "a.exr")).header()["sve2hdr:camera_from_xyz"]
+        assert_allclose(np.array(told.split(), float).reshape(3, 3), matrix, atol=5e-3)
 
 
 @pytest.mark.parametrize("space", COLOR_SPACES)

@@ -13,9 +13,10 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from sve2hdr.color import COLOR_SPACES, adaptation, rgb_from_xyz
+from sve2hdr.color import COLOR_SPACES, rgb_from_xyz
 from sve2hdr.hdrfile import write_hdr
 from sve2hdr.icc import D50_XYZ, icc_profile
+from sve2hdr.lights import adaptation
 from sve2hdr.mosaic import Capture
 
 NAMES = [name for name, space in COLOR_SPACES.items() if space.chromaticities is not None]

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
+from sve2hdr.calibration import Calibrations
 from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnreadableRaw, UnwritableOutput
@@ -223,6 +224,19 @@ def test_structure_is_a_dngs(tmp_path: Path, options: LinearDngOptions) -> None:
     assert not odd & (set(main) | set(raw))
     for ifd in (main, raw):
         assert list(ifd) == sorted(ifd)
+
+
+def test_both_matrices_go_along_with_their_lights(tmp_path: Path) -> None:
+    warm = CANON * [[1.1], [0.9], [1.2]]
+    two = replace(MOSAIC, calibrations=Calibrations(np.stack([warm, CANON]), (17, 21)))
+    write_linear_dng(tmp_path / "a.dng", scene(), two, CLIP)
+    _, main, _ = stored(tmp_path / "a.dng")
+    assert (main[50778], main[50779]) == (17, 21)
+    for tag, matrix in ((50721, warm), (50722, CANON)):
+        assert_allclose(np.array(main[tag]).reshape(-1, 2) @ [1, 0] / 1e6, matrix.ravel(), atol=1e-6)
+    _, one, _ = stored(write(tmp_path, scene()))
+    assert one[50778] == 21
+    assert not {50722, 50779} & set(one)
 
 
 def test_the_preview_is_an_upright_jpeg_of_the_image(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 from cr2container import lossless_jpeg
 from mlvcontainer import GUID, Shot, block, camera_blocks, file_header, packed, raw_block, video_block, write_mlv
 
-from sve2hdr.color import D65, xyz_from_xy
 from sve2hdr.errors import UnreadableRaw
+from sve2hdr.lights import D65, xyz_from_xy
 from sve2hdr.mlv import open_clip
 from sve2hdr.mlvframe import read_frame, unpacked
 from sve2hdr.mosaic import BAYER_ORDERS

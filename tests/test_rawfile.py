@@ -12,12 +12,14 @@ import rawpy
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnreadableRaw
 from sve2hdr.lineardng import write_linear_dng
 from sve2hdr.mosaic import BAYER_ORDERS, cfa_period
-from sve2hdr.rawfile import REC709_FROM_XYZ, read_raw
+from sve2hdr.rawcolor import REC709_FROM_XYZ
+from sve2hdr.rawfile import read_raw
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "raw"
 MATRIX = np.array([[0.7, -0.2, -0.05], [-0.4, 1.2, 0.16], [-0.09, 0.2, 0.58]])
@@ -28,7 +30,7 @@ Tags = dict[int, tuple[int, Any]]  # tag -> type, values; (0, None): leave out
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="../shared/data is not here: real raw files untested")
 
 
-def rational(values: np.ndarray) -> list[int]:
+def rational(values: ArrayLike) -> list[int]:
     return [n for v in np.ravel(values) for n in (round(v * 10_000), 10_000)]
 
 
@@ -168,6 +170,47 @@ def test_daylight_matrix_is_taken_of_two(tmp_path: Path, counts: np.ndarray) -> 
     tags: Tags = {50778: (3, (17,)), 50722: (10, rational(daylight)), 50779: (3, (21,))}
     matrix = read_raw(write_dng(tmp_path / "a.dng", counts, tags=tags)).camera_from_xyz
     np.testing.assert_allclose(matrix, daylight, atol=1e-12)
+
+
+def test_two_matrices_and_their_lights_are_read_and_written_again(tmp_path: Path, counts: np.ndarray) -> None:
+    warm = MATRIX + 0.05 * np.eye(3)
+    tags: Tags = {50722: (10, rational(warm)), 50778: (3, (21,)), 50779: (3, (17,)), 50727: (5, rational([0.5, 1, 1]))}
+    mosaic = read_raw(write_dng(tmp_path / "a.dng", counts, tags=tags))
+    write_cfa_dng(tmp_path / "b.dng", mosaic)
+    for read in (mosaic, read_raw(tmp_path / "b.dng")):
+        assert read.calibrations is not None
+        assert read.calibrations.illuminants == (17, 21)
+        expected = np.stack([warm, MATRIX]) * [[0.5], [1], [1]]
+        np.testing.assert_allclose(read.calibrations.camera_from_xyz, expected, atol=1e-6)
+        np.testing.assert_array_equal(read.camera_from_xyz, read.calibrations.camera_from_xyz[1])
+
+
+@pytest.mark.parametrize(
+    ("matrix", "light"), [(MATRIX, 17), (-MATRIX, 17), (MATRIX + 0.1, 255), (MATRIX + 0.1, 21), (MATRIX[[1, 0, 2]], 17)]
+)
+def test_a_second_matrix_that_is_none_changes_nothing(
+    tmp_path: Path, counts: np.ndarray, matrix: np.ndarray, light: int
+) -> None:
+    tags: Tags = {50778: (3, (21,)), 50722: (10, rational(matrix)), 50779: (3, (light,))}
+    assert read_raw(write_dng(tmp_path / "a.dng", counts, tags=tags)).calibrations is None
+
+
+def test_the_light_s_xy_stands_in_for_the_neutral(tmp_path: Path, counts: np.ndarray) -> None:
+    tags: Tags = {50728: (0, None), 50729: (5, rational([0.4476, 0.4075]))}
+    mosaic = read_raw(write_dng(tmp_path / "a.dng", counts, tags=tags))
+    expected = MATRIX @ [0.4476 / 0.4075, 1, 0.1449 / 0.4075]
+    assert mosaic.as_shot_neutral is not None
+    np.testing.assert_allclose(mosaic.as_shot_neutral, expected / expected[1], rtol=1e-5)
+    both = read_raw(write_dng(tmp_path / "b.dng", counts, tags={50729: tags[50729]})).as_shot_neutral
+    np.testing.assert_allclose(both, [0.5, 1, 0.6])  # type: ignore[arg-type]
+    warm = MATRIX * [[0.8], [1], [1.2]]
+    two: Tags = {**tags, 50778: (3, (21,)), 50722: (10, rational(warm)), 50779: (3, (17,))}
+    found = read_raw(write_dng(tmp_path / "c.dng", counts, tags=two)).as_shot_neutral
+    expected = expected * [0.8, 1, 1.2]
+    np.testing.assert_allclose(found, expected / expected[1], rtol=5e-3)  # type: ignore[arg-type]
+    for wrong in ([0.0, 0.4], [0.7, 0.4], [0.3, 0.3, 0.3]):
+        tags[50729] = (5, rational(wrong))
+        assert read_raw(write_dng(tmp_path / "d.dng", counts, tags=tags)).as_shot_neutral is None
 
 
 def test_calibration_and_analog_balance_belong_to_the_matrix(tmp_path: Path, counts: np.ndarray) -> None:

@@ -12,20 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from sve2hdr.color import COLOR_SPACES, D65, linear_rgb, white_balance
+from sve2hdr.cameracolor import neutral_of_light, white_balance
+from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.errors import Sve2HdrError
+from sve2hdr.lights import D65, kelvin_and_duv, xy_of_kelvin
 from sve2hdr.mosaic import Mosaic
 from sve2hdr.simulate import CAMERA_FROM_XYZ
 from sve2hdr.whitebalance import (
     WhiteBalance,
     auto_neutral,
     check_lights,
-    kelvin_and_duv,
     looks_wrong,
     neutral_of,
-    neutral_of_light,
     parse_white_balance,
-    xy_of_kelvin,
 )
 
 # Adobe's ColorMatrix for D65 of a Canon EOS 5D Mark III and a Nikon D750.

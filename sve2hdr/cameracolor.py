@@ -1,0 +1,73 @@
+"""What a camera makes of a light, and its RGB of XYZ: by one matrix, or by one for each light where a file has two."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .lights import BRADFORD_CONES_FROM_XYZ, D65, Xy, adaptation, mired_and_duv, xyz_from_xy
+from .mosaic import Mosaic
+
+MOST_ADAPTATION = 100.0  # between cones: candle light to D65 has 35, and beyond there is no light, but a mistake
+
+
+def camera_from_xyz_of(neutral: np.ndarray, mosaic: Mosaic) -> np.ndarray:
+    """Return the matrix at the light that this neutral, (3,) camera RGB, stands for, (3, 3) float64.
+
+    Of two matrices, the one at the temperature at which it sees that temperature in the neutral: by bisection, as the
+    steps of DNG 1.7, chapter 6, need not settle.
+    """
+    if mosaic.calibrations is None:
+        return np.asarray(mosaic.camera_from_xyz, np.float64)
+    warm, cool = mosaic.calibrations.mired
+    for _ in range(12):
+        middle = (warm + cool) / 2
+        seen = _mired(np.linalg.solve(mosaic.calibrations.at(middle), neutral))
+        warm, cool = (warm, middle) if seen > middle else (middle, cool)
+    return mosaic.calibrations.at((warm + cool) / 2)
+
+
+def camera_from_xyz_at(xy: Xy, mosaic: Mosaic) -> np.ndarray:
+    """Return the matrix at a light of chromaticity xy, (3, 3) float64."""
+    if mosaic.calibrations is None:
+        return np.asarray(mosaic.camera_from_xyz, np.float64)
+    return mosaic.calibrations.at(_mired(xyz_from_xy(xy)))
+
+
+def _mired(xyz: np.ndarray) -> float:
+    return float(mired_and_duv(xyz[None])[0][0])
+
+
+def neutral_of_light(xy: Xy, mosaic: Mosaic) -> np.ndarray:
+    """Return the camera RGB of a neutral under a light of chromaticity xy, (3,) float64, green 1.0."""
+    neutral = camera_from_xyz_at(xy, mosaic) @ xyz_from_xy(xy)
+    if not (np.isfinite(neutral).all() and neutral.min() > 0):
+        raise ValueError(f"camera_from_xyz gives a light of xy {xy} the camera RGB {neutral}, which is no neutral")
+    return np.asarray(neutral / neutral[1])
+
+
+def white_balance(mosaic: Mosaic) -> np.ndarray:
+    """Return what each camera channel is multiplied by so that a neutral is equal in all, (3,) float64, green 1.0.
+
+    The neutral is the file's (as shot); where it says none, the camera's daylight: its response to D65.
+    """
+    neutral = neutral_of_light(D65, mosaic) if mosaic.as_shot_neutral is None else mosaic.as_shot_neutral
+    return np.asarray(neutral[1] / neutral, np.float64)
+
+
+def xyz_from_balanced(mosaic: Mosaic) -> np.ndarray:
+    """Return the matrix from white-balanced camera RGB to XYZ where equal channels are D65, (3, 3) float64.
+
+    Of one matrix, as dcraw and LibRaw use a DNG ColorMatrix1: its rows are scaled so, whatever the light was. Of two,
+    as Adobe's: that at the light of the white balance, then Bradford's adaptation from this light to D65.
+    """
+    neutral = 1 / white_balance(mosaic)
+    camera_from_xyz = camera_from_xyz_of(neutral, mosaic)
+    if mosaic.calibrations is not None:
+        xyz_of_light = np.linalg.inv(camera_from_xyz) * neutral
+        white = xyz_of_light.sum(axis=1)
+        gains = (BRADFORD_CONES_FROM_XYZ @ xyz_from_xy(D65)) / (BRADFORD_CONES_FROM_XYZ @ white)
+        if 0 < gains.max() < MOST_ADAPTATION * gains.min():
+            x, y, _ = white / white.sum()
+            return np.asarray(adaptation((x, y), D65) @ xyz_of_light / white[1])
+    daylight = camera_from_xyz @ xyz_from_xy(D65)
+    return np.asarray(np.linalg.inv(camera_from_xyz / daylight[:, None]))
