@@ -25,9 +25,10 @@ SEGMENTS, MIN_COLUMNS = 16, 24  # parts of a row that must agree, and how wide t
 MIN_SITES, MIN_SEGMENTS = 12, 6  # unsaturated ones, of a part and of a row
 CLIP_SIGMAS, ROUNDS = 2.0, 4
 OUTLIER = 4.0  # robust standard deviations: a row that differs by more is a horizontal edge
-LEAST_SHARE = 0.1  # of the read noise: a banding that nobody sees is left
+LEAST_SHARE, MOST_SHARE = 0.1, 4.0  # of the read noise: a banding that nobody sees is left, and what no sensor has
 LEAST_COUNTS = 0.3  # whole counts hold nothing finer
 SIGNIFICANT = 3.0  # standard deviations of what a frame without banding shows
+OF_LIGHT = 0.3  # 0: rows differ by the same everywhere; 1: in proportion to the light, as a scene's do
 BAND_SITES = 50_000  # that are worked on at once, so that what is made of them stays in a processor's cache
 SKIP_COLUMNS, MIN_MASKED = 4, 16  # at either side of masked columns, where light leaks in; and how many there must be
 MASKED_NOISE = 2.0  # times the read noise: masked columns are no noisier
@@ -41,7 +42,8 @@ def remove_banding(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) 
     below, which have its colours and exposure; its parts must agree, so that what the scene has there is not taken for
     banding, nor is what neighbouring rows share, as edges have it. Taken off are the most likely offsets, given how
     much banding the frame has over all. A frame in which that is not significant, or less than a tenth of the read
-    noise, is returned as it is, with 0.
+    noise, is returned as it is, with 0. So is one whose rows differ by more where there is more light, as level bricks
+    and stripes do, or by more than four times the read noise.
     """
     step = common_period(cfa_period(mosaic.cfa), pattern.exposure)[0]
     read_noise = np.sqrt(np.mean(noise.read_noise.astype(np.float64) ** 2, axis=1) + ROUNDING)
@@ -50,8 +52,11 @@ def remove_banding(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) 
     if rows is not None and len(rows.counts) == mosaic.shape[0]:
         spread, likely = _of_masked(rows.over(read_noise), step)
     else:
-        seen = _second_differences(mosaic, pattern, noise, step).over(read_noise)
+        seen, parts = _second_differences(mosaic, pattern, noise, step)
+        seen = seen.over(read_noise)
         spread = _spread(seen, step)
+        if spread > MOST_SHARE or (spread and _of_light(parts, 1 / (seen.error**2 + spread**2))):
+            spread = 0.0
         likely = _most_likely(seen, step, spread) if spread else np.zeros(mosaic.shape[0])
     if spread < max(LEAST_SHARE, LEAST_COUNTS / float(read_noise.mean())):
         return mosaic, 0.0
@@ -104,13 +109,19 @@ def _of_masked(shown: RowOffsets, step: int) -> tuple[float, np.ndarray]:
     return float(np.sqrt(variance.mean())), shown.counts * variance / (variance + shown.error**2)
 
 
-def _second_differences(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel, step: int) -> RowOffsets:
-    """Return by how many counts each row lies above the mean of those `step` above and below, with its error."""
+def _second_differences(
+    mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel, step: int
+) -> tuple[RowOffsets, np.ndarray]:
+    """Return by how many counts each row lies above the mean of those `step` above and below, with its error.
+
+    And the same of its parts, their light in counts and what they weigh, (3, H, 2, places): half of the parts have the
+    first colours, or exposures, of the period of columns, half have the others.
+    """
     height, width = mosaic.shape
-    result, error = np.zeros(height), np.full(height, np.inf)
-    segments = min(SEGMENTS, width // MIN_COLUMNS)
+    segments = min(SEGMENTS, width // MIN_COLUMNS) // 2 * 2
+    parts = np.zeros((3, height, segments))
     if segments < MIN_SEGMENTS:
-        return RowOffsets(result, error)
+        return RowOffsets(np.zeros(height), np.full(height, np.inf)), parts
     top = np.float32(SATURATED * (mosaic.white_by_site.min() - mosaic.black_level.max()))
     ends = np.linspace(0, width, segments + 1).astype(int)
     starts, widths = ends[:-1], np.diff(ends)
@@ -131,24 +142,55 @@ def _second_differences(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseMo
             np.minimum(np.maximum(rest, lowest, out=rest), limit, out=rest)
             rest *= weight
             level += np.where(weights > 0, np.add.reduceat(rest, starts, axis=1) / np.maximum(weights, 1e-30), 0)
-        result[rows], error[rows] = _agreed(level, weights)
-    return RowOffsets(result, error)
+        light = np.add.reduceat(np.multiply(weight, middle, out=rest), starts, axis=1) / np.maximum(weights, 1e-30)
+        parts[:, rows] = level, light, weights
+    return RowOffsets(*_agreed(parts[0], parts[2])), parts.reshape(3, height, 2, -1)
+
+
+def _of_light(parts: np.ndarray, trust: np.ndarray) -> bool:
+    """Return whether rows differ by more where there is more light, as a scene's do: see `_second_differences`.
+
+    What is added to a row is the same in all of its parts. Colours and places are looked at apart, as a texture may be
+    strong in a weak colour. trust: (H,), of each row.
+    """
+    level, light, weights = parts
+    for axis in (1, 2):
+        weight = np.maximum(weights.sum(axis=axis), 1e-30)
+        part, lit = ((weights * values).sum(axis=axis) / weight for values in (level, light))
+        share = weight / weight.sum(axis=1, keepdims=True)
+        mean, mean_lit = ((share * values).sum(axis=1, keepdims=True) for values in (part, lit))
+        expected = mean * np.clip(lit / np.maximum(mean_lit, 1) - 1, -1, 1)  # of light alone
+        weight *= trust[:, None]
+        found, most = ((weight * expected * values).sum(axis=1) for values in (part - mean, expected))
+        slope = found.sum() / max(most.sum(), 1e-30)
+        slope_error = np.sqrt(((found - slope * most) ** 2).sum()) / max(most.sum(), 1e-30)
+        if abs(slope) > max(OF_LIGHT, SIGNIFICANT * slope_error):
+            return True
+    return False
 
 
 def _bands(
     mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel, step: int
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield rows, and for them and `step` more at either end: signal, and for them alone: read variance and gain."""
+    """Yield rows, and for them and `step` more at either end: signal, and for them alone: read variance and gain.
+
+    Columns are sorted by where in their period, of colours and exposures, they are.
+    """
     height, width = mosaic.shape
+    columns_period = common_period(cfa_period(mosaic.cfa), pattern.exposure)[1]
+
+    def by_column(sites: np.ndarray) -> np.ndarray:
+        return np.concatenate([sites[:, first::columns_period] for first in range(columns_period)], axis=1)
+
     parts = (mosaic.black_level, noise.read_noise, noise.gain)
     rows_period = common_period(np.ones((step, 1)), *parts)[0]
     rows = -(-BAND_SITES // width // rows_period) * rows_period
-    black, read, gain = (repeated(p.astype(np.float32), (rows + 2 * step, width)) for p in parts)
+    black, read, gain = (by_column(repeated(p.astype(np.float32), (rows + 2 * step, width))) for p in parts)
     read_variance = read**2 + np.float32(ROUNDING)
     for top in range(step, height - step, rows):
         bottom = min(top + rows, height - step)
         near, inner = slice(0, bottom - top + 2 * step), slice(step, bottom - top + step)
-        signal = mosaic.counts[top - step : bottom + step] - black[near]
+        signal = by_column(mosaic.counts[top - step : bottom + step]) - black[near]
         yield slice(top, bottom), signal, read_variance[inner], gain[inner]
 
 

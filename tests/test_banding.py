@@ -131,6 +131,32 @@ def scenes() -> dict[str, np.ndarray]:
     }
 
 
+def level_textures() -> dict[str, np.ndarray]:
+    """Return scenes, (H, W, 3) as the camera sees them, in which all rows differ from those around them."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    lines, falling = np.modf(y / 7)[0] < 0.3, 0.05 * np.exp2(-3 * x / SHAPE[1])
+    red, blue = np.array([0.7, 0.4, 0.3]), np.array([0.3, 0.4, 0.7])
+    rough = np.random.default_rng(6).uniform(0.5, 1, (SHAPE[0], 1))
+    return {
+        "stripes in even light": (0.005 * (1 - 0.5 * lines))[..., None] * NEUTRAL,
+        "stripes in falling light": (falling * (1 - 0.5 * lines))[..., None] * NEUTRAL,
+        "slightly tilted": (falling * (1 + 0.3 * np.sin((y + 0.002 * x) * 2 * np.pi / 5)))[..., None] * NEUTRAL,
+        "faint stripes": (0.02 * (1 - 0.05 * lines))[..., None] * NEUTRAL,
+        "rows of any brightness": (falling * rough)[..., None] * NEUTRAL,
+        "stripes of colour": 0.05 * np.where(lines[..., None], red, blue) * NEUTRAL,
+        "without colour for the camera": np.repeat((0.05 * (1 - 0.5 * lines))[..., None], 3, axis=2),
+    }
+
+
+@pytest.mark.parametrize("pattern", [ROWS, ExposurePattern(np.ones((1, 1), np.float32))], ids=["rows", "plain"])
+@pytest.mark.parametrize("name", level_textures())
+def test_level_texture_is_left_as_it_is(name: str, pattern: ExposurePattern) -> None:
+    frame = simulate(np.float32(level_textures()[name]), "RGGB", pattern, SENSOR, seed=2)
+    result, spread = remove_banding(frame, pattern, estimate_noise(frame, pattern))
+    assert spread == 0
+    assert result is frame
+
+
 @pytest.mark.parametrize("name", scenes())
 def test_a_frame_without_banding_is_left_as_it_is(name: str) -> None:
     frame = frame_of(scenes()[name])
