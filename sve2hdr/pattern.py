@@ -23,6 +23,7 @@ from .patternwindows import Windows, measure_windows
 
 BLACK_ERROR = 0.0025  # of the range from black to white: how wrong the black level of a phase may well be
 MAX_EV = 20  # of the ratios that are taken
+KNOWN_EV = 0.1  # error of a ratio below which it is worth to be named
 SURE = 0.5  # confidence from which a frame counts as SVE
 DOUBTFUL_EV = 1.0  # from which exposures that are refused are no matter of course
 BURNT_APART = 0.25  # share of the frame that is saturated in some sites of a colour and not in others: no scene's doing
@@ -76,7 +77,7 @@ class Detection:
         """Return why no pattern was found, and what to do where one is in doubt."""
         if not self.doubtful:
             return f"no exposure pattern: {self.reason}"
-        ratio = ", as measured" if math.isfinite(self.ratio_ev_error) else " and its true ratio with --ev"
+        ratio = ", as measured" if self.ratio_ev_error < KNOWN_EV else " and its true ratio with --ev"
         named = f"name it with --pattern {self.suspected}{ratio}" if self.suspected else f"name it, as in {EXAMPLE}"
         return f"doubtful exposure pattern: {self.reason}; {named}"
 
@@ -125,7 +126,8 @@ def _detected(mosaic: Mosaic, windows: Windows) -> Detection:
     weakest = min(scores, key=lambda name: scores[name])
     pattern = _pattern(groups, [s.ev for s in steps])
     if scores[weakest] < SURE:
-        suspected = pattern if min(scores["layout"], scores["greens"]) > 0 else None
+        known = min(scores["layout"], scores["greens"]) > 0 and scores["clearness"] == 1
+        suspected = pattern if known else None  # a wrong layout, named, would be taken for the right one
         against = min(score for name, score in scores.items() if name not in ("variety", "clearness"))
         doubtful = ev >= DOUBTFUL_EV and against > (0 if scores["clearness"] > 0 else SURE)
         return _refusal(mosaic, levels, findings[weakest], ev, error, scores, suspected, doubtful)

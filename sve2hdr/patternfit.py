@@ -21,7 +21,9 @@ LEVEL_BINS, CONTRAST_BINS = 8, 40
 MIN_EVEN = 100  # windows that are worth more than a free choice of them
 MAX_PAIRS = 4_000_000
 WINDOWS_OF_SITE = 8  # windows, each of two halves, overlap by half both ways
-CHOICE_ERROR = 0.15  # of what the choice of pairs moved the slope by: how far it may be off, most of it by noise
+MIN_PAIRS = 50  # of neighbours, for a slope
+CUTS = (1.0, 0.5, 0.25)  # of saturation: the levels at which light is cut to compare neighbours
+BLACK_SLOPE_ERROR = 0.03  # of a slope from pairs: what black levels that stray by some ten counts of 14 bits change
 
 
 def colour_classes(cfa: str) -> list[np.ndarray]:
@@ -210,42 +212,53 @@ def offsets_at(slope: float, samples: Sequence[Sample], fit: Fit) -> np.ndarray:
 
 
 def fit_pairs(
-    mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int], choice_error: float = CHOICE_ERROR
+    mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int], least_error: float = BLACK_SLOPE_ERROR
 ) -> tuple[float, float, int]:
-    """Return slope, its error and the number of pairs from single neighbours: for frames with few unsaturated windows.
+    """Return slope, its error and how many pairs of neighbours tell it: for frames with few unsaturated windows.
 
     Each site of the brighter group is compared with the nearest sites of its colour in the darker group, on all sides
-    alike. Of both only those count that would saturate neither, which leaves light and dark detail the same chance on
-    both sides; what would saturate depends on the slope, so the slope is a fixed point. (nan, inf, n): there is none.
-    Black levels must be right. `choice_error` is the error's part that comes from choosing, over what choosing changed.
+    alike, so that both see the same light in the mean. They still do where all light above some level is cut down to
+    it, at most what saturates the brighter sites: `min(darker / slope, level)` has the mean of `min(brighter, level)`.
+    As the former falls with the slope, one slope alone solves that, whatever the light; it is taken at the level where
+    the parts of the frame agree best: a low one, where all that is unsaturated is dark. (nan, inf, n): none does.
+    The error is how the parts scatter, and how far off the second best level is. Black levels must be right;
+    `least_error`, a share of the slope, is what they may add to the error.
     """
-    bright, dark, chunk = _pairs(mosaic, brighter, darker)
-    positive = bright > 0
-    bright, dark, chunk = bright[positive], dark[positive], chunk[positive]
-    if bright.size < 50:
-        return np.nan, np.inf, bright.size
-    saturated = float(bright.max())
-    if dark.sum() <= 0:
-        return np.nan, np.inf, bright.size
-    slope = unchosen = float(dark.sum() / bright.sum())
+    bright, dark, chunk, saturation = _pairs(mosaic, brighter, darker)
+    fits = sorted((_cut_alike(bright, dark, chunk, share * saturation) for share in CUTS), key=lambda fit: fit[1])
+    (slope, error, pairs), (second, _, _) = fits[:2]
+    error = math.hypot(error, slope - second, least_error * slope)
+    return slope, error if math.isfinite(error) else np.inf, pairs
+
+
+def _cut_alike(bright: np.ndarray, dark: np.ndarray, chunk: np.ndarray, limit: float) -> tuple[float, float, int]:
+    """Return the slope at which `min(dark / slope, limit)` has the mean of `min(bright, limit)`, its error and pairs.
+
+    That is Newton's method from above; as the mean is concave in 1 / slope, no step goes too far.
+    """
+    below, kept, slope = bright < limit, np.isfinite(dark), np.inf
+    cut, pairs = np.minimum(bright, limit), 0
     for _ in range(60):
-        kept = dark < slope * saturated
-        if kept.sum() < 50:
-            return np.nan, np.inf, int(kept.sum())
-        previous, slope = slope, float(dark[kept].sum() / bright[kept].sum())
-        if slope <= 0:
-            return np.nan, np.inf, int(kept.sum())
-        if abs(slope / previous - 1) < 1e-4:
+        light = np.where(kept, cut, cut - limit)
+        total, pairs = float(light.sum()), int((kept & below).sum())
+        previous, slope = slope, float(dark[kept].sum()) / total if total > 0 else np.nan
+        if not slope > 0 or pairs < MIN_PAIRS:
+            return np.nan, np.inf, pairs
+        if abs(slope / previous - 1) < 1e-5:
             break
-    by_chunk = np.stack([np.bincount(chunk[kept], v[kept], CHUNKS) for v in (dark, bright)])
+        kept = dark < slope * limit
+    by_chunk = np.stack([np.bincount(chunk, v, CHUNKS) for v in (np.where(kept, dark, 0), light)])
     left_out = by_chunk.sum(axis=1, keepdims=True) - by_chunk
-    ratio = left_out[0] / np.maximum(left_out[1], 1e-9)
-    error = float(np.sqrt((CHUNKS - 1) * np.mean((ratio - ratio.mean()) ** 2)))
-    return slope, float(np.hypot(error, choice_error * slope * np.log(unchosen / slope))), int(kept.sum())
+    return slope, float(_jackknife((left_out[0] / np.maximum(left_out[1], 1e-9))[:, None])[0]), pairs
 
 
-def _pairs(mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return counts above black of unsaturated bright sites and their dark neighbours, and each pair's chunk, (N,)."""
+def _pairs(
+    mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Return counts above black of bright sites and their dark neighbours, inf: saturated, and each pair's chunk, (N,).
+
+    Last comes what saturates the brighter sites.
+    """
     black = cell_black(mosaic)
     saturation = saturation_counts(mosaic) - black
     rows, columns = mosaic.shape[0] // CELL, mosaic.shape[1] // CELL
@@ -260,14 +273,16 @@ def _pairs(mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int]) -> tu
                 ]
                 other = mosaic.counts[CELL + y + down :: CELL * step, CELL + x + right :: CELL]
                 there = (y + down) % CELL, (x + right) % CELL
-                bright = first.astype(np.float32) - black[y, x]
-                dark = other[: first.shape[0], : first.shape[1]].astype(np.float32) - black[there]
-                use = np.nonzero((bright < saturation[y, x]) & (dark < saturation[there]))
-                found.append((bright[use], dark[use], use[0] * CHUNKS // max(bright.shape[0], 1)))
+                bright = first.astype(np.float64) - black[y, x]
+                dark = other[: first.shape[0], : first.shape[1]].astype(np.float64) - black[there]
+                bright[bright >= saturation[y, x]], dark[dark >= saturation[there]] = np.inf, np.inf
+                chunk = np.arange(bright.shape[0])[:, None] * CHUNKS // max(bright.shape[0], 1)
+                found.append((bright.ravel(), dark.ravel(), np.broadcast_to(chunk, bright.shape).ravel()))
+    limit = float(saturation.ravel()[list(brighter)].min())
     if not found:
-        return np.zeros(0), np.zeros(0), np.zeros(0, np.int64)
-    bright_all, dark_all, chunk = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return bright_all.astype(np.float64), dark_all.astype(np.float64), chunk
+        return np.zeros(0), np.zeros(0), np.zeros(0, np.int64), limit
+    bright_all, dark_all, chunk_all = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return bright_all, dark_all, chunk_all, limit
 
 
 def _nearest(here: int, others: Sequence[int]) -> list[tuple[int, int]]:

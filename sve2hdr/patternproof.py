@@ -136,7 +136,7 @@ def judge(
         "certainty": f"{name} differ by {ev:.1f} EV, give or take {error:.1f}: too uncertain",
         "layout": f"the sites differ by some {ev:.1f} EV, but {unknown}",
         "greens": f"{name} differ by {ev:.2f} EV, but the two greens within one of them by {greens:.2f} EV: {unknown}",
-        "clearness": f"{name} may differ by {ev:.1f} EV, but {unclear}",
+        "clearness": f"the sites may differ by some {ev:.1f} EV, but {unclear}",
         "coverage": f"{name} differ by {ev:.2f} EV in {covered:.0%} of the frame only, so this is the scene",
         "steadiness": f"the {ev:.2f} EV between {name} change with place, level or colour, so this is the scene",
         "variety": f"{name} differ by {ev:.2f} EV, but may be stripes on something plain: levels and colours are only "

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sve2hdr.errors import PatternNotFound
 from sve2hdr.mosaic import BAYER_ORDERS, QUAD_BAYERS, ExposurePattern, Mosaic, cfa_period, repeated
 from sve2hdr.pattern import Detection, detect_pattern, parse_pattern, with_ratio
+from sve2hdr.patternfit import error_ev, fit_pairs
 
 SHAPE = (256, 384)
 BLACK, WHITE = 2048, 15_000
@@ -435,6 +436,8 @@ def test_what_is_too_small_to_be_clear_is_in_doubt() -> None:
     assert found.scores["clearness"] < 0.1
     assert found.doubtful
     assert "too much of the frame" in found.reason
+    assert found.suspected is None  # a layout that is not clear is not named, as it would be taken for measured
+    assert found.finding.endswith("name it, as in rows:1/8,1/8,1,1")
 
 
 @pytest.mark.parametrize("gain", [False, True])
@@ -457,6 +460,44 @@ def test_black_before_a_bright_sky_is_in_doubt(sky: float, ev: float, gain: bool
     ordinary = detect_pattern(taken(light, gain=gain))
     assert not ordinary.sve
     assert not ordinary.doubtful
+
+
+def leaves(sky: float, seed: int) -> np.ndarray:
+    """Return dark leaves, 3 to 9 px long, before a smooth sky of this level, (H, W, 3) float32."""
+    rng, y = np.random.default_rng(seed), np.linspace(0, 1, SHAPE[0])[:, None, None]
+    light = np.float32(sky * np.exp2(-0.7 * y) * np.float32([0.8, 1, 1.1]) * np.ones((*SHAPE, 3)))
+    down, right = np.mgrid[-5:6, -5:6]
+    for _ in range(3000):
+        y, x = rng.uniform(6, np.array(SHAPE) - 6)
+        turn, length, width = rng.uniform(0, np.pi), rng.uniform(1.5, 4.5), rng.uniform(0.8, 2)
+        if rng.random() < 0.3 + 0.7 * y / SHAPE[0]:
+            along, across = (np.cos(turn) * down + np.sin(turn) * right, np.cos(turn) * right - np.sin(turn) * down)
+            inside = (along / length) ** 2 + (across / width) ** 2 < 1
+            light[int(y) - 5 : int(y) + 6, int(x) - 5 : int(x) + 6][inside] = rng.uniform(0.002, 0.05) * rng.uniform(
+                [0.2, 0.7, 0.1], [1, 1, 0.6]
+            )
+    return light
+
+
+@pytest.mark.parametrize("gain", [False, True])
+@pytest.mark.parametrize(("ev", "sky"), [(2, 0.8), (3, 0.45), (3, 0.8), (4, 0.8)])
+def test_leaves_before_a_sky_that_burns_out_the_brighter_rows_alone(ev: float, sky: float, gain: bool) -> None:
+    """Sky that the brighter rows lose must not be counted for the darker ones, though their sum may well say so."""
+    pattern = with_ratio(turned([[1 / 8], [1 / 8], [1], [1]], 1), ev)
+    mosaic = taken(leaves(sky, 3), pattern, gain=gain)
+    level = pattern.over((4, 4)).ravel()
+    slope, error, _ = fit_pairs(mosaic, np.flatnonzero(level == 1).tolist(), np.flatnonzero(level < 1).tolist())
+    off_ev = abs(np.log2(slope) + ev)
+    assert off_ev < 0.1
+    assert off_ev < 3 * error_ev(slope, error)
+    found = detect_pattern(mosaic)
+    assert found.ratio_ev == pytest.approx(ev, abs=0.1)
+
+
+def test_a_ratio_that_is_uncertain_is_not_named_as_measured() -> None:
+    found = detect_pattern(taken(grey(PLAIN["fog"]), turned([[1 / 8], [1 / 8], [1], [1]], 0)))
+    assert found.finding.endswith(", as measured")
+    assert replace(found, ratio_ev_error=0.3).finding.endswith(" and its true ratio with --ev")
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5])
