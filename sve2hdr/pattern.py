@@ -69,8 +69,8 @@ class Detection:
     @property
     def undecided(self) -> bool:
         """Whether the frame shows too little to tell; another one of its clip may."""
-        hints = self.doubtful or self.suspected is not None  # an ordinary photo has next to none
-        return not self.sve and (hints or self.scores.get("certainty") == 0)
+        a_layout = min(self.scores.get(name, 0) for name in ("layout", "greens")) > 0  # an ordinary photo has none
+        return not self.sve and (self.doubtful or a_layout or self.scores.get("certainty") == 0)
 
     @property
     def finding(self) -> str:

@@ -16,8 +16,8 @@ from .patternlayout import MIN_WINDOWS, Layout
 from .patternwindows import Windows
 
 SAME_EXPOSURE_EV = 0.1  # groups closer than this are one
-FEW_WINDOWS, FEW_WINDOWS_ERROR_EV = 800, 0.02  # below and above this single sites are asked as well
-TOO_FEW_WINDOWS = 200  # below this they are believed
+FEW_WINDOWS, TOO_FEW_WINDOWS = 800, 200  # below the first single sites may know better, below the second they do
+CONTRADICTED = 2.0  # standard errors by which the windows are off from what single sites tell
 CLEAR_MARGIN = 100.0  # of chi squared, by which a layout that is beyond doubt is better than any other
 PLAIN_EV = 1.0  # of levels and colours: what is less varied may be anything
 LEAST_NOISE = 0.05  # counts, of a window's mean
@@ -62,11 +62,13 @@ def measure_step(mosaic: Mosaic, windows: Windows, brighter: list[int], darker: 
         step = Step((brighter, darker), -math.log2(slope), error_ev(slope, fit.slope_error), samples, fit, False)
     burnt = (windows.peak[brighter] >= windows.saturation[brighter, None]).any(axis=0)
     count = sum(s.window.size for s in samples)
-    if burnt.sum() > burnt.size / 2 and step.error > FEW_WINDOWS_ERROR_EV and count < FEW_WINDOWS:
+    if burnt.sum() > burnt.size / 2:  # what is not may be special, such as dark gaps that lie on rows of one exposure
         pair_slope, pair_error, _ = fit_pairs(mosaic, brighter, darker)
-        if pair_slope > 0 and (count < TOO_FEW_WINDOWS or error_ev(pair_slope, pair_error) < step.error):
-            error = error_ev(pair_slope, pair_error)
-            step = Step((brighter, darker), -math.log2(pair_slope), error, samples, fit, True)
+        if math.isfinite(pair_error):
+            ev, error = -math.log2(pair_slope), error_ev(pair_slope, pair_error)
+            contradicted = abs(ev - step.ev) > CONTRADICTED * math.hypot(error, step.error)
+            if count < TOO_FEW_WINDOWS or (count < FEW_WINDOWS and error < step.error) or contradicted:
+                step = Step((brighter, darker), ev, error, samples, fit, True)
     return step
 
 

@@ -494,6 +494,15 @@ def test_leaves_before_a_sky_that_burns_out_the_brighter_rows_alone(ev: float, s
     assert found.ratio_ev == pytest.approx(ev, abs=0.1)
 
 
+def test_dark_gaps_between_level_stripes_that_burn_out_do_not_mislead() -> None:
+    """Of shutters, gaps that fall on rows of one exposure are darker than those that fall on rows of the other."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    stripes = 1 + 0.74 * np.sign(np.sin(2 * np.pi * (y / 13.7 + 0.03 * x)))
+    pattern = with_ratio(turned([[1 / 8], [1 / 8], [1], [1]], 0), 2.7)
+    found = detect_pattern(taken(grey(0.35 * stripes * np.exp2(-1.5 * x / SHAPE[1])), pattern, gain=True))
+    assert found.ratio_ev == pytest.approx(2.7, abs=0.1)
+
+
 def test_a_ratio_that_is_uncertain_is_not_named_as_measured() -> None:
     found = detect_pattern(taken(grey(PLAIN["fog"]), turned([[1 / 8], [1 / 8], [1], [1]], 0)))
     assert found.finding.endswith(", as measured")
