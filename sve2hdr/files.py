@@ -80,10 +80,8 @@ def _rename(partial: Path, path: Path, overwrite: bool) -> None:
         return
     try:
         os.link(partial, path)  # unlike a rename, this fails if another program has taken the name meanwhile
-    except FileExistsError:
-        raise _exists(path) from None
-    except OSError:  # a file system without hard links, such as a memory card's
-        if path.exists():
+    except OSError:  # it has, or the file system has no hard links, such as a memory card's
+        if os.path.lexists(path):
             raise _exists(path) from None
         partial.replace(path)
 

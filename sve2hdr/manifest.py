@@ -343,10 +343,7 @@ def _publish(staged: Path, target: Path, may_replace: bool) -> None:
     if not may_replace:
         try:
             os.link(staged, target)  # unlike a rename, this fails where another program has taken the name
-        except FileExistsError:
-            if not target.samefile(staged):
-                raise UnwritableOutput(f"{target}: exists already; give --overwrite or another --name") from None
-        except OSError:  # a file system without hard links, or another one
+        except OSError:  # it has, or a file system has no hard links, or is another one
             if os.path.lexists(target):
                 raise UnwritableOutput(f"{target}: exists already; give --overwrite or another --name") from None
         else:

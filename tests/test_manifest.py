@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import pytest
 from sve2hdr.claims import key_of
 from sve2hdr.errors import UnwritableOutput
 from sve2hdr.files import file_sha256
-from sve2hdr.manifest import Manifest, Record, Stamp, recipe_of
+from sve2hdr.manifest import STATE, Manifest, Record, Stamp, recipe_of
 
 
 class Killed(BaseException):
@@ -296,10 +297,28 @@ def killing(monkeypatch: pytest.MonkeyPatch, at: int) -> Callable[[], int]:
     return lambda: count
 
 
+def part_the_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the folders of OUT lie on another file system than the records."""
+    true = Path.replace
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    def move(staged: Path, target: Path) -> Path:
+        return refuse() if (STATE in staged.parts) != (STATE in target.parts) else true(staged, target)
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(Path, "replace", move)
+
+
+@pytest.mark.parametrize("disks", [1, 2])
 @pytest.mark.parametrize("replacing", [False, True])
 def test_killed_at_any_step_nothing_is_half_or_lost(
-    tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch, replacing: bool
+    tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch, replacing: bool, disks: int
 ) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # which take long
+    if disks > 1:
+        part_the_disks(monkeypatch)
     at = 0
     while True:
         at += 1
