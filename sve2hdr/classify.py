@@ -42,8 +42,8 @@ def ordinary(raw: Path, options: ConvertOptions) -> dict[str, Any] | None:
 
     Raises what `look` raises.
     """
-    found = None if options.levels.pattern is not None else look(raw, options, None)
-    return None if found is None or found["sve"] else found
+    found = look(raw, options, None)
+    return None if found["sve"] else found
 
 
 def doubt_ev(raw: Path, options: ConvertOptions) -> float:

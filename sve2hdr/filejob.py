@@ -247,9 +247,6 @@ def _made(task: _Task, found: dict[str, Any] | None) -> Made:
         evidence = ordinary(task.raw, asked) if unfit and options.if_not_sve != "fail" else None
         if evidence is None:
             raise
-        for path in folder.iterdir():
-            if path.is_file():
-                path.unlink()
         return _ordinary(task, evidence, asked)
     about, record = found_in(converted), task.record
     result = FileResult(job.raw, "converted", task.finals, found=about, notes=converted.notes)

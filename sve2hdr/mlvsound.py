@@ -32,19 +32,19 @@ class Sound:
 
     def write(self, path: Path, overwrite: bool) -> None:
         """Write it whole or not at all. Raises UnwritableOutput."""
-        silence, skipped = b"\x80" if self.sample_bytes == 1 else b"\0", self.skipped
+        skipped = self.skipped
         with replacing(path, overwrite) as partial, partial.open("wb") as file, wave.open(file, "wb") as sound:
             sound.setnchannels(self.channels)
             sound.setsampwidth(self.sample_bytes)
             sound.setframerate(self.rate)
             for count, block in self.parts:
-                samples = silence * count if block is None else block.payload(SOUND_FRAME)
+                samples = bytes(count) if block is None else block.payload(SOUND_FRAME)
                 sound.writeframes(samples[skipped:])
                 skipped = max(skipped - count, 0)
 
 
 def sound_of(clip: Clip) -> Sound | None:
-    """Return a clip's sound, None where it has none that is PCM.
+    """Return a clip's sound, None where it has none that is PCM of at least 16 bits, as cameras write it.
 
     Silence stands for what is missing at its start, and for blocks between others that are lost.
     """
@@ -52,7 +52,7 @@ def sound_of(clip: Clip) -> Sound | None:
     if not clip.sound or told is None or len(told.content) < SOUND_FORMAT.size:
         return None
     form, channels, rate, _, _, bits = SOUND_FORMAT.unpack_from(told.content)
-    if form != PCM or not (channels and rate) or bits not in (8, 16, 24, 32):
+    if form != PCM or not (channels and rate) or bits not in (16, 24, 32):
         return None
     late_us, before = clip.sound[0].time_us - clip.frames[0].block.time_us, None
     parts: list[tuple[int, Block | None]] = []

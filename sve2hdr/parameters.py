@@ -149,8 +149,8 @@ def differs(own_ev: float, error_ev: float, locked_ev: float) -> bool:
 
     A frame that is too dark or too bright to tell is one for all that is known.
 
-    >>> differs(2.0, 0.01, 3.0), differs(2.9, 0.01, 3.0), differs(2.0, 0.3, 3.0)
-    (True, False, False)
+    >>> differs(2.0, 0.01, 3.0), differs(2.9, 0.01, 3.0), differs(2.6, 0.19, 3.0), differs(2.0, 0.3, 3.0)
+    (True, False, False, False)
     """
     return error_ev < SURE_EV and abs(own_ev - locked_ev) > max(SAME_EV, 2.5 * error_ev)
 

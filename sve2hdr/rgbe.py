@@ -139,5 +139,4 @@ def _unpacked(data: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
         quads = np.repeat(quads[last_pixel], np.diff(ends, prepend=0), axis=0)
     pixels = quads[: shape[0] * shape[1]].reshape(*shape[:2], 4)  # ValueError where there are too few
     scale = np.ldexp(np.float32(1), pixels[..., 3].astype(np.int32) - 136)
-    scale[pixels[..., 3] == 0] = 0
     return np.asarray(pixels[..., :3] * scale[..., None])
