@@ -85,6 +85,12 @@ def test_a_column_that_is_off_by_less_than_its_noise_is_found(large_dark: Mosaic
     assert found.sum() <= 1
 
 
+def test_a_column_that_is_off_by_little_is_kept_however_sure_that_is(dark: Mosaic) -> None:
+    counts = np.random.default_rng(8).normal(1024, 20, (2048, 96))
+    counts[:, 77] += 8  # more than six standard errors
+    assert not off_in_the_dark(replace(dark, counts=counts.astype(np.uint16)), Path("dark.dng"))[:, 77].all()
+
+
 def test_a_photo_is_no_dark_frame(photo: Mosaic, dark: Mosaic) -> None:
     with pytest.raises(Sve2HdrError, match=r"photo\.dng: half of its sites lie above 5% of the range; take the frame"):
         off_in_the_dark(replace(photo, counts=photo.counts + np.uint16(2000)), Path("photo.dng"))

@@ -71,6 +71,17 @@ def test_what_is_replaced_amid_saturated_sites_is_saturated_as_they_are() -> Non
     assert (result.counts[3::4, 61] == WHITE).all()
 
 
+def test_saturated_rows_tell_nothing_of_hot_sites_in_darker_ones() -> None:
+    frame = frame_of(np.full((128, 128), 0.5))
+    counts = frame.counts.copy()
+    counts[40:100:20, 61:100:10] = counts[41:100:20, 66:100:10] = WHITE
+    result, count = repaired(replace(frame, counts=counts))
+    assert count == 24
+    for row, column in ((0, 61), (1, 66)):
+        signal = np.median(frame.counts[row::4, column % 2 :: 2]) - BLACK
+        np.testing.assert_allclose(result.counts[40 + row : 100 : 20, column:100:10] - BLACK, signal, rtol=0.05)
+
+
 @pytest.mark.parametrize("pair", [(0, 2), (2, 0)])
 @pytest.mark.parametrize("first", [(60, 60), (61, 61), (62, 60)])
 def test_two_hot_sites_of_one_colour_do_not_pass_for_light(first: tuple[int, int], pair: tuple[int, int]) -> None:

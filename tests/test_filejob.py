@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import shutil
 import stat
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 import torch
 from frames import PAIRS, SINGLE, write_frame
 
-from sve2hdr import convert, filejob, pipeline
+from sve2hdr import convert, filejob, manifest, pipeline
 from sve2hdr.batchcommand import POLICIES
 from sve2hdr.batchdisplay import report_line
 from sve2hdr.convert import convert_file
@@ -231,6 +232,33 @@ def test_a_file_that_appears_where_a_copy_goes_is_not_replaced(bench: Bench, mon
     assert copy.read_bytes() == b"somebody's"
 
 
+def test_a_file_that_appears_where_an_image_goes_is_not_replaced(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    true, output = filejob.convert_file, bench.out / "photo.exr"
+
+    def late(*rest: object) -> object:
+        output.write_bytes(b"somebody's")
+        return true(*rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(filejob, "convert_file", late)
+    assert "exists already" in bench.run(bench.job("photo.dng", "photo.exr")).error
+    assert output.read_bytes() == b"somebody's"
+
+
+def test_a_job_that_was_killed_between_its_outputs_is_finished(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, true = bench.job("photo.dng", "a.exr", "a.dng"), manifest._publish
+
+    def killed(*rest: object) -> None:
+        true(*rest)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "_publish", killed)
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            bench.run(job)
+    assert (bench.run(job).outcome, bench.files()) == ("unchanged", {"a.exr", "a.dng"})
+
+
 def test_copies_and_images_that_were_edited_are_kept(bench: Bench) -> None:
     """A rating in its metadata makes a file no failure, and nothing but --overwrite loses it."""
     plain, sve = bench.job("plain.dng", "sub/plain.exr"), bench.job("photo.dng", "p.dng", "p.exr")
@@ -436,13 +464,16 @@ def test_what_a_sequence_shares_does_not_depend_on_what_is_written(bench: Bench)
         ({"exposure_ev": 1.0, "color_space": "acescg"}, True),
         ({"white_balance": parse_white_balance("daylight")}, False),
         ({"bad_pixels": False}, False),
+        ({"bad_pixel_map": "bad.txt"}, False),
         ({"levels": Levels(black=1000)}, False),
     ],
 )
 def test_other_frames_of_a_sequence_take_what_it_shares_if_it_would_be_found_alike(
-    bench: Bench, changed: dict[str, Any], kept: bool
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], kept: bool
 ) -> None:
     write_frame(bench.folder / "next.dng", seed=3)
+    (bench.folder / "bad.txt").write_text("3 4")
+    monkeypatch.chdir(bench.folder)
     first = bench.run(replace(bench.job(), sequence="clip"))
     options = replace(bench.options.convert, **changed)
     later = bench.run(replace(bench.job("next.dng"), sequence="clip"), convert=options)
@@ -478,8 +509,14 @@ def test_a_sequence_in_the_place_of_another_shares_nothing_with_it(
     assert (shared_before(later, bench.options, bench.tools.manifest, others=[other]) is not None) == kept
 
 
-@pytest.mark.parametrize(("claimed", "policy"), [("sub/photo.exr", "skip"), ("sub/photo.dng", "copy")])
+@pytest.mark.parametrize(
+    ("claimed", "policy"), [("sub/photo.exr", "skip"), ("sub/photo.dng", "copy"), ("the sequence", "skip")]
+)
 def test_what_another_process_has_is_busy(bench: Bench, claimed: str, policy: str) -> None:
+    job = bench.job()
+    if claimed == "the sequence":
+        job = replace(job, sequence="clip")
+        claimed = bench.options.sequence_record(job)
     script = (
         "import sys; from sve2hdr.claims import *\n"
         "claims = Claims(Path(sys.argv[1])); print(claims.take([key_of(sys.argv[2])])); input()"
@@ -488,9 +525,9 @@ def test_what_another_process_has_is_busy(bench: Bench, claimed: str, policy: st
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        assert bench.run(if_not_sve=policy).outcome == "busy"
+        assert bench.run(job, if_not_sve=policy).outcome == "busy"
         other.communicate("\n")
-    assert bench.run().outcome == "converted"
+    assert bench.run(job).outcome == "converted"
 
 
 def test_looking_writes_nothing(bench: Bench) -> None:
@@ -504,6 +541,23 @@ def test_looking_writes_nothing(bench: Bench) -> None:
     copied = run_job(Order(bench.job("plain.dng")), replace(options, if_not_sve="copy"), tools)
     assert copied.outputs == (str(bench.folder / "new/sub/plain.dng"),)
     assert set(os.listdir(bench.folder)) == before
+    given = replace(options, convert=replace(options.convert, levels=Levels(ratio_ev=2.5)))
+    found = run_job(Order(bench.job()), given, tools).found
+    assert (found["ratio_ev"], found["ratio_ev_error"]) == (2.5, 0)
+
+
+CHESS = ExposurePattern(np.float32([[1, 1 / 8], [1 / 8, 1]]))
+
+
+@pytest.mark.parametrize("look_only", [False, True])
+@pytest.mark.parametrize(
+    ("levels", "said"), [(Levels(CHESS), "use --model classical"), (Levels(white=1000), "change --white or --black")]
+)
+def test_a_pattern_and_levels_that_do_not_fit_are_refused(
+    bench: Bench, levels: Levels, said: str, look_only: bool
+) -> None:
+    refused = bench.run(look_only=look_only, convert=replace(bench.options.convert, levels=levels))
+    assert (refused.outcome, said in refused.error) == ("failed", True)
 
 
 def test_the_report_is_json_with_what_was_promised(bench: Bench) -> None:

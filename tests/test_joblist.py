@@ -134,11 +134,13 @@ def test_include_and_exclude(work: Path) -> None:
 def test_each_real_file_once_and_no_endless_links(work: Path) -> None:
     touch("in/z/1.dng")
     Path("in/a").symlink_to(work / "in" / "z")
+    assert raws(jobs("in")) == ["in/z/1.dng"]
     Path("in/z/up").symlink_to(work / "in")
     Path("in/link.dng").symlink_to(work / "in" / "z" / "1.dng")
     Path("in/gone.dng").symlink_to(work / "nothing")
     found = jobs("in", "in/z", "in/z/1.dng")
     assert len(found.jobs) == 1
+    assert jobs("in/z/1.dng", "in/z/1.dng").ignored == []
     assert "link to nothing" in why(found.refused, "in/gone.dng")
     assert raws(jobs("in/a")) == ["in/a/1.dng"]
 
@@ -173,7 +175,8 @@ def test_outputs_are_no_inputs(work: Path) -> None:
 
 
 def test_raws_that_lie_in_the_output_folder_alone_are_told_of(work: Path) -> None:
-    touch("in/out/1.dng", "in/out/2.exr")
+    touch("in/out/1.dng", "in/out/2.exr", "in/sub/x.txt")
+    Path("in/again").symlink_to("sub")
     with pytest.raises(
         Sve2HdrError, match=r"in/out/1\.dng: lies in the output folder, in/out, .*name that folder as IN"
     ):
@@ -185,6 +188,8 @@ def test_raws_that_lie_in_the_output_folder_alone_are_told_of(work: Path) -> Non
         assert jobs("in", out="in/out", **settled).jobs == []
     made = collect(Inputs(("in",)), Path("in/out"), NAMING, {"1.dng": "in/1.dng"})
     assert made.jobs == []
+    Path("in/gone.dng").symlink_to("nothing")
+    assert [path for path, _ in jobs("in", out="in/out").refused] == ["in/gone.dng"]  # which is said instead
 
 
 def test_a_raw_is_never_the_place_of_an_output(work: Path) -> None:
@@ -242,6 +247,11 @@ def test_names_that_clash_are_refused_but_for_one(work: Path) -> None:
     assert len(jobs("x/card", "y/card2").jobs) == 1
     both = jobs("x/card", "y/card2", naming=Naming(template="{source}/{stem}.{ext}"))
     assert [job.outputs for job in both.jobs] == [("card/4.exr",), ("card2/4.exr",)]
+
+
+def test_names_that_differ_in_how_accents_are_stored_are_one(work: Path) -> None:
+    touch("in/\u00e9.dng", "in/e\u0301.dng")  # which a Mac has no two files for
+    assert len(jobs("in").jobs) == 1
 
 
 def test_names_that_differ_in_case_alone(work: Path) -> None:

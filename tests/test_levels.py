@@ -14,10 +14,10 @@ import torch
 from sve2hdr.errors import PatternNotFound, Sve2HdrError
 from sve2hdr.evaluate import ISO_6400, Condition, usual_cfa
 from sve2hdr.levels import Levels, estimate_levels
-from sve2hdr.matching import match_exposures
+from sve2hdr.matching import _common_shift, _Line, match_exposures
 from sve2hdr.mosaic import ExposurePattern, MaskedSites, Mosaic, repeated
 from sve2hdr.noise import measured_noise
-from sve2hdr.pattern import parse_pattern
+from sve2hdr.pattern import detect_pattern, parse_pattern
 from sve2hdr.radiance import clipped_share, full_scale
 from sve2hdr.simulate import Mode, Sensor, camera_scene, expose, mosaic_of, simulate
 from sve2hdr.synthetic import synthetic_scene
@@ -315,6 +315,26 @@ def test_a_ratio_that_is_hardly_known_is_told(
     note = estimate_levels(frame, RAW).note
     assert ("known to 0.19 EV at best; --ev takes the right one" in note) == said
     assert "known" not in estimate_levels(frame, RAW, Levels(ratio_ev=3.0)).note
+
+
+@pytest.mark.parametrize(("error_ev", "said"), [(0.05, True), (0.15, False)])
+def test_a_given_ratio_is_contradicted_by_no_more_than_pixels_know(
+    frame: Mosaic, monkeypatch: pytest.MonkeyPatch, error_ev: float, said: bool
+) -> None:
+    detection = replace(detect_pattern(frame), ratio_ev_error=error_ev)
+    monkeypatch.setattr("sve2hdr.levels.detect_pattern", lambda _: detection)
+    assert ("the pixels show" in estimate_levels(frame, RAW, Levels(ratio_ev=2.5)).note) == said
+
+
+@pytest.mark.parametrize(
+    ("shift", "error", "agreed"),
+    [(100.0, 1.0, True), (100.0, 10.0, False), (-1100.0, 1.0, False), (7500.0, 1.0, False)],
+)
+def test_exposures_agree_on_one_black_level_where_they_are_sure_and_it_is_likely(
+    frame: Mosaic, shift: float, error: float, agreed: bool
+) -> None:
+    half = _Line(np.full(16, 1 / 32), shift / 2, error / 2)
+    assert _common_shift(frame, [half, half]) == (pytest.approx((shift, 0.83), abs=0.01) if agreed else None)
 
 
 def test_a_black_level_that_moved_is_known_no_better_than_texture_allows() -> None:

@@ -166,8 +166,9 @@ def test_chroma_is_relative_to_the_light_and_blind_to_its_brightness_and_speckle
     assert chroma_error(speckle, truth, cell_px=1) == pytest.approx(0.1 * np.sqrt(2 / 3), rel=0.1)
     with pytest.raises(ValueError, match="no whole cell"):
         chroma_error(truth, truth, border_px=31)
-    with pytest.raises(ValueError, match="light"):
-        chroma_error(truth, np.zeros_like(truth))
+    for image, wanted in ((truth, np.zeros_like(truth)), (np.zeros_like(truth), truth)):
+        with pytest.raises(ValueError, match="light"):
+            chroma_error(image, wanted)
 
 
 def test_aliasing_is_false_colour_and_moire_but_not_blur() -> None:
@@ -178,6 +179,7 @@ def test_aliasing_is_false_colour_and_moire_but_not_blur() -> None:
     false = fine.copy()
     false[..., 0] = 1
     assert aliasing(false, fine) > 0.9
+    assert aliasing(false[..., ::-1], fine) == pytest.approx(aliasing(false, fine))
     tint = np.array([0.3, 1, 0.6])  # of the light, no matter for either
     assert aliasing(false * tint, fine * tint) == pytest.approx(aliasing(false, fine))
     assert aliasing(4 * false, 4 * fine) == pytest.approx(aliasing(false, fine))

@@ -156,6 +156,15 @@ def test_dropped_frames_are_counted(tmp_path: Path) -> None:
     assert (open_clip(path).missing, open_clip(path).losses) == (3, ())
 
 
+def test_time_codes_count_from_the_first_frame_that_is_there(tmp_path: Path) -> None:
+    path, shot, (counts, *_) = tmp_path / "a.MLV", Shot(), frames()
+    head = [raw_block(shot, counts.shape), *camera_blocks(shot)]
+    video = [video_block(shot, number, 1000 * number, counts) for number in (7, 9)]
+    path.write_bytes(file_header(shot) + b"".join([*head, *video]))
+    clip = open_clip(path)
+    assert [read_frame(clip, frame).capture.time_code[0] for frame in clip.frames] == [0, 2]
+
+
 @pytest.mark.parametrize("order", BAYER_ORDERS)
 def test_the_order_of_colours_is_heeded(tmp_path: Path, order: str) -> None:
     path, code = tmp_path / "a.MLV", int.from_bytes(bytes("RGB".index(letter) for letter in order), "little")

@@ -157,8 +157,8 @@ def test_foreign_errors_become_oserrors(bucket: RemotePath, monkeypatch: pytest.
 
 
 def test_folders_files_and_patterns_at_a_url_are_mirrored(bucket: RemotePath) -> None:
-    for name in ("in/a10.dng", "in/a9.dng", "in/deep/b.CR2", "in/note.txt", "in/.hidden.dng", "in/out/a9.exr"):
-        (bucket / name).write_bytes(b"raw")
+    for name in ("a10.dng", "a9.dng", "deep/b.CR2", "note.txt", ".hidden.dng", "out/a9.exr", "output/c.dng"):
+        (bucket / "in" / name).write_bytes(b"raw")
     out = bucket / "in" / "out"
     (out / ".sve2hdr/done/x.dng").write_bytes(b"record")
 
@@ -166,12 +166,13 @@ def test_folders_files_and_patterns_at_a_url_are_mirrored(bucket: RemotePath) ->
         found = collect(Inputs(paths, **more), out, Naming())  # type: ignore[arg-type]
         return [job.relative for job in found.jobs]
 
-    assert relatives(f"{bucket}/in") == ["a9.dng", "a10.dng", "deep/b.CR2"]
-    assert relatives(f"{bucket}/in", exclude=("a9*",), base=str(bucket)) == ["in/a10.dng", "in/deep/b.CR2"]
+    assert relatives(f"{bucket}/in") == ["a9.dng", "a10.dng", "deep/b.CR2", "output/c.dng"]
+    assert relatives(f"{bucket}/in", exclude=("a9*", "c.*"), base=str(bucket)) == ["in/a10.dng", "in/deep/b.CR2"]
     assert relatives(f"{bucket}/in/**/*.CR2") == ["deep/b.CR2"]
     assert relatives(f"{bucket}/in/a9.dng", f"{bucket}/in/a9.dng") == ["a9.dng"]
     ignored = collect(Inputs((f"{bucket}/in",)), out, Naming()).ignored
     assert ignored == [(f"{bucket}/in/.hidden.dng", "hidden"), (f"{bucket}/in/note.txt", "no raw file by its name")]
+    assert collect(Inputs((str(out),)), out, Naming()).ignored == [(f"{out}/a9.exr", "no raw file by its name")]
     for missing in (f"{bucket}/none", f"{bucket}/in/*.nef"):
         with pytest.raises(Sve2HdrError, match="nothing is there"):
             relatives(missing)

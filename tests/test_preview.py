@@ -94,6 +94,17 @@ def test_a_plain_scene_is_not_stretched_to_white() -> None:
     assert 90 < rgb.min() < rgb.max() < 160
 
 
+@pytest.mark.parametrize(("ev", "share"), [(9, 0.01), (-20, 0.02)])
+def test_a_few_lamps_or_black_holes_hardly_move_the_look(ev: float, share: float) -> None:
+    texture = np.random.default_rng(2).uniform(0.15, 0.25, (120, 180, 1)).astype(np.float32)
+    image = np.repeat(texture, 3, axis=2)
+    plain = look_of(image)
+    image.reshape(-1, 3)[: round(share * texture.size)] *= np.float32(2.0**ev)
+    look = look_of(image)
+    assert look.grey_ev == pytest.approx(plain.grey_ev, abs=0.15)
+    assert look.white_ev == (preview.WHITE_EV if ev > 0 else plain.white_ev)
+
+
 def test_a_ramp_stays_monotone() -> None:
     ramp = np.exp2(np.linspace(-7, 7, 900, dtype=np.float32))
     rgb = tone_map(np.repeat(np.tile(ramp, (80, 1))[..., None], 3, axis=2)).astype(int)
@@ -213,6 +224,13 @@ def test_noise_of_one_channel_is_no_light(noisy: int) -> None:
     even = look_of(moon(grain=1), NOISE)
     look = look_of(image, noise)
     assert look.grey_ev == pytest.approx(even.grey_ev, abs=0.5)
+
+
+def test_negative_luminance_is_no_light_where_the_noise_is_not_known() -> None:
+    image = moon()
+    look = look_of(image)
+    image[image @ preview.LUMINANCE_OF_RGB < 0] = -1
+    assert look_of(image) == look
 
 
 def test_noise_far_below_the_scene_changes_nothing() -> None:

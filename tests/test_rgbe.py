@@ -30,7 +30,7 @@ def test_rgbe_round_trip_and_other_eyes(tmp_path: Path, width: int) -> None:
     image = image_of(5, width)
     image[:, width // 2 :] = image[0, 0]  # runs
     path = tmp_path / "a.hdr"
-    assert write(path, image, capture=CAPTURE, attributes={"sve2hdr:ev": "3\n-Y 1 +X 1"}) == ""
+    assert write(path, image, capture=CAPTURE, attributes={"sve2hdr:ev": "3\n\n-Y 1 +X 1"}) == ""
     data = path.read_bytes()
     assert data.startswith(b"#?RADIANCE\n")
     assert f"\n\n-Y 5 +X {width}\n".encode() in data

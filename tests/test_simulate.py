@@ -51,6 +51,7 @@ def test_gain_sites_have_the_same_photons_and_less_read_noise() -> None:
     electrons = model.read_noise / model.gain
     assert_allclose(electrons[0], 4, rtol=1e-6)
     assert electrons[2] < 1.4
+    assert not replace(sensor, read_noise_e=0).noise_model(PAIRS).read_noise.any()  # nor is there any in front
     assert_allclose(Sensor("exposure").noise_model(PAIRS).gain, base, rtol=1e-6)
     assert_allclose(Sensor("exposure").noise_model(PAIRS).read_noise, 4 * base, rtol=1e-6)
 
@@ -167,7 +168,7 @@ def test_a_scene_of_almost_no_light_is_refused() -> None:
         camera_scene(np.full((8, 8, 3), 1e-42, np.float32), 98)
 
 
-@pytest.mark.parametrize("wrong", [{"full_well_e": 1e20}, {"read_noise_e": 1e30}])
+@pytest.mark.parametrize("wrong", [{"full_well_e": 1e20}, {"read_noise_e": 1e30}, {"preamp_noise_e": 1e30}])
 def test_no_sensor_counts_so_many_electrons(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="electrons are simulated"):
         replace(Sensor(), **wrong)  # type: ignore[arg-type]

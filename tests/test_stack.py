@@ -90,6 +90,12 @@ def test_exposures_are_measured_whatever_the_tags_say_and_the_order(tmp_path: Pa
     assert stack.notes == ()
 
 
+def test_exposures_fall_also_where_frames_of_one_are_told_apart_late(tmp_path: Path, rgb: np.ndarray) -> None:
+    stack = read_stack(written(tmp_path, [taken(rgb, ev, seed) for ev, seed in ((0, 0), (-2, 10), (-2, 30))]))
+    assert [path.name for path in stack.paths] == ["frame0.dng", "frame2.dng", "frame1.dng"]  # the mean says otherwise
+    assert list(stack.exposure_ev) == sorted(stack.exposure_ev, reverse=True)
+
+
 @pytest.mark.parametrize("step", [1.0, 3.0, 5.0])
 def test_any_step_is_measured(tmp_path: Path, rgb: np.ndarray, step: float) -> None:
     stack = read_stack(written(tmp_path, [taken(rgb, 0, 0), taken(rgb, -step, 1)]))
@@ -125,13 +131,13 @@ def test_a_frame_with_another_exposure_than_its_tags_is_named(tmp_path: Path, rg
 # What is no stack -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shift", [(1, 0), (0, -1), (2, 3), (-11, 7), (30, -24)])
-def test_a_camera_that_moved_is_refused(tmp_path: Path, shift: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("shift", "which"), [((1, 0), 2), ((0, -1), 0), ((2, 3), 1), ((-11, 7), 0), ((30, -24), 2)])
+def test_a_camera_that_moved_is_refused(tmp_path: Path, shift: tuple[int, int], which: int) -> None:
     large = scene(shape=(SHAPE[0] + 64, SHAPE[1] + 64))
     y, x = 32 - shift[0], 32 - shift[1]
     steady, moved = large[32:-32, 32:-32], large[y : y + SHAPE[0], x : x + SHAPE[1]]
-    frames = [taken(steady, 0, 0), taken(steady, -1, 1), taken(moved, -2, 2)]
-    with pytest.raises(UnusableStack, match=r"frame2\.dng: the camera moved") as refused:
+    frames = [taken(moved if i == which else steady, -i, i) for i in range(3)]
+    with pytest.raises(UnusableStack, match=rf"frame{which}\.dng: the camera moved") as refused:
         read_stack(written(tmp_path, frames))
     told = [float(word) for word in str(refused.value).split() if word[0] in "+-" and word[1:2].isdigit()]
     np.testing.assert_allclose(told, shift, atol=0.5)
@@ -312,6 +318,19 @@ def test_no_saturated_site_leaks_into_the_merge(four: ExposureStack, rgb: np.nda
     assert merged_of(four).max() <= 8 * (1 + 1e-5)  # where the darkest frame saturates, its saturation
 
 
+def test_a_hot_site_of_one_frame_does_not_leak_into_the_merge(four: ExposureStack) -> None:
+    counts = four.frames[0].counts.copy()
+    counts[40:60, 40] = WHITE  # where the scene is dark
+    spoiled = replace(four, frames=(replace(four.frames[0], counts=counts), *four.frames[1:]))
+    np.testing.assert_allclose(merged_of(spoiled)[40:60, 40], merged_of(four)[40:60, 40], rtol=0.5)
+
+
+def test_what_just_saturates_is_not_the_darker_for_it() -> None:
+    """Were only sites taken that noise has left below saturation, they would be too dark by 0.1 %."""
+    frames = [taken(np.ones((*SHAPE, 3)), ev, i) for i, ev in enumerate((0, -1))]
+    assert merged_of(stack_of(frames, (0, -1))).mean() == pytest.approx(1, abs=2e-4)
+
+
 def test_scale_is_the_saturation_of_the_frame_asked_for(four: ExposureStack) -> None:
     np.testing.assert_allclose(merged_of(four, most_exposed=2), merged_of(four) / 4, rtol=1e-4)
 
@@ -345,7 +364,7 @@ def test_truth_and_mosaic_show_one_scene(rgb: np.ndarray, cfa: str) -> None:
 def test_a_frame_that_is_given_twice_is_refused(tmp_path: Path, rgb: np.ndarray) -> None:
     paths = written(tmp_path, [taken(rgb, ev, seed) for seed, ev in enumerate((0.0, -2.0))])
     with pytest.raises(UnusableStack, match="is given twice"):
-        read_stack([*paths, paths[0]])
+        read_stack([*paths, tmp_path / ".." / tmp_path.name / paths[0].name])
 
 
 # Scenes of half the size ----------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ import numpy as np
 import tifffile
 
 from sve2hdr.tifftags import EXIF, MAX_BYTES, ROOT, SUB, Ifd, number, numbers, read_ifds, text
+from sve2hdr.tiffwrite import Ifd as NewIfd
+from sve2hdr.tiffwrite import tiff_bytes
 
 
 def written(path: Path, byteorder: str = "<") -> Path:
@@ -87,3 +89,7 @@ def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
     path.write_bytes(b"II*\0\x08\0\0\0" + struct.pack("<H", 100) + entries + bytes(1 << 20))
     ((_, ifd),) = read_ifds(path)
     assert 0 < sum(2 * len(numbers(ifd, tag)) for tag in ifd) <= MAX_BYTES
+
+
+def test_blocks_are_written_at_even_offsets() -> None:
+    assert tiff_bytes(NewIfd((), blocks=[b"odd", b"next"], block_count=2)).index(b"next") % 2 == 0

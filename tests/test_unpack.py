@@ -168,8 +168,9 @@ SAMPLES = np.arange(1, 6001, dtype=np.int16).reshape(3, 1000, 2)
         ((0, 1, 2), 1000 + 59_000_000, [np.zeros((2_832_000, 2)), SAMPLES.reshape(-1, 2)]),
         ((0, 1, 2), 2**40, [SAMPLES.reshape(-1, 2)]),
         ((4, 5, 7), 1000, [SAMPLES[0], SAMPLES[1], np.zeros((1000, 2)), SAMPLES[2]]),
+        ((4, 5, 10**6), 1000, [SAMPLES.reshape(-1, 2)]),
     ],
-    ids=["as it is", "late", "early", "much too late", "a minute late", "damaged time", "lost block"],
+    ids=["as it is", "late", "early", "much too late", "a minute late", "damaged time", "lost block", "damaged number"],
 )
 def test_sound_begins_with_the_picture(
     tmp_path: Path, numbers: tuple[int, ...], first_us: int, expected: list[np.ndarray]

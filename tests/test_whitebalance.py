@@ -261,6 +261,15 @@ def test_a_few_lamps_hardly_move_auto() -> None:
     assert_allclose(auto_neutral(image, mosaic, 1e6), without, rtol=0.02)
 
 
+def test_what_is_partly_clipped_does_not_move_auto() -> None:
+    mosaic = mosaic_with(matrix=CAMERA_FROM_XYZ)
+    light = neutral_of_light(xy_of_kelvin(2800), mosaic)
+    image = scene(light)
+    without = auto_neutral(image, mosaic, 8.0)
+    image[20:40] = np.minimum(24 * light, 8)  # redder than it seems
+    assert np.abs(np.log2(auto_neutral(image, mosaic, 8.0) / without)).max() < 0.05  # EV
+
+
 def test_the_less_can_be_grey_the_nearer_auto_is_to_sunlight() -> None:
     mosaic = mosaic_with()
     image, found = np.full((100, 100, 3), [0.03, 0.3, 0.03], np.float32), []

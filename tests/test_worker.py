@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import time
 
 import pytest
 
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.joblist import Job
-from sve2hdr.worker import START_S, Order, Worker
+from sve2hdr.jobstate import FileResult, Order
+from sve2hdr.worker import START_S, Worker
 
 ORDER = Order(Job("1.dng", "1.dng", ("1.exr",)))
 
@@ -48,12 +50,26 @@ def test_the_time_of_an_owner_that_was_stopped_does_not_count(ready: bool) -> No
     worker = Silent(ORDER, ready, START_S + 3)
     worker.last_look -= START_S + 1
     assert worker.overdue(10) is None
+    assert time.monotonic() - worker.last_sign > 1.9  # what it was silent before does
     worker.last_sign -= 7
     assert worker.overdue(10) is None
     worker.last_sign -= START_S
     with pytest.raises(Sve2HdrError) if not ready else contextlib.nullcontext():
         assert worker.overdue(10) is not None
     assert worker.ended
+
+
+def test_what_it_is_sent_and_says_are_signs_of_life() -> None:
+    worker = Silent(None, True, 100)
+    worker.connection, theirs = multiprocessing.Pipe()
+    worker.send(ORDER)
+    assert worker.overdue(10) is None
+    worker.last_sign -= 100
+    theirs.send(("progress", 0.5))
+    assert (worker.receive(), worker.overdue(10)) == (0.5, None)
+    theirs.send(("result", FileResult("1.dng", "converted")))
+    assert worker.receive() == FileResult("1.dng", "converted")
+    assert worker.order is None
 
 
 @pytest.mark.parametrize("order", [None, ORDER])
