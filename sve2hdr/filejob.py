@@ -26,7 +26,7 @@ from .jobstate import BatchOptions, FileResult, Order, Tools, is_ours, shared_be
 from .levels import Levels
 from .manifest import Record, Stamp
 from .memory import peak_mb, release_freed_memory, reset_peak
-from .parameters import LEAD_EV, as_laid_out, difference, differs
+from .parameters import LEAD_EV, as_laid_out, difference
 from .pattern import parse_pattern
 from .pipeline import ConvertOptions
 from .places import Place, is_url, place, real
@@ -113,11 +113,13 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
                 raise type(error)(str(error).replace(str(raw), job.raw)) from error
             evidence = {"sve": True}
     if found and evidence["sve"]:  # the frame that leads the sequence decides
-        own = locked = found["ratio_ev"]
         if "pattern" in evidence:
-            own = as_laid_out(*(parse_pattern(told["pattern"]) for told in (evidence, found)))
-        if differs(own, evidence.get("ratio_ev_error", math.inf), locked):
-            raise Sve2HdrError(f"{job.raw}: {difference(own, locked, 'its sequence')}; {APART}")
+            own, locked = (parse_pattern(told["pattern"]) for told in (evidence, found))
+            steps = as_laid_out(own, locked)
+            errors = [evidence["ratio_ev_error"]] * len(steps)
+            finding = difference(steps, errors, locked.steps_ev, "its sequence")
+            if finding:
+                raise Sve2HdrError(f"{job.raw}: {finding}; {APART}")
         evidence |= {name: found[name] for name in ("pattern", "ratio_ev", "confidence", "megapixels")}
     outputs = tuple(str(tools.manifest.out / output) for output in wanted)
     if evidence["sve"]:

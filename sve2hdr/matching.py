@@ -39,8 +39,9 @@ class Match:
     """What the exposures say of each other."""
 
     pattern: ExposurePattern  # with the ratios measured, or as given
-    measured_ev: float  # most over least exposed as these pixels have it; it may be anything where the layout is wrong
-    ratio_ev_error: float  # of that: one standard deviation; inf: unknown
+    steps_ev: tuple[float, ...]  # from each exposure to the next lower one, most exposed first, as these pixels have it
+    step_errors: tuple[float, ...]  # of those, EV, one standard deviation; inf: unknown
+    ratio_ev_error: float  # of their sum
     black: np.ndarray  # (4, 4) float64, counts, by site of the 4 x 4 cell
     black_error: np.ndarray  # (4, 4) float64, counts, one standard deviation
     fitted: bool  # whether lines told the black levels; else they are the mosaic's
@@ -74,9 +75,10 @@ def match_exposures(
     if black_known:
         steps = [_step_of_pairs(mosaic, step) for step in steps]
     found = pattern if ratio_given else _with_steps(pattern, [step.ev for step in steps])
-    measured, error = sum(step.ev for step in steps), ERROR_FACTOR * math.hypot(*(step.error for step in steps))
+    steps_ev, errors = tuple(step.ev for step in steps), tuple(ERROR_FACTOR * step.error for step in steps)
+    ratio = steps_ev, errors, math.hypot(*errors)
     if black_known:
-        return Match(found, measured, error, cell_black(mosaic).astype(np.float64), np.zeros((CELL, CELL)), False)
+        return Match(found, *ratio, cell_black(mosaic).astype(np.float64), np.zeros((CELL, CELL)), False)
     slopes = [float(levels[k + 1] / levels[k]) if ratio_given else None for k in range(len(steps))]
     lines = _lines_of_steps(mosaic, steps, slopes)
     fitted = bool(lines)  # the greens alone tell nothing of the exposures
@@ -88,7 +90,7 @@ def match_exposures(
         fitted = moved = shift is not None
         if shift is not None:
             black, black_error = cell_black(mosaic) + shift[0], np.full((CELL, CELL), shift[1])
-    return Match(found, measured, error, black, black_error, fitted, moved)
+    return Match(found, *ratio, black, black_error, fitted, moved)
 
 
 def _count_of_14_bits(mosaic: Mosaic) -> float:

@@ -232,5 +232,14 @@ class ExposurePattern:
         """The exposure ratio in EV."""
         return math.log2(self.ratio)
 
+    @property
+    def steps_ev(self) -> tuple[float, ...]:
+        """From each exposure to the next lower one, EV, most exposed first.
+
+        >>> ExposurePattern(np.float32([[1, 1 / 2], [1 / 4, 1 / 16]])).steps_ev
+        (1.0, 1.0, 2.0)
+        """
+        return tuple(np.diff(-np.log2(np.unique(self.exposure)[::-1])).tolist())
+
 
 ONE_EXPOSURE = ExposurePattern(np.ones((1, 1), np.float32))

@@ -121,37 +121,51 @@ class LockedParameters:
     def _refuse_exposures(self, match: Match | None, raw: str | Path) -> None:
         if match is None:
             return
-        own, locked = match.measured_ev, self.estimate.pattern.ratio_ev
-        if differs(own, match.ratio_ev_error, locked):
-            raise Sve2HdrError(f"{raw}: {difference(own, locked, self.path)}; name another --lock-params file")
+        finding = difference(match.steps_ev, match.step_errors, self.estimate.pattern.steps_ev, self.path)
+        if finding:
+            raise Sve2HdrError(f"{raw}: {finding}; name another --lock-params file")
 
 
-def as_laid_out(own: ExposurePattern, locked: ExposurePattern) -> float:
-    """Return the ratio of `own`, EV, between the sites that are most and least exposed in `locked`.
+def as_laid_out(own: ExposurePattern, locked: ExposurePattern) -> tuple[float, ...]:
+    """Return the steps of `own`, EV, from the sites of each exposure of `locked` to those of the next lower one.
 
     >>> ends = [ExposurePattern(np.array([[low], [low], [1], [1]], np.float32)) for low in (1 / 4, 1 / 8)]
     >>> as_laid_out(*ends), as_laid_out(ExposurePattern(ends[0].exposure[::-1]), ends[1])
-    (2.0, -2.0)
+    ((2.0,), (-2.0,))
     """
     ev, there = over_common_period(np.log2(own.exposure), locked.exposure)
-    return float(ev[there == there.max()].mean() - ev[there == there.min()].mean())
+    means = [ev[there == exposure].mean() for exposure in np.unique(there)[::-1]]
+    return tuple(np.diff(np.negative(means)).tolist())
 
 
-def difference(own_ev: float, locked_ev: float, other: str | Path | None) -> str:
-    """Return what is to be said of a frame that `differs`; below 0 is a ratio the other way round."""
-    if own_ev < -SAME_EV:
-        return f"its bright and dark sites lie the other way round than those of {other}"
-    return f"its exposures differ by {own_ev:.2f} EV where {other} has {locked_ev:.2f} EV"
+def difference(
+    own_ev: Sequence[float], errors_ev: Sequence[float], locked_ev: Sequence[float], other: str | Path | None
+) -> str:
+    """Return how a frame's own steps show that it is none of a sequence with those of `locked_ev`; "": they do not.
 
+    Steps go from sites of each exposure to those of the next lower one, as the sequence has them. Where errors in the
+    middle cancel, the sum tells nothing; where all are a little off, it alone does. A frame that is too dark or too
+    bright to tell is one for all that is known.
 
-def differs(own_ev: float, error_ev: float, locked_ev: float) -> bool:
-    """Return whether a frame's own ratio shows that it is none of a sequence with a ratio of `locked_ev`.
-
-    A frame that is too dark or too bright to tell is one for all that is known.
-
-    >>> differs(2.0, 0.01, 3.0), differs(2.9, 0.01, 3.0), differs(2.6, 0.19, 3.0), differs(2.0, 0.3, 3.0)
-    (True, False, False, False)
+    >>> difference([2.0], [0.01], [3.0], "another")
+    'its exposures differ by 2.00 EV where another has 3.00 EV'
+    >>> [difference([own], [error], [3.0], "another") for own, error in ((2.9, 0.01), (2.6, 0.19), (2.0, 0.3))]
+    ['', '', '']
     """
+    steps = [*zip(own_ev, errors_ev, locked_ev, strict=True), (sum(own_ev), math.hypot(*errors_ev), sum(locked_ev))]
+    off = [(own, locked) for own, error, locked in steps if _differs(own, error, locked)]
+    if not off:
+        return ""
+    if sum(own_ev) < -SAME_EV and max(own_ev) < SAME_EV:
+        return f"its bright and dark sites lie the other way round than those of {other}"
+    if min(own for own, _ in off) < SAME_EV:
+        alike = max(map(abs, own_ev)) < SAME_EV
+        return f"{'it has one exposure, or ' * alike}its exposures lie in another pattern than those of {other}"
+    own, locked = max(off, key=lambda step: abs(step[0] - step[1]))
+    return f"its exposures differ by {own:.2f} EV where {other} has {locked:.2f} EV"
+
+
+def _differs(own_ev: float, error_ev: float, locked_ev: float) -> bool:
     return error_ev < SURE_EV and abs(own_ev - locked_ev) > max(SAME_EV, 2.5 * error_ev)
 
 

@@ -447,6 +447,17 @@ def test_looking_foretells_what_a_sequence_takes_and_refuses(bench: Bench) -> No
     assert "its bright and dark sites lie the other way round than those of its sequence; put shots" in refused.error
 
 
+def test_looking_foretells_that_exposures_in_the_middle_differ(bench: Bench) -> None:
+    options = replace(bench.options, look_only=True)
+    found = {"pattern": "grid:1,0.5;0.25,0.125", "ratio_ev": 3.0, "confidence": 1.0, "megapixels": 0.1}
+    for seen, refused in (("grid:1,0.5;0.25,0.125", False), ("grid:1,0.25;0.5,0.125", True)):
+        evidence = found | {"sve": True, "pattern": seen, "ratio_ev_error": 0.01}
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("sve2hdr.filejob.look", lambda *_, evidence=evidence: evidence)
+            result = run_job(Order(replace(bench.job(), sequence="clip"), found), options, bench.tools)
+        assert ("its exposures lie in another pattern than those of its sequence" in result.error) == refused
+
+
 def test_what_a_sequence_shares_does_not_depend_on_what_is_written(bench: Bench) -> None:
     def clip(*outputs: str) -> Job:
         return replace(bench.job("photo.dng", *outputs), sequence="clip", preview=outputs[-1].endswith(".jpg"))

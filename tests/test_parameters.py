@@ -19,7 +19,7 @@ from sve2hdr.pattern import parse_pattern
 from sve2hdr.preview import Look
 from sve2hdr.whitebalance import Neutral, WhiteBalance
 
-TRUE = np.full((4, 1), STATED)
+TRUE, QUAD = np.full((4, 1), STATED), "RRGGRRGGGGBBGGBB"
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_parameters_of_another_kind_of_file_are_refused(frame: Mosaic, first: Es
     others = {
         "512 x 508 sites": replace(frame, counts=frame.counts[4:]),
         "colours RGGB": replace(frame, cfa="RGGB"),
-        "exposures differ by": plain,
+        "it has one exposure, or its exposures lie in another pattern than those of": plain,
         "its bright and dark sites lie the other way round": swapped,
     }
     for finding, mosaic in others.items():
@@ -213,6 +213,28 @@ def test_parameters_of_another_kind_of_file_are_refused(frame: Mosaic, first: Es
             parameters(frame, first).estimate_for(mosaic, RAW)
         assert str(refusal.value).startswith("photo.dng: ")
         assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("other", "finding"),
+    [
+        ("1,1/2;1/4,1/8", ""),
+        ("1,1/4;1/2,1/8", "lie in another pattern than those of"),  # from first to last they are the same
+        ("1/8,1;1,1/8", "lie in another pattern than those of"),
+        ("1/8,1/4;1/2,1", "lie the other way round than those of"),
+        ("1,1/4;1/5,1/8", "differ by 2.00 EV where None has 1.00 EV"),
+        ("1,0.4348;0.1852,0.0820", "differ by 3.6. EV where None has 3.0. EV"),  # each step is nearly right
+    ],
+)
+def test_every_exposure_counts(other: str, finding: str) -> None:
+    light = scene() / 4
+    lead, frame = (shot(parse_pattern(f"grid:{p}"), QUAD, TRUE, WHITES, light) for p in ("1,1/2;1/4,1/8", other))
+    shared = parameters(lead, estimate_levels(lead, RAW))
+    if finding:
+        with pytest.raises(Sve2HdrError, match=f"photo.dng: its .*{finding}"):
+            shared.estimate_for(frame, RAW)
+    else:
+        assert shared.estimate_for(frame, RAW).pattern is shared.estimate.pattern
 
 
 @pytest.mark.parametrize(
