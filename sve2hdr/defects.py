@@ -29,6 +29,9 @@ LIMIT_AROUND, AROUND_PX, AROUND_SHARE = 2.0, 8, 0.03  # times the deviation that
 LIGHT_SHARE, LEAST_SHARE, DARK_SIGMAS = 0.12, 0.05, 2.5
 ACTIVE_SIGMAS, ACTIVITY = 2.0, 0.15  # detail around a candidate, counted from where it is more than noise
 CERTAIN_SHARE, POSSIBLE_SHARE = 0.1, 0.6  # errors of that share, up to which it decides, and may decide
+LEAST_BLOWN = (
+    2  # saturated sites of its colour that touch it, from which on it is light, however little the others hold
+)
 MAJORITY = 4  # what is too faint to be told goes with those that can be told, if they are so many times as many
 
 # No picture has a site for itself that holds less than a tenth of its lowest neighbour, so less is asked of one.
@@ -296,11 +299,11 @@ def _second_extremes(planes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarr
 
 def _without_light(sites: _Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarray) -> np.ndarray:
     """Return which of the candidates are defects, not light, (N,) bool."""
-    share, error, activity = np.zeros(len(y)), np.zeros(len(y)), np.zeros(len(y))
+    share, error, activity, blown = (np.zeros(len(y)) for _ in range(4))
     for phase, which in sites.by_phase(y, x):
         own = excess[which] * sites.scale[phase]
-        beside, doubt, active = _light_around(sites, phase, y[which], x[which], BESIDE)
-        diagonal, doubt_there, active_there = _light_around(sites, phase, y[which], x[which], DIAGONAL)
+        beside, doubt, active, full = _light_around(sites, phase, y[which], x[which], BESIDE)
+        diagonal, doubt_there, active_there, full_there = _light_around(sites, phase, y[which], x[which], DIAGONAL)
         # a star shows beside its site, a fine line perhaps only at the corners
         share[which] = np.maximum(beside / own, diagonal / own)
         error[which] = np.maximum(doubt, doubt_there) / np.abs(own)
@@ -309,8 +312,10 @@ def _without_light(sites: _Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarr
             second = np.sort(np.stack(each), axis=0)[:-1].sum(axis=0) / 3  # the highest may be a defect as well
             share[which] = np.maximum(share[which], second)
         activity[which] = (active + active_there) / np.abs(own)
+        blown[which] = full + full_there
     limit = np.clip(DARK_SIGMAS * error, LEAST_SHARE, LIGHT_SHARE)
     dark = (share < limit) & (activity < ACTIVITY) & (error < POSSIBLE_SHARE)
+    dark &= (excess < 0) | (blown < LEAST_BLOWN)
     certain = error < CERTAIN_SHARE
     decided = int((dark & certain).sum()), int((~dark & certain).sum())
     bad = dark if decided[0] >= MAJORITY * max(1, decided[1]) else dark & certain
@@ -338,23 +343,27 @@ def _alone(sites: _Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarray) -> n
 
 def _light_around(
     sites: _Sites, phase: Offset, y: np.ndarray, x: np.ndarray, offsets: Sequence[Offset]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return by how much radiance at four sites, summed, exceeds what lies around each of them, and its error.
 
-    Third, the sum of what is more than noise, brighter or darker.
+    Third, the sum of what is more than noise, brighter or darker. Fourth, how many of them, of the colour of the sites
+    asked for, are saturated where what lies around them is not.
     """
-    total, weights, active = np.zeros(len(y)), np.full(len(y), 1e-30), np.zeros(len(y))
+    total, weights, active, blown = np.zeros(len(y)), np.full(len(y), 1e-30), np.zeros(len(y)), np.zeros(len(y))
     for dy, dx in offsets:
         there = sites.phase_at(phase, (dy, dx))
         signal = sites.signal_near(phase, y, x, (dy, dx))
         around = [sites.signal_near(phase, y, x, (dy + oy, dx + ox)) for oy, ox in sites.neighbours[there]]
         level = np.median(np.stack(around), axis=0)
         scale, sigma = sites.scale[there], sites.sigma(there, level)
-        weight = (signal < sites.saturation[there]) / (sigma * scale) ** 2
+        saturated = signal >= sites.saturation[there]
+        if sites.same_colour(phase, (dy, dx)):
+            blown += saturated & (level < sites.saturation[there])
+        weight = ~saturated / (sigma * scale) ** 2
         total += weight * (signal - level) * scale
         weights += weight
         active += np.where(weight > 0, np.maximum(np.abs(signal - level) - ACTIVE_SIGMAS * sigma, 0) * scale, 0)
-    return 4 * total / weights, 4 / np.sqrt(weights), active
+    return 4 * total / weights, 4 / np.sqrt(weights), active, blown
 
 
 def _replacement(sites: _Sites, bad: np.ndarray, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,7 @@ PATTERNS = {
     "one exposure": ExposurePattern(np.ones((1, 1), np.float32)),
 }
 BLACK, WHITE = 2048.0, 15_488.0
+QUAD = "RRGGRRGGGGBBGGBB"
 
 
 def frame_of(light: np.ndarray, pattern: ExposurePattern = ROWS, cfa: str = "RGGB", mode: Mode = "gain") -> Mosaic:
@@ -301,6 +302,22 @@ def test_red_and_blue_lights_that_no_green_site_sees_stay(channel: int) -> None:
         light[y - 6 : y + 7, x - 6 : x + 7, channel] += 0.05 * np.exp(-(offsets**2).sum(axis=0) / 2.3)  # FWHM 2.5 px
     sensor = Sensor("gain", black_level=BLACK, white_level=WHITE)
     assert repaired(simulate(np.float32(light), "RGGB", ROWS, sensor, seed=2))[1] == 0
+
+
+@pytest.mark.parametrize("grid", [[[1, 1 / 2], [1 / 4, 1 / 8]], [[1, 1 / 4], [1 / 4, 1 / 16]]])
+def test_blown_lamps_of_quad_bayer_have_no_holes(grid: list[list[float]]) -> None:
+    light, offsets, pattern = np.full((128, 128, 3), 0.02), np.mgrid[-6:7, -6:7], ExposurePattern(np.float32(grid))
+    lamps = np.mgrid[16:112:19, 16:112:19].reshape(2, -1)
+    colours = np.array([[5, 0.1, 0.1], [0.1, 5, 0.1], [0.1, 0.25, 5]])
+    for n, (y, x) in enumerate(lamps.T):
+        spot = np.exp(-(offsets**2).sum(axis=0) / 0.72)  # FWHM 1.4 px
+        light[y - 6 : y + 7, x - 6 : x + 7] += colours[n % 3] * spot[..., None]
+    sensor = Sensor("gain", black_level=BLACK, white_level=WHITE)
+    frame = simulate(np.float32(light * NEUTRAL), QUAD, pattern, sensor, seed=2)
+    assert repaired(frame, pattern)[1] == 0
+    counts = frame.counts.copy()
+    counts[tuple(lamps + 9)] = WHITE  # between the lamps
+    assert repaired(replace(frame, counts=counts), pattern)[1] == lamps.shape[1]
 
 
 @pytest.mark.parametrize("stars", [True, False])
