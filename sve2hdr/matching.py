@@ -139,6 +139,7 @@ def _weights(phases: Sequence[int]) -> np.ndarray:
 def _lines_of_steps(mosaic: Mosaic, steps: Sequence[Step], slopes: Sequence[float | None]) -> list[_Line]:
     """Return what each step tells of each colour; `slopes`: those that are given."""
     lines = []
+    factor = ERROR_FACTOR if len(steps) > 1 else 1.0  # steps share an exposure, and what is wrong with it
     for step, given in zip(steps, slopes, strict=True):
         if step.from_pairs or not step.fit.slope > 0:
             continue
@@ -149,7 +150,7 @@ def _lines_of_steps(mosaic: Mosaic, steps: Sequence[Step], slopes: Sequence[floa
         offsets = fit.offsets if given is None else offsets_at(slope, step.samples, fit)
         for sample, offset, error in zip(step.samples, offsets, fit.offset_errors, strict=True):
             bright, dark = (_weights(phases) for phases in sample.phases)
-            lines.append(_Line(dark - slope * bright, float(offset), float(error)))
+            lines.append(_Line(dark - slope * bright, float(offset), factor * float(error)))
     return lines
 
 

@@ -25,6 +25,7 @@ from sve2hdr.synthetic import synthetic_scene
 RAW = Path("photo.dng")
 STATED, NOMINAL, FULL_WELL_E, READ_NOISE = 1024.0, 16_383.0, 30_000.0, 2.0
 PAIRS = parse_pattern("rows:1/8,1,1,1/8")
+QUAD, BLOCKS = "RRGGRRGGGGBBGGBB", "1,1,1/2,1/2;1,1,1/2,1/2;1/4,1/4,1/8,1/8;1/4,1/4,1/8,1/8"
 
 
 def scene(height: int = 512, width: int = 512) -> np.ndarray:
@@ -247,6 +248,15 @@ def test_true_levels_go_without_a_word(layout: str, ev: float, mode: Mode) -> No
         true = Levels(condition.pattern, black=sensor.black_level, white=sensor.white_level)
         assert estimate_levels(mosaic, RAW, true).note == ""
         assert estimate_levels(replace(mosaic, white_level=NOMINAL), RAW, true).note == ""
+
+
+@pytest.mark.parametrize(("cfa", "grid"), [(QUAD, "1,1/4;1/4,1/16"), (QUAD, "1,1/2;1/4,1/8"), ("RGGB", BLOCKS)])
+def test_black_levels_of_many_exposures_are_off_by_as_much_as_their_errors_say(cfa: str, grid: str) -> None:
+    for seed in (0, 1, 7):
+        truth = camera_scene(synthetic_scene(seed, 384), 98)
+        found = estimate_levels(simulate(truth, cfa, parse_pattern(f"grid:{grid}"), Sensor(), seed), RAW)
+        assert found.black_error is not None
+        assert (np.abs(found.black - STATED) < 2.5 * found.black_error).all()
 
 
 @pytest.mark.parametrize("off", [-400, 120, 500])
