@@ -9,15 +9,16 @@ from pathlib import Path
 from sve2hdr import (
     COLOR_SPACES,
     ConvertOptions,
+    Levels,
     Mosaic,
     Sve2HdrError,
     model_named,
+    parse_pattern,
     reconstruct_mosaic,
     upright,
     write_hdr,
 )
 from sve2hdr.hdrfile import write_preview
-from sve2hdr.levels import Levels
 from sve2hdr.pattern import certainty
 from sve2hdr.preview import tone_map
 from sve2hdr.rawfile import read_raw
@@ -34,7 +35,8 @@ mosaic = Mosaic(
     as_shot_neutral=sensor.as_shot_neutral,  # (3,) float64, camera RGB of a neutral; None: found in the picture
     capture=sensor.capture,  # what files tell of the shot, and how the camera was held; may be left out
 )
-options = ConvertOptions(levels=Levels(pattern=None))  # found; or what you know: parse_pattern("rows:1/8,1/8,1,1")
+pattern = parse_pattern(sys.argv[2]) if len(sys.argv) > 2 else None  # "rows:1/8,1/8,1,1" as you know it; None: found
+options = ConvertOptions(levels=Levels(pattern))
 try:
     made = reconstruct_mosaic(mosaic, model_named("auto"), options)
 except Sve2HdrError as error:

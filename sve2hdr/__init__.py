@@ -8,9 +8,10 @@ if TYPE_CHECKING:
     from .convert import upright
     from .errors import Sve2HdrError
     from .hdrfile import write_hdr
+    from .levels import Levels
     from .models import model_named
     from .mosaic import Capture, ExposurePattern, Mosaic
-    from .pattern import Detection, detect_pattern
+    from .pattern import Detection, detect_pattern, parse_pattern
     from .pipeline import ConvertOptions, reconstruct_file, reconstruct_mosaic
 
 __version__ = "0.1.0"
@@ -21,11 +22,13 @@ __all__ = [
     "ConvertOptions",
     "Detection",
     "ExposurePattern",
+    "Levels",
     "Mosaic",
     "Sve2HdrError",
     "__version__",
     "detect_pattern",
     "model_named",
+    "parse_pattern",
     "reconstruct_file",
     "reconstruct_mosaic",
     "upright",
@@ -38,9 +41,10 @@ _NAMES = {
     "convert": ("upright",),
     "errors": ("Sve2HdrError",),
     "hdrfile": ("write_hdr",),
+    "levels": ("Levels",),
     "models": ("model_named",),
     "mosaic": ("Capture", "ExposurePattern", "Mosaic"),
-    "pattern": ("Detection", "detect_pattern"),
+    "pattern": ("Detection", "detect_pattern", "parse_pattern"),
     "pipeline": ("ConvertOptions", "reconstruct_file", "reconstruct_mosaic"),
 }
 
