@@ -29,9 +29,7 @@ LIMIT_AROUND, AROUND_PX, AROUND_SHARE = 2.0, 8, 0.03  # times the deviation that
 LIGHT_SHARE, LEAST_SHARE, DARK_SIGMAS = 0.12, 0.05, 2.5
 ACTIVE_SIGMAS, ACTIVITY = 2.0, 0.15  # detail around a candidate, counted from where it is more than noise
 CERTAIN_SHARE, POSSIBLE_SHARE = 0.1, 0.6  # errors of that share, up to which it decides, and may decide
-LEAST_BLOWN = (
-    2  # saturated sites of its colour that touch it, from which on it is light, however little the others hold
-)
+LEAST_BLOWN = 2  # saturated sites of its colour that touch a candidate, from which on it is light
 MAJORITY = 4  # what is too faint to be told goes with those that can be told, if they are so many times as many
 
 # No picture has a site for itself that holds less than a tenth of its lowest neighbour, so less is asked of one.

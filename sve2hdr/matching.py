@@ -28,7 +28,7 @@ EXPOSURE_SIGMA, ROW_SIGMA, SITE_SIGMA, MEAN_SIGMA = 20.0, 15.0, 0.7, 0.3
 FIT_SIGMA = 0.3  # counts of 14 bits, that texture may add to what a fit says of its own error
 RANGE_14_BIT = 15_000.0
 FAR, SAME_EV = 2.0, 0.3  # of the sum of sigmas; EV between a ratio that is given and the measured one
-ENOUGH_WINDOWS, MIN_PAIRS, PAIR_ERROR = 8000, 3000, 0.003
+ENOUGH_WINDOWS, MIN_PAIRS, BLACK_KNOWN = 8000, 3000, 1.0
 ERROR_FACTOR = 2.0  # from how parts of a frame scatter to how far the whole is off (examples/bench_levels.py)
 AGREED = 4.0  # counts of 14 bits, within which all colours agree on one black level, however far from the file's
 GREEN_SIGMA = 0.003  # how differently the two greens see
@@ -105,7 +105,7 @@ def _step_of_pairs(mosaic: Mosaic, step: Step) -> Step:
     """
     if sum(sample.window.size for sample in step.samples) >= ENOUGH_WINDOWS:
         return step
-    slope, error, pairs = fit_pairs(mosaic, *step.groups, least_error=PAIR_ERROR)
+    slope, error, pairs = fit_pairs(mosaic, *step.groups, black_error=BLACK_KNOWN * _count_of_14_bits(mosaic))
     if not math.isfinite(error) or pairs < MIN_PAIRS:
         return step
     return replace(step, ev=-math.log2(slope), error=error_ev(slope, error), from_pairs=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +24,6 @@ MAX_PAIRS = 4_000_000
 WINDOWS_OF_SITE = 8  # windows, each of two halves, overlap by half both ways
 MIN_PAIRS = 50  # of neighbours, for a slope
 CUTS = (1.0, 0.5, 0.25)  # of saturation: the levels at which light is cut to compare neighbours
-BLACK_SLOPE_ERROR = 0.03  # of a slope from pairs: what black levels that stray by some ten counts of 14 bits change
 
 
 def colour_classes(cfa: str) -> list[np.ndarray]:
@@ -212,7 +212,7 @@ def offsets_at(slope: float, samples: Sequence[Sample], fit: Fit) -> np.ndarray:
 
 
 def fit_pairs(
-    mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int], least_error: float = BLACK_SLOPE_ERROR
+    mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int], black_error: float
 ) -> tuple[float, float, int]:
     """Return slope, its error and how many pairs of neighbours tell it: for frames with few unsaturated windows.
 
@@ -221,35 +221,43 @@ def fit_pairs(
     it, at most what saturates the brighter sites: `min(darker / slope, level)` has the mean of `min(brighter, level)`.
     As the former falls with the slope, one slope alone solves that, whatever the light; it is taken at the level where
     the parts of the frame agree best: a low one, where all that is unsaturated is dark. (nan, inf, n): none does.
-    The error is how the parts scatter, and how far off the second best level is. Black levels must be right;
-    `least_error`, a share of the slope, is what they may add to the error.
+    The error is how the parts scatter, how far off the second best level is, and what black levels that are
+    `black_error` counts off change.
     """
     bright, dark, chunk, saturation = _pairs(mosaic, brighter, darker)
-    fits = sorted((_cut_alike(bright, dark, chunk, share * saturation) for share in CUTS), key=lambda fit: fit[1])
-    (slope, error, pairs), (second, _, _) = fits[:2]
-    error = math.hypot(error, slope - second, least_error * slope)
-    return slope, error if math.isfinite(error) else np.inf, pairs
+    fits = (_cut_alike(bright, dark, chunk, share * saturation) for share in CUTS)
+    best, second = sorted(fits, key=lambda fit: fit.error)[:2]
+    error = math.hypot(best.error, best.slope - second.slope, black_error * best.by_count)
+    return best.slope, error if math.isfinite(error) else np.inf, best.pairs
 
 
-def _cut_alike(bright: np.ndarray, dark: np.ndarray, chunk: np.ndarray, limit: float) -> tuple[float, float, int]:
-    """Return the slope at which `min(dark / slope, limit)` has the mean of `min(bright, limit)`, its error and pairs.
+class _Cut(NamedTuple):
+    slope: float
+    error: float  # as the parts of the frame scatter
+    pairs: int
+    by_count: float  # what the slope changes by if the darker sites' black level is a count off
+
+
+def _cut_alike(bright: np.ndarray, dark: np.ndarray, chunk: np.ndarray, limit: float) -> _Cut:
+    """Return the slope at which `min(dark / slope, limit)` has the mean of `min(bright, limit)`.
 
     That is Newton's method from above; as the mean is concave in 1 / slope, no step goes too far.
     """
     below, kept, slope = bright < limit, np.isfinite(dark), np.inf
-    cut, pairs = np.minimum(bright, limit), 0
+    cut, pairs, total = np.minimum(bright, limit), 0, 0.0
     for _ in range(60):
         light = np.where(kept, cut, cut - limit)
         total, pairs = float(light.sum()), int((kept & below).sum())
         previous, slope = slope, float(dark[kept].sum()) / total if total > 0 else np.nan
         if not slope > 0 or pairs < MIN_PAIRS:
-            return np.nan, np.inf, pairs
+            return _Cut(np.nan, np.inf, pairs, np.inf)
         if abs(slope / previous - 1) < 1e-5:
             break
         kept = dark < slope * limit
     by_chunk = np.stack([np.bincount(chunk, v, CHUNKS) for v in (np.where(kept, dark, 0), light)])
     left_out = by_chunk.sum(axis=1, keepdims=True) - by_chunk
-    return slope, float(_jackknife((left_out[0] / np.maximum(left_out[1], 1e-9))[:, None])[0]), pairs
+    error = float(_jackknife((left_out[0] / np.maximum(left_out[1], 1e-9))[:, None])[0])
+    return _Cut(slope, error, pairs, float(kept.sum()) / total)
 
 
 def _pairs(
