@@ -56,4 +56,4 @@ write_hdr(
     noise=made.noise,
     overwrite=True,
 )
-write_preview(f"{raw.stem}.jpg", tone_map(image, noise=made.noise), overwrite=True)
+write_preview(f"{raw.stem}.jpg", tone_map(image, noise=made.noise, lost=made.lost_level), overwrite=True)

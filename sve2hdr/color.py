@@ -165,6 +165,11 @@ def linear_rgb(
     return result
 
 
+def lost_level(mosaic: Mosaic, clip_level: float) -> float:
+    """Return what `linear_rgb` makes each channel of light that all channels have lost."""
+    return clip_level * float(white_balance(mosaic).max())
+
+
 def _apply_matrix(matrix: np.ndarray, planes: np.ndarray, out: np.ndarray) -> None:
     # Written in differences from green, so that equal channels come out equal to the last bit.
     red, green, blue = planes

@@ -132,7 +132,7 @@ def _check_outputs(raw: Path, written: Sequence[Path], options: ConvertOptions) 
 def _to_be_shared(made: Reconstruction) -> LockedParameters:
     """Return what the frames of a sequence take from this one, whatever is to be written of it."""
     mosaic, small = made.mosaic, reduced_for_preview(made.camera_rgb)
-    look = look_of(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], made.clip_level), made.noise)
+    look = look_of(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], made.clip_level), made.noise, made.lost_level)
     baseline_ev = baseline_exposure(small, made.clip_level, made.noise)
     return LockedParameters(
         made.estimate, mosaic.shape, mosaic.cfa, made.neutral, look, baseline_ev, made.defects, mosaic.capture.iso
@@ -155,9 +155,9 @@ def _write(
         if options.preview is not None:
             image = upright(made.linear_rgb(out=made.camera_rgb if in_place else None), capture.orientation)
             if options.ultra_hdr:
-                tone_mapped, gain = tone_map_with_gain(image, look, made.noise)
+                tone_mapped, gain = tone_map_with_gain(image, look, made.noise, made.lost_level)
             else:
-                tone_mapped, gain = tone_map(image, look, made.noise), None
+                tone_mapped, gain = tone_map(image, look, made.noise, made.lost_level), None
             encoded = encoded_preview(options.preview, tone_mapped, capture, gain)
             del image
             pending.enter_context(replacing(options.preview, options.overwrite)).write_bytes(encoded)

@@ -20,13 +20,13 @@ import torch
 from PIL.PngImagePlugin import PngInfo
 
 from .color import COLOR_SPACES, ColorSpace
+from .curve import HEADROOM_EV
 from .errors import UnwritableOutput, check_one_of
 from .exif import EXIF_START, SOFTWARE, UNCALIBRATED, camera_entries, exif_block, ifds_of
 from .files import check_writable, replacing
 from .gainmap import ultra_hdr
 from .icc import icc_profile
 from .mosaic import Capture
-from .preview import HEADROOM_EV
 from .rgbe import write_rgbe
 from .tiffwrite import BYTE, LONG, MAX_BYTES, RATIONAL, SHORT, UNDEFINED, Ifd, entry, text_entry, write_tiff
 from .xmp import XMP_TAG, xmp_packet

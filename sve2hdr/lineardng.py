@@ -14,7 +14,7 @@ import torch
 
 from .cameracolor import white_balance
 from .clipping import CLIP_ENDS, CLIP_STARTS
-from .color import COLOR_SPACES, linear_rgb
+from .color import COLOR_SPACES, linear_rgb, lost_level
 from .dngfile import MATRIX_DENOMINATOR, matrix_entries
 from .errors import UnwritableOutput
 from .exif import SOFTWARE, camera_entries, footage_entries, ifds_of, unique_camera_model
@@ -109,9 +109,9 @@ def write_linear_dng(
     if 2 * camera_rgb.size > MAX_BYTES:
         raise UnwritableOutput(f"{path}: the image is too large for a DNG, which holds 4 GiB; use .exr")
     small = reduced_for_preview(camera_rgb)
-    preview = encoded_preview(
-        path, tone_map(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], clip_level), options.look, options.noise)
-    )
+    shown = linear_rgb(small, mosaic, COLOR_SPACES["rec709"], clip_level)
+    tone_mapped = tone_map(shown, options.look, options.noise, lost_level(mosaic, clip_level))
+    preview = encoded_preview(path, tone_mapped)
     brighter_ev = options.baseline_exposure_ev
     if brighter_ev is None:
         brighter_ev = baseline_exposure(small, clip_level, options.noise)

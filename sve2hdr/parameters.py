@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from .curve import WHITE_EV
 from .defects import Defects
 from .errors import Sve2HdrError
 from .files import replacing
 from .levels import SOURCES, Estimate, noise_of
 from .matching import Match, match_exposures
 from .mosaic import ExposurePattern, Mosaic, folded, in_period, over_common_period, repeated
-from .preview import LEAST_BASE_SLOPE, LEAST_WHITE_EV, WHITE_EV, Look
+from .preview import LEAST_BASE_SLOPE, LEAST_WHITE_EV, Look
 from .radiance import NoiseModel, clipped_share, full_scale
 from .saturation import white_levels
 from .whitebalance import Neutral, WhiteBalance, parse_white_balance

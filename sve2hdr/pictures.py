@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from .curve import srgb_encoded
 from .errors import UnwritableOutput
 from .evaluate import BORDER_PX, Condition, Scene
 from .hdrfile import write_preview
 from .metrics import mu_law
-from .preview import srgb_encoded
 from .simulate import NEUTRAL
 
 CROP_PX, ENLARGED, GAP_PX = 64, 4, 4

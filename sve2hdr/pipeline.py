@@ -18,7 +18,7 @@ from .badpixels import BadPixelMap
 from .banding import remove_banding
 from .cameracolor import camera_from_xyz_of
 from .classical import classical
-from .color import COLOR_SPACES, linear_rgb, rgb_from_camera
+from .color import COLOR_SPACES, linear_rgb, lost_level, rgb_from_camera
 from .defects import Defects, repair_defects
 from .develop import develop
 from .devices import DEVICES, choose_device
@@ -115,6 +115,11 @@ class Reconstruction:
         of_camera = LUMINANCE_OF_RGB @ rgb_from_camera(self.mosaic, COLOR_SPACES["rec709"])
         scale = self.clip_level / pattern.ratio / full_scale(self.mosaic, pattern)
         return least * scale * float(np.linalg.norm(of_camera))
+
+    @property
+    def lost_level(self) -> float:
+        """Return what each channel is, as `linear_rgb()` has it, where all light is lost: what `tone_map` takes."""
+        return lost_level(self.mosaic, self.clip_level)
 
 
 def reconstruct_file(

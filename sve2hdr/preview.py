@@ -5,7 +5,6 @@ For HDR screens it also tells by how much highlights are brighter there.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,25 +12,25 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .curve import HEADROOM_EV, MIDDLE_GREY, MOST_LIGHT, WHITE_EV, Curve, index_of
+
 STRIP_SITES = 1 << 17  # pixels mapped at a time
 GRID_SIDE = 384  # px; long side of the low-resolution image that exposure and base are found in
 LUMINANCE_OF_RGB = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
 LEAST_OF_CHANNEL = np.float32(0.35)  # of each channel: how bright it is at least, or blue and red light are blown out
 COLOURED = 4.0  # times what is black in luminance: the noise of single channels, which is more, stays below
 
-MIDDLE_GREY = 0.2  # display light of the scene's average; a little above 18 %, as an average holds shadows
 KEY_FOLLOWS_SCENE = 0.15  # EV the exposure lets a high-key scene be brighter by per EV of its skew: snow, night
 BLACK_SIGMAS = 3.0  # of the noise: darker areas are black, and say nothing of the exposure
 BLACK_BELOW_GREY_EV = 1.5  # at least: a frame that holds nothing else stays dark
 BASE_RANGE_EV = 6.0  # between the 1st and 99th percentile: what the curve holds without help
 LEAST_BASE_SLOPE = 0.55  # more compression than this looks painted
 EDGE_EV = 1.0  # steps above this are kept by the guided filter, so they leave no halos
-CONTRAST, WHITE_EV = 1.25, 5.5  # of the curve: slope at middle grey; the most above it that comes out below white
 LEAST_WHITE_EV, WHITE_PERCENTILE = 2.0, 99.7  # the least; of the scene's areas, what is white where that is less bright
-HEADROOM_EV = 3.0  # above a screen's white: where WHITE_EV lies on HDR screens
+COLOURED_WHITE_PERCENTILE = 98.5  # the same of their greatest channels: a sky's blue is far brighter than its luminance
+ABOUT_LOST, LOST_SHARE = 0.93, 0.003  # of the level: from here on areas are lost; of the areas: less counts less
+LOST_RISES_EV = 0.6  # at most, by exposure, so that what is lost is white
 FOLLOWS_EV = 2  # a fade is seen as one, but not as black
-MOST_LIGHT = np.float32(60_000)  # far above white
-LOWER_BITS = 13  # of a float32: 10 bits of its fraction are left
 CROSSTALK = 0.05  # of luminance mixed into each channel: the very brightest lose colour, as on film
 
 
@@ -63,29 +62,33 @@ class Look(NamedTuple):
         return Look(self.floor_ev + shift, self.grey_ev + shift, self.base_slope, self.white_ev)
 
 
-def tone_map(rec709_linear: np.ndarray, look: Look | None = None, noise: float | None = None) -> np.ndarray:
+def tone_map(
+    rec709_linear: np.ndarray, look: Look | None = None, noise: float | None = None, lost: float | None = None
+) -> np.ndarray:
     """Return an 8-bit sRGB preview, (H, W, 3) uint8, of scene-linear Rec. 709, (H, W, 3) float32 of any scale.
 
     Exposure comes from a robust log-average (Reinhard et al. 2002), the range of large areas is compressed by a guided
     filter in log brightness (He and Sun 2015) that keeps local contrast, and a filmic curve renders each channel, up to
-    white, so that what is lost in the raw does not come out grey, if it is less than a quarter of the image. Brightness
-    is luminance, which blue and red light have little of: a third of the greatest channel at least. Negatives count as
-    black. The scale of the input does not matter, but to a `look` of another image, which frames of a sequence
-    share (see `Look.followed_by`). `noise`, the standard deviation of luminance of a pixel in the dark, tells what is
-    black, so that a moon in a night sky is exposed for itself; None: unknown. Raises ValueError for another shape or
-    dtype, or noise that is not a number from 0 on.
+    white. The middle channel is moved towards its place between the others, or gold would turn lemon, and blue cyan.
+    Brightness is luminance, which blue and red light have little of: a third of the greatest channel at least.
+    Negatives count as black. The scale of the input does not matter, but to a `look` of another image, which frames of
+    a sequence share (see `Look.followed_by`). `noise`, the standard deviation of luminance of a pixel in the dark,
+    tells what is black, so that a moon in a night sky is exposed for itself. `lost`, the level of light that clips in
+    all exposures (see `color.lost_level`), brightens what is overexposed, by LOST_RISES_EV at most, so that such light
+    comes out white, not grey. None: unknown. Raises ValueError for another shape or dtype, noise that is not a number
+    from 0 on, or a level that is not one above 0.
 
     >>> tone_map(np.full((2, 2, 3), 0.01, np.float32))[0, 0].tolist()
     [124, 124, 124]
     """
     preview = np.zeros(rec709_linear.shape, np.uint8)
-    for top, rendered, _ in _rendered_strips(rec709_linear, look, noise):
-        preview[top : top + len(rendered)] = rendered
+    for rows, indices, curve in _strips(rec709_linear, look, noise, lost):
+        preview[rows] = _pixels(curve.rendered(indices))
     return preview
 
 
 def tone_map_with_gain(
-    rec709_linear: np.ndarray, look: Look | None = None, noise: float | None = None
+    rec709_linear: np.ndarray, look: Look | None = None, noise: float | None = None, lost: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the preview that `tone_map` returns, and its gain map: (H / 2, W / 2, 3) uint8, sizes rounded up.
 
@@ -95,17 +98,19 @@ def tone_map_with_gain(
     height, width = rec709_linear.shape[:2]
     preview = np.zeros(rec709_linear.shape, np.uint8)
     gain = np.zeros((-(-height // 2), -(-width // 2), 3), np.uint8)
-    for top, rendered, light in _rendered_strips(rec709_linear, look, noise):
-        preview[top : top + len(light)] = rendered
-        ev = _gain_table().take(np.pad(light, [(0, len(light) % 2), (0, width % 2), (0, 0)], "edge"))
-        mean = (ev[::2, ::2] + ev[1::2, ::2] + ev[::2, 1::2] + ev[1::2, 1::2]) / 4
-        gain[top // 2 : top // 2 + len(mean)] = np.rint(mean * (255 / HEADROOM_EV))
+    for rows, indices, curve in _strips(rec709_linear, look, noise, lost):
+        preview[rows] = _pixels(curve.rendered(indices))
+        padding = [(0, 0), (0, indices.shape[1] % 2), (0, width % 2)]
+        ev = np.pad(curve.gain_ev(indices), padding, "edge")
+        mean = (ev[:, ::2, ::2] + ev[:, 1::2, ::2] + ev[:, ::2, 1::2] + ev[:, 1::2, 1::2]) / 4
+        half = slice(rows.start // 2, rows.start // 2 + mean.shape[1])
+        gain[half] = _pixels(np.rint(mean * (255 / HEADROOM_EV)))
     return preview, gain
 
 
-def look_of(rec709_linear: np.ndarray, noise: float | None = None) -> Look | None:
+def look_of(rec709_linear: np.ndarray, noise: float | None = None, lost: float | None = None) -> Look | None:
     """Return the look that `tone_map` gives an image, as it takes it, of its own; None: all is black."""
-    areas = _areas(rec709_linear, noise)
+    areas = _areas(rec709_linear, noise, lost)
     return _look(areas) if areas.brightness.max() > 0 else None
 
 
@@ -113,8 +118,10 @@ class _Areas(NamedTuple):
     """The low-resolution image that exposure and base are found in."""
 
     brightness: np.ndarray  # (h, w) float32
+    greatest: np.ndarray  # (h, w) float32, of the channels; brightness at least
     cell: int  # px
     black: float  # up to here it is noise
+    lost: float  # from here on it is what clips
 
     def base(self, floor_ev: float) -> tuple[np.ndarray, _Base]:
         """Return log brightness, (h, w) float32, and the base."""
@@ -122,35 +129,43 @@ class _Areas(NamedTuple):
         return ev, _guided_base(ev, self.cell)
 
 
-def _areas(image: np.ndarray, noise: float | None) -> _Areas:
+def _areas(image: np.ndarray, noise: float | None, lost: float | None) -> _Areas:
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.float32:
         raise ValueError(f"the image must be (H, W, 3) float32, not {image.shape} {image.dtype}")
     if noise is not None and not 0 <= noise < np.inf:
         raise ValueError(f"noise must be a number from 0 on, not {noise}")
+    if lost is not None and not 0 < lost < np.inf:
+        raise ValueError(f"lost must be a number above 0, not {lost}")
     cell = -(-max(image.shape[:2]) // GRID_SIDE)
     black = BLACK_SIGMAS * (noise or 0.0)
-    return _Areas(_cell_brightness(image, cell, black), cell, black)
+    return _Areas(*_cell_brightness(image, cell, black), cell, black, np.inf if lost is None else ABOUT_LOST * lost)
 
 
 def _look(areas: _Areas) -> Look:
     floor_ev, grey_ev, base_slope = _exposure(areas.brightness, areas.black)
     ev, base = areas.base(floor_ev)
     shown_ev = ev + (base_slope - 1) * (base.slope * ev + base.offset - grey_ev) - grey_ev
-    white_ev = min(max(float(np.percentile(shown_ev, WHITE_PERCENTILE)), LEAST_WHITE_EV), WHITE_EV)
-    return Look(floor_ev, grey_ev, base_slope, white_ev)
+    lost = areas.brightness >= areas.lost
+    if lost.any():
+        rise_ev = min(max(LEAST_WHITE_EV - float(np.median(shown_ev[lost])), 0) / base_slope, LOST_RISES_EV)
+        rise_ev *= min(float(lost.mean()) / LOST_SHARE, 1)
+        grey_ev, shown_ev = grey_ev - rise_ev, shown_ev + base_slope * rise_ev
+    coloured_ev = shown_ev + _log2(areas.greatest, floor_ev) - ev
+    white_ev = max(np.percentile(shown_ev, WHITE_PERCENTILE), np.percentile(coloured_ev, COLOURED_WHITE_PERCENTILE))
+    return Look(floor_ev, grey_ev, base_slope, min(max(float(white_ev), LEAST_WHITE_EV), WHITE_EV))
 
 
-def _rendered_strips(
-    image: np.ndarray, look: Look | None, noise: float | None
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield first rows, all even, their preview, and the index of their light in `_lights`; nothing if all is black."""
-    areas = _areas(image, noise)
+def _strips(
+    image: np.ndarray, look: Look | None, noise: float | None, lost: float | None
+) -> Iterator[tuple[slice, np.ndarray, Curve]]:
+    """Yield rows, from even ones on, the index of their light, (3, h, w), and its curve; nothing if all is black."""
+    areas = _areas(image, noise, lost)
     if not areas.brightness.max() > 0:
         return
     own = _look(areas)
     floor_ev, grey_ev, base_slope, white_ev = own if look is None else look.followed_by(own)
     _, base = areas.base(floor_ev)
-    curve = _curve_table(white_ev)
+    curve = Curve.up_to(white_ev)
     rows = max(2, STRIP_SITES // image.shape[1] // 2 * 2)
     for top in range(0, image.shape[0], rows):
         strip = np.ascontiguousarray(image[top : top + rows])  # it may be a turned view, which is slow to read
@@ -158,13 +173,13 @@ def _rendered_strips(
         base_ev = _upsampled(base.slope, base.cell, top, ev.shape) * ev
         base_ev += _upsampled(base.offset, base.cell, top, ev.shape)
         gain = np.exp2((base_slope - 1) * (base_ev - grey_ev) - grey_ev) * np.float32(MIDDLE_GREY)
-        light = _exposed(strip, gain)
-        yield top, curve.take(light), light
+        yield slice(top, top + len(strip)), index_of(_exposed(strip, gain)), curve
 
 
-def _cell_brightness(image: np.ndarray, cell: int, black: float) -> np.ndarray:
-    # Of the mean of every cell; the last ones may be cut off by the border. Luminance, whose noise is known, tells what
-    # is black, but deep blue light, of which it may be negative: that is far above the noise, also of single channels.
+def _cell_brightness(image: np.ndarray, cell: int, black: float) -> tuple[np.ndarray, np.ndarray]:
+    # Of the mean of every cell, and its greatest channel; the last cells may be cut off by the border. Luminance, whose
+    # noise is known, tells what is black, but deep blue light, of which it may be negative: that is far above the
+    # noise, also of single channels.
     starts = np.arange(0, image.shape[1], cell)
     widths = np.diff(np.append(starts, image.shape[1]))[:, None]
     means = [
@@ -173,9 +188,10 @@ def _cell_brightness(image: np.ndarray, cell: int, black: float) -> np.ndarray:
         for strip in [np.ascontiguousarray(image[top : top + cell])]
     ]
     rgb = np.stack(means)
-    luminance = rgb @ LUMINANCE_OF_RGB
-    coloured = (LEAST_OF_CHANNEL * rgb.max(axis=-1) > COLOURED * black) & (black > 0)
-    return np.maximum(np.where((luminance > black) | coloured, _brightness(rgb), luminance), 0)
+    luminance, greatest = rgb @ LUMINANCE_OF_RGB, rgb.max(axis=-1)
+    lit = (luminance > black) | (LEAST_OF_CHANNEL * greatest > COLOURED * black) & (black > 0)
+    brightness = np.maximum(np.where(lit, _brightness(rgb), luminance), 0)
+    return brightness, np.where(lit, np.maximum(greatest, brightness), brightness)
 
 
 def _brightness(rgb: np.ndarray) -> np.ndarray:
@@ -238,49 +254,19 @@ def _neighbours(positions: np.ndarray, cell: int, size: int) -> tuple[np.ndarray
 
 
 def _exposed(strip: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    # As planes, (3, h, w), and each alone, as NumPy is slow where the last axis is short.
     exposed = np.empty(strip.shape, np.float32)
-    for channel in range(3):  # each plane alone, as NumPy is slow where the last axis is short
+    for channel in range(3):
         np.multiply(strip[..., channel], gain, out=exposed[..., channel])
     np.clip(exposed, 0, MOST_LIGHT, out=exposed)
     grey = exposed @ LUMINANCE_OF_RGB
-    for channel in range(3):
-        exposed[..., channel] += CROSSTALK * (grey - exposed[..., channel])
-    # A float's first bits, read as a number, grow with its value, and finer than 8-bit sRGB does: they index curves.
-    bits = exposed.view(np.uint32)
-    bits += (bits >> LOWER_BITS & 1) + ((1 << (LOWER_BITS - 1)) - 1)  # rounded, halves to even
-    bits >>= LOWER_BITS
-    return bits
+    planes = np.empty((3, *grey.shape), np.float32)
+    for channel, plane in enumerate(planes):
+        np.subtract(grey, exposed[..., channel], out=plane)
+        plane *= np.float32(CROSSTALK)
+        plane += exposed[..., channel]
+    return planes
 
 
-def _lights() -> np.ndarray:
-    """Return the light that each index stands for, (n,) float64."""
-    count = (int(MOST_LIGHT.view(np.uint32)) >> LOWER_BITS) + 1
-    return (np.arange(count, dtype=np.uint32) << LOWER_BITS).view(np.float32).astype(np.float64)
-
-
-def _curve_table(white_ev: float) -> np.ndarray:
-    return np.asarray(np.rint(255 * srgb_encoded(_filmic(_lights(), white_ev))), np.uint8)
-
-
-@functools.cache
-def _gain_table() -> np.ndarray:
-    above_grey = np.log2(np.maximum(_lights() / MIDDLE_GREY, 1)) / WHITE_EV
-    return np.asarray(HEADROOM_EV * np.minimum(above_grey, 1) ** 2, np.float32)
-
-
-def _filmic(light: np.ndarray, white_ev: float) -> np.ndarray:
-    # Naka-Rushton, x^n / (x^n + s^n): an S in log light, scaled to reach white; s keeps middle grey in its place.
-    powered = light**CONTRAST
-    white, grey = (MIDDLE_GREY * 2**white_ev) ** CONTRAST, MIDDLE_GREY**CONTRAST
-    # Solve grey / (grey + s) * (white + s) / white = MIDDLE_GREY for s.
-    s = grey * white * (1 - MIDDLE_GREY) / (MIDDLE_GREY * white - grey)
-    return np.asarray(np.minimum(powered / (powered + s) * ((white + s) / white), 1))
-
-
-def srgb_encoded(linear: np.ndarray) -> np.ndarray:
-    """Return display light, 0 to 1, as sRGB code values, 0 to 1 (IEC 61966-2-1).
-
-    >>> srgb_encoded(np.array([0.0, 0.002, 0.18, 1.0])).round(4).tolist()
-    [0.0, 0.0258, 0.4614, 1.0]
-    """
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
+def _pixels(planes: np.ndarray) -> np.ndarray:
+    return np.stack([*planes], axis=2)  # faster than a turned view is read

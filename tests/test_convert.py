@@ -424,6 +424,25 @@ def test_previews_of_black_skies_are_exposed_for_the_moon_in_sequences_too(tmp_p
             assert moon.std() > 8
 
 
+def test_skies_that_are_lost_are_white_in_every_preview(tmp_path: Path) -> None:
+    grey = 0.26 * np.random.default_rng(0).lognormal(0, 0.2, (160, 192)).astype(np.float32)  # of the lost light
+    grey[:32] = 3.0
+    write_cfa_dng(
+        tmp_path / "over.dng",
+        simulate(grey[..., None] * np.float32(NEUTRAL) / min(NEUTRAL), "RGGB", PAIRS, Sensor(full_well_e=1e6), seed=0),
+    )
+    for name, options in (
+        ("a.png", GIVEN),
+        ("b.jpg", replace(GIVEN, ultra_hdr=True)),
+        ("c.png", replace(GIVEN, lock_parameters=tmp_path / "levels.json")),
+    ):
+        options = replace(options, preview=tmp_path / name, overwrite=True)
+        made = convert_file(tmp_path / "over.dng", tmp_path / f"{name}.dng", model_named("classical"), options)
+        for rgb in (imageio.imread(made.outputs[1]), tifffile.imread(made.outputs[0], series=0)):
+            assert np.percentile(rgb[: rgb.shape[0] // 6], 5) >= 245
+            assert 100 < np.median(rgb[rgb.shape[0] // 2 :]) < 170
+
+
 @pytest.mark.parametrize("color_space", ["rec709", "acescg", "camera"])
 def test_a_preview_changes_nothing_in_the_image(tmp_path: Path, raw: Path, network: SveNet, color_space: str) -> None:
     settings = {"color_space": color_space, "exposure_ev": 1.0}

@@ -5,7 +5,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sve2hdr import preview
-from sve2hdr.preview import HEADROOM_EV, look_of, srgb_encoded, tone_map, tone_map_with_gain
+from sve2hdr.curve import HEADROOM_EV
+from sve2hdr.preview import LOST_RISES_EV, look_of, tone_map, tone_map_with_gain
 
 
 def scene(height: int = 120, width: int = 180, stops: float = 14.0, seed: int = 1) -> np.ndarray:
@@ -39,8 +40,40 @@ def test_the_scale_of_the_input_does_not_matter(factor: float) -> None:
 
 def test_grey_in_grey_out() -> None:
     grey = np.repeat(scene()[..., :1], 3, axis=2)
-    rgb = tone_map(grey).astype(int)
-    assert np.ptp(rgb, axis=2).max() <= 1
+    assert np.ptp(tone_map(grey), axis=2).max() <= 1
+
+
+def hue(linear: np.ndarray) -> np.ndarray:
+    """Return the hue, (...), degrees, of linear sRGB, (..., 3), in Oklab (Ottosson 2020)."""
+    cones = [[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.63]]
+    a, b = np.moveaxis(
+        np.cbrt(linear @ np.transpose(cones)) @ [[1.978, 0.0259], [-2.4286, 0.7828], [0.4506, -0.8087]], -1, 0
+    )
+    return np.degrees(np.arctan2(b, a))
+
+
+def linear(rgb: np.ndarray) -> np.ndarray:
+    """Return sRGB codes as linear light."""
+    code = rgb / 255
+    return np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
+
+
+GOLD, SKY = (1.0, 0.55, 0.12), (0.25, 0.5, 1.0)
+
+
+@pytest.mark.parametrize("colour", [GOLD, SKY, (0.2, 1.0, 0.45), (1.0, 0.25, 0.5)])
+def test_bright_colours_keep_their_hue(colour: tuple[float, float, float]) -> None:
+    image = np.repeat(np.float32(np.exp2(np.linspace(-5, 3, 200)))[None, :, None], 120, 0) * np.float32([1, 1, 1])
+    image[40:80] *= np.float32(colour)
+    rgb, gain = tone_map_with_gain(image)
+    shown = linear(rgb[60])
+    bright = (shown.max(axis=1) > 0.5) & (rgb[60].max(axis=1) < 253)
+    assert bright.sum() > 20
+    assert np.abs(hue(shown) - hue(np.float64(colour)))[bright].max() < 6
+    on_hdr = shown[::2] * np.exp2(gain[30] * (HEADROOM_EV / 255))
+    assert np.abs(hue(on_hdr) - hue(np.float64(colour)))[bright[::2]].max() < 6
+    assert (np.diff(rgb[60].astype(int), axis=0) >= -1).all()  # more light makes no channel darker
+    assert (gain[30][shown[::2].max(axis=1) < 0.18] == 0).all()  # below middle grey HDR screens show the same
 
 
 @pytest.mark.parametrize("light", [(0, 0, 1), (1, 0, 0), (0.02, 0.03, 1), (1, 0.02, 0.05), (0.4, 0, 1)])
@@ -86,6 +119,58 @@ def test_what_is_lost_in_the_raw_comes_out_white(blown: float) -> None:
     rgb = tone_map(image)
     assert rgb[: round(120 * blown) - 1].min() > 245
     assert 70 < np.median(rgb[70:110]) < 140
+
+
+def overexposed(blown: float, grey_below_ev: float) -> np.ndarray:
+    """Return a textured ground below a sky, a share of the image, of which nothing is left: 1.0."""
+    texture = np.random.default_rng(4).lognormal(0, 0.3, (120, 180, 1)) * 2.0**-grey_below_ev
+    image = np.minimum(np.repeat(texture, 3, axis=2), 1).astype(np.float32)
+    image[: round(120 * blown)] = 1.0
+    return image
+
+
+@pytest.mark.parametrize("grey_below_ev", [1.9, 2.2])
+def test_what_is_lost_is_white_in_overexposed_frames_too(grey_below_ev: float) -> None:
+    image = overexposed(0.3, grey_below_ev)
+    assert tone_map(image)[:35].max() < 245  # 1.0 may be a white wall, as far as one knows
+    assert tone_map(image, lost=1.0)[:35].min() > 245
+    assert 100 < np.median(tone_map(image, lost=1.0)[40:]) < 160
+
+
+def test_what_is_lost_brightens_no_frame_much() -> None:
+    for below_ev in (0.0, 1.0, 2.0, 4.0):
+        image = overexposed(0.3, below_ev)
+        own, told = look_of(image), look_of(image, lost=1.0)
+        assert -1e-6 <= own.grey_ev - told.grey_ev <= LOST_RISES_EV + 1e-6
+    assert told == own  # far above grey it is white already
+    assert look_of(image, lost=1.5) == own  # nothing is
+
+
+def test_a_little_more_that_is_lost_makes_no_other_picture() -> None:
+    image = overexposed(0.0, 1.5)
+    greys = []
+    for pixels in range(0, 300, 20):
+        image.reshape(-1, 3)[:pixels] = 1.0
+        greys.append(look_of(image, lost=1.0).grey_ev)
+    assert greys[0] > greys[-1] + 0.3
+    assert np.abs(np.diff(greys)).max() < 0.25
+
+
+def test_frames_of_a_sequence_do_not_follow_what_is_lost_in_one() -> None:
+    first, next_one = overexposed(0.0, 1.5), overexposed(0.3, 1.5)
+    look = look_of(first, lost=1.0)
+    assert_array_equal(tone_map(next_one, look, lost=1.0)[45:], tone_map(next_one, look)[45:])
+    shared = look_of(next_one, lost=1.0)
+    assert_array_equal(tone_map(next_one, shared, lost=1.0), tone_map(next_one, lost=1.0))
+
+
+def test_a_blue_sky_of_a_scene_of_small_range_does_not_clip() -> None:
+    y, x = np.mgrid[:120, :180]
+    image = (0.18 * (1 + 0.2 * np.sin(x / 2 + y))[..., None] * np.float32([1, 1, 0.7])).astype(np.float32)
+    image[:50] = (0.8 - 0.2 * y[:50, :, None] / 50) * np.float32([0.55, 0.9, 1.9])
+    rgb = tone_map(image)
+    assert (rgb.max(axis=2) >= 254).mean() < 0.02
+    assert np.diff(rgb[5:45:5, 90, 2].astype(int)).max() < 0  # the sky's gradient is there
 
 
 def test_a_plain_scene_is_not_stretched_to_white() -> None:
@@ -260,11 +345,9 @@ def test_wrong_arguments_are_refused() -> None:
     for noise in (-1.0, np.nan, np.inf):
         with pytest.raises(ValueError, match="noise"):
             tone_map(scene(), noise=noise)
+    for lost in (-1.0, 0.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="lost"):
+            tone_map(scene(), lost=lost)
     for bad in (np.zeros((4, 4), np.float32), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.float32)):
         with pytest.raises(ValueError, match="float32"):
             tone_map(bad)
-
-
-def test_srgb_is_continuous_at_its_joint() -> None:
-    low, high = srgb_encoded(np.array([0.0031308 - 1e-9, 0.0031308 + 1e-9]))
-    assert abs(high - low) < 1e-6
