@@ -16,7 +16,7 @@ import click
 from .errors import Sve2HdrError
 from .imageoptions import check_ensemble, check_formats, convert_options, image_options
 from .memory import DEFAULT_SHARE, Load, available_bytes, megapixels_of, parse_size, too_large, usable_cores
-from .options import FILE, FOLDER, Number, Parsed, overwrite_option, tell
+from .options import FILE, FOLDER, Command, Number, Parsed, overwrite_option, tell
 from .places import is_url, place, without_file_url
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def scheduler_address(text: str) -> str:
     return text
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("inputs", metavar="IN...", nargs=-1)
 @click.option(
     "-o",

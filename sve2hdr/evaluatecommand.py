@@ -15,6 +15,7 @@ from .options import (
     CFA_HELP,
     FOLDER,
     PATTERN,
+    Command,
     Number,
     device_option,
     note,
@@ -45,7 +46,7 @@ _LAYOUTS = {
 }
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("scenes", type=FOLDER)
 @click.option(
     "--model", "models", multiple=True,

@@ -16,6 +16,7 @@ from .options import (
     FOLDER,
     PATTERN,
     SEED,
+    Command,
     Files,
     Number,
     note,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from .mosaic import ExposurePattern
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("sources", cls=Files, metavar="SOURCE...", type=FILE, nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="Mosaic to write: .dng.")
 @click.option("--truth", type=FILE, help="Also write the ground truth: .exr, .hdr or .tif, camera RGB.")
@@ -155,7 +156,7 @@ def _numbers(text: str | None) -> list[float] | None:
     return numbers
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("sources", cls=Files, metavar="SOURCE...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("-o", "--output", type=FOLDER, required=True, help="Folder for the shards.")
 @click.option("--synthetic", type=click.IntRange(0), default=0, show_default=True, help="Synthetic scenes to add.")
@@ -186,7 +187,7 @@ def dataset(sources: tuple[Path, ...], output: Path, synthetic: int, shard_mb: f
         raise click.exceptions.Exit(1)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("given", cls=Files, metavar="CLIP...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("-o", "--output", type=FOLDER, required=True, help="Folder in which each clip gets one of its name.")
 @overwrite_option

@@ -121,8 +121,23 @@ FOR_MEMORY = {  # by command: what of it takes less
 }
 
 
+class Command(click.Command):
+    """Refuses options that take one value and are given several: click would take the last without a word."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line, or fail as a usage error."""
+        given = self.make_parser(ctx).parse_args(list(args))[2]
+        for option in given:
+            takes_one = isinstance(option, click.Option) and not (option.multiple or option.is_flag or option.count)
+            if takes_one and given.count(option) > 1:
+                raise click.UsageError(f"{max(option.opts, key=len)}: takes one value; give it once", ctx)
+        return super().parse_args(ctx, args)
+
+
 class Commands(click.Group):
     """Prints every error as one line and exits with 1; usage errors exit with 2, as click has it."""
+
+    command_class = Command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import FOLDER, SEED, Number, Parsed, device_option, note, refuse_given, tell
+from .options import FOLDER, SEED, Command, Number, Parsed, device_option, note, refuse_given, tell
 
 if TYPE_CHECKING:
     from .architecture import ArchitectureConfig, Network
@@ -30,7 +30,7 @@ def parse_blocks(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in text.split(","))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("shards", type=FOLDER)
 @click.option(
     "-o", "--output", type=FOLDER, required=True, help="Folder of the run; one that was begun is gone on with."

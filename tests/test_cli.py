@@ -41,6 +41,7 @@ from sve2hdr.hdrfile import write_hdr
 from sve2hdr.imageread import read_hdr
 from sve2hdr.metrics import psnr_mu
 from sve2hdr.mosaic import Capture
+from sve2hdr.options import Command
 from sve2hdr.rawfile import read_raw
 from sve2hdr.weights import weights_path
 
@@ -577,6 +578,8 @@ def test_weights_that_diverged_are_refused(made: Path, work: Path) -> None:
         ["convert", "raw.dng", "-o", "a.hdr", "--float"],
         ["convert", "raw.dng", "-o", "a.TIF", "--compression", "zip"],
         ["convert", "raw.dng", "-o", "a.dng", "--compression", "piz"],
+        ["convert", "raw.dng", "-o", "a.dng", "-o", "b.exr"],
+        ["convert", "raw.dng", "-o", "a.dng", "--wb", "auto", "--wb", "camera"],
         ["detect"],
         ["detect", "--black", "-1", "raw.dng"],
         ["simulate", "a.exr", "-o", "a.dng", "--ev", "none"],
@@ -610,6 +613,7 @@ def test_usage_errors_exit_with_2(work: Path, arguments: list[str]) -> None:
         (["convert", "card/", "-o", "a.exr"], "card/ is a folder; sve2hdr batch converts many"),
         (["convert", "1.CR2", "a.exr"], "Missing option '-o' / '--output'."),
         (["convert", "1.CR2", "-o", "a.exr", "2.CR2"], "2.CR2 is one too many; sve2hdr batch converts many"),
+        (["convert", "1.CR2", "-o", "a.exr", "--output=b.dng"], "--output: takes one value; give it once"),
         (["detect", "1.CR2", "card/"], "card/ is a folder; name the files in it, such as card/*.CR2"),
     ],
 )
@@ -842,6 +846,10 @@ def test_names_that_the_encoding_lacks_end_nothing(made: Path, work: Path, encod
     assert (ran.returncode, ran.stderr) == (0, b"")
     told = "\u5199\u771f \u00e9.dng: rows:".encode(encoding, "backslashreplace")
     assert ran.stdout.startswith(told)
+
+
+def test_every_command_refuses_one_value_given_twice() -> None:
+    assert {type(command) for command in cli.main.commands.values()} == {Command}
 
 
 def test_help_lists_every_command() -> None:
