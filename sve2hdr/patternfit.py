@@ -24,6 +24,7 @@ MAX_PAIRS = 4_000_000
 WINDOWS_OF_SITE = 8  # windows, each of two halves, overlap by half both ways
 MIN_PAIRS = 50  # of neighbours, for a slope
 CUTS = (1.0, 0.5, 0.25)  # of saturation: the levels at which light is cut to compare neighbours
+LONE_ERROR = 0.05  # of the slope, where one level alone has enough of them
 
 
 def colour_classes(cfa: str) -> list[np.ndarray]:
@@ -212,33 +213,32 @@ def offsets_at(slope: float, samples: Sequence[Sample], fit: Fit) -> np.ndarray:
 
 
 def fit_pairs(
-    mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int], black_error: float
+    mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int], black_error: float, most_pairs: int = MAX_PAIRS
 ) -> tuple[float, float, int]:
     """Return slope, its error and how many pairs of neighbours tell it: for frames with few unsaturated windows.
 
     Each site of the brighter group is compared with the nearest sites of its colour in the darker group, on all sides
     alike, so that both see the same light in the mean. They still do where all light above some level is cut down to
     it, at most what saturates the brighter sites: `min(darker / slope, level)` has the mean of `min(brighter, level)`.
-    As the former falls with the slope, one slope alone solves that, whatever the light; it is taken at the level where
-    the parts of the frame agree best: a low one, where all that is unsaturated is dark. (nan, inf, n): none does.
-    The error is how the parts scatter, how far off the second best level is, and what black levels that are
-    `black_error` counts off change.
+    As the former falls with the slope, one slope alone solves that, whatever the light; it is taken at the level whose
+    error is least: a low one, where all that is unsaturated is dark. (nan, inf, n): none does. The error is how the
+    parts of the frame scatter, what black levels that are `black_error` counts off change, and how far off the second
+    best level is. Of some `most_pairs` at most.
     """
-    bright, dark, chunk, saturation = _pairs(mosaic, brighter, darker)
-    fits = (_cut_alike(bright, dark, chunk, share * saturation) for share in CUTS)
+    bright, dark, chunk, saturation = _pairs(mosaic, brighter, darker, most_pairs)
+    fits = (_cut_alike(bright, dark, chunk, share * saturation, black_error) for share in CUTS)
     best, second = sorted(fits, key=lambda fit: fit.error)[:2]
-    error = math.hypot(best.error, best.slope - second.slope, black_error * best.by_count)
-    return best.slope, error if math.isfinite(error) else np.inf, best.pairs
+    apart = best.slope - second.slope if math.isfinite(second.error) else LONE_ERROR * best.slope
+    return best.slope, math.hypot(best.error, apart) if math.isfinite(best.error) else np.inf, best.pairs
 
 
 class _Cut(NamedTuple):
     slope: float
-    error: float  # as the parts of the frame scatter
+    error: float
     pairs: int
-    by_count: float  # what the slope changes by if the darker sites' black level is a count off
 
 
-def _cut_alike(bright: np.ndarray, dark: np.ndarray, chunk: np.ndarray, limit: float) -> _Cut:
+def _cut_alike(bright: np.ndarray, dark: np.ndarray, chunk: np.ndarray, limit: float, black_error: float) -> _Cut:
     """Return the slope at which `min(dark / slope, limit)` has the mean of `min(bright, limit)`.
 
     That is Newton's method from above; as the mean is concave in 1 / slope, no step goes too far.
@@ -250,18 +250,18 @@ def _cut_alike(bright: np.ndarray, dark: np.ndarray, chunk: np.ndarray, limit: f
         total, pairs = float(light.sum()), int((kept & below).sum())
         previous, slope = slope, float(dark[kept].sum()) / total if total > 0 else np.nan
         if not slope > 0 or pairs < MIN_PAIRS:
-            return _Cut(np.nan, np.inf, pairs, np.inf)
+            return _Cut(np.nan, np.inf, pairs)
         if abs(slope / previous - 1) < 1e-5:
             break
         kept = dark < slope * limit
     by_chunk = np.stack([np.bincount(chunk, v, CHUNKS) for v in (np.where(kept, dark, 0), light)])
     left_out = by_chunk.sum(axis=1, keepdims=True) - by_chunk
     error = float(_jackknife((left_out[0] / np.maximum(left_out[1], 1e-9))[:, None])[0])
-    return _Cut(slope, error, pairs, float(kept.sum()) / total)
+    return _Cut(slope, math.hypot(error, black_error * float(kept.sum()) / total), pairs)
 
 
 def _pairs(
-    mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int]
+    mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int], most: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Return counts above black of bright sites and their dark neighbours, inf: saturated, and each pair's chunk, (N,).
 
@@ -270,7 +270,7 @@ def _pairs(
     black = cell_black(mosaic)
     saturation = saturation_counts(mosaic) - black
     rows, columns = mosaic.shape[0] // CELL, mosaic.shape[1] // CELL
-    step = max(1, rows * columns * 16 // MAX_PAIRS)
+    step = max(1, rows * columns * 16 // most)
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for phases in colour_classes(mosaic.cfa):
         for here in sorted(set(phases.tolist()) & set(brighter)):

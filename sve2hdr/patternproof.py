@@ -11,12 +11,24 @@ from itertools import pairwise
 import numpy as np
 
 from .mosaic import CELL, SIGMA_OF_MAD, Mosaic, cfa_period, repeated
-from .patternfit import CHUNKS, Fit, Sample, colour_classes, error_ev, fit_line, fit_pairs, sample_groups, spread
+from .patternfit import (
+    CHUNKS,
+    MAX_PAIRS,
+    Fit,
+    Sample,
+    colour_classes,
+    error_ev,
+    fit_line,
+    fit_pairs,
+    sample_groups,
+    spread,
+)
 from .patternlayout import MIN_WINDOWS, Layout
 from .patternwindows import Windows
 
 SAME_EXPOSURE_EV = 0.1  # groups closer than this are one
 FEW_WINDOWS, TOO_FEW_WINDOWS = 800, 200  # below the first single sites may know better, below the second they do
+SOME_PAIRS = 400_000  # of single sites, to contradict many windows
 BLACK_SHARE = 0.3  # of how wrong a black level may well be: how wrong the mean of those of a group is
 CONTRADICTED = 2.0  # standard errors by which the windows are off from what single sites tell
 CLEAR_MARGIN = 100.0  # of chi squared, by which a layout that is beyond doubt is better than any other
@@ -64,7 +76,8 @@ def measure_step(mosaic: Mosaic, windows: Windows, brighter: list[int], darker: 
     burnt = (windows.peak[brighter] >= windows.saturation[brighter, None]).any(axis=0)
     count = sum(s.window.size for s in samples)
     if burnt.sum() > burnt.size / 2:  # what is not may be special, such as dark gaps that lie on rows of one exposure
-        pair_slope, pair_error, _ = fit_pairs(mosaic, brighter, darker, BLACK_SHARE * offset_sigma)
+        most = MAX_PAIRS if count < FEW_WINDOWS else SOME_PAIRS
+        pair_slope, pair_error, _ = fit_pairs(mosaic, brighter, darker, BLACK_SHARE * offset_sigma, most)
         if math.isfinite(pair_error):
             ev, error = -math.log2(pair_slope), error_ev(pair_slope, pair_error)
             contradicted = abs(ev - step.ev) > CONTRADICTED * math.hypot(error, step.error)

@@ -504,6 +504,18 @@ def test_dark_gaps_between_level_stripes_that_burn_out_do_not_mislead() -> None:
     assert found.ratio_ev == pytest.approx(2.7, abs=0.1)
 
 
+def test_neighbours_that_are_nearly_all_saturated_still_tell_a_ratio() -> None:
+    """No light is below half of what saturates the brighter rows: there is one level to cut it at."""
+    x = np.arange(SHAPE[1]) / SHAPE[1]
+    pattern = turned([[1 / 8], [1 / 8], [1], [1]], 0)
+    mosaic = taken(np.float32(np.ones((*SHAPE, 3)) * np.exp2(2.6 * x - 3.7)[:, None]), pattern)
+    level = pattern.over((4, 4)).ravel()
+    groups = [np.flatnonzero(found).tolist() for found in (level == 1, level < 1)]
+    slope, error, _ = fit_pairs(mosaic, *groups, black_error=10.0)
+    assert 0 < error < 0.1 * slope
+    assert slope == pytest.approx(1 / 8, rel=0.02)
+
+
 def test_a_ratio_that_is_uncertain_is_not_named_as_measured() -> None:
     found = detect_pattern(taken(grey(PLAIN["fog"]), turned([[1 / 8], [1 / 8], [1], [1]], 0)))
     assert found.finding.endswith(", as measured")
