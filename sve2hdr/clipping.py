@@ -15,40 +15,63 @@ CELL_PX = 8  # side of the cells that surroundings are measured in
 BRIGHT = 0.7  # of the clip level of the channel that clips first: from here on it tells of highlights beside it
 FADING = 8.0  # each time that cells are twice as large, they count as much less
 HARDLY = 1e-4  # share of bright pixels in a cell with which surroundings are half believed
-MOST_TINT_EV = 2.0  # that surroundings are believed
+MOST_TINT_EV, MOST_RATIO_EV = 2.0, 4.0  # that surroundings are believed
+ALIKE_EV, ALIKE_SHARE = 0.25, 0.3  # colours that differ by so much, and that share of theirs, are hardly the same
 
 
 class Surroundings:
-    """By how many EV bright surroundings have more of the channel that clips first than the mean of the other two.
+    """What colour bright things have, near ones above all; far from all that is not clipped, it is unknown.
 
-    The mean is the geometric one, and its neighbours' colour is that of their sums over cells of CELL_PX: near ones
-    count most, and where there are none, far from all that is not clipped, it is 0.
+    Of the channel that clips first, by how many EV it is above the geometric mean of the other two; and how these two
+    compare. Both are of sums over cells of CELL_PX.
     """
 
     def __init__(self, camera_rgb: np.ndarray, gains: np.ndarray, clip_level: float) -> None:
         """Measure camera RGB, (H, W, 3) float32, which `gains`, (3,), balance and which clips at `clip_level`."""
-        first = int(np.argsort(gains, kind="stable")[0])
+        first, *self._others = np.argsort(gains, kind="stable").tolist()
         height, width = camera_rgb.shape[:2]
-        sums = np.zeros((4, -(-height // CELL_PX), -(-width // CELL_PX)), np.float32)
+        starts = np.arange(0, width, CELL_PX)
+        sums = np.zeros((4, -(-height // CELL_PX), len(starts)), np.float32)
+        clips = np.zeros(sums.shape[1:], bool)
         for row, top in enumerate(range(0, height, CELL_PX)):
             strip = camera_rgb[top : top + CELL_PX]
             bright = strip[..., first] > BRIGHT * clip_level
             if not bright.any():
                 continue
             for channel in range(3):
-                bright &= strip[..., channel] < CLIP_STARTS * clip_level
+                below = strip[..., channel] < CLIP_STARTS * clip_level
+                bright &= below
+                if channel == first:
+                    clips[row] = np.logical_or.reduceat(~below.all(axis=0), starts)
             for total, values in zip(sums, (*np.moveaxis(strip, 2, 0), 1), strict=True):
-                total[row] = np.add.reduceat((values * bright).sum(axis=0), np.arange(0, width, CELL_PX))
+                total[row] = np.add.reduceat((values * bright).sum(axis=0), starts)
         weight = sums[3] / CELL_PX**2
         level = np.log2(np.maximum(sums[:3] * gains[:, None, None], 1e-6 * clip_level))
         tint = np.clip(1.5 * (level[first] - level.mean(axis=0)), -MOST_TINT_EV, MOST_TINT_EV)
-        around, weights = _spread(np.stack([tint * weight, weight]))
-        self._ev = around / (weights + np.float32(HARDLY))
+        weight[clips & (tint < 0)] = 0  # beside what clips, that channel is missing already, as in a pink edge
+        middle, highest = (level[channel] for channel in self._others)
+        ratio = np.clip(highest - middle, -MOST_RATIO_EV, MOST_RATIO_EV)
+        tint, ratio, weights = _spread(_blurred(np.stack([tint * weight, ratio * weight, weight])))
+        self._tint, self._ratio = tint / (weights + np.float32(HARDLY)), ratio / np.maximum(weights, np.float32(1e-30))
+        self._clip_levels = [float(gains[channel] * clip_level) for channel in self._others]
 
-    def rows(self, top: int, bottom: int, width: int) -> np.ndarray:
-        """Return the EV of rows `top` to `bottom` of an image that is `width` px wide, (rows, width) float32."""
-        by_row = _between(self._ev, (np.arange(top, bottom) + 0.5) / CELL_PX)
-        return _between(by_row.T, (np.arange(width) + 0.5) / CELL_PX).T
+    def rows(self, balanced: np.ndarray, top: int) -> np.ndarray:
+        """Return the EV for planes, (3, rows, W) float32, that are the image's rows from `top` on: (rows, W) float32.
+
+        It is 0 where the other two channels say that the colour is not that of the surroundings: snow by a green coat.
+        """
+        down, across = (
+            (np.arange(n) + first + 0.5) / CELL_PX for n, first in zip(balanced.shape[1:], (top, 0), strict=True)
+        )
+        tint, ratio = (_between(_between(values, down).T, across).T for values in (self._tint, self._ratio))
+        (middle, middle_clips), (highest, highest_clips) = (
+            (np.log2(np.maximum(balanced[channel], np.float32(1e-6))), _clipped_share(balanced[channel], level))
+            for channel, level in zip(self._others, self._clip_levels, strict=True)
+        )
+        off = highest - middle - ratio
+        off *= 1 - np.where(off > 0, middle_clips, highest_clips)  # there was more, and it may have been alike
+        width = np.float32(ALIKE_EV) + np.float32(ALIKE_SHARE) * np.abs(ratio)
+        return np.asarray(tint * np.exp(-((off / width) ** 2)))
 
 
 def recover_clipped(
@@ -87,9 +110,22 @@ def recover_clipped(
 
 
 def _clipped_weights(balanced: np.ndarray, gains: np.ndarray, clip_level: float) -> np.ndarray:
-    levels = (gains * np.float32(clip_level)).reshape(3, *[1] * (balanced.ndim - 1))
-    ramp = np.clip((balanced / levels - np.float32(CLIP_STARTS)) / np.float32(CLIP_ENDS - CLIP_STARTS), 0, 1)
+    return _clipped_share(balanced, (gains * np.float32(clip_level)).reshape(3, *[1] * (balanced.ndim - 1)))
+
+
+def _clipped_share(balanced: np.ndarray, level: np.ndarray | float) -> np.ndarray:
+    ramp = np.clip((balanced / level - np.float32(CLIP_STARTS)) / np.float32(CLIP_ENDS - CLIP_STARTS), 0, 1)
     return np.asarray(ramp * ramp * (3 - 2 * ramp))  # smoothstep
+
+
+def _blurred(cells: np.ndarray) -> np.ndarray:
+    """Return cells, (N, h, w), as tents of four cells on end have them: what moves by some pixels changes little."""
+    for axis in (1, 2):
+        for _ in range(2):
+            lines = np.moveaxis(cells, axis, 0)
+            before, after = np.concatenate([lines[:1], lines[:-1]]), np.concatenate([lines[1:], lines[-1:]])
+            cells = np.moveaxis((before + 2 * lines + after) / 4, 0, axis)
+    return cells
 
 
 def _spread(cells: np.ndarray) -> np.ndarray:

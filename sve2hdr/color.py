@@ -159,8 +159,7 @@ def linear_rgb(
         camera = np.moveaxis(camera_rgb[top : top + rows], 2, 0)
         balanced = np.multiply(camera, gains[:, None, None], order="C")
         if float(camera.max(initial=0)) > CLIP_STARTS * clip_level:
-            around_ev = surroundings.rows(top, min(height, top + rows), width)
-            balanced = recover_clipped(balanced, gains, clip_level, around_ev)
+            balanced = recover_clipped(balanced, gains, clip_level, surroundings.rows(balanced, top))
         _apply_matrix(matrix, balanced, result[top : top + rows])
     return result
 
