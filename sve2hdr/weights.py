@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from .architecture import ArchitectureConfig, Network
 from .errors import UnreadableWeights
@@ -49,13 +51,34 @@ def load_weights(path: Path) -> Network:
             architecture = metadata["architecture"]
             if architecture not in ARCHITECTURES:
                 raise UnreadableWeights(f"{path}: architecture {architecture!r} is not known here; update sve2hdr")
-            with torch.random.fork_rng(devices=()):  # the application's random numbers stay as they were
+            # the application's random numbers stay as they were
+            with torch.random.fork_rng(devices=()), _AtMost(path.stat().st_size):
                 network = ARCHITECTURES[architecture].from_json(metadata["config"]).build()
             network.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, LookupError) as error:
         reason = " ".join(str(error).split())[:200]  # torch lists every tensor that does not fit
         raise UnreadableWeights(f"{path}: cannot be read as weights ({reason}); name another file") from error
     return network.eval()
+
+
+class _AtMost(TorchFunctionMode):
+    """Ends the making of a network with a ValueError once it has more values than its file has bytes.
+
+    So a short file takes no memory, whatever its configuration says. Not by building on torch's meta device first,
+    which imports for seconds.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.left = size
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func is torch.empty:  # as layers begin; memory is taken when they are filled
+            self.left -= made.numel()
+            if self.left < 0:
+                raise ValueError("its configuration is of a larger network than the file can hold")
+        return made
 
 
 def save_weights(path: Path, config: ArchitectureConfig, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ import torch
 from cost import macs_per_pixel
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from sve2hdr import weights
 from sve2hdr.errors import UnreadableWeights, UnwritableOutput
@@ -153,6 +154,21 @@ def test_a_few_bytes_build_no_huge_network(
     for built in (NetworkConfig, PaperConfig):
         monkeypatch.setattr(built, "build", lambda self: pytest.fail("was built"))
     with pytest.raises(UnreadableWeights, match=r"at most|up to"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "config"),
+    [("sve2hdr", {"widths": [1024] * 3, "blocks": [100] * 3}), ("paper", {"width": 1024, "blocks": 300})],
+)
+def test_a_few_bytes_take_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, config: dict[str, object]
+) -> None:
+    """These would take 12 GiB and 32 GiB."""
+    path, metadata = tmp_path / "a.safetensors", {"format": WEIGHTS_FORMAT, "architecture": architecture}
+    save_file({"a": torch.zeros(1)}, path, {**metadata, "config": json.dumps(config)})
+    monkeypatch.setattr(nn.Conv2d, "reset_parameters", lambda self: pytest.fail("was filled"))
+    with pytest.raises(UnreadableWeights, match=r"a\.safetensors: .* a larger network than the file can hold"):
         load_weights(path)
 
 
