@@ -63,8 +63,16 @@ class RemoteManifest(Records[RemotePath]):
             with contextlib.suppress(FileExistsError):  # no folder
                 folder.mkdir(mode=0o700, exist_ok=True)
             if not _is_ours(folder):
-                raise UnwritableOutput(f"{folder}: no folder of your own alone; set TMPDIR to one")
-        claims = Claims(self.scratch / "lock")
+                raise UnwritableOutput(
+                    f"{folder}: belongs to somebody else, or is no folder; remove it, or set TMPDIR to a folder of "
+                    "your own"
+                )
+            if folder.stat().st_mode & 0o022:  # made by an older version, or opened since
+                folder.chmod(0o700)
+        lock = self.scratch / "lock"
+        if lock.is_symlink():  # planted while the folder was open to others
+            lock.unlink()
+        claims = Claims(lock)
         for key in keys_in(self.work):
             if claims.take([key]):
                 shutil.rmtree(self.work / key, ignore_errors=True)
@@ -166,11 +174,11 @@ def _size(file: RemotePath) -> int | None:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Return whether a folder, and no link to one, is this user's, and nobody else can write to it."""
+    """Return whether this is a folder, and no link to one, and this user's."""
     status = folder.lstat()
     if sys.platform == "win32":  # where each user has temporary folders of his own
         return stat.S_ISDIR(status.st_mode)
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
 
 
 def _user() -> str:

@@ -531,7 +531,7 @@ def test_what_killed_processes_left_on_this_machine_is_removed(bucket: RemotePat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="each user has temporary folders of his own")
-@pytest.mark.parametrize("planted", ["link", "linked work", "open to all", "another's", "file"])
+@pytest.mark.parametrize("planted", ["link", "linked work", "another's", "file"])
 def test_a_temporary_folder_that_others_have_made_is_refused(
     bucket: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: str
 ) -> None:
@@ -549,13 +549,23 @@ def test_a_temporary_folder_that_others_have_made_is_refused(
         manifest.scratch.mkdir(mode=0o700)
         if planted == "linked work":
             manifest.work.symlink_to(tmp_path / "mine")
-        elif planted == "open to all":
-            manifest.scratch.chmod(0o777)
         else:
             monkeypatch.setattr(os, "getuid", lambda: manifest.scratch.stat().st_uid + 1)
     with pytest.raises(UnwritableOutput, match="set TMPDIR"):
         manifest.claims()
     assert (mine / "photo.cr2").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="each user has temporary folders of his own")
+def test_a_temporary_folder_that_is_open_to_others_is_made_ones_own(bucket: RemotePath, tmp_path: Path) -> None:
+    manifest = RemoteManifest(bucket / "out")
+    for folder in (manifest.scratch, manifest.work):
+        folder.mkdir()
+        folder.chmod(0o775)  # as an older version did where the umask is 002
+    (manifest.scratch / "lock").symlink_to(tmp_path / "elsewhere")
+    manifest.claims().close()
+    assert [folder.stat().st_mode & 0o777 for folder in (manifest.scratch, manifest.work)] == [0o700, 0o700]
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.parametrize("content", [b"5", b"[5]", pytest.param(b"[" * 100_000, id="deep"), b"\xff"])
