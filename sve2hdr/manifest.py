@@ -233,11 +233,13 @@ class Manifest(Records[Path]):
     def create(self) -> None:
         """Make the folders; raise UnwritableOutput where that cannot be."""
         try:
-            for name in ("done", "work"):
-                (self.folder / name).mkdir(parents=True, exist_ok=True)
-            if self.work.is_symlink():  # what is left there is removed
-                raise UnwritableOutput(f"{self.work}: a link, which no batch makes; remove it")
-            Claims(self.folder / "lock").close()
+            done, work, lock = (self.folder / name for name in ("done", "work", "lock"))
+            for path in (done, work, lock):  # in a folder of somebody else they could lead out of it
+                if path.is_symlink():
+                    raise UnwritableOutput(f"{path}: a link, which no batch makes; remove it")
+            for path in (done, work):
+                path.mkdir(parents=True, exist_ok=True)
+            Claims(lock).close()
         except OSError as error:
             raise UnwritableOutput(
                 f"{self.out}: cannot be written ({error.strerror}); choose another folder"

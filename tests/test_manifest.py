@@ -225,10 +225,17 @@ def test_what_is_no_folder_of_a_job_is_left_alone(manifest: Manifest) -> None:
     (manifest.work / "photos").mkdir()
     recover(manifest)
     assert (manifest.work / "photos").exists()
-    manifest.work.rename(manifest.out / "elsewhere")
-    manifest.work.symlink_to(manifest.out / "elsewhere")
-    with pytest.raises(UnwritableOutput, match="a link"):
+
+
+@pytest.mark.parametrize("name", ["done", "work", "lock"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_links_in_the_place_of_our_own_files_are_refused(manifest: Manifest, name: str, exists: bool) -> None:
+    linked, elsewhere = manifest.folder / name, manifest.out.parent / "elsewhere"
+    linked.rename(elsewhere) if exists else linked.rename(manifest.out / "gone")
+    linked.symlink_to(elsewhere)
+    with pytest.raises(UnwritableOutput, match=f"{name}: a link, which no batch makes; remove it"):
         manifest.create()
+    assert elsewhere.exists() == exists
 
 
 def test_a_file_that_a_killed_process_has_put_through_a_link_is_done(
