@@ -65,7 +65,7 @@ def white_levels(mosaic: Mosaic, pattern: ExposurePattern) -> WhiteLevels:
 
     An exposure without a pile-up takes that of another one if all of its own counts stay below; else the file's. A
     colour whose counts pile up elsewhere, as where a camera has balanced them before it wrote them, has a level of its
-    own.
+    own. A blurred pile-up FAR from the file's level is one if all colours of the most exposed sites share it.
     """
     black = float(mosaic.black_level.mean())
     letters, exposure = over_common_period(cfa_period(mosaic.cfa), pattern.exposure)
@@ -79,6 +79,8 @@ def white_levels(mosaic: Mosaic, pattern: ExposurePattern) -> WhiteLevels:
     piles = {}
     for level, histogram in together.items():
         others = [heap for other, heap in heaps.items() if other != level and heap is not None]
+        if level == exposure.max():  # it clips first: perhaps no other one does
+            others += _shared_by_colours(heaps[level], histograms[level], black, mosaic.white_level)
         piles[level] = pile_up(histogram, black, mosaic.white_level, [mosaic.white_level, *others])
     found = [pile for pile in piles.values() if pile is not None]
     by_site, unknown, apart = np.empty(exposure.shape, np.float32), [], APART * (mosaic.white_level - black)
@@ -115,6 +117,17 @@ def against_white(mosaic: Mosaic, pattern: ExposurePattern, given: np.ndarray) -
     if piles:
         return f"the pixels pile up at {' and '.join(dict.fromkeys(piles))}, not at {option}"
     return f"{above:.1%} of the sites of an exposure are above {option}" if above > ABOVE else ""
+
+
+def _shared_by_colours(
+    heap: float | None, of_colours: dict[str, np.ndarray], black: float, white: float
+) -> list[float]:
+    """Return the heap if red, green and blue pile up there, as flat parts do only where their light balances them."""
+    piles = [pile_up(histogram, black, white) for histogram in of_colours.values()]
+    if heap is None or len(piles) < 3:
+        return []
+    shared = all(pile is not None and abs(pile - heap) <= HAIR * (white - black) for pile in piles)
+    return [heap] if shared else []
 
 
 def _top(histogram: np.ndarray) -> int:

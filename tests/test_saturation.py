@@ -71,6 +71,27 @@ def test_saturation_that_spreads_is_one_near_the_file_s_or_another_exposure_s(wh
     np.testing.assert_allclose(by_exposure(found), whites, atol=6)
 
 
+@pytest.mark.parametrize("sigma", [4, 12, 18])
+def test_saturation_that_spreads_where_only_the_most_exposed_sites_clip_is_one_of_all_colours(sigma: float) -> None:
+    rng = np.random.default_rng(9)
+    mosaic = frame(13_500, 13_500, top=-0.3)
+    spread = mosaic.counts + rng.normal(0, sigma, mosaic.shape) * (mosaic.counts >= 13_500)
+    mosaic = replace(mosaic, counts=np.rint(spread).astype(np.uint16))
+    np.testing.assert_allclose(by_exposure(white_levels(mosaic, PAIRS)), (13_500, 13_500), atol=2)
+
+
+def test_a_flat_bright_patch_of_the_most_exposed_sites_differs_from_colour_to_colour() -> None:
+    rng = np.random.default_rng(10)
+    light = BLACK + (NOMINAL - BLACK) * 0.6 * rng.random((400, 300)) ** 3
+    light[40:80, 40:80] = BLACK + 0.8 * (NOMINAL - BLACK)
+    light[::2, ::2] = 0.95 * (light[::2, ::2] - BLACK) + BLACK
+    light[1::2, 1::2] = 0.9 * (light[1::2, 1::2] - BLACK) + BLACK
+    light = np.where(PAIRS.over(light.shape) == 1, 1, 1 / 8) * (light - BLACK) + BLACK
+    counts = np.rint(noisy(rng, light, (NOMINAL - BLACK) / 1_000_000)).astype(np.uint16)
+    found = white_levels(Mosaic(counts, "RGGB", np.full((1, 1), BLACK, np.float32), NOMINAL, np.eye(3)), PAIRS)
+    assert (by_exposure(found), found.source) == ((NOMINAL, NOMINAL), "file")
+
+
 def test_few_sites_or_dark_ones_are_no_pile_up() -> None:
     rng = np.random.default_rng(4)
     dark = noisy(rng, np.full(100_000, BLACK + 3))
