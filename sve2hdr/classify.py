@@ -19,7 +19,8 @@ def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, A
     Raises what converting it would raise at its start: UnreadableRaw, Sve2HdrError for levels that do not fit, and
     PatternNotFound for a pattern that `model` was not trained for, or one that is in doubt.
     """
-    mosaic = options.levels.applied(read_raw(raw), raw)
+    read = read_raw(raw)
+    mosaic = options.levels.applied(read, raw)
     size = {"megapixels": round(mosaic.shape[0] * mosaic.shape[1] / 1e6, 3)}
     pattern, confidence, error = options.levels.pattern, None, 0.0
     if pattern is None:
@@ -34,7 +35,8 @@ def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, A
     if model is not None:
         model.for_pattern(raw, mosaic, pattern)
     found = {"pattern": str(pattern), "ratio_ev": round(pattern.ratio_ev, 4), "confidence": confidence}
-    return {"sve": True, "reason": "", **found, "ratio_ev_error": round(error, 4), **size}
+    levels = {"ratio_ev_error": round(error, 4), "stated_white": read.white_level}
+    return {"sve": True, "reason": "", **found, **levels, **size}
 
 
 def ordinary(raw: Path, options: ConvertOptions) -> dict[str, Any] | None:

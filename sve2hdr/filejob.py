@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import math
 import os
 import platform
@@ -26,7 +27,7 @@ from .jobstate import BatchOptions, FileResult, Order, Tools, is_ours, shared_be
 from .levels import Levels
 from .manifest import Record, Stamp
 from .memory import peak_mb, release_freed_memory, reset_peak
-from .parameters import LEAD_EV, as_laid_out, difference
+from .parameters import LEAD_EV, as_laid_out, difference, other_depth
 from .pattern import parse_pattern
 from .pipeline import ConvertOptions
 from .places import Place, is_url, place, real
@@ -117,7 +118,7 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
             own, locked = (parse_pattern(told["pattern"]) for told in (evidence, found))
             steps = as_laid_out(own, locked)
             errors = [evidence["ratio_ev_error"]] * len(steps)
-            finding = difference(steps, errors, locked.steps_ev, "its sequence")
+            finding = _other_depth(evidence, found) or difference(steps, errors, locked.steps_ev, "its sequence")
             if finding:
                 raise Sve2HdrError(f"{job.raw}: {finding}; {APART}")
         evidence |= {name: found[name] for name in ("pattern", "ratio_ev", "confidence", "megapixels")}
@@ -129,6 +130,13 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
     outcome = {"skip": "skipped", "copy": "copied", "develop": "developed"}[options.if_not_sve]
     there = {"skipped": (), "copied": (str(tools.manifest.out / job.relative),), "developed": outputs}[outcome]
     return FileResult(job.raw, outcome, there, found=evidence)
+
+
+def _other_depth(evidence: dict[str, Any], found: dict[str, Any]) -> str:
+    """Return how a frame's white level shows another bit depth than what its sequence has found, if it does."""
+    shared = json.loads(found["parameters"]) if "parameters" in found else found  # of a batch, or only looked at
+    own, locked = evidence.get("stated_white"), shared.get("stated_white")
+    return other_depth(own, locked, "its sequence") if own and locked else ""
 
 
 def _unsure(job: Job, raw: Path, options: BatchOptions) -> FileResult | None:

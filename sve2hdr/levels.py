@@ -71,6 +71,7 @@ class Estimate:
     note: str = ""  # what speaks against the levels given, or those of the file
     black_error: np.ndarray | None = None  # (P, Q) counts, of `black`, one standard deviation; None: it is known
     stated_black: np.ndarray | None = None  # (P, Q) counts, as the file, or its margins, have it; None: it is given
+    stated_white: float | None = None  # counts, as the file has it; None: unknown
     full_scale: float | None = None  # counts of the least exposed sites that images have as the ratio; None: saturation
 
     def scale(self, mosaic: Mosaic) -> float:
@@ -165,7 +166,9 @@ def estimate_levels(
     stated = None if levels.black is not None else in_period(read.black_level, period)
     confidence = None if given or detection is None else detection.confidence
     black_error = None if black_error is None else repeated(black_error, period)
-    return Estimate(pattern, confidence, error, black, white, noise, sources, note, black_error, stated)
+    return Estimate(
+        pattern, confidence, error, black, white, noise, sources, note, black_error, stated, read.white_level
+    )
 
 
 def noise_of(mosaic: Mosaic, pattern: ExposurePattern) -> tuple[NoiseModel, dict[str, str]]:

@@ -27,7 +27,7 @@ SAME_EV, SURE_EV = 0.25, 0.2  # how far a frame's own ratio may be off; the erro
 LEAD_EV = 0.015  # the error from which a frame shall not decide for others: 1 %, which rows of bright frames would show
 TOO_BRIGHT = 0.5  # share of the most exposed sites that are saturated
 UNSURE = 1e-4  # of the range: from that error on a black level gives way to what other frames say
-OTHER_DEPTH = 0.45  # of the range: 12 bits have a quarter of 14, and white may lie at 0.6 of what the file names
+OTHER_DEPTH = 0.45  # of the white level of another file: 12 bits have a quarter of 14
 FOUND_OUT = ("usual", "as-shot", "auto")  # white balances that differ from frame to frame
 
 
@@ -60,6 +60,7 @@ class LockedParameters:
         at every ISO. Raises Sve2HdrError for a frame of another shape, CFA, bit depth or layout of exposures.
         """
         self._refuse_shape(mosaic, raw)
+        self._refuse_depth(mosaic, raw)
         lead, pattern = self.estimate, self.estimate.pattern
         first = self._with_white(replace(lead, black=self._black_of(mosaic)), mosaic, raw)
         locked = first.applied(mosaic)
@@ -87,12 +88,6 @@ class LockedParameters:
         white, source = first.white, first.sources["white"]
         if source == "given":
             return first
-        span, own = (float((level - first.black).max()) for level in (self.estimate.white, mosaic.white_level))
-        if not OTHER_DEPTH * span < own < span / OTHER_DEPTH:
-            raise Sve2HdrError(
-                f"{raw}: white level {mosaic.white_level:g}, far from the {white.max():g} of {self.path}: another bit "
-                "depth; name another --lock-params file"
-            )
         # at the same ISO a pile-up is what it was, and another one just something flat
         if "file" not in source and mosaic.white_level >= white.max() and not self._has_other_iso(mosaic):
             return first
@@ -119,12 +114,29 @@ class LockedParameters:
                 f"{raw}: colours {mosaic.cfa}, but {self.path} is for {self.cfa}; name another --lock-params file"
             )
 
+    def _refuse_depth(self, mosaic: Mosaic, raw: str | Path) -> None:
+        stated = self.estimate.stated_white or float(self.estimate.white.max())
+        finding = other_depth(mosaic.white_level, stated, self.path)
+        if finding:
+            raise Sve2HdrError(f"{raw}: {finding}; name another --lock-params file")
+
     def _refuse_exposures(self, match: Match | None, raw: str | Path) -> None:
         if match is None:
             return
         finding = difference(match.steps_ev, match.step_errors, self.estimate.pattern.steps_ev, self.path)
         if finding:
             raise Sve2HdrError(f"{raw}: {finding}; name another --lock-params file")
+
+
+def other_depth(own_white: float, locked_white: float, other: str | Path | None) -> str:
+    """Return how the white level that a frame's file names shows another bit depth than a sequence's; "": it does not.
+
+    >>> other_depth(4095.0, 16_383.0, "another")
+    'white level 4095, far from the 16383 of another: another bit depth'
+    """
+    if OTHER_DEPTH * locked_white < own_white < locked_white / OTHER_DEPTH:
+        return ""
+    return f"white level {own_white:g}, far from the {locked_white:g} of {other}: another bit depth"
 
 
 def as_laid_out(own: ExposurePattern, locked: ExposurePattern) -> tuple[float, ...]:
@@ -195,6 +207,7 @@ def save_parameters(path: Path, parameters: LockedParameters, overwrite: bool = 
         "black_error": None if estimate.black_error is None else estimate.black_error.tolist(),
         "stated_black": None if estimate.stated_black is None else estimate.stated_black.tolist(),
         "white": estimate.white.tolist(),
+        "stated_white": estimate.stated_white,
         "gain": estimate.noise.gain.tolist(),
         "read_noise": estimate.noise.read_noise.tolist(),
         "sources": estimate.sources,
@@ -222,7 +235,7 @@ def load_parameters(path: Path) -> LockedParameters:
         error, black_error, baseline = (
             record[name] for name in ("ratio_ev_error", "black_error", "baseline_exposure_ev")
         )
-        stated, iso = record.get("stated_black"), record.get("iso")  # of files of an earlier version: unknown
+        stated, top, iso = map(record.get, ("stated_black", "stated_white", "iso"))  # of an earlier version: unknown
         estimate = Estimate(
             ExposurePattern(exposure),
             _confidence(record["confidence"]),
@@ -233,6 +246,7 @@ def load_parameters(path: Path) -> LockedParameters:
             {name: str(record["sources"][name]) for name in SOURCES},
             black_error=None if black_error is None else _positive(black_error, black.shape),
             stated_black=None if stated is None else _finite(stated, black.shape),
+            stated_white=None if top is None else _within(top, 0, 65535),
         )
         shape = int(record["shape"][0]), int(record["shape"][1])
         return LockedParameters(

@@ -447,6 +447,19 @@ def test_looking_foretells_what_a_sequence_takes_and_refuses(bench: Bench) -> No
     assert "its bright and dark sites lie the other way round than those of its sequence; put shots" in refused.error
 
 
+def test_looking_foretells_another_bit_depth(bench: Bench) -> None:
+    looking = replace(bench.options, look_only=True)
+    write_frame(bench.folder / "twelve.dng", sensor=Sensor(bit_depth=12, black_level=256, white_level=4000))
+    first, other = (replace(bench.job(name), sequence="clip") for name in ("photo.dng", "twelve.dng"))
+    looked, done = (
+        run_job(Order(first, leads=True), options, bench.tools).found for options in (looking, bench.options)
+    )
+    refused = run_job(Order(other, done), bench.options, bench.tools).error
+    assert "white level 4000, far from the 16000 of its sequence: another bit depth; put shots into" in refused
+    for found in (looked, done):
+        assert run_job(Order(other, found), looking, bench.tools).error == refused
+
+
 def test_looking_foretells_that_exposures_in_the_middle_differ(bench: Bench) -> None:
     options = replace(bench.options, look_only=True)
     found = {"pattern": "grid:1,0.5;0.25,0.125", "ratio_ev": 3.0, "confidence": 1.0, "megapixels": 0.1}

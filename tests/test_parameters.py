@@ -111,11 +111,18 @@ def test_a_pile_up_gives_way_to_a_lower_one_of_another_iso_and_to_the_lower_whit
     np.testing.assert_array_equal(stays.white, given.white)
 
 
-def test_another_bit_depth_is_refused(frame: Mosaic, first: Estimate) -> None:
+@pytest.mark.parametrize("white", [None, WHITES, 4000.0])
+def test_another_bit_depth_is_refused_whatever_white_is_given(
+    tmp_path: Path, frame: Mosaic, white: float | tuple[float, ...] | None
+) -> None:
+    lock = tmp_path / "levels.json"
+    save_parameters(lock, parameters(frame, estimate_levels(frame, RAW, Levels(white=white))))
+    shared = load_parameters(lock)
     twelve = replace(frame, counts=frame.counts // 4, black_level=frame.black_level / 4, white_level=4095.0)
     for mosaic in (twelve, replace(twelve, white_level=900.0)):
-        with pytest.raises(Sve2HdrError, match=r"photo.dng: white level .* another bit depth; name another --lock"):
-            parameters(frame, first).estimate_for(mosaic, RAW)
+        with pytest.raises(Sve2HdrError, match=r"photo.dng: white level .* far from the 16383 .* name another --lock"):
+            shared.estimate_for(mosaic, RAW)
+    shared.estimate_for(frame, RAW)
 
 
 def test_the_noise_of_another_iso_is_the_frames_own(
@@ -156,10 +163,12 @@ def test_parameters_of_an_earlier_version_are_taken(tmp_path: Path, frame: Mosai
     lock = tmp_path / "levels.json"
     save_parameters(lock, parameters(at_iso(frame, 100), first))
     record = json.loads(lock.read_text())
-    del record["stated_black"], record["iso"]
+    del record["stated_black"], record["stated_white"], record["iso"]
     lock.write_text(json.dumps(record))
     moved = replace(at_iso(frame, 1600), black_level=frame.black_level + 1)
     assert load_parameters(lock).estimate_for(moved, RAW).as_json() == first.as_json()
+    with pytest.raises(Sve2HdrError, match="another bit depth"):
+        load_parameters(lock).estimate_for(replace(moved, white_level=4095.0), RAW)
 
 
 def test_all_that_is_shared_comes_back_from_the_file(tmp_path: Path, frame: Mosaic, first: Estimate) -> None:
@@ -262,6 +271,7 @@ def test_files_that_hold_no_parameters_are_refused(tmp_path: Path, text: str) ->
         ("neutral", "[0, 1, 1]"),
         ("black_error", "[[1]]"),
         ("stated_black", "[[1024]]"),
+        ("stated_white", "NaN"),
         ("iso", "NaN"),
         ("look", "[1, 2]"),
         ("look", "[1e9, 0, 1, 5]"),
