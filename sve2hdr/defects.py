@@ -306,8 +306,10 @@ def _without_light(sites: _Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarr
         share[which] = np.maximum(beside / own, diagonal / own)
         error[which] = np.maximum(doubt, doubt_there) / np.abs(own)
         if sites.letters[phase] != "G":  # a red light shows in red sites alone
-            each = [_light_around(sites, phase, y[which], x[which], [offset])[0] / own for offset in SECOND]
-            second = np.sort(np.stack(each), axis=0)[:-1].sum(axis=0) / 3  # the highest may be a defect as well
+            each = [_light_around(sites, phase, y[which], x[which], [offset]) for offset in SECOND]
+            # what saturates beside a bright site is as bright, though it tells nothing more
+            shares = [np.where((full > 0) & (own > 0), 1, beside / own) for beside, _, _, full in each]
+            second = np.sort(np.stack(shares), axis=0)[:-1].sum(axis=0) / 3  # the highest may be a defect as well
             share[which] = np.maximum(share[which], second)
         activity[which] = (active + active_there) / np.abs(own)
         blown[which] = full + full_there

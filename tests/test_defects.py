@@ -304,6 +304,20 @@ def test_red_and_blue_lights_that_no_green_site_sees_stay(channel: int) -> None:
     assert repaired(simulate(np.float32(light), "RGGB", ROWS, sensor, seed=2))[1] == 0
 
 
+@pytest.mark.parametrize("name", ["row pairs", "blocks"])
+def test_red_leds_that_saturate_a_few_sites_have_no_holes(name: str) -> None:
+    light, pattern = np.full((128, 128, 3), 0.02), PATTERNS[name]
+    leds = np.mgrid[16:112:20, 16:112:22].reshape(2, -1)
+    for y, x in leds.T:
+        light[y : y + 3, x : x + 3] += [0.5, 0.004, 0.004]  # on two by two red sites
+    sensor = Sensor("gain", black_level=BLACK, white_level=WHITE)
+    frame = simulate(np.float32(light * NEUTRAL), "RGGB", pattern, sensor, seed=2)
+    assert repaired(frame, pattern)[1] == 0
+    counts = frame.counts.copy()
+    counts[tuple(leds + 10)] = WHITE  # between the LEDs
+    assert repaired(replace(frame, counts=counts), pattern)[1] == leds.shape[1]
+
+
 @pytest.mark.parametrize("grid", [[[1, 1 / 2], [1 / 4, 1 / 8]], [[1, 1 / 4], [1 / 4, 1 / 16]]])
 def test_blown_lamps_of_quad_bayer_have_no_holes(grid: list[list[float]]) -> None:
     light, offsets, pattern = np.full((128, 128, 3), 0.02), np.mgrid[-6:7, -6:7], ExposurePattern(np.float32(grid))
