@@ -16,6 +16,7 @@ BRIGHT = 0.7  # of the clip level of the channel that clips first: from here on 
 FADING = 8.0  # each time that cells are twice as large, they count as much less
 HARDLY = 1e-4  # share of bright pixels in a cell with which surroundings are half believed
 MOST_TINT_EV, MOST_RATIO_EV = 2.0, 4.0  # that surroundings are believed
+UNSEEN_EV = 0.5  # that a channel which clips may have been more
 ALIKE_EV, ALIKE_SHARE = 0.25, 0.3  # colours that differ by so much, and that share of theirs, are hardly the same
 
 
@@ -69,7 +70,10 @@ class Surroundings:
             for channel, level in zip(self._others, self._clip_levels, strict=True)
         )
         off = highest - middle - ratio
-        off *= 1 - np.where(off > 0, middle_clips, highest_clips)  # there was more, and it may have been alike
+        unseen = np.float32(UNSEEN_EV) * np.where(
+            off > 0, middle_clips, highest_clips
+        )  # there was more, perhaps so much
+        off = np.maximum(np.abs(off) - unseen, 0)
         width = np.float32(ALIKE_EV) + np.float32(ALIKE_SHARE) * np.abs(ratio)
         return np.asarray(tint * np.exp(-((off / width) ** 2)))
 

@@ -129,7 +129,7 @@ class Command(click.Command):
         given = self.make_parser(ctx).parse_args(list(args))[2]
         for option in given:
             takes_one = isinstance(option, click.Option) and not (option.multiple or option.is_flag or option.count)
-            if takes_one and given.count(option) > 1:
+            if takes_one and given.count(option) > 1 and not ctx.resilient_parsing:
                 raise click.UsageError(f"{max(option.opts, key=len)}: takes one value; give it once", ctx)
         return super().parse_args(ctx, args)
 

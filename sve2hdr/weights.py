@@ -52,7 +52,7 @@ def load_weights(path: Path) -> Network:
             if architecture not in ARCHITECTURES:
                 raise UnreadableWeights(f"{path}: architecture {architecture!r} is not known here; update sve2hdr")
             # the application's random numbers stay as they were
-            with torch.random.fork_rng(devices=()), _AtMost(path.stat().st_size):
+            with torch.random.fork_rng(devices=()), _AtMost(Path(path).stat().st_size):
                 network = ARCHITECTURES[architecture].from_json(metadata["config"]).build()
             network.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, LookupError) as error:

@@ -19,6 +19,7 @@ import numpy as np
 import OpenEXR
 import pytest
 import tifffile
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 from PIL import Image
 
@@ -850,6 +851,12 @@ def test_names_that_the_encoding_lacks_end_nothing(made: Path, work: Path, encod
 
 def test_every_command_refuses_one_value_given_twice() -> None:
     assert {type(command) for command in cli.main.commands.values()} == {Command}
+
+
+def test_completion_goes_on_past_a_value_given_twice() -> None:
+    completion = ShellComplete(cli.main, {}, "sve2hdr", "_SVE2HDR_COMPLETE")
+    found = completion.get_completions(["convert", "a.CR2", "-o", "x.exr", "-o", "y.exr"], "--prev")
+    assert [item.value for item in found] == ["--preview"]
 
 
 def test_help_lists_every_command() -> None:

@@ -104,6 +104,17 @@ def test_snow_by_a_coloured_coat_stays_white(coat: tuple[float, ...]) -> None:
     assert np.abs(np.log2(snow / 10)).max() < 0.12
 
 
+@pytest.mark.parametrize("red", [0.95, 1.0])  # of its clip level
+def test_white_whose_red_clips_too_is_not_taken_for_leaves(red: float) -> None:
+    """In warm light red clips soon after green, and nothing tells any more how red it was."""
+    gains = np.array([1 / 0.75, 1, 1 / 0.42], np.float32)
+    scene = np.full((3, 128, 128), red * CLIP * gains[0], np.float32)
+    scene[:, 40:90, 40:90] = 6.5 * np.array([0.45, 1, 0.1], np.float32)[:, None, None]
+    scene[1] = np.minimum(scene[1], CLIP)
+    green = recovered(scene, gains)[1, 26:36]
+    assert np.abs(np.log2(green / (red * CLIP * gains[0]))).max() < 0.35
+
+
 def test_pink_edges_of_what_clips_do_not_count() -> None:
     """Beside a lost window green is low by its own clipping: a white wall further away tells more."""
     gains = DAYLIGHT
