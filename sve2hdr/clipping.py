@@ -56,13 +56,14 @@ class Surroundings:
         self._tint, self._ratio = tint / (weights + np.float32(HARDLY)), ratio / np.maximum(weights, np.float32(1e-30))
         self._clip_levels = [float(gains[channel] * clip_level) for channel in self._others]
 
-    def rows(self, balanced: np.ndarray, top: int) -> np.ndarray:
-        """Return the EV for planes, (3, rows, W) float32, that are the image's rows from `top` on: (rows, W) float32.
+    def part(self, balanced: np.ndarray, top: int, left: int) -> np.ndarray:
+        """Return the EV, (h, w) float32, for planes, (3, h, w) float32, of the image from row `top`, column `left` on.
 
         It is 0 where the other two channels say that the colour is not that of the surroundings: snow by a green coat.
         """
         down, across = (
-            (np.arange(n) + first + 0.5) / CELL_PX for n, first in zip(balanced.shape[1:], (top, 0), strict=True)
+            (np.arange(count) + first + 0.5) / CELL_PX
+            for count, first in zip(balanced.shape[1:], (top, left), strict=True)
         )
         tint, ratio = (_between(_between(values, down).T, across).T for values in (self._tint, self._ratio))
         (middle, middle_clips), (highest, highest_clips) = (
@@ -94,7 +95,7 @@ def recover_clipped(
        neither a blue sky nor a warm lamp, and what was neutral stays so;
     3. as all three clip, all are raised to the greatest of them: exactly neutral at the smallest w = 1.
 
-    `surroundings_ev` is of `Surroundings.rows`, (...) float32.
+    `surroundings_ev` is of `Surroundings.part`, (...) float32.
 
     The result is continuous, never below the input, and grows with each input channel.
     """

@@ -159,7 +159,10 @@ def linear_rgb(
         camera = np.moveaxis(camera_rgb[top : top + rows], 2, 0)
         balanced = np.multiply(camera, gains[:, None, None], order="C")
         if float(camera.max(initial=0)) > CLIP_STARTS * clip_level:
-            balanced = recover_clipped(balanced, gains, clip_level, surroundings.rows(balanced, top))
+            clipped = (balanced.max(axis=1) > gains[:, None] * np.float32(CLIP_STARTS * clip_level)).any(axis=0)
+            left, right = int(clipped.argmax()), width - int(clipped[::-1].argmax())
+            part = balanced[..., left:right]
+            part[:] = recover_clipped(part, gains, clip_level, surroundings.part(part, top, left))
         _apply_matrix(matrix, balanced, result[top : top + rows])
     return result
 

@@ -57,7 +57,7 @@ def around(balanced: np.ndarray, gains: np.ndarray) -> Surroundings:
 
 
 def recovered(balanced: np.ndarray, gains: np.ndarray) -> np.ndarray:
-    return recover_clipped(balanced, gains, CLIP, around(balanced, gains).rows(balanced, 0))
+    return recover_clipped(balanced, gains, CLIP, around(balanced, gains).part(balanced, 0, 0))
 
 
 @pytest.mark.parametrize("colour", [(0.2, 1.0, 0.5), (0.9, 1.0, 0.2), (0.9, 0.75, 0.8)])
@@ -79,7 +79,7 @@ def test_nothing_is_assumed_where_nothing_tells_of_a_colour() -> None:
     black_around = np.zeros((3, 96, 96), np.float32)
     black_around[:, 40:56, 40:56] = np.array([9, 8, 7], np.float32)[:, None, None]  # green clips, no rim
     assert_array_equal(recovered(black_around, gains), recover_clipped(black_around, gains, CLIP))
-    assert_array_equal(around(np.zeros((3, 3, 5), np.float32), gains).rows(black_around[:, :3, :5], 0), 0)
+    assert_array_equal(around(np.zeros((3, 3, 5), np.float32), gains).part(black_around[:, :3, :5], 0, 0), 0)
 
 
 def test_what_is_near_counts_more_than_what_is_far() -> None:
@@ -87,7 +87,7 @@ def test_what_is_near_counts_more_than_what_is_far() -> None:
     scene = np.where(np.arange(512) < 256, green, teal) * np.ones((3, 64, 512), np.float32)
     scene[1, :, 192:320] = CLIP
     scene[::2, :, 192:320] = 7
-    tint = around(scene, DAYLIGHT).rows(scene, 0)[32]
+    tint = around(scene, DAYLIGHT).part(scene, 0, 0)[32]
     assert_allclose(tint[[100, 400]], np.log2([7 / 4, 7 / 6.5]), atol=0.02)
     assert tint[200] > 0.9 * np.log2(7 / 4)
     assert tint[311] < 0.3 * np.log2(7 / 4)
@@ -125,12 +125,13 @@ def test_pink_edges_of_what_clips_do_not_count() -> None:
     assert green.min() > 12 * 0.97
 
 
-def test_strips_of_rows_are_those_of_the_whole() -> None:
+def test_parts_are_those_of_the_whole() -> None:
     balanced = lamp((0.3, 1, 0.6), DAYLIGHT, 25.0, (77, 45))
     measured = around(balanced, DAYLIGHT)
-    whole = measured.rows(balanced, 0)
-    strips = [measured.rows(balanced[:, top : top + 10], top) for top in range(0, 77, 10)]
+    whole = measured.part(balanced, 0, 0)
+    strips = [measured.part(balanced[:, top : top + 10], top, 0) for top in range(0, 77, 10)]
     assert_array_equal(np.concatenate(strips), whole)
+    assert_array_equal(measured.part(balanced[:, 5:20, 13:31], 5, 13), whole[5:20, 13:31])
     assert np.ptp(whole) > 0
 
 
