@@ -34,9 +34,8 @@ def develop(
     """Return camera RGB, (H, W, 3) float32, 1.0 = saturation, not clamped, of a raw of one exposure.
 
     A network is shown the frame as the kind of SVE frame that it knows, with some of the sites scaled down: light and
-    noise stay what they are, and it demosaics and denoises far better than filters do (by 3 dB PSNR-mu against those of
-    Malvar et al., by 9 against linear interpolation). Without one, or with one for another CFA, the filters are taken;
-    the classical method where they do not know the CFA.
+    noise stay what they are, and it demosaics and denoises far better than filters do. Without one, or with one for
+    another CFA, those of Malvar et al. are taken; the classical method where they do not know the CFA.
     """
     pattern = None if network is None else feigned_pattern(mosaic.cfa, network.config)
     if network is not None and pattern is not None:

@@ -178,8 +178,7 @@ def sve_pair(stack: ExposureStack, pattern: ExposurePattern) -> SvePair:
     """Return one SVE mosaic sampled from a stack, and the scene behind it, merged from all its frames.
 
     Truth is the merge, demosaiced (`demosaic`). The noise is the camera's own, but where detail is finer than the
-    colour filters resolve, truth has demosaicing errors; a network learns them, and scores there mean little. On scenes
-    sharp to the pixel, merged from seven noisy frames, truth was 32 to 42 dB PSNR-mu from the scene.
+    colour filters resolve, truth has demosaicing errors; a network learns them, and scores there mean little.
 
     Truth has the noise of the merge, of which that of the mosaic's own frames is a part: the more frames, and brighter
     ones than the pattern takes, the less. Where even the darkest frame saturates, truth is its saturation level.
@@ -198,9 +197,8 @@ def half_size_scene(stack: ExposureStack) -> np.ndarray:
     """Return the scene of a stack as white-balanced radiance of any scale, (H // 2, W // 2, 3) float32, 0 at least.
 
     Each pixel is the mean over a Bayer cell of the merge, demosaiced, so that all its colours lie at the cell's centre.
-    Most of what `demosaic` errs by averages out: from a scene blurred by a standard deviation of 0.7 sites, as lenses
-    do, it is 49 dB PSNR-mu, sharp to the site 37 dB; without demosaicing, from sites alone, 42 and 34 dB. Sites that
-    saturate in the darkest frame are as bright as white there, in every colour, so that lamps have no coloured edges.
+    Most of what `demosaic` errs by averages out, but where the scene is sharp to the site. Sites that saturate in the
+    darkest frame are as bright as white there, in every colour, so that lamps have no coloured edges.
     """
     first = stack.frames[0]
     neutral = np.ones(3) if first.as_shot_neutral is None else first.as_shot_neutral
