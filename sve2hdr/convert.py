@@ -41,7 +41,8 @@ class Converted:
     shape: tuple[int, int]
     device: str
     seconds: float
-    repaired: int = 0  # hot, cold and stuck sites that were replaced
+    repaired: int = 0  # hot, cold and stuck sites, focus pixels and those of a list that were replaced
+    repaired_kinds: str = ""  # what is to be told beside their number
     notes: tuple[str, ...] = ()
     neutral: tuple[float, ...] = ()  # camera RGB of a neutral, green 1.0, as the white balance has found it
 
@@ -51,7 +52,7 @@ class Converted:
         found = f"{self.pattern}, {certainty(self.pattern.ratio_ev, self.confidence)}"
         if self.pattern.ratio == 1:
             found = "one exposure"
-        bad = f"; bad sites replaced: {self.repaired}" if self.repaired else ""
+        bad = f"; bad sites replaced: {self.repaired}{self.repaired_kinds}" if self.repaired else ""
         return (
             f"{self.raw} -> {', '.join(map(str, self.outputs))}\n"
             f"{found}; clipped in all exposures: {self.clipped:.2%}{bad}; "
@@ -115,6 +116,7 @@ def convert_file(
         device=made.device,
         seconds=time.perf_counter() - started,
         repaired=0 if made.defects is None else made.defects.count,
+        repaired_kinds="" if made.defects is None else made.defects.kinds,
         notes=tuple(note for note in (*made.notes, unsure, *notes) if note),
         neutral=tuple(float(channel) for channel in made.neutral.camera_rgb),
     )

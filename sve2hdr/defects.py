@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 
-from .layout import source_index
+from .focuspixels import PERIOD, focus_pixels, tiled
 from .lines import stuck_lines
-from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
-from .radiance import ROUNDING, SATURATED, NoiseModel, full_scale
+from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period
+from .radiance import SATURATED, NoiseModel
+from .sites import AROUND_PX, Offset, Sites
 
-BAND_ROWS = 256
-REACH_PX = 5  # how far the neighbours of a site's own kind may lie
-NEIGHBOURS, LEAST_NEIGHBOURS = 10, 3  # of the same colour and exposure, the nearest
-ALIKE = 0.1  # exposures that differ by less, as logarithms, are one
+LEAST_NEIGHBOURS = 3  # of the same colour and exposure
 
 # A defect stands out from its neighbours: by so many standard deviations, and by so many times the range in which they
 # lie themselves, less what noise of one standard deviation makes of that range.
 LIMIT_SIGMAS, LIMIT_TEXTURE, NOISE_RANGE = 6.0, 3.0, 2.5
 # It stands out, likewise, from its surroundings: sparkling texture has single bright sites too.
-LIMIT_AROUND, AROUND_PX, AROUND_SHARE = 2.0, 8, 0.03  # times the deviation that this share of the sites there exceeds
+LIMIT_AROUND, AROUND_SHARE = 2.0, 0.03  # times the deviation that this share of the sites there exceeds
 
 # A star of 1.2 px FWHM in the middle of a green site gives the four sites beside it a third of what it gives that site;
 # one that is wider, or anywhere else, gives more. A defect gives nothing but noise.
@@ -39,10 +36,8 @@ BESIDE = ((0, -1), (0, 1), (-1, 0), (1, 0))
 DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 SECOND = ((0, -2), (0, 2), (-2, 0), (2, 0))  # of the same colour in a Bayer CFA
 PAIRS = ((0, 2), (2, 0), (1, 1), (1, -1), (2, 2), (2, -2), (0, 4), (4, 0))  # with what lies opposite
-
-MARGIN_PX = max(2 * REACH_PX, AROUND_PX)  # beyond the borders, where sites are asked for too
-
-Offset = tuple[int, int]
+CURVE_NOISE, STEEPEST = 4.0, 2.0  # of green: what its noise may pass for; times green, red or blue curves at most
+LEAST_GREEN = 1e-9  # radiance: to divide by
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +46,18 @@ class Defects:
 
     y: np.ndarray  # (N,) int64, of single sites, in the order of rows
     x: np.ndarray
-    others: int = 0  # of whole rows and columns, and of a list
+    others: int = 0  # of whole rows and columns, of a list, and of focus pixels
+    focus_pixels: np.ndarray | None = None  # where in each period of theirs these are, bool; None: there are none
 
     @property
     def count(self) -> int:
         """Return how many they are in all."""
         return len(self.y) + self.others
+
+    @property
+    def kinds(self) -> str:
+        """Return what is to be told beside the count; "": nothing."""
+        return "" if self.focus_pixels is None else ", focus pixels among them"
 
     def by_row(self) -> dict[str, str]:
         """Return the single sites as text: the columns of each row that has some.
@@ -68,14 +69,31 @@ class Defects:
         columns = np.split(self.x, first[1:])
         return {str(row): " ".join(map(str, of_row)) for row, of_row in zip(rows, columns, strict=False)}
 
+    def focus_places(self) -> list[list[int]]:
+        """Return where focus pixels are: the row and the column of each in their period."""
+        places: list[list[int]] = [] if self.focus_pixels is None else np.argwhere(self.focus_pixels).tolist()
+        return places
+
     @classmethod
-    def of_rows(cls, rows: dict[str, str], shape: tuple[int, int]) -> Defects:
-        """Return what `by_row` gave; ValueError for sites outside a frame of this shape."""
+    def of_rows(
+        cls, rows: dict[str, str], shape: tuple[int, int], focus_places: Sequence[Sequence[int]] = ()
+    ) -> Defects:
+        """Return what `by_row` and `focus_places` gave; ValueError for sites outside a frame of this shape."""
         sites = sorted((int(row), int(column)) for row, columns in rows.items() for column in columns.split())
-        y, x = np.array(sites, np.int64).reshape(-1, 2).T
-        if len(y) and (min(y.min(), x.min()) < 0 or y.max() >= shape[0] or x.max() >= shape[1]):
-            raise ValueError("defects outside of the frame")
-        return cls(y, x)
+        y, x = _inside(sites, shape)
+        grid = None
+        if focus_places:
+            grid = np.zeros(PERIOD, bool)
+            grid[_inside(focus_places, PERIOD)] = True
+        return cls(y, x, focus_pixels=grid)
+
+
+def _inside(places: Sequence[Sequence[int]], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and columns, each (N,) int64; ValueError for one outside of a shape."""
+    y, x = np.array(places, np.int64).reshape(-1, 2).T
+    if len(y) and (min(y.min(), x.min()) < 0 or y.max() >= shape[0] or x.max() >= shape[1]):
+        raise ValueError("defects outside of the frame")
+    return y, x
 
 
 def repair_defects(
@@ -91,14 +109,16 @@ def repair_defects(
     A defect lies above (or below) its neighbours of the same colour and exposure, by more than noise and their own
     range explain. So does a small star; but light falls onto the sites around as well, of whatever colour and
     exposure, and a defect does not: that decides. Those too faint for it go with the majority of the others. A defect
-    becomes the mean of that pair of opposite sites of its colour that agrees best, of either exposure. Pairs and
+    becomes what `_replacement` says, by sites of either exposure. Pairs and
     triples of defects are found as long as they are not alone among their neighbours; of whole rows and columns, those
     that `stuck_lines` finds. A frame smaller than a period of the cell is returned as it is, and so is one whose
     pattern leaves sites too few neighbours to judge them by.
 
-    `known`: single sites that another frame of the camera has shown to be defects. They are replaced too, whether this
-    one shows them or not, so that fewer come and go from frame to frame. `listed`: sites that are bad, (H, W) bool;
-    without `search`, they alone are replaced.
+    Focus pixels (`focus_pixels`) are replaced all over the frame.
+
+    `known`: what another frame of the camera has shown to be defects or focus pixels. They are replaced too, whether
+    this one shows them or not, so that fewer come and go from frame to frame. `listed`: sites that are bad, (H, W)
+    bool; without `search`, they alone are replaced.
 
     >>> grey = np.full((64, 64), 500, np.uint16)
     >>> grey[20, 31] = 4000
@@ -113,16 +133,17 @@ def repair_defects(
     none = Defects(np.zeros(0, np.int64), np.zeros(0, np.int64))
     if mosaic.shape[0] < period[0] or mosaic.shape[1] < period[1]:
         return mosaic, none
-    sites = _Sites.of(mosaic, pattern, noise)
+    sites = Sites.of(mosaic, pattern, noise)
     if any(len(near) < LEAST_NEIGHBOURS for near in sites.neighbours.values()):
         return mosaic, none
     others = np.zeros(mosaic.shape, bool) if listed is None else listed.copy()
+    grid = None if known is None else known.focus_pixels
     if search:
         rows, columns = stuck_lines(mosaic, pattern, noise)
         others[rows], others[:, columns] = True, True
-    if others.any():
-        mosaic = _replaced(mosaic, sites, *np.nonzero(others))
-        sites = replace(sites, counts=mosaic.counts)
+        sites, grid = _without_focus_pixels(sites, others, grid)
+    elif others.any():
+        sites = _replaced(sites, *np.nonzero(others))
     bad = np.zeros(mosaic.shape, bool)
     if search:
         found = [_candidates(sites, top) for top in range(0, mosaic.shape[0], sites.band_rows)]
@@ -133,13 +154,28 @@ def repair_defects(
             bad[known.y, known.x] = True
         bad[others] = False
     y, x = np.divmod(np.flatnonzero(bad), mosaic.shape[1])
-    defects = Defects(y, x, int(np.count_nonzero(others)))
-    return _replaced(mosaic, sites, y, x) if len(y) else mosaic, defects
+    defects = Defects(y, x, int(np.count_nonzero(others)), grid)
+    return replace(mosaic, counts=_replaced(sites, y, x).counts), defects
 
 
-def _replaced(mosaic: Mosaic, sites: _Sites, y: np.ndarray, x: np.ndarray) -> Mosaic:
-    """Return the mosaic with what defects should have had; large groups of them are filled from their rim inwards."""
-    counts, bad = mosaic.counts.copy(), np.zeros(mosaic.shape, bool)
+def _without_focus_pixels(sites: Sites, others: np.ndarray, grid: np.ndarray | None) -> tuple[Sites, np.ndarray | None]:
+    """Return the sites, `others` and focus pixels replaced, and these, to which it adds; `grid` has those known."""
+    original = sites
+    while True:
+        if grid is not None:
+            others |= tiled(grid, others.shape)
+        sites = _replaced(original, *np.nonzero(others))
+        found = focus_pixels(sites, grid)  # where there are many, some hide others
+        if found is None or (grid is not None and (found == grid).all()):
+            return sites, grid
+        grid = found
+
+
+def _replaced(sites: Sites, y: np.ndarray, x: np.ndarray) -> Sites:
+    """Return sites with what defects should have had; large groups of them are filled from their rim inwards."""
+    if not len(y):
+        return sites
+    counts, bad = sites.counts.copy(), np.zeros(sites.counts.shape, bool)
     bad[y, x] = True
     sites = replace(sites, counts=counts)
     while len(y):
@@ -149,119 +185,14 @@ def _replaced(mosaic: Mosaic, sites: _Sites, y: np.ndarray, x: np.ndarray) -> Mo
         counts[y[known], x[known]] = values[known]
         bad[y[known], x[known]] = False
         y, x = y[~known], x[~known]
-    return replace(mosaic, counts=counts)
+    return sites
 
 
-@dataclass(frozen=True, eq=False)
-class _Sites:
-    """A frame whose sites can be asked for, beyond its borders too; periods are those of the whole cell."""
-
-    counts: np.ndarray
-    letters: np.ndarray
-    black: np.ndarray
-    exposure: np.ndarray
-    scale: np.ndarray  # radiance of a count
-    gain: np.ndarray
-    read_variance: np.ndarray
-    saturation: np.ndarray  # counts above black
-    rows: np.ndarray  # the row that stands at each from -margin on
-    columns: np.ndarray
-    margin: Offset
-    neighbours: dict[Offset, list[Offset]]  # of each phase
-
-    @classmethod
-    def of(cls, mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> _Sites:
-        letters, white = cfa_period(mosaic.cfa), mosaic.white_by_site
-        parts = (pattern.exposure, mosaic.black_level, white, noise.gain, noise.read_noise)
-        period = common_period(letters, *parts)
-        exposure, black, white, gain, read = (repeated(p, period).astype(np.float32) for p in parts)
-        margin = _whole_periods(MARGIN_PX, period[0]), _whole_periods(MARGIN_PX, period[1])
-        rows, columns = (
-            source_index(np.arange(-m, length + m + n), 0, length, n)
-            for m, length, n in zip(margin, mosaic.shape, period, strict=True)
-        )
-        return cls(
-            mosaic.counts, repeated(letters, period), black, exposure,
-            exposure.min() / exposure / np.float32(full_scale(mosaic, pattern)), gain, read**2 + np.float32(ROUNDING),
-            SATURATED * (white - black), rows, columns, margin, _neighbours(repeated(letters, period), exposure),
-        )  # fmt: skip
-
-    @property
-    def period(self) -> Offset:
-        return self.letters.shape[0], self.letters.shape[1]
-
-    @property
-    def band_rows(self) -> int:
-        return max(1, BAND_ROWS // self.period[0]) * self.period[0]
-
-    def same_colour(self, phase: Offset, offset: Offset) -> bool:
-        return bool(self.letters[phase] == self.letters[self.phase_at(phase, offset)])
-
-    def phase_at(self, phase: Offset, offset: Offset) -> Offset:
-        return (phase[0] + offset[0]) % self.period[0], (phase[1] + offset[1]) % self.period[1]
-
-    def signal(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Return counts above black at sites, which may lie `margin` beyond the borders."""
-        inside = self.rows[y + self.margin[0]], self.columns[x + self.margin[1]]
-        above: np.ndarray = self.counts[inside] - self.black[self.phases(y, x)]
-        return above
-
-    def signal_near(self, phase: Offset, y: np.ndarray, x: np.ndarray, offset: Offset) -> np.ndarray:
-        """Return what `signal` does, of the sites that lie at an offset from sites of one phase."""
-        y, x = self.rows[y + (offset[0] + self.margin[0])], self.columns[x + (offset[1] + self.margin[1])]
-        return np.asarray(self.counts[y, x] - self.black[self.phase_at(phase, offset)])
-
-    def is_bad(self, bad: np.ndarray, y: np.ndarray, x: np.ndarray, offset: Offset) -> np.ndarray:
-        """Return whether sites at an offset are bad; beyond the border: those before it, or those that are mirrored."""
-        y, x = y + offset[0], x + offset[1]
-        last = bad[y.clip(0, bad.shape[0] - 1), x.clip(0, bad.shape[1] - 1)]
-        return np.asarray(last | bad[self.rows[y + self.margin[0]], self.columns[x + self.margin[1]]])
-
-    def phases(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return where in the cell sites lie."""
-        return y % self.period[0], x % self.period[1]
-
-    def sigma(self, phase: Offset, signal: np.ndarray) -> np.ndarray:
-        """Return the standard deviation, counts, of a site of this phase that holds `signal`."""
-        return np.asarray(np.sqrt(self.read_variance[phase] + self.gain[phase] * np.maximum(signal, 0)))
-
-    def by_phase(self, y: np.ndarray, x: np.ndarray) -> list[tuple[Offset, np.ndarray]]:
-        """Return which of the sites lie at each phase of the cell."""
-        number = y % self.period[0] * self.period[1] + x % self.period[1]
-        return [(divmod(n, self.period[1]), np.flatnonzero(number == n)) for n in np.unique(number).tolist()]
-
-
-def _neighbours(letters: np.ndarray, exposure: np.ndarray) -> dict[Offset, list[Offset]]:
-    """Return where the nearest sites of the colour and exposure of each phase of the cell lie, as (dy, dx)."""
-    nearest = sorted(product(range(-REACH_PX, REACH_PX + 1), repeat=2), key=lambda o: o[0] ** 2 + o[1] ** 2)[1:]
-    found = {}
-    for i, j in np.ndindex(letters.shape):
-        there = tuple(np.add((i, j), nearest).T % np.reshape(letters.shape, (2, 1)))
-        alike = (letters[there] == letters[i, j]) & (np.abs(np.log(exposure[i, j] / exposure[there])) < ALIKE)
-        found[i, j] = [nearest[n] for n in np.flatnonzero(alike)[:NEIGHBOURS]]
-    return found
-
-
-def _candidates(sites: _Sites, top: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _candidates(sites: Sites, top: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return y, x and excess (counts; negative: cold) of what stands out in the band of rows from `top` on."""
-    (height, width), (period_y, period_x), (margin_y, margin_x) = sites.counts.shape, sites.period, sites.margin
-    periods_y = -(-min(sites.band_rows, height - top) // period_y)
-    periods_x = -(-width // period_x)
-    rows = sites.rows[top : top + periods_y * period_y + 2 * margin_y]
-    band = sites.counts[rows].take(sites.columns[: periods_x * period_x + 2 * margin_x], axis=1).astype(np.float32)
-    phases: list[Offset] = [divmod(n, period_x) for n in range(period_y * period_x)]
-    planes = {(i, j): band[i::period_y, j::period_x] - sites.black[i, j] for i, j in phases}
     found = []
-    for phase in phases:
-
-        def plane(dy: int, dx: int, phase: Offset = phase) -> np.ndarray:
-            below, i = divmod(phase[0] + dy, period_y)
-            right, j = divmod(phase[1] + dx, period_x)
-            first_y, first_x = margin_y // period_y + below, margin_x // period_x + right
-            return np.asarray(planes[i, j][first_y : first_y + periods_y, first_x : first_x + periods_x])
-
-        here = plane(0, 0)
-        high, low = _second_extremes([plane(*offset) for offset in sites.neighbours[phase]])
+    for phase, here, high, low in sites.band(top):
+        periods_x = here.shape[1]
         beyond = np.maximum(here - high, low - here)
         # no noise is below that in the dark: what is below its limit is sorted out first
         which = np.flatnonzero(beyond > LIMIT_SIGMAS * np.sqrt(sites.read_variance[phase]))
@@ -271,31 +202,14 @@ def _candidates(sites: _Sites, top: int) -> tuple[np.ndarray, np.ndarray, np.nda
         texture = high - low - NOISE_RANGE * sigma
         clear = (beyond > LIMIT_SIGMAS * sigma) & ((beyond > LIMIT_TEXTURE * texture) | (here < DEAD_SHARE * low))
         which, excess = which[clear], (here - level)[clear]
-        y, x = top + phase[0] + which // periods_x * period_y, phase[1] + which % periods_x * period_x
-        inside = (y < height) & (x < width)
+        y, x = sites.places(top, phase, which // periods_x, which % periods_x)
+        inside = (y < sites.counts.shape[0]) & (x < sites.counts.shape[1])
         found.append((y[inside], x[inside], excess[inside]))
     y, x, excess = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return y, x, excess
 
 
-def _second_extremes(planes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the second highest and the second lowest of the planes: a defect among the neighbours hides no other."""
-    first_high = first_low = planes[0]
-    high, low = np.full_like(planes[0], -np.inf), np.full_like(planes[0], np.inf)
-    for one, other in zip(planes[1::2], planes[2::2], strict=False):  # two at once take fewer comparisons
-        upper, lower = np.maximum(one, other), np.minimum(one, other)
-        np.maximum(high, lower, out=high)
-        np.maximum(high, np.minimum(first_high, upper), out=high)
-        np.minimum(low, upper, out=low)
-        np.minimum(low, np.maximum(first_low, lower), out=low)
-        first_high, first_low = np.maximum(first_high, upper), np.minimum(first_low, lower)
-    if len(planes) % 2 == 0:
-        np.maximum(high, np.minimum(first_high, planes[-1]), out=high)
-        np.minimum(low, np.maximum(first_low, planes[-1]), out=low)
-    return high, low
-
-
-def _without_light(sites: _Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarray) -> np.ndarray:
+def _without_light(sites: Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarray) -> np.ndarray:
     """Return which of the candidates are defects, not light, (N,) bool."""
     share, error, activity, blown = (np.zeros(len(y)) for _ in range(4))
     for phase, which in sites.by_phase(y, x):
@@ -325,7 +239,7 @@ def _without_light(sites: _Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarr
     return np.asarray(bad | (dead & (np.abs(share) < DEAD_BESIDE) & (activity < DEAD_ACTIVITY)))
 
 
-def _alone(sites: _Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarray) -> np.ndarray:
+def _alone(sites: Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarray) -> np.ndarray:
     """Return which candidates stand out from all sites of their exposure around them, (N,) bool."""
     alone = np.zeros(len(y), bool)
     steps = np.arange(-AROUND_PX, AROUND_PX + 1)
@@ -342,7 +256,7 @@ def _alone(sites: _Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarray) -> n
 
 
 def _light_around(
-    sites: _Sites, phase: Offset, y: np.ndarray, x: np.ndarray, offsets: Sequence[Offset]
+    sites: Sites, phase: Offset, y: np.ndarray, x: np.ndarray, offsets: Sequence[Offset]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return by how much radiance at four sites, summed, exceeds what lies around each of them, and its error.
 
@@ -366,8 +280,12 @@ def _light_around(
     return 4 * total / weights, 4 / np.sqrt(weights), active, blown
 
 
-def _replacement(sites: _Sites, bad: np.ndarray, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the counts that defects should have had, (N,) uint16, and of which there are sound sites to tell."""
+def _replacement(sites: Sites, bad: np.ndarray, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the counts that defects should have had, (N,) uint16, and of which there are sound sites to tell.
+
+    That is the mean of pairs of opposite sites of their colour, more of those that agree; in Bayer CFAs red and blue
+    are curved between them as green is beside them, as in Hamilton and Adams, US 5,629,734.
+    """
     result, known = np.zeros(len(y), np.float32), np.zeros(len(y), bool)
     for phase, which in sites.by_phase(y, x):
         around = np.stack([sites.is_bad(bad, y[which], x[which], offset) for offset in sites.neighbours[phase]])
@@ -376,25 +294,50 @@ def _replacement(sites: _Sites, bad: np.ndarray, y: np.ndarray, x: np.ndarray) -
         here_y, here_x = y[which], x[which]
         own_kind = np.stack([sites.signal_near(phase, here_y, here_x, offset) for offset in sites.neighbours[phase]])
         own_kind[around] = np.nan
-        best, least_cost = np.nanmedian(own_kind, axis=0) * sites.scale[phase], np.full(len(which), np.inf)
-        for dy, dx in PAIRS:
-            if not (sites.same_colour(phase, (dy, dx)) and sites.same_colour(phase, (-dy, -dx))):
+        usual = np.nanmedian(own_kind, axis=0) * sites.scale[phase]
+        total, weights = np.zeros(len(which)), np.zeros(len(which))
+        green, green_variance = _green_beside(sites, bad, phase, here_y, here_x, (0, 0))
+        for pair in PAIRS:
+            ends = pair, (-pair[0], -pair[1])
+            if not all(sites.same_colour(phase, end) for end in ends):
                 continue
-            values, cost = [], np.zeros(len(which))
-            for oy, ox in ((dy, dx), (-dy, -dx)):
-                there = sites.phase_at(phase, (oy, ox))
-                signal, scale = sites.signal_near(phase, here_y, here_x, (oy, ox)), sites.scale[there]
-                values.append(signal * scale)
-                cost += (sites.sigma(there, signal) * scale) ** 2
-                unsound = sites.is_bad(bad, here_y, here_x, (oy, ox)) | (signal >= sites.saturation[there])
-                cost += np.where(unsound, np.inf, 0)
-            cost += (values[0] - values[1]) ** 2
-            better = cost < least_cost
-            best, least_cost = np.where(better, (values[0] + values[1]) / 2, best), np.minimum(cost, least_cost)
+            values, variances = zip(*(_at(sites, bad, phase, here_y, here_x, end) for end in ends), strict=True)
+            greens, doubts = zip(*(_green_beside(sites, bad, phase, here_y, here_x, end) for end in ends), strict=True)
+            mean, green_mean = sum(values) / 2, sum(greens) / 2
+            curve = (green - green_mean) * np.clip(mean / np.maximum(green_mean, LEAST_GREEN), 0, STEEPEST)
+            curve /= 1 + CURVE_NOISE * (green_variance + sum(doubts) / 4) / np.maximum((green - green_mean) ** 2, 1e-30)
+            weight = 1 / (sum(variances) + (values[0] - values[1]) ** 2 + curve**2)
+            total += weight * np.maximum(mean + curve, 0)
+            weights += weight
+        best = np.where(weights > 0, total / np.where(weights > 0, weights, 1), usual)
         # no further than to where other sites saturate: networks have seen nothing beyond
         result[which] = np.minimum(best / sites.scale[phase], sites.saturation[phase] / SATURATED) + sites.black[phase]
     return np.clip(np.rint(result), 0, 65535).astype(np.uint16), known
 
 
-def _whole_periods(length: int, period: int) -> int:
-    return -(-length // period) * period
+def _at(
+    sites: Sites, bad: np.ndarray, phase: Offset, y: np.ndarray, x: np.ndarray, offset: Offset
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return radiance at an offset from sites of a phase, and its variance: infinite where it is bad or saturated."""
+    there = sites.phase_at(phase, offset)
+    signal, scale = sites.signal_near(phase, y, x, offset), sites.scale[there]
+    unsound = sites.is_bad(bad, y, x, offset) | (signal >= sites.saturation[there])
+    return signal * scale, np.where(unsound, np.inf, (sites.sigma(there, signal) * scale) ** 2)
+
+
+def _green_beside(
+    sites: Sites, bad: np.ndarray, phase: Offset, y: np.ndarray, x: np.ndarray, offset: Offset
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `_at` does of the green between the two sites beside a red or blue one; elsewhere it is unknown.
+
+    Those of its row or, where exposures are those of columns, of its column: where weights are alike at both ends,
+    gradients cancel.
+    """
+    here = sites.phase_at(phase, offset)
+    beside, below = (sites.exposure[sites.phase_at(here, step)] == sites.exposure[here] for step in ((0, 1), (1, 0)))
+    step_y, step_x = (1, 0) if below and not beside else (0, 1)
+    both = [(offset[0] + sign * step_y, offset[1] + sign * step_x) for sign in (-1, 1)]
+    if sites.letters[here] == "G" or any(sites.letters[sites.phase_at(phase, at)] != "G" for at in both):
+        return np.zeros(len(y)), np.full(len(y), np.inf)
+    (one, its_variance), (other, other_variance) = (_at(sites, bad, phase, y, x, at) for at in both)
+    return (one + other) / 2, (its_variance + other_variance) / 4

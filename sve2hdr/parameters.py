@@ -216,6 +216,7 @@ def save_parameters(path: Path, parameters: LockedParameters, overwrite: bool = 
         "look": None if parameters.look is None else [round(value, 3) for value in parameters.look],
         "baseline_exposure_ev": parameters.baseline_exposure_ev,
         "defects": None if parameters.defects is None else parameters.defects.by_row(),
+        "focus_pixels": None if parameters.defects is None else parameters.defects.focus_places(),
     }
     with replacing(path, overwrite) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -235,7 +236,8 @@ def load_parameters(path: Path) -> LockedParameters:
         error, black_error, baseline = (
             record[name] for name in ("ratio_ev_error", "black_error", "baseline_exposure_ev")
         )
-        stated, top, iso = map(record.get, ("stated_black", "stated_white", "iso"))  # of an earlier version: unknown
+        # of an earlier version: unknown
+        stated, top, iso, focus = map(record.get, ("stated_black", "stated_white", "iso", "focus_pixels"))
         estimate = Estimate(
             ExposurePattern(exposure),
             _confidence(record["confidence"]),
@@ -256,7 +258,7 @@ def load_parameters(path: Path) -> LockedParameters:
             _neutral(record["neutral"], record["white_balance"]),
             None if record["look"] is None else _look(record["look"]),
             None if baseline is None else _within(baseline, -20, 20),
-            None if record["defects"] is None else Defects.of_rows(record["defects"], shape),
+            None if record["defects"] is None else Defects.of_rows(record["defects"], shape, focus or ()),
             None if iso is None else _within(iso, 0, math.inf),
             path,
         )

@@ -254,7 +254,7 @@ def _corrected(
     if bad_pixels or listed is not None:
         mosaic, defects = repair_defects(mosaic, pattern, noise, known, listed, search=bad_pixels)
     attributes = {
-        "sve2hdr:bad_pixels": "left" if defects is None else f"{defects.count} repaired",
+        "sve2hdr:bad_pixels": "left" if defects is None else f"{defects.count} repaired{defects.kinds}",
         "sve2hdr:row_gain": f"{row_gain:.4f}",
         "sve2hdr:column_gain": f"{column_gain:.4f}",
         "sve2hdr:banding": f"{banding:.2f}",

@@ -1,0 +1,156 @@
+"""Focus pixels: found by the grid that they form where there is colour, replaced all over the frame and a sequence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sve2hdr import defects, pipeline
+from sve2hdr.defects import Defects, repair_defects
+from sve2hdr.focuspixels import PERIOD, focus_pixels, tiled
+from sve2hdr.levels import estimate_levels
+from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
+from sve2hdr.parameters import LockedParameters, load_parameters, save_parameters
+from sve2hdr.pattern import parse_pattern
+from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.sites import Sites
+
+ROWS = parse_pattern("rows:1/8,1/8,1,1")
+SENSOR = Sensor("gain")
+SHAPE = 384, 512
+
+
+def coloured(shape: tuple[int, int] = SHAPE) -> np.ndarray:
+    """Return camera RGB with soft colours and fine texture, 1.0 = saturation of the least exposed sites."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    light = 0.1 * np.exp2(2 * x / shape[1] + np.sin(y / 40) + np.random.default_rng(5).normal(0, 0.1, shape))
+    return np.float32(light[..., None] * NEUTRAL * np.exp2(np.stack([np.sin(x / 90), 0 * x, np.cos(y / 70)], axis=-1)))
+
+
+def places(cfa: str, number: int, period: tuple[int, int] = PERIOD, seed: int = 0) -> np.ndarray:
+    """Return a grid of red and blue sites: (60, 24) bool, of a smaller period if asked for."""
+    grid = np.zeros(period, bool)
+    eligible = np.flatnonzero(repeated(cfa_period(cfa), period) != "G")
+    grid.flat[np.random.default_rng(seed).choice(eligible, number, replace=False)] = True
+    return tiled(grid, PERIOD)
+
+
+def with_focus_pixels(scene: np.ndarray, grid: np.ndarray, pattern: ExposurePattern, cfa: str) -> tuple[Mosaic, Mosaic]:
+    """Return a frame without and with them: half covered, they see what green sees."""
+    half = np.repeat(scene[..., 1:2] / 2, 3, axis=2)
+    frame, there = (simulate(light, cfa, pattern, SENSOR, 1) for light in (scene, half))
+    return frame, replace(frame, counts=np.where(tiled(grid, frame.shape), there.counts, frame.counts))
+
+
+def sites_of(frame: Mosaic, pattern: ExposurePattern = ROWS) -> Sites:
+    return Sites.of(frame, pattern, SENSOR.noise_model(pattern))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "cfa", "period"),
+    [
+        *((str(ROWS), cfa, PERIOD) for cfa in BAYER_ORDERS),
+        ("rows:1,1/8,1/8,1", "RGGB", (10, 8)),
+        ("columns:1,1,1/8,1/8", "GBRG", (12, 8)),
+        ("grid:1,1,1/2,1/2;1,1,1/2,1/2;1/8,1/8,1/4,1/4;1/8,1/8,1/4,1/4", "RGGB", (60, 8)),
+        ("rows:1,1", "BGGR", PERIOD),
+    ],
+)
+def test_the_grid_is_found_and_replaced(pattern: str, cfa: str, period: tuple[int, int]) -> None:
+    exposures = parse_pattern(pattern)
+    grid = places(cfa, int(0.03 * np.prod(period)), period)
+    frame, spoiled = with_focus_pixels(coloured(), grid, exposures, cfa)
+    result, found = repair_defects(spoiled, exposures, SENSOR.noise_model(exposures))
+    assert found.focus_pixels is not None
+    assert not (found.focus_pixels & ~grid).any()
+    assert found.focus_pixels.sum() > 0.85 * grid.sum()
+    where = tiled(found.focus_pixels, frame.shape)
+    assert where.sum() <= found.count <= where.sum() + 3
+    off = [np.abs(m.counts[where] - frame.counts[where].astype(float)).mean() for m in (spoiled, result)]
+    assert off[1] < 0.4 * off[0]
+    assert (result.counts != spoiled.counts)[~where].sum() <= 3
+
+
+def test_where_they_are_many_some_hide_others_at_first() -> None:
+    grid = places("RGGB", 100)
+    _, spoiled = with_focus_pixels(coloured(), grid, ROWS, "RGGB")
+    first = focus_pixels(sites_of(spoiled))
+    assert first is not None
+    found = repair_defects(spoiled, ROWS, SENSOR.noise_model(ROWS))[1].focus_pixels
+    assert found is not None
+    assert first.sum() + 5 < found.sum()
+    assert found.sum() > 0.75 * grid.sum()
+    assert not (found & ~grid).any()
+
+
+def test_sensors_without_them_and_scenes_that_repeat_themselves_have_none() -> None:
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    hot = simulate(coloured(), "RGGB", ROWS, SENSOR, 2)
+    counts = hot.counts.copy()
+    counts[np.random.default_rng(3).random(SHAPE) < 0.003] = 16_000
+    scenes = {
+        "plain": coloured(),
+        "columns": coloured() * (x % 4 > 0)[..., None],
+        "rows": coloured() * (y % 12 > 0)[..., None],
+        "mesh": coloured() * ((y % 12 > 0) & (x % 8 > 0))[..., None],
+        "diagonal": coloured() * ((x + 2 * y) % 12 > 0)[..., None],
+        "saturated": coloured() * 40,
+        "dark": coloured() / 2000,
+    }
+    frames = {name: simulate(np.float32(scene), "RGGB", ROWS, SENSOR, 2) for name, scene in scenes.items()}
+    frames["hot"] = replace(hot, counts=counts)
+    assert {name: focus_pixels(sites_of(frame)) for name, frame in frames.items()} == dict.fromkeys(frames)
+
+
+def test_a_frame_of_few_periods_tells_of_none() -> None:
+    grid = places("RGGB", 40)
+    _, spoiled = with_focus_pixels(coloured(), grid, ROWS, "RGGB")
+    assert focus_pixels(sites_of(spoiled)) is not None
+    assert focus_pixels(sites_of(replace(spoiled, counts=spoiled.counts[:64, :512]))) is None
+
+
+def test_frames_of_a_sequence_share_them_through_the_file(tmp_path: Path) -> None:
+    grid, noise = places("RGGB", 40), SENSOR.noise_model(ROWS)
+    _, spoiled = with_focus_pixels(coloured(), grid, ROWS, "RGGB")
+    first = repair_defects(spoiled, ROWS, noise)[1]
+    estimate = estimate_levels(spoiled, "first.dng")
+    save_parameters(tmp_path / "levels.json", LockedParameters(estimate, SHAPE, "RGGB", defects=first))
+    known = load_parameters(tmp_path / "levels.json").defects
+    assert known is not None
+    assert known.focus_pixels is not None
+    np.testing.assert_array_equal(known.focus_pixels, grid)
+    _, grey = with_focus_pixels(np.full((*SHAPE, 3), [0.05, 0.1, 0.05], np.float32), grid, ROWS, "RGGB")
+    assert repair_defects(grey, ROWS, noise)[1].focus_pixels is None  # half of green is what red is
+    shared = repair_defects(grey, ROWS, noise, known)[1]
+    assert shared.count >= tiled(grid, SHAPE).sum()
+    np.testing.assert_array_equal(shared.focus_pixels, grid)
+    told = pipeline._corrected(grey, ROWS, noise, True, known, None)[2]["sve2hdr:bad_pixels"]
+    assert told == f"{shared.count} repaired, focus pixels among them"
+    unlooked = repair_defects(grey, ROWS, noise, known, search=False)
+    assert (unlooked[1].count, unlooked[0].counts is grey.counts) == (0, True)
+
+
+def test_a_grid_outside_of_its_period_is_refused() -> None:
+    assert Defects.of_rows({}, SHAPE, [[59, 23]]).focus_places() == [[59, 23]]
+    assert Defects.of_rows({}, SHAPE).focus_pixels is None
+    for place in ([60, 0], [0, 24], [-1, 0]):
+        with pytest.raises(ValueError, match="outside"):
+            Defects.of_rows({}, SHAPE, [place])
+
+
+@pytest.mark.parametrize("pattern", [str(ROWS), "columns:1/8,1/8,1,1"])
+def test_red_and_blue_curve_between_their_neighbours_as_green_does(
+    pattern: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exposures, (y, x) = parse_pattern(pattern), np.mgrid[: SHAPE[0], : SHAPE[1]]
+    light = 0.05 * (1 + 0.6 * np.sin(x / 1.9 + y / 3.7) * np.sin(y / 2.3))
+    frame = simulate(np.float32(light[..., None] * NEUTRAL), "RGGB", exposures, SENSOR, 1)
+    listed, off = tiled(places("RGGB", 40), SHAPE), []
+    for steepest in (defects.STEEPEST, 0.0):
+        monkeypatch.setattr(defects, "STEEPEST", steepest)
+        result, _ = repair_defects(frame, exposures, SENSOR.noise_model(exposures), listed=listed, search=False)
+        off.append(np.abs(result.counts[listed] - frame.counts[listed].astype(float)).mean())
+    assert off[0] < 0.75 * off[1]
