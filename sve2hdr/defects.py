@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .focuspixels import PERIOD, focus_pixels, tiled
+from .focuspixels import FocusPixels, focus_pixels
 from .lines import stuck_lines
 from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period
 from .radiance import SATURATED, NoiseModel
@@ -47,7 +47,7 @@ class Defects:
     y: np.ndarray  # (N,) int64, of single sites, in the order of rows
     x: np.ndarray
     others: int = 0  # of whole rows and columns, of a list, and of focus pixels
-    focus_pixels: np.ndarray | None = None  # where in each period of theirs these are, bool; None: there are none
+    focus_pixels: FocusPixels | None = None  # None: there are none
 
     @property
     def count(self) -> int:
@@ -69,31 +69,14 @@ class Defects:
         columns = np.split(self.x, first[1:])
         return {str(row): " ".join(map(str, of_row)) for row, of_row in zip(rows, columns, strict=False)}
 
-    def focus_places(self) -> list[list[int]]:
-        """Return where focus pixels are: the row and the column of each in their period."""
-        places: list[list[int]] = [] if self.focus_pixels is None else np.argwhere(self.focus_pixels).tolist()
-        return places
-
     @classmethod
-    def of_rows(
-        cls, rows: dict[str, str], shape: tuple[int, int], focus_places: Sequence[Sequence[int]] = ()
-    ) -> Defects:
-        """Return what `by_row` and `focus_places` gave; ValueError for sites outside a frame of this shape."""
+    def of_rows(cls, rows: dict[str, str], shape: tuple[int, int], focus_pixels: FocusPixels | None = None) -> Defects:
+        """Return what `by_row` gave; ValueError for sites outside a frame of this shape."""
         sites = sorted((int(row), int(column)) for row, columns in rows.items() for column in columns.split())
-        y, x = _inside(sites, shape)
-        grid = None
-        if focus_places:
-            grid = np.zeros(PERIOD, bool)
-            grid[_inside(focus_places, PERIOD)] = True
-        return cls(y, x, focus_pixels=grid)
-
-
-def _inside(places: Sequence[Sequence[int]], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and columns, each (N,) int64; ValueError for one outside of a shape."""
-    y, x = np.array(places, np.int64).reshape(-1, 2).T
-    if len(y) and (min(y.min(), x.min()) < 0 or y.max() >= shape[0] or x.max() >= shape[1]):
-        raise ValueError("defects outside of the frame")
-    return y, x
+        y, x = np.array(sites, np.int64).reshape(-1, 2).T
+        if len(y) and (min(y.min(), x.min()) < 0 or y.max() >= shape[0] or x.max() >= shape[1]):
+            raise ValueError("defects outside of the frame")
+        return cls(y, x, focus_pixels=focus_pixels)
 
 
 def repair_defects(
@@ -137,11 +120,11 @@ def repair_defects(
     if any(len(near) < LEAST_NEIGHBOURS for near in sites.neighbours.values()):
         return mosaic, none
     others = np.zeros(mosaic.shape, bool) if listed is None else listed.copy()
-    grid = None if known is None else known.focus_pixels
+    focus = None if known is None else known.focus_pixels
     if search:
         rows, columns = stuck_lines(mosaic, pattern, noise)
         others[rows], others[:, columns] = True, True
-        sites, grid = _without_focus_pixels(sites, others, grid)
+        sites, focus = _without_focus_pixels(sites, others, focus)
     elif others.any():
         sites = _replaced(sites, *np.nonzero(others))
     bad = np.zeros(mosaic.shape, bool)
@@ -154,21 +137,23 @@ def repair_defects(
             bad[known.y, known.x] = True
         bad[others] = False
     y, x = np.divmod(np.flatnonzero(bad), mosaic.shape[1])
-    defects = Defects(y, x, int(np.count_nonzero(others)), grid)
+    defects = Defects(y, x, int(np.count_nonzero(others)), focus)
     return replace(mosaic, counts=_replaced(sites, y, x).counts), defects
 
 
-def _without_focus_pixels(sites: Sites, others: np.ndarray, grid: np.ndarray | None) -> tuple[Sites, np.ndarray | None]:
-    """Return the sites, `others` and focus pixels replaced, and these, to which it adds; `grid` has those known."""
+def _without_focus_pixels(
+    sites: Sites, others: np.ndarray, known: FocusPixels | None
+) -> tuple[Sites, FocusPixels | None]:
+    """Return the sites, `others` and focus pixels replaced, and these, which it adds to both."""
     original = sites
     while True:
-        if grid is not None:
-            others |= tiled(grid, others.shape)
+        if known is not None:
+            others |= known.sites(others.shape)
         sites = _replaced(original, *np.nonzero(others))
-        found = focus_pixels(sites, grid)  # where there are many, some hide others
-        if found is None or (grid is not None and (found == grid).all()):
-            return sites, grid
-        grid = found
+        found = focus_pixels(sites, known)  # where there are many, some hide others
+        if found is known:
+            return sites, known
+        known = found
 
 
 def _replaced(sites: Sites, y: np.ndarray, x: np.ndarray) -> Sites:

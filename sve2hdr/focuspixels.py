@@ -1,23 +1,25 @@
-"""Focus pixels: sites for phase detection, in a grid all over a sensor, that see other light than their neighbours.
+"""Focus pixels: sites for phase detection, in a grid on the sensor, that see other light than their neighbours.
 
 Canon's EOS M, 100D, 650D, 700D and 70D have them among red and blue sites, where their raw video shows green and
 magenta dots: half covered, without a colour filter of their own, they agree with their neighbours in grey and stand
-out in colour. Where they lie depends on camera and mode, but in each it repeats.
+out in colour. Where they lie, and in how many rows, depends on camera and mode, but in each it repeats.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from .mosaic import SIGMA_OF_MAD, repeated
 from .sites import Sites
 
-# Rows and columns after which grids repeat: of 8 or 24 columns, and 10, 12 or 60 rows, in those cameras' modes.
+# Rows and columns after which grids repeat: of 8, 12 or 24 columns, and 6, 10, 12 or 60 rows, in those cameras' modes.
 PERIOD = 60, 24
-LEAST_PERIODS = 40  # in a frame: that many sites at each place of the period
+LEAST_PERIODS = 100  # in a window: that many sites at each place of the period
 ENOUGH_SITES = 4_000_000  # that are looked at: more change nothing
+WINDOWS = 1, 4  # a frame is looked at as a whole, and in so many parts: grids may fill a few rows of it
 
 # How a site stands out: beyond what its neighbours have, in units of noise and of their own range, at most by 1.
 NOISE_UNITS, RANGE_UNITS, MOST = 2.0, 0.5, 1.0
@@ -26,50 +28,126 @@ NOISE_UNITS, RANGE_UNITS, MOST = 2.0, 0.5, 1.0
 SIGNIFICANT, FURTHER, LEAST_ERROR = 6.0, 4.5, 0.002
 LEAST_PLACES = 4  # that do: fewer are chance
 MOST_GREEN = 0.2  # of them, that are green: of more, the scene repeats itself
+SHOWN = 4.0  # standard errors by which all of them stand out in the rows of one period, where they are there
 
 
-def focus_pixels(sites: Sites, known: np.ndarray | None = None) -> np.ndarray | None:
-    """Return at which places of PERIOD sites see other light than their neighbours, (60, 24) bool; None: at none.
+@dataclass(frozen=True, eq=False)
+class FocusPixels:
+    """Where they are: at places of each PERIOD, and in which rows."""
 
-    `known` are places where they were found, and replaced, before: they are among those returned.
+    grid: np.ndarray  # (60, 24) bool
+    top: int
+    bottom: int  # the row that follows the last one
+
+    def sites(self, shape: tuple[int, int]) -> np.ndarray:
+        """Return which sites of a frame they are, (H, W) bool."""
+        down, across = (-(-length // period) for length, period in zip(shape, PERIOD, strict=True))
+        there = np.tile(self.grid, (down, across))[: shape[0], : shape[1]]
+        there[: self.top] = there[self.bottom :] = False
+        return there
+
+    def with_others(self, others: FocusPixels | None) -> FocusPixels:
+        """Return these and others."""
+        if others is None:
+            return self
+        rows = min(self.top, others.top), max(self.bottom, others.bottom)
+        return FocusPixels(self.grid | others.grid, *rows)
+
+    def as_json(self) -> dict[str, list[int] | list[list[int]]]:
+        """Return what JSON can hold: rows, and the row and the column of each place.
+
+        >>> FocusPixels.of_json(FocusPixels(np.arange(1440).reshape(60, 24) == 25, 120, 480).as_json()).as_json()
+        {'rows': [120, 480], 'places': [[1, 1]]}
+        """
+        return {"rows": [self.top, self.bottom], "places": np.argwhere(self.grid).tolist()}
+
+    @classmethod
+    def of_json(cls, record: dict[str, list[int] | list[list[int]]]) -> FocusPixels:
+        """Return what `as_json` gave; ValueError, LookupError or TypeError for what it cannot have given."""
+        grid, places = np.zeros(PERIOD, bool), np.array(record["places"], np.int64).reshape(-1, 2)
+        top, bottom = np.array(record["rows"], np.int64).tolist()
+        if not (0 <= top <= bottom and (places >= 0).all() and (places < PERIOD).all()):
+            raise ValueError("focus pixels outside of their period")
+        grid[tuple(places.T)] = True
+        return cls(grid, top, bottom)
+
+
+def focus_pixels(sites: Sites, known: FocusPixels | None = None) -> FocusPixels | None:
+    """Return where sites of a grid see other light than their neighbours; None: nowhere.
+
+    `known` are those that were found, and replaced, before: they are among those returned.
 
     In every scene each site stands out from its neighbours now and then; where those of one place of the period do so
-    more often, and stronger, than those of others, all over the frame, that is of the sensor.
+    more often, and stronger, than those of others, that is of the sensor. Unless green ones do so, too: those are none,
+    and see light that falls on red and blue ones.
     """
-    found = np.zeros(PERIOD, bool) if known is None else known.copy()
-    if sites.counts.size < LEAST_PERIODS * found.size or any(p % q for p, q in zip(PERIOD, sites.period, strict=True)):
+    size = PERIOD[0] * PERIOD[1]
+    if sites.counts.size < LEAST_PERIODS * size or any(p % q for p, q in zip(PERIOD, sites.period, strict=True)):
         return known
-    mean, error = _standing_out(sites)
     letters, exposure = (repeated(part, PERIOD) for part in (sites.letters, sites.exposure))
-    for letter in np.unique(letters):
-        for level in np.unique(exposure):
-            of_kind = (letters == letter) & (exposure == level)
-            values = mean[of_kind]
-            if not values.size:
-                continue
-            usual = np.median(values)
-            spread = SIGMA_OF_MAD * np.median(np.abs(values - usual)), np.median(error[of_kind]), LEAST_ERROR
-            found[of_kind] |= values - usual > (SIGNIFICANT if known is None else FURTHER) * max(spread)
-    green = np.count_nonzero(found & (letters == "G"))
-    if np.count_nonzero(found) < LEAST_PLACES or green > MOST_GREEN * np.count_nonzero(found):
+    numbers = [np.unique(part.ravel(), return_inverse=True)[1] for part in (letters, exposure)]
+    kind = np.unique(numbers, axis=1, return_inverse=True)[1].ravel()
+    sums = _sums(sites)
+    grid = _standing_out(sums, kind, SIGNIFICANT if known is None else FURTHER).reshape(PERIOD)
+    green = np.count_nonzero(grid & (letters == "G"))
+    if known is not None:
+        grid &= ~known.grid
+    if (np.count_nonzero(grid) < LEAST_PLACES and known is None) or green > MOST_GREEN * np.count_nonzero(grid):
         return known
-    return np.asarray(found & (letters != "G"))
+    grid &= letters != "G"
+    if not grid.any():
+        return known
+    return FocusPixels(grid, *_rows(sums, kind, grid.ravel(), sites.counts.shape[0])).with_others(known)
 
 
-def _standing_out(sites: Sites) -> tuple[np.ndarray, np.ndarray]:
-    """Return by how much sites at each place of PERIOD stand out on the average, and its standard error."""
-    count, total, squares = np.zeros((3, PERIOD[0] * PERIOD[1]))
+def _standing_out(sums: np.ndarray, kind: np.ndarray, limit: float) -> np.ndarray:
+    """Return at which places sites stand out from those of their kind by so many standard errors, (1440,) bool."""
+    found = np.zeros(kind.size, bool)
+    for parts in WINDOWS:
+        for window in np.array_split(sums, parts):
+            count, total, squares = window.sum(axis=0)
+            if count.min() < LEAST_PERIODS:
+                continue
+            mean = total / count
+            error = np.sqrt(np.maximum(squares / count - mean**2, 0) / count)
+            for one in range(kind.max() + 1):
+                of_kind = np.flatnonzero(kind == one)
+                values = mean[of_kind]
+                more = values - np.median(values)
+                spread = SIGMA_OF_MAD * np.median(np.abs(more)), np.median(error[of_kind]), LEAST_ERROR
+                found[of_kind] |= more > limit * max(spread)
+    return found
+
+
+def _rows(sums: np.ndarray, kind: np.ndarray, grid: np.ndarray, height: int) -> tuple[int, int]:
+    """Return the first row that has focus pixels, and the one that follows the last: all, if they show nowhere."""
+    shown = []
+    for number, (count, total, squares) in enumerate(sums):
+        per_site = np.bincount(kind[~grid], total[~grid]) / np.maximum(np.bincount(kind[~grid], count[~grid]), 1)
+        more = (total - per_site[kind] * count)[grid].sum()
+        if more > SHOWN * np.sqrt(squares[grid].sum()) > 0:
+            shown.append(number)
+    if not shown:
+        return 0, height
+    return max(0, shown[0] - 1) * PERIOD[0], min(height, (shown[-1] + 2) * PERIOD[0])
+
+
+def _sums(sites: Sites) -> np.ndarray:
+    """Return how many sites lie at each place of PERIOD, and the sums of how far they stand out, and of its squares.
+
+    (N, 3, 1440), for each period from top to bottom.
+    """
+    height, size = sites.counts.shape[0], PERIOD[0] * PERIOD[1]
+    number = -(-height // PERIOD[0])
+    sums = np.zeros((3, number * size))
     for place, amount in _amounts(sites):
-        count += np.bincount(place, minlength=count.size)
-        total += np.bincount(place, amount, count.size)
-        squares += np.bincount(place, amount**2, count.size)
-    mean = total / count
-    error = np.sqrt(np.maximum(squares / count - mean**2, 0) / count)
-    return mean.reshape(PERIOD), error.reshape(PERIOD)
+        for values, weights in zip(sums, (None, amount, amount**2), strict=True):
+            values += np.bincount(place, weights, values.size)
+    return sums.reshape(3, number, size).swapaxes(0, 1)
 
 
 def _amounts(sites: Sites) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield places of PERIOD, one number each, and how far sites there stand out, 0 to 1."""
+    """Yield places, one number each, 1440 for each period from top to bottom, and how far sites there stand out."""
     height, width = sites.counts.shape
     tops = range(0, height, sites.band_rows)
     for top in tops[:: -(-sites.counts.size // ENOUGH_SITES)]:
@@ -77,13 +155,7 @@ def _amounts(sites: Sites) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             level = np.where(here > high, high, low)
             beyond = np.maximum(np.maximum(here - high, low - here), 0)
             amount = np.minimum(beyond / (NOISE_UNITS * sites.sigma(phase, level) + RANGE_UNITS * (high - low)), MOST)
-            y, x = sites.places(top, phase, np.arange(here.shape[0]), np.arange(here.shape[1]))
             amount[high >= sites.saturation[phase]] = 0  # there no site tells
+            y, x = sites.places(top, phase, np.arange(here.shape[0]), np.arange(here.shape[1]))
             inside = (y < height)[:, None] & (x < width)
-            yield ((y % PERIOD[0] * PERIOD[1])[:, None] + x % PERIOD[1])[inside], amount[inside]
-
-
-def tiled(grid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return which sites of a frame a grid names, (H, W) bool."""
-    down, across = (-(-length // period) for length, period in zip(shape, grid.shape, strict=True))
-    return np.tile(grid, (down, across))[: shape[0], : shape[1]]
+            yield ((y * PERIOD[1])[:, None] + x % PERIOD[1])[inside], amount[inside]

@@ -14,6 +14,7 @@ from .curve import WHITE_EV
 from .defects import Defects
 from .errors import Sve2HdrError
 from .files import replacing
+from .focuspixels import FocusPixels
 from .levels import SOURCES, Estimate, noise_of
 from .matching import Match, match_exposures
 from .mosaic import ExposurePattern, Mosaic, folded, in_period, over_common_period, repeated
@@ -195,6 +196,7 @@ def save_parameters(path: Path, parameters: LockedParameters, overwrite: bool = 
     What comes from the image is rounded, so that it does not depend on the device.
     """
     estimate, neutral = parameters.estimate, parameters.neutral
+    focus = None if parameters.defects is None else parameters.defects.focus_pixels
     record = {
         "format": FORMAT,
         "shape": list(parameters.shape),
@@ -216,7 +218,7 @@ def save_parameters(path: Path, parameters: LockedParameters, overwrite: bool = 
         "look": None if parameters.look is None else [round(value, 3) for value in parameters.look],
         "baseline_exposure_ev": parameters.baseline_exposure_ev,
         "defects": None if parameters.defects is None else parameters.defects.by_row(),
-        "focus_pixels": None if parameters.defects is None else parameters.defects.focus_places(),
+        "focus_pixels": None if focus is None else focus.as_json(),
     }
     with replacing(path, overwrite) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -250,6 +252,7 @@ def load_parameters(path: Path) -> LockedParameters:
             stated_black=None if stated is None else _finite(stated, black.shape),
             stated_white=None if top is None else _within(top, 0, 65535),
         )
+        focus = None if focus is None else FocusPixels.of_json(focus)
         shape = int(record["shape"][0]), int(record["shape"][1])
         return LockedParameters(
             estimate,
@@ -258,7 +261,7 @@ def load_parameters(path: Path) -> LockedParameters:
             _neutral(record["neutral"], record["white_balance"]),
             None if record["look"] is None else _look(record["look"]),
             None if baseline is None else _within(baseline, -20, 20),
-            None if record["defects"] is None else Defects.of_rows(record["defects"], shape, focus or ()),
+            None if record["defects"] is None else Defects.of_rows(record["defects"], shape, focus),
             None if iso is None else _within(iso, 0, math.inf),
             path,
         )

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from sve2hdr import defects, pipeline
-from sve2hdr.defects import Defects, repair_defects
-from sve2hdr.focuspixels import PERIOD, focus_pixels, tiled
+from sve2hdr.defects import repair_defects
+from sve2hdr.focuspixels import PERIOD, FocusPixels, focus_pixels
 from sve2hdr.levels import estimate_levels
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
 from sve2hdr.parameters import LockedParameters, load_parameters, save_parameters
@@ -30,12 +30,16 @@ def coloured(shape: tuple[int, int] = SHAPE) -> np.ndarray:
     return np.float32(light[..., None] * NEUTRAL * np.exp2(np.stack([np.sin(x / 90), 0 * x, np.cos(y / 70)], axis=-1)))
 
 
+def tiled(grid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return FocusPixels(grid, 0, shape[0]).sites(shape)
+
+
 def places(cfa: str, number: int, period: tuple[int, int] = PERIOD, seed: int = 0) -> np.ndarray:
     """Return a grid of red and blue sites: (60, 24) bool, of a smaller period if asked for."""
     grid = np.zeros(period, bool)
     eligible = np.flatnonzero(repeated(cfa_period(cfa), period) != "G")
     grid.flat[np.random.default_rng(seed).choice(eligible, number, replace=False)] = True
-    return tiled(grid, PERIOD)
+    return np.tile(grid, (PERIOD[0] // period[0], PERIOD[1] // period[1]))
 
 
 def with_focus_pixels(scene: np.ndarray, grid: np.ndarray, pattern: ExposurePattern, cfa: str) -> tuple[Mosaic, Mosaic]:
@@ -65,9 +69,10 @@ def test_the_grid_is_found_and_replaced(pattern: str, cfa: str, period: tuple[in
     frame, spoiled = with_focus_pixels(coloured(), grid, exposures, cfa)
     result, found = repair_defects(spoiled, exposures, SENSOR.noise_model(exposures))
     assert found.focus_pixels is not None
-    assert not (found.focus_pixels & ~grid).any()
-    assert found.focus_pixels.sum() > 0.85 * grid.sum()
-    where = tiled(found.focus_pixels, frame.shape)
+    assert not (found.focus_pixels.grid & ~grid).any()
+    assert found.focus_pixels.grid.sum() > 0.85 * grid.sum()
+    where = found.focus_pixels.sites(frame.shape)
+    np.testing.assert_array_equal(where, tiled(found.focus_pixels.grid, frame.shape))  # in all rows
     assert where.sum() <= found.count <= where.sum() + 3
     off = [np.abs(m.counts[where] - frame.counts[where].astype(float)).mean() for m in (spoiled, result)]
     assert off[1] < 0.4 * off[0]
@@ -81,9 +86,9 @@ def test_where_they_are_many_some_hide_others_at_first() -> None:
     assert first is not None
     found = repair_defects(spoiled, ROWS, SENSOR.noise_model(ROWS))[1].focus_pixels
     assert found is not None
-    assert first.sum() + 5 < found.sum()
-    assert found.sum() > 0.75 * grid.sum()
-    assert not (found & ~grid).any()
+    assert first.grid.sum() + 5 < found.grid.sum()
+    assert found.grid.sum() > 0.75 * grid.sum()
+    assert not (found.grid & ~grid).any()
 
 
 def test_sensors_without_them_and_scenes_that_repeat_themselves_have_none() -> None:
@@ -121,24 +126,49 @@ def test_frames_of_a_sequence_share_them_through_the_file(tmp_path: Path) -> Non
     known = load_parameters(tmp_path / "levels.json").defects
     assert known is not None
     assert known.focus_pixels is not None
-    np.testing.assert_array_equal(known.focus_pixels, grid)
+    np.testing.assert_array_equal(known.focus_pixels.grid, grid)
     _, grey = with_focus_pixels(np.full((*SHAPE, 3), [0.05, 0.1, 0.05], np.float32), grid, ROWS, "RGGB")
     assert repair_defects(grey, ROWS, noise)[1].focus_pixels is None  # half of green is what red is
     shared = repair_defects(grey, ROWS, noise, known)[1]
     assert shared.count >= tiled(grid, SHAPE).sum()
-    np.testing.assert_array_equal(shared.focus_pixels, grid)
+    assert shared.focus_pixels is known.focus_pixels
     told = pipeline._corrected(grey, ROWS, noise, True, known, None)[2]["sve2hdr:bad_pixels"]
     assert told == f"{shared.count} repaired, focus pixels among them"
     unlooked = repair_defects(grey, ROWS, noise, known, search=False)
     assert (unlooked[1].count, unlooked[0].counts is grey.counts) == (0, True)
 
 
-def test_a_grid_outside_of_its_period_is_refused() -> None:
-    assert Defects.of_rows({}, SHAPE, [[59, 23]]).focus_places() == [[59, 23]]
-    assert Defects.of_rows({}, SHAPE).focus_pixels is None
-    for place in ([60, 0], [0, 24], [-1, 0]):
-        with pytest.raises(ValueError, match="outside"):
-            Defects.of_rows({}, SHAPE, [place])
+def test_rows_without_them_keep_their_sites() -> None:
+    """The older of those cameras have them in some rows only."""
+    grid = places("RGGB", 60)
+    frame, spoiled = with_focus_pixels(coloured((960, 640)), grid, ROWS, "RGGB")
+    counts = frame.counts.copy()
+    counts[420:600] = spoiled.counts[420:600]
+    found = repair_defects(replace(spoiled, counts=counts), ROWS, SENSOR.noise_model(ROWS))[1].focus_pixels
+    assert found is not None
+    assert not (found.grid & ~grid).any()
+    assert found.grid.sum() > 0.75 * grid.sum()
+    assert (found.top, found.bottom) == (360, 660)
+    assert not found.sites(SHAPE)[:360].any()
+
+
+def test_more_of_them_are_added_to_those_known() -> None:
+    one, other = FocusPixels(places("RGGB", 5), 120, 300), FocusPixels(places("RGGB", 5, seed=1), 60, 240)
+    both = one.with_others(other)
+    assert (both.top, both.bottom) == (60, 300)
+    np.testing.assert_array_equal(both.grid, one.grid | other.grid)
+
+
+@pytest.mark.parametrize("place", [[60, 0], [0, 24], [-1, 0]])
+def test_a_grid_outside_of_its_period_is_refused(place: list[int]) -> None:
+    with pytest.raises(ValueError, match="outside"):
+        FocusPixels.of_json({"rows": [0, 60], "places": [place]})
+
+
+@pytest.mark.parametrize("rows", [[-60, 60], [60, 0]])
+def test_rows_in_disorder_are_refused(rows: list[int]) -> None:
+    with pytest.raises(ValueError, match="outside"):
+        FocusPixels.of_json({"rows": rows, "places": [[1, 1]]})
 
 
 @pytest.mark.parametrize("pattern", [str(ROWS), "columns:1/8,1/8,1,1"])
