@@ -8,7 +8,7 @@ out in colour. Where they lie, and in how many rows, depends on camera and mode,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,7 +25,7 @@ WINDOWS = 1, 4  # a frame is looked at as a whole, and in so many parts: grids m
 NOISE_UNITS, RANGE_UNITS, MOST = 2.0, 0.5, 1.0
 # Standard errors by which places of the period stand out more than others of their kind do, the first ones that are
 # found and further ones; such an error at least.
-SIGNIFICANT, FURTHER, LEAST_ERROR = 6.0, 4.5, 0.002
+SIGNIFICANT, FURTHER, LEAST_ERROR = 6.0, 5.0, 0.002
 LEAST_PLACES = 4  # that do: fewer are chance
 MOST_GREEN = 0.2  # of them, that are green: of more, the scene repeats itself
 SHOWN = 4.0  # standard errors by which all of them stand out in the rows of one period, where they are there
@@ -97,7 +97,10 @@ def focus_pixels(sites: Sites, known: FocusPixels | None = None) -> FocusPixels 
     grid &= letters != "G"
     if not grid.any():
         return known
-    return FocusPixels(grid, *_rows(sums, kind, grid.ravel(), sites.counts.shape[0])).with_others(known)
+    if known is not None and np.count_nonzero(grid) < LEAST_PLACES:  # that may be chance: no reason to look elsewhere
+        return replace(known, grid=known.grid | grid)
+    kind_and_row = np.unique([kind, np.arange(size) // PERIOD[1]], axis=1, return_inverse=True)[1].ravel()
+    return FocusPixels(grid, *_rows(sums, kind_and_row, grid.ravel(), sites.counts.shape[0])).with_others(known)
 
 
 def _standing_out(sums: np.ndarray, kind: np.ndarray, limit: float) -> np.ndarray:
@@ -120,10 +123,14 @@ def _standing_out(sums: np.ndarray, kind: np.ndarray, limit: float) -> np.ndarra
 
 
 def _rows(sums: np.ndarray, kind: np.ndarray, grid: np.ndarray, height: int) -> tuple[int, int]:
-    """Return the first row that has focus pixels, and the one that follows the last: all, if they show nowhere."""
+    """Return the first row that has focus pixels, and the one that follows the last: all, if they show nowhere.
+
+    They are compared with sites of their kind in the same rows: lines of the scene are no focus pixels.
+    """
     shown = []
     for number, (count, total, squares) in enumerate(sums):
-        per_site = np.bincount(kind[~grid], total[~grid]) / np.maximum(np.bincount(kind[~grid], count[~grid]), 1)
+        amount, others = (np.bincount(kind[~grid], part[~grid], kind.max() + 1) for part in (total, count))
+        per_site = amount / np.maximum(others, 1)
         more = (total - per_site[kind] * count)[grid].sum()
         if more > SHOWN * np.sqrt(squares[grid].sum()) > 0:
             shown.append(number)

@@ -152,6 +152,17 @@ def test_rows_without_them_keep_their_sites() -> None:
     assert not found.sites(SHAPE)[:360].any()
 
 
+def test_one_or_two_more_tell_nothing_of_rows() -> None:
+    """They may be chance."""
+    for number, rows in ((2, (120, 300)), (20, (0, SHAPE[0]))):
+        more, known = places("RGGB", number), FocusPixels(places("RGGB", 20, seed=1), 120, 300)
+        _, spoiled = with_focus_pixels(coloured(), more, ROWS, "RGGB")
+        found = focus_pixels(sites_of(spoiled), known)
+        assert found is not None
+        assert (found.top, found.bottom) == rows
+        np.testing.assert_array_equal(found.grid, known.grid | more)
+
+
 def test_more_of_them_are_added_to_those_known() -> None:
     one, other = FocusPixels(places("RGGB", 5), 120, 300), FocusPixels(places("RGGB", 5, seed=1), 60, 240)
     both = one.with_others(other)
