@@ -9,11 +9,12 @@ from typing import Any
 
 from . import tifftags
 from .mosaic import Capture, Position
-from .tifftags import FRAME_RATE, TIME_CODES, Ifd, number, numbers, text
+from .tifftags import DEFAULT_SCALE, FRAME_RATE, TIME_CODES, Ifd, number, numbers, text
 
 # From LibRaw's bits (1 mirrors, 2 flips, 4 transposes) to EXIF Orientation.
 ORIENTATION_OF_FLIP = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
 TOO_LARGE_ISO = 65535  # what EXIF's 16-bit tag holds for any greater ISO
+MOST_ASPECT = 16.0  # of a pixel, to either side
 CIFF_MAKE_MODEL = re.compile(rb"Canon\0(Canon [ -~]{2,40})\0")
 
 
@@ -39,6 +40,7 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
         focal_length_mm=_positive(number(tags, 37386)) or _positive(shot.get("focal_length")),
         taken=_date(text(tags, 36867)) or shot.get("taken", ""),
         orientation=ORIENTATION_OF_FLIP.get(raw.sizes.flip, 1),
+        pixel_aspect=next((aspect for _, ifd in ifds if (aspect := _pixel_aspect(numbers(ifd, DEFAULT_SCALE)))), 1.0),
         frame_rate=true_frame_rate(number(tags, FRAME_RATE)),
         time_code=_time_code(numbers(tags, TIME_CODES)),
         artist=text(tags, 315),
@@ -63,6 +65,11 @@ def _libraw_shot(raw: Any) -> dict[str, Any]:
 
 def _positive(value: float | None) -> float | None:
     return float(value) if value is not None and 1e-6 <= value <= 1e9 else None  # what EXIF's fractions can hold
+
+
+def _pixel_aspect(scale: tuple[float, ...]) -> float | None:
+    across, down = scale if len(scale) == 2 else (0.0, 0.0)
+    return across / down if across > 0 and down > 0 and 1 / MOST_ASPECT <= across / down <= MOST_ASPECT else None
 
 
 def _position(gps: Ifd) -> Position | None:

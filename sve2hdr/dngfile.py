@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import UnwritableOutput
-from .exif import SOFTWARE, camera_entries, footage_entries, ifds_of, unique_camera_model
+from .exif import SOFTWARE, camera_entries, footage_entries, ifds_of, scale_entries, unique_camera_model
 from .files import replacing
 from .mosaic import Mosaic, cfa_period
 from .tiffwrite import (
@@ -122,6 +122,7 @@ def _mosaic_entries(mosaic: Mosaic) -> list[Entry]:
         entry(50713, SHORT, mosaic.black_level.shape),  # BlackLevelRepeatDim
         entry(50714, RATIONAL, rationals(mosaic.black_level.ravel(), 1000)),
         entry(50717, LONG, [round(mosaic.white_level)]),
+        *scale_entries(capture.pixel_aspect),
         *matrix_entries(mosaic),
         *footage_entries(capture),
     ]

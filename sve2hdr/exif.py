@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .mosaic import Capture
-from .tifftags import EXIF_IFD, FRAME_RATE, GPS_IFD, TIME_CODES
+from .tifftags import DEFAULT_SCALE, EXIF_IFD, FRAME_RATE, GPS_IFD, TIME_CODES
 from .tiffwrite import (
     BYTE,
     LONG,
@@ -82,6 +82,13 @@ def footage_entries(capture: Capture) -> list[Entry]:
     if capture.frame_rate is not None:
         entries.append(entry(FRAME_RATE, SRATIONAL, nearest_rational(capture.frame_rate)))
     return entries
+
+
+def scale_entries(pixel_aspect: float) -> list[Entry]:
+    """Return the entries of a DNG's raw IFD that stretch pixels that are not square, by which none are lost."""
+    stretch = (max(pixel_aspect, 1.0), max(1 / pixel_aspect, 1.0))
+    scale = [n for factor in stretch for n in nearest_rational(factor)]
+    return [] if pixel_aspect == 1 else [entry(DEFAULT_SCALE, RATIONAL, scale)]
 
 
 def ifds_of(capture: Capture, color_space: int | None = None, more: Sequence[Entry] = ()) -> dict[int, Ifd]:

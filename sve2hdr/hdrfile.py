@@ -28,7 +28,19 @@ from .gainmap import ultra_hdr
 from .icc import icc_profile
 from .mosaic import Capture
 from .rgbe import write_rgbe
-from .tiffwrite import BYTE, LONG, MAX_BYTES, RATIONAL, SHORT, UNDEFINED, Ifd, entry, text_entry, write_tiff
+from .tiffwrite import (
+    BYTE,
+    LONG,
+    MAX_BYTES,
+    RATIONAL,
+    SHORT,
+    UNDEFINED,
+    Ifd,
+    entry,
+    nearest_rational,
+    text_entry,
+    write_tiff,
+)
 from .xmp import XMP_TAG, xmp_packet
 
 HDR_EXTENSIONS = (".exr", ".hdr", ".tif", ".tiff")
@@ -220,6 +232,7 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
         place = capture.position
         standard |= {"latitude": place.latitude_deg, "longitude": place.longitude_deg, "altitude": place.altitude_m}
     header: dict[str, Any] = {name: value for name, value in standard.items() if value not in (None, "")}
+    header["pixelAspectRatio"] = float(capture.upright_pixel_aspect)
     for name in ("expTime", "aperture", "isoSpeed", "nominalFocalLength", "latitude", "longitude", "altitude"):
         if name in header:
             header[name] = float(header[name])  # an int would become an attribute of another type
@@ -249,7 +262,7 @@ def _write_tiff(
         entry(278, LONG, [rows]),
         entry(284, SHORT, [1]),  # PlanarConfiguration: pixel by pixel
         entry(282, RATIONAL, [1, 1]),  # XResolution, of no unit
-        entry(283, RATIONAL, [1, 1]),
+        entry(283, RATIONAL, nearest_rational(capture.upright_pixel_aspect)),
         entry(296, SHORT, [1]),
         text_entry(305, SOFTWARE),
         text_entry(306, capture.taken if known else ""),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -17,7 +17,7 @@ from .clipping import CLIP_STARTS, clipped_share
 from .color import COLOR_SPACES, linear_rgb, lost_level
 from .dngfile import MATRIX_DENOMINATOR, matrix_entries
 from .errors import UnwritableOutput
-from .exif import SOFTWARE, camera_entries, footage_entries, ifds_of, unique_camera_model
+from .exif import SOFTWARE, camera_entries, footage_entries, ifds_of, scale_entries, unique_camera_model
 from .files import replacing
 from .hdrfile import encoded_preview
 from .mosaic import Mosaic
@@ -120,7 +120,8 @@ def write_linear_dng(
         entry(XMP_TAG, BYTE, xmp_packet(attributes or {})),
         *_color_entries(mosaic, brighter_ev + options.exposure_ev),
     ]
-    below = {SUB_IFDS: _raw_ifd(camera_rgb, clip_level, options), **ifds_of(mosaic.capture)}
+    raw = _raw_ifd(camera_rgb, clip_level, options, scale_entries(mosaic.capture.upright_pixel_aspect))
+    below = {SUB_IFDS: raw, **ifds_of(mosaic.capture)}
     with replacing(path, overwrite) as partial, partial.open("wb") as file:
         write_tiff(file, Ifd(main, below, [preview], 1))
 
@@ -199,7 +200,7 @@ def _color_entries(mosaic: Mosaic, brighter_ev: float) -> list[Entry]:
     ]
 
 
-def _raw_ifd(camera_rgb: np.ndarray, clip_level: float, options: LinearDngOptions) -> Ifd:
+def _raw_ifd(camera_rgb: np.ndarray, clip_level: float, options: LinearDngOptions, more: Sequence[Entry]) -> Ifd:
     height, width, _ = camera_rgb.shape
     # LibRaw misreads tiles that are wider or higher than the image, so tiny images are not compressed.
     side = min(TILE_PX, height, width) // LEAST_TILE_PX * LEAST_TILE_PX
@@ -217,6 +218,7 @@ def _raw_ifd(camera_rgb: np.ndarray, clip_level: float, options: LinearDngOption
         entry(50713, SHORT, [1, 1]),  # BlackLevelRepeatDim
         entry(50714, RATIONAL, [0, 1] * 3),  # BlackLevel
         entry(50717, LONG, [1 if options.floating else WHITE] * 3),
+        *more,
     ]
     if code == NONE:
         rows = min(height, max(1, STRIP_BYTES // (6 * width)))

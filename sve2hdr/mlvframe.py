@@ -183,6 +183,7 @@ def _capture(clip: Clip, frame: Frame) -> Capture:
         f_number=hundred_f / 100 or None,
         iso=iso or None,
         focal_length_mm=focal_length or None,
+        pixel_aspect=pixel_aspect(frame),
         taken=taken.strftime("%Y:%m:%d %H:%M:%S") if taken else "",
         subseconds=f"{taken.microsecond // 1000:03d}" if taken else "",
         frame_rate=clip.frame_rate,

@@ -95,6 +95,7 @@ class Capture:
     focal_length_mm: float | None = None
     taken: str = ""  # "YYYY:MM:DD hh:mm:ss", as EXIF and OpenEXR write it
     orientation: int = 1  # EXIF Orientation, 1 to 8: what turns the sensor's picture upright
+    pixel_aspect: float = 1.0  # how many times as far apart the sensor's columns stand as its rows
     frame_rate: float | None = None  # of footage, frames a second
     time_code: tuple[int, ...] = ()  # of footage: the 8 bytes of SMPTE ST 331, as CinemaDNG has them
     artist: str = ""
@@ -103,6 +104,11 @@ class Capture:
     utc_offset: str = ""  # of `taken`: "+hh:mm" or "-hh:mm" ahead of UTC, as EXIF writes it
     subseconds: str = ""  # of `taken`: decimal digits of a second
     position: Position | None = None
+
+    @property
+    def upright_pixel_aspect(self) -> float:
+        """How many times as wide as high the pixels of the upright picture are."""
+        return 1 / self.pixel_aspect if self.orientation >= 5 else self.pixel_aspect
 
 
 @dataclass(frozen=True, eq=False)

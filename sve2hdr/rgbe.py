@@ -42,6 +42,8 @@ def write_rgbe(
         lines.append(CAMERA_RGB)
     elif space != COLOR_SPACES["rec709"]:
         lines.append("PRIMARIES=" + " ".join(f"{v:.6g}" for xy in space.chromaticities for v in xy))
+    if capture.pixel_aspect != 1:
+        lines.append(f"PIXASPECT={1 / capture.upright_pixel_aspect:.6g}")  # height over width
     if capture.taken:
         lines.append(f"CAPDATE={capture.taken}")
     said = {

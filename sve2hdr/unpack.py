@@ -122,7 +122,9 @@ def unpack_clip(
         sound.write(wav, overwrite)
     aspect = pixel_aspect(clip.frames[0])
     if aspect != 1:
-        notes.append(f"{path}: its pixels are {aspect:.3g} times as wide as high; stretch the images")
+        notes.append(
+            f"{path}: its pixels are {aspect:.3g} times as wide as high, as its frames say; previews are not stretched"
+        )
     if clip.missing:
         notes.append(f"{path}: {clip.missing} frames are missing between the others, dropped by the camera perhaps")
     return Unpacked(

@@ -12,14 +12,16 @@ import pytest
 import tifffile
 from cr2container import lossless_jpeg
 
-from sve2hdr.capture import _time_code, true_frame_rate
+from sve2hdr.capture import _pixel_aspect, _time_code, true_frame_rate
 from sve2hdr.color import COLOR_SPACES
+from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.hdrfile import write_hdr
 from sve2hdr.lineardng import write_linear_dng
 from sve2hdr.mosaic import Capture, ExposurePattern, Mosaic
 from sve2hdr.pattern import detect_pattern
 from sve2hdr.rawfile import read_raw
 from sve2hdr.simulate import CAMERA_FROM_XYZ, NEUTRAL, Sensor, simulate
+from sve2hdr.tifftags import DEFAULT_SCALE, read_ifds
 from sve2hdr.tiffwrite import BYTE, LONG, RATIONAL, SHORT, SRATIONAL, Ifd, entry, rationals, text_entry, write_tiff
 
 PATTERN = ExposurePattern(np.float32([[1], [1 / 8], [1 / 8], [1]]))
@@ -135,6 +137,38 @@ def test_frame_rate_and_time_code_go_along(tmp_path: Path) -> None:
         tags = dng.pages.first.tags
         assert tuple(tags[51044].value) == (24000, 1001)
         assert list(tags[51043].value) == [0x52, 0x59, 0x34, 0x12, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("aspect", "orientation", "upright"), [(3.0, 1, 3.0), (0.6, 1, 0.6), (3.0, 6, 1 / 3)])
+def test_pixels_that_are_not_square_are_told(tmp_path: Path, aspect: float, orientation: int, upright: float) -> None:
+    """As Magic Lantern's 1x3 modes have them; programs stretch the picture by it."""
+    capture = Capture(pixel_aspect=aspect, orientation=orientation)
+    write_cfa_dng(tmp_path / "a.dng", replace(frame(14), capture=capture), compressed=True)
+    read = read_raw(tmp_path / "a.dng")
+    assert read.capture.pixel_aspect == pytest.approx(aspect, rel=1e-6)
+    np.testing.assert_array_equal(read.counts, frame(14).counts)
+    image = np.full((64, 96, 3), 0.1, np.float32)
+    for name in ("b.exr", "b.tif", "b.hdr"):
+        write_hdr(tmp_path / name, image, color_space=COLOR_SPACES["rec709"], capture=read.capture)
+    write_linear_dng(tmp_path / "b.dng", image, read, 8.0)
+    assert OpenEXR.File(str(tmp_path / "b.exr")).header()["pixelAspectRatio"] == pytest.approx(upright)
+    with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
+        across, down = (tiff.pages.first.tags[tag].value for tag in (282, 283))
+        assert Fraction(*down) / Fraction(*across) == pytest.approx(upright)  # pixels a unit
+    with tifffile.TiffFile(tmp_path / "b.dng") as dng:
+        scale = dng.pages.first.pages[0].tags[50718].value
+        assert (scale[0] / scale[1], scale[2] / scale[3]) == pytest.approx((max(upright, 1), max(1 / upright, 1)))
+    lines = (tmp_path / "b.hdr").read_bytes()[:200].split(b"\n")
+    told = [float(line.partition(b"=")[2]) for line in lines if line.startswith(b"PIXASPECT=")]
+    assert told == [pytest.approx(1 / upright, rel=1e-5)]  # Radiance: height over width
+
+
+def test_square_pixels_and_damaged_scales_are_not_told(tmp_path: Path) -> None:
+    write_cfa_dng(tmp_path / "a.dng", frame(14))
+    whole = dict(read_ifds(tmp_path / "a.dng"))["root"]
+    assert DEFAULT_SCALE not in whole
+    for scale in ((3.0,), (0.0, 1.0), (1.0, 0.0), (1e6, 1.0), (float("nan"), 1.0), (float("inf"), 1.0)):
+        assert _pixel_aspect(scale) is None
 
 
 @pytest.mark.parametrize(
