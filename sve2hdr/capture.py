@@ -97,6 +97,16 @@ def true_frame_rate(stored: float | None) -> float | None:
     return ntsc if abs(stored - ntsc) < abs(stored - whole) / 4 else stored
 
 
+def frames_since_midnight(start: datetime, frame_rate: float) -> int:
+    """Return how many frames of a rate, made a whole number, a time of day is: what its time code counts.
+
+    >>> frames_since_midnight(datetime(2026, 1, 1, 0, 0, 10), 24000 / 1001)
+    240
+    """
+    since_midnight_s = 3600 * start.hour + 60 * start.minute + start.second + start.microsecond / 1e6
+    return round(since_midnight_s * round(frame_rate))
+
+
 def smpte_time_code(start: datetime | None, frame_rate: float | None, frames_later: int) -> tuple[int, ...]:
     """Return the time code of a frame of a clip that began at `start`, the time of day: 8 bytes of SMPTE ST 331.
 
@@ -107,10 +117,9 @@ def smpte_time_code(start: datetime | None, frame_rate: float | None, frames_lat
     (1, 0, 0, 0)
     """
     whole = round(frame_rate or 0)
-    if start is None or not 1 <= whole <= 30:
+    if start is None or not frame_rate or not 1 <= whole <= 30:
         return ()
-    since_midnight_s = 3600 * start.hour + 60 * start.minute + start.second + start.microsecond / 1e6
-    seconds, frame = divmod(round(since_midnight_s * whole) + frames_later, whole)
+    seconds, frame = divmod(frames_since_midnight(start, frame_rate) + frames_later, whole)
     parts = (frame, seconds % 60, seconds // 60 % 60, seconds // 3600 % 24)
     return (*(n // 10 << 4 | n % 10 for n in parts), 0, 0, 0, 0)
 

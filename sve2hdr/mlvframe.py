@@ -173,7 +173,7 @@ def _capture(clip: Clip, frame: Frame) -> Capture:
     model, _, serial_number = _told(frame, b"IDNT", CAMERA) or (b"", 0, b"")
     _, iso, _, _, exposure_us = _told(frame, b"EXPO", EXPOSURE) or (0,) * 5
     focal_length, _, hundred_f, *_, lens = _told(frame, b"LENS", LENS) or (*(0,) * 7, b"")
-    taken, first = _taken(frame), _taken(clip.frames[0])
+    taken, first = taken_at(frame), taken_at(clip.frames[0])
     return Capture(
         make=_text(model).split(" ")[0],
         model=_text(model),
@@ -191,7 +191,7 @@ def _capture(clip: Clip, frame: Frame) -> Capture:
     )
 
 
-def _taken(frame: Frame) -> datetime.datetime | None:
+def taken_at(frame: Frame) -> datetime.datetime | None:
     """Return when a frame was taken, by the camera's clock; None: there is none, or it was never set."""
     try:
         second, minute, hour, day, month, year = _told(frame, b"RTCI", CLOCK)

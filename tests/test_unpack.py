@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import struct
 import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from mlvcontainer import Shot, camera_blocks, file_header, raw_block, sound_block, video_block, write_mlv
+from mlvcontainer import Shot, block, camera_blocks, file_header, raw_block, sound_block, video_block, write_mlv
 
 from sve2hdr import unpack
 from sve2hdr.cli import main
@@ -183,6 +184,45 @@ def test_sound_begins_with_the_picture(
     with wave.open(str(tmp_path / "A" / "A.wav")) as sound:
         stored = np.frombuffer(sound.readframes(sound.getnframes()), "<i2").reshape(-1, 2)
     np.testing.assert_array_equal(stored, np.concatenate(expected))
+
+
+@pytest.mark.parametrize("rate", [(23_976, 1000), (25_000, 1000), (29_970, 1000), (0, 0)])
+def test_sound_has_the_time_code_of_the_first_frame(tmp_path: Path, rate: tuple[int, int]) -> None:
+    """Editors count samples from midnight on, and time codes in frames as long as their rate has them."""
+    counts = np.full((64, 64), 5000, np.uint16)
+    write_mlv(tmp_path / "A.MLV", [counts], Shot(rate=rate), [SAMPLES[0]])
+    assert run("unpack", tmp_path / "A.MLV", "-o", tmp_path)[0] == 0
+    wav = (tmp_path / "A" / "A.wav").read_bytes()
+    riff, riff_bytes, form, name, size = struct.unpack_from("<4sI4s4sI", wav)
+    assert (riff, riff_bytes, form, name, size) == (b"RIFF", len(wav) - 8, b"WAVE", b"bext", 602)
+    date, time, since_midnight, version = struct.unpack_from("<10s8sQH", wav, 20 + 320)
+    assert (date, time, version) == (b"2025-12-31", b"23:59:58", 1)
+    if rate == (0, 0):
+        assert since_midnight == (24 * 3600 - 2) * 48_000
+        return
+    capture = read_raw(tmp_path / "A" / "A_000000.dng").capture
+    frame, *units = (int(f"{byte:x}") for byte in capture.time_code[:4])
+    assert capture.frame_rate is not None
+    frames = frame + round(capture.frame_rate) * sum(n * 60**k for k, n in enumerate(units))
+    assert since_midnight == round(frames / capture.frame_rate * 48_000)
+
+
+@pytest.mark.parametrize(("channels", "bits", "padding"), [(1, 24, 1), (2, 24, 0), (1, 16, 0), (2, 32, 0)])
+def test_sound_of_any_width_is_a_whole_file(tmp_path: Path, channels: int, bits: int, padding: int) -> None:
+    rng, samples = np.random.default_rng(0), 1001
+    stored = rng.integers(0, 256, samples * channels * bits // 8).astype(np.uint8).tobytes()
+    write_mlv(tmp_path / "A.MLV", [np.full((64, 64), 5000, np.uint16)])
+    whole = (tmp_path / "A.MLV").read_bytes()
+    form, at = struct.pack("<HHIIHH", 1, channels, 48_000, 0, 0, bits), whole.index(b"WAVI") + 16
+    whole = whole[:at] + form + whole[at + len(form) :]
+    (tmp_path / "A.MLV").write_bytes(whole + block(b"AUDF", 1000, struct.pack("<II", 0, 0) + stored))
+    assert run("unpack", tmp_path / "A.MLV", "-o", tmp_path)[0] == 0
+    with wave.open(str(tmp_path / "A" / "A.wav")) as sound:
+        assert sound.getparams()[:4] == (channels, bits // 8, 48_000, samples)
+        assert sound.readframes(samples) == stored
+    wav = (tmp_path / "A" / "A.wav").read_bytes()
+    assert (wav[len(wav) - padding :], len(wav) % 2) == (bytes(padding), 0)
+    assert run("unpack", tmp_path / "A.MLV", "-o", tmp_path)[2] == ""  # of the length that is expected
 
 
 def test_sound_from_long_before_the_picture_is_cut_off(tmp_path: Path) -> None:
