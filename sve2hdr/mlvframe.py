@@ -32,6 +32,7 @@ SAMPLING = struct.Struct("<4H4B")  # RAWC: size and crop of the sensor, -; colum
 
 BAYER_OF_CODE = {int.from_bytes(bytes("RGB".index(letter) for letter in cfa), "little"): cfa for cfa in BAYER_ORDERS}
 BAYER_OF_CODE[0] = "RGGB"  # what first versions left out
+SENSOR_BITS = 14
 CUSTOM, IN_KELVIN = 6, 9  # modes of white balance
 KELVIN_OF_MODE = {1: 5200, 2: 6000, 3: 3200, 4: 4000, 5: 6000, 8: 7000}  # sun to shade, by Canon's manuals
 
@@ -79,7 +80,7 @@ def read_frame(clip: Clip, frame: Frame) -> Mosaic:
         raise UnreadableRaw(f"{name}: colour filters {info.cfa:#x}, no Bayer order; give another clip")
     if not 0 <= info.black_level < info.white_level <= 65535:
         raise UnreadableRaw(f"{name}: damaged levels (black {info.black_level}, white {info.white_level})")
-    sites, black = _sites(clip, frame, info), np.full((1, 1), info.black_level, np.float32)
+    sites, black = _sites(clip, frame, info), np.full((1, 1), _black_level(info), np.float32)
     top, left, bottom, right = info.active_area
     if info.shape == info.sensor_shape and 0 <= top < bottom <= height and 0 <= left < right <= width:
         top, left = top + top % 2, left + left % 2  # in whole cells, so that the CFA is as it was
@@ -113,6 +114,15 @@ def _sites(clip: Clip, frame: Frame, info: RawInfo) -> np.ndarray:
         return sites.reshape(info.shape)
     except (imagecodecs.Jpeg8Error, ValueError, OSError) as error:
         raise UnreadableRaw(f"{clip.path}: frame {frame.number} is damaged ({error}); copy the clip again") from error
+
+
+def _black_level(info: RawInfo) -> float:
+    """Return the black level of counts.
+
+    Those of fewer bits lack the lowest of 14. What is cut off, half a step in the mean, is still in the level that the
+    camera states, which it has rounded: shadows would be too dark by it, and green.
+    """
+    return max(0.0, info.black_level - (1 - 2.0 ** min(0, info.bits - SENSOR_BITS)) / 2)
 
 
 def _jpeg_samples(stored: bytes) -> int:

@@ -39,9 +39,26 @@ def test_counts_come_out_as_they_went_in(tmp_path: Path, bits: int, compressed: 
     for frame, counts in zip(clip.frames, wanted, strict=True):
         mosaic = read_frame(clip, frame)
         np.testing.assert_array_equal(mosaic.counts, counts)
-        assert (mosaic.cfa, mosaic.black_level.tolist(), mosaic.white_level) == ("RGGB", [[100]], (1 << bits) - 1)
+        black = 100 - {12: 3 / 8, 10: 15 / 32}.get(bits, 0)  # what is cut off
+        assert (mosaic.cfa, mosaic.black_level.tolist(), mosaic.white_level) == ("RGGB", [[black]], (1 << bits) - 1)
     assert (clip.losses, clip.missing) == ((), 0)
     assert clip.dual_iso
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_the_mean_of_no_light_is_black_however_many_bits_are_kept(tmp_path: Path, bits: int) -> None:
+    """Cameras drop the lowest bits, and round the black level that they state."""
+    dark = np.random.default_rng(6).normal(2048, 7, (200, 300)).round().astype(np.uint16)
+    write_mlv(tmp_path / "a.MLV", [dark >> (14 - bits)], Shot(bits, black=2048 >> (14 - bits), white=(1 << bits) - 1))
+    clip = open_clip(tmp_path / "a.MLV")
+    mosaic = read_frame(clip, clip.frames[0])
+    assert float(mosaic.counts.mean()) == pytest.approx(float(mosaic.black_level[0, 0]), abs=0.05)
+
+
+def test_a_black_level_of_0_stays(tmp_path: Path) -> None:
+    write_mlv(tmp_path / "a.MLV", frames(1, bits=10), Shot(10, black=0, white=1023))
+    clip = open_clip(tmp_path / "a.MLV")
+    assert read_frame(clip, clip.frames[0]).black_level.tolist() == [[0]]
 
 
 @pytest.mark.parametrize("bits", range(8, 17))
