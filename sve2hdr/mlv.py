@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ FILE_HEADER = struct.Struct(
     "<4sI8sQHHIHHIIII"
 )  # MLVI: size, version, GUID, number, count; flags, classes, frames, rate
 BLOCK_HEADER = struct.Struct("<4sIQ")  # name, size with this header, microseconds
-VIDEO_FRAME = struct.Struct("<I4HI")  # VIDF: number, positions, bytes to skip before the sites
+VIDEO_FRAME = struct.Struct("<I4HI")  # VIDF: number, window's column and row, the same panned, bytes before the sites
 SOUND_FRAME = struct.Struct("<II")  # AUDF: number, bytes to skip
 KEPT_BLOCKS = (b"RAWI", b"RAWC", b"WAVI", b"EXPO", b"LENS", b"IDNT", b"RTCI", b"WBAL", b"DISO")
 LARGEST_KEPT_BYTES = 1 << 12
@@ -70,6 +71,11 @@ class Frame:
     block: Block
     told: Mapping[bytes, Block]
 
+    @property
+    def phase(self) -> int:
+        """0 or 2, in which half of Dual ISO's four rows it begins: the camera can move its window by pairs of rows."""
+        return int(VIDEO_FRAME.unpack(self.block.content)[2]) & 2
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -83,6 +89,15 @@ class Clip:
     sound: tuple[Block, ...]  # in its order
     losses: tuple[str, ...]  # what is missing of its files, or damaged
     missing: int  # frames between the others that are in no file: the camera drops some where the card is too slow
+
+    @cached_property
+    def lost_rows(self) -> int:
+        """How many rows each frame loses, above or below, so that all begin in the same half of Dual ISO's rows."""
+        return max(self.rows_above(frame) for frame in self.frames)
+
+    def rows_above(self, frame: Frame) -> int:
+        """Return how many rows a frame loses above."""
+        return abs(frame.phase - self.frames[0].phase)
 
     @property
     def dual_iso(self) -> bool:

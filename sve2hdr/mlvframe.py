@@ -65,7 +65,8 @@ def raw_info(clip: Clip, frame: Frame) -> RawInfo:
 def read_frame(clip: Clip, frame: Frame) -> Mosaic:
     """Return a frame's counts with levels, colours, and what the camera wrote of the shot.
 
-    Frames of the whole sensor lose their masked margins, from which black levels of the row phases are measured. White
+    Frames of the whole sensor lose their masked margins, from which black levels of the row phases are measured. Where
+    the camera moved its window, frames lose `clip.lost_rows`, so that bright and dark rows stay in their places. White
     balance is as set, in kelvin, as a preset or a custom one; `as_shot_neutral` is None where the camera chose it.
 
     Raises UnreadableRaw for a frame that is cut off, damaged, or not Bayer.
@@ -88,6 +89,9 @@ def read_frame(clip: Clip, frame: Frame) -> Mosaic:
         if masked is not None:
             black = black_of_margins(masked, black, info.white_level, 2)
         sites = sites[top:bottom, left:right].copy()
+    elif clip.lost_rows:
+        above = clip.rows_above(frame)
+        sites = sites[above : height - clip.lost_rows + above].copy()
     matrix = info.camera_from_xyz if of_a_camera(info.camera_from_xyz) else REC709_FROM_XYZ.copy()
     mosaic = Mosaic(sites, cfa, black, float(info.white_level), matrix, capture=_capture(clip, frame))
     return replace(mosaic, as_shot_neutral=_neutral(frame, mosaic))

@@ -33,7 +33,7 @@ class Unpacked:
         """Return one line for the user."""
         height, width = raw_info(self.clip, self.clip.frames[0]).shape
         rate = f", {self.clip.frame_rate:.3f} frames a second" if self.clip.frame_rate else ""
-        parts = [f"{self.folder}: {self.written} frames of {width} x {height} px{rate}"]
+        parts = [f"{self.folder}: {self.written} frames of {width} x {height - self.clip.lost_rows} px{rate}"]
         parts += ["Dual ISO"] if self.clip.dual_iso else []
         parts += [f"{self.kept} kept that were there"] if self.kept else []
         parts += ["with sound"] if self.sound else []
@@ -124,6 +124,10 @@ def unpack_clip(
     if aspect != 1:
         notes.append(
             f"{path}: its pixels are {aspect:.3g} times as wide as high, as its frames say; previews are not stretched"
+        )
+    if clip.lost_rows:
+        notes.append(
+            f"{path}: its window moved; frames lose {clip.lost_rows} rows, so that bright ones lie alike in all"
         )
     if clip.missing:
         notes.append(f"{path}: {clip.missing} frames are missing between the others, dropped by the camera perhaps")

@@ -79,11 +79,11 @@ def packed(counts: np.ndarray, bits: int) -> bytes:
     return np.pad(stream, (0, stream.size % 2)).view(">u2").astype("<u2").tobytes()
 
 
-def video_block(shot: Shot, number: int, time_us: int, counts: np.ndarray) -> bytes:
+def video_block(shot: Shot, number: int, time_us: int, counts: np.ndarray, row: int = 2) -> bytes:
     stored = lossless_jpeg(counts, shot.bits, 2) if shot.compressed else packed(counts, shot.bits)
     space = 24 + number % 3
     return block(
-        b"VIDF", time_us, struct.pack("<IHHHHI", number, 8, 2, 9, 3, space) + b"\xaa" * space + stored + b"\0\0"
+        b"VIDF", time_us, struct.pack("<IHHHHI", number, 8, row, 9, row + 1, space) + b"\xaa" * space + stored + b"\0\0"
     )
 
 

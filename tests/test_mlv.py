@@ -182,6 +182,21 @@ def test_time_codes_count_from_the_first_frame_that_is_there(tmp_path: Path) -> 
     assert [read_frame(clip, frame).capture.time_code[0] for frame in clip.frames] == [0, 2]
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_bright_rows_stay_in_their_places_where_the_window_moves(tmp_path: Path, compressed: bool) -> None:
+    """As it does by two rows, half of what Dual ISO repeats, where a camera pans while it records."""
+    path, shot, rows = tmp_path / "a.MLV", Shot(compressed=compressed), (2, 4, 6, 8, 13, 10)
+    (sensor,) = frames(1, shape=(90, 98))
+    video = [video_block(shot, n, 1000 * n, sensor[row & ~1 :][:66], row) for n, row in enumerate(rows)]
+    path.write_bytes(file_header(shot) + raw_block(shot, (66, 98)) + b"".join(video))
+    clip = open_clip(path)
+    assert clip.lost_rows == 2
+    for frame, first in zip(clip.frames, (2, 6, 6, 10, 14, 10), strict=True):
+        mosaic = read_frame(clip, frame)
+        np.testing.assert_array_equal(mosaic.counts, sensor[first:][:64])
+        assert mosaic.cfa == "RGGB"
+
+
 @pytest.mark.parametrize("order", BAYER_ORDERS)
 def test_the_order_of_colours_is_heeded(tmp_path: Path, order: str) -> None:
     path, code = tmp_path / "a.MLV", int.from_bytes(bytes("RGB".index(letter) for letter in order), "little")

@@ -256,6 +256,15 @@ def test_what_is_lost_is_told_and_fails(tmp_path: Path) -> None:
     assert f"{path}: A.MLV is cut off or damaged at byte" in err
 
 
+def test_a_window_that_moved_is_told(tmp_path: Path) -> None:
+    shot, counts = Shot(), np.full((66, 64), 5000, np.uint16)
+    video = [video_block(shot, number, 1000 * number, counts, row) for number, row in enumerate((4, 6))]
+    (tmp_path / "A.MLV").write_bytes(file_header(shot) + raw_block(shot, counts.shape) + b"".join(video))
+    code, out, err = run("unpack", tmp_path / "A.MLV", "-o", tmp_path)
+    assert (code, "2 frames of 64 x 64 px" in out, "frames lose 2 rows" in err) == (0, True, True)
+    assert {read_raw(path).shape for path in (tmp_path / "A").glob("*.dng")} == {(64, 64)}
+
+
 def test_a_bad_frame_or_clip_does_not_stop_the_rest(tmp_path: Path) -> None:
     counts = clip(tmp_path / "A.MLV")
     whole = (tmp_path / "A.MLV").read_bytes()
