@@ -17,6 +17,7 @@ import imageio.v3 as imageio
 import numpy as np
 import OpenEXR
 import torch
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from .color import COLOR_SPACES, ColorSpace
@@ -134,7 +135,8 @@ def encoded_preview(
 ) -> bytes:
     """Return what `path` shall hold of an sRGB image, (H, W, 3) uint8: .png, or else JPEG (quality 92, 4:4:4).
 
-    `capture` goes into the image's EXIF; its orientation does not, as the image is upright. None: no EXIF.
+    `capture` goes into the image's EXIF; its orientation does not, as the image is upright. None: no EXIF. Pixels that
+    are not square become so, as viewers take them to be.
     With `gain`, a gain map as `tone_map_with_gain` returns it, a JPEG is an Ultra HDR one.
     Raises UnwritableOutput where the image is too large for the format, and ValueError for another shape or dtype, or a
     PNG with `gain`.
@@ -144,6 +146,9 @@ def encoded_preview(
     png = path.suffix.lower() == ".png"
     if png and gain is not None:
         raise ValueError("a PNG has no gain map")
+    if capture is not None:
+        image = with_square_pixels(image, capture.upright_pixel_aspect)
+        gain = None if gain is None else with_square_pixels(gain, capture.upright_pixel_aspect)
     if not png and max(image.shape[:2]) > 65535:
         raise UnwritableOutput(f"{path}: JPEG holds at most 65535 px a side; use .png")
     settings: dict[str, Any] = {"quality": 92, "subsampling": 0}
@@ -159,6 +164,17 @@ def encoded_preview(
         return encoded
     gains = imageio.imwrite("<bytes>", gain, extension=".jpg", plugin="pillow", quality=85, subsampling=0)
     return ultra_hdr(encoded, bytes(gains), HEADROOM_EV)
+
+
+def with_square_pixels(image: np.ndarray, aspect: float) -> np.ndarray:
+    """Return an image, (H, W[, 3]) uint8, whose pixels are `aspect` times as wide as high, stretched to square ones.
+
+    >>> [with_square_pixels(np.zeros((4, 6), np.uint8), aspect).shape for aspect in (3.0, 0.5)]
+    [(4, 18), (8, 6)]
+    """
+    height, width = image.shape[:2]
+    size = round(width * max(aspect, 1.0)), round(height * max(1 / aspect, 1.0))
+    return image if aspect == 1 else np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
 # OpenEXR

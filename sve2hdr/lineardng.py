@@ -19,7 +19,7 @@ from .dngfile import MATRIX_DENOMINATOR, matrix_entries
 from .errors import UnwritableOutput
 from .exif import SOFTWARE, camera_entries, footage_entries, ifds_of, scale_entries, unique_camera_model
 from .files import replacing
-from .hdrfile import encoded_preview
+from .hdrfile import encoded_preview, with_square_pixels
 from .mosaic import Mosaic
 from .preview import BLACK_SIGMAS, Look, tone_map
 from .tifftags import SUB_IFDS
@@ -111,12 +111,13 @@ def write_linear_dng(
     small = reduced_for_preview(camera_rgb)
     shown = linear_rgb(small, mosaic, COLOR_SPACES["rec709"], clip_level)
     tone_mapped = tone_map(shown, options.look, options.noise, lost_level(mosaic, clip_level))
-    preview = encoded_preview(path, tone_mapped)
+    square = with_square_pixels(tone_mapped, mosaic.capture.upright_pixel_aspect)
+    preview = encoded_preview(path, square)
     brighter_ev = options.baseline_exposure_ev
     if brighter_ev is None:
         brighter_ev = baseline_exposure(small, clip_level, options.noise)
     main = [
-        *_preview_entries(small.shape),
+        *_preview_entries(square.shape),
         entry(XMP_TAG, BYTE, xmp_packet(attributes or {})),
         *_color_entries(mosaic, brighter_ev + options.exposure_ev),
     ]

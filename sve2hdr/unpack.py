@@ -122,9 +122,7 @@ def unpack_clip(
         sound.write(wav, overwrite)
     aspect = pixel_aspect(clip.frames[0])
     if aspect != 1:
-        notes.append(
-            f"{path}: its pixels are {aspect:.3g} times as wide as high, as its frames say; previews are not stretched"
-        )
+        notes.append(f"{path}: its pixels are {aspect:.3g} times as wide as high, as its frames say")
     if clip.lost_rows:
         notes.append(
             f"{path}: its window moved; frames lose {clip.lost_rows} rows, so that bright ones lie alike in all"

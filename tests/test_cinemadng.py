@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import imageio.v3 as imageio
 import numpy as np
 import OpenEXR
 import pytest
@@ -15,7 +16,7 @@ from cr2container import lossless_jpeg
 from sve2hdr.capture import _pixel_aspect, _time_code, true_frame_rate
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.dngfile import write_cfa_dng
-from sve2hdr.hdrfile import write_hdr
+from sve2hdr.hdrfile import encoded_preview, write_hdr
 from sve2hdr.lineardng import write_linear_dng
 from sve2hdr.mosaic import Capture, ExposurePattern, Mosaic
 from sve2hdr.pattern import detect_pattern
@@ -158,6 +159,11 @@ def test_pixels_that_are_not_square_are_told(tmp_path: Path, aspect: float, orie
     with tifffile.TiffFile(tmp_path / "b.dng") as dng:
         scale = dng.pages.first.pages[0].tags[50718].value
         assert (scale[0] / scale[1], scale[2] / scale[3]) == pytest.approx((max(upright, 1), max(1 / upright, 1)))
+        shown = dng.pages.first.shape
+    gain = np.zeros((64, 96, 3), np.uint8)
+    encoded = encoded_preview(Path("b.jpg"), np.zeros((64, 96, 3), np.uint8), read.capture, gain)
+    assert imageio.imread(encoded).shape == (round(64 * max(1 / upright, 1)), round(96 * max(upright, 1)), 3)
+    assert shown[1] / shown[0] == pytest.approx(96 / 64 * upright, rel=0.02)
     lines = (tmp_path / "b.hdr").read_bytes()[:200].split(b"\n")
     told = [float(line.partition(b"=")[2]) for line in lines if line.startswith(b"PIXASPECT=")]
     assert told == [pytest.approx(1 / upright, rel=1e-5)]  # Radiance: height over width

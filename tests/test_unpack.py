@@ -246,7 +246,7 @@ def test_what_is_lost_is_told_and_fails(tmp_path: Path) -> None:
     code, _, err = run("unpack", path, "-o", tmp_path)
     stretched, dropped = err.splitlines()
     assert (code, stretched.split(": ", 2)[2]) == (
-        0, "its pixels are 0.333 times as wide as high, as its frames say; previews are not stretched",
+        0, "its pixels are 0.333 times as wide as high, as its frames say",
     )  # fmt: skip
     assert read_raw(tmp_path / "A" / "A_000000.dng").capture.pixel_aspect == pytest.approx(1 / 3)
     assert "2 frames are missing between the others" in dropped
