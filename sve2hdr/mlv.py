@@ -164,6 +164,7 @@ def _file_header(path: Path) -> FileHeader:
 def _files(path: Path) -> tuple[list[Path], list[str]]:
     """Return the files of a clip that are there, and what is to be said of those that are not."""
     first, files, losses = _file_header(path), [path], []
+    there = first.files  # 0 where the camera did not come to count them
     for number in range(MOST_FILES):
         beside = (path.with_suffix(f".{letter}{number:02d}") for letter in "Mm")
         found = next((file for file in beside if file.is_file()), None)
@@ -175,10 +176,11 @@ def _files(path: Path) -> tuple[list[Path], list[str]]:
             ours = False
         if ours:
             files.append(found)
+            there = max(there, number + 2)
         else:
             losses.append(f"{found.name} is damaged, or of another clip, and left out")
-    if len(files) < first.files:
-        losses.append(f"only {len(files)} of its {first.files} files are here; copy the others beside the first")
+    if len(files) < there:
+        losses.append(f"only {len(files)} of its {there} files are here; copy the others beside the first")
     return files, losses
 
 

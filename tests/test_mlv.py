@@ -152,6 +152,17 @@ def test_files_that_continue_a_clip_are_found(tmp_path: Path) -> None:
     assert open_clip(tmp_path / "A.MLV").losses == ("only 2 of its 3 files are here; copy the others beside the first",)
 
 
+def test_a_file_missing_between_others_is_told_where_the_camera_counted_none(tmp_path: Path) -> None:
+    """As mlv_lite writes them: the number of files is 0 in all of them."""
+    shot, wanted = Shot(files=0), frames(3)
+    for number, (name, counts) in enumerate(zip(("A.MLV", "A.M00", "A.M01"), wanted, strict=True)):
+        video = video_block(shot, number, 1000 * (number + 1), counts)
+        (tmp_path / name).write_bytes(file_header(shot, number) + raw_block(shot, counts.shape) + video)
+    assert open_clip(tmp_path / "A.MLV").losses == ()
+    (tmp_path / "A.M00").unlink()
+    assert open_clip(tmp_path / "A.MLV").losses == ("only 2 of its 3 files are here; copy the others beside the first",)
+
+
 def test_a_clip_that_ends_early_keeps_its_whole_frames(tmp_path: Path) -> None:
     path, wanted = tmp_path / "a.MLV", frames(4)
     write_mlv(path, wanted)
