@@ -63,7 +63,7 @@ image_options = options_of(
     click.option(
         "--ultra-hdr", is_flag=True, help="The preview, a JPEG, with a gain map: brighter highlights on HDR screens."
     ),
-    click.option("--no-bad-pixels", is_flag=True, help="Do not look for hot, cold and stuck sites."),
+    click.option("--no-bad-pixels", is_flag=True, help="Do not look for hot, cold and stuck sites, and focus pixels."),
     click.option(
         "--bad-pixel-map",
         type=FILE,
