@@ -65,7 +65,7 @@ def white_levels(mosaic: Mosaic, pattern: ExposurePattern) -> WhiteLevels:
 
     An exposure without a pile-up takes that of another one if all of its own counts stay below; else the file's. A
     colour whose counts pile up elsewhere, as where a camera has balanced them before it wrote them, has a level of its
-    own. A blurred pile-up FAR from the file's level is one if all colours of the most exposed sites share it.
+    own. A blurred pile-up FAR from the file's level is one if two colours of the most exposed sites share it.
     """
     black = float(mosaic.black_level.mean())
     letters, exposure = over_common_period(cfa_period(mosaic.cfa), pattern.exposure)
@@ -122,12 +122,12 @@ def against_white(mosaic: Mosaic, pattern: ExposurePattern, given: np.ndarray) -
 def _shared_by_colours(
     heap: float | None, of_colours: dict[str, np.ndarray], black: float, white: float
 ) -> list[float]:
-    """Return the heap if red, green and blue pile up there, as flat parts do only where their light balances them."""
-    piles = [pile_up(histogram, black, white) for histogram in of_colours.values()]
-    if heap is None or len(piles) < 3:
+    """Return the heap if two colours or all pile up there, as flat parts do only where their light balances them."""
+    found = [pile_up(histogram, black, white) for histogram in of_colours.values()]
+    piles = [pile for pile in found if pile is not None]  # in warm light blue may stay below
+    if heap is None or len(piles) < 2:
         return []
-    shared = all(pile is not None and abs(pile - heap) <= HAIR * (white - black) for pile in piles)
-    return [heap] if shared else []
+    return [heap] if max(abs(pile - heap) for pile in piles) <= HAIR * (white - black) else []
 
 
 def _top(histogram: np.ndarray) -> int:

@@ -71,10 +71,15 @@ def test_saturation_that_spreads_is_one_near_the_file_s_or_another_exposure_s(wh
     np.testing.assert_allclose(by_exposure(found), whites, atol=6)
 
 
+@pytest.mark.parametrize("warm", [False, True])
 @pytest.mark.parametrize("sigma", [4, 12, 18])
-def test_saturation_that_spreads_where_only_the_most_exposed_sites_clip_is_one_of_all_colours(sigma: float) -> None:
+def test_saturation_that_spreads_where_only_the_most_exposed_sites_clip_is_one_of_two_colours(
+    sigma: float, warm: bool
+) -> None:
     rng = np.random.default_rng(9)
     mosaic = frame(13_500, 13_500, top=-0.3)
+    if warm:  # blue stays below
+        mosaic.counts[1::2, 1::2] = BLACK + (mosaic.counts[1::2, 1::2] - BLACK) * 0.4
     spread = mosaic.counts + rng.normal(0, sigma, mosaic.shape) * (mosaic.counts >= 13_500)
     mosaic = replace(mosaic, counts=np.rint(spread).astype(np.uint16))
     np.testing.assert_allclose(by_exposure(white_levels(mosaic, PAIRS)), (13_500, 13_500), atol=2)
