@@ -71,10 +71,8 @@ class Surroundings:
             for channel, level in zip(self._others, self._clip_levels, strict=True)
         )
         off = highest - middle - ratio
-        unseen = np.float32(UNSEEN_EV) * np.where(
-            off > 0, middle_clips, highest_clips
-        )  # there was more, perhaps so much
-        off = np.maximum(np.abs(off) - unseen, 0)
+        clips = np.where(off > 0, middle_clips, highest_clips)  # of it there was more, perhaps UNSEEN_EV
+        off = np.maximum(np.abs(off) - np.float32(UNSEEN_EV) * clips, 0)
         width = np.float32(ALIKE_EV) + np.float32(ALIKE_SHARE) * np.abs(ratio)
         return np.asarray(tint * np.exp(-((off / width) ** 2)))
 

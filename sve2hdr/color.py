@@ -158,8 +158,8 @@ def linear_rgb(
     for top in range(0, height, rows):
         camera = np.moveaxis(camera_rgb[top : top + rows], 2, 0)
         balanced = np.multiply(camera, gains[:, None, None], order="C")
-        if float(camera.max(initial=0)) > CLIP_STARTS * clip_level:
-            clipped = (balanced.max(axis=1) > gains[:, None] * np.float32(CLIP_STARTS * clip_level)).any(axis=0)
+        clipped = (balanced.max(axis=1) > gains[:, None] * np.float32(CLIP_STARTS * clip_level)).any(axis=0)
+        if clipped.any():
             left, right = int(clipped.argmax()), width - int(clipped[::-1].argmax())
             part = balanced[..., left:right]
             part[:] = recover_clipped(part, gains, clip_level, surroundings.part(part, top, left))
