@@ -8,6 +8,7 @@ from typing import Any
 
 from .levels import estimate_levels
 from .models import Model
+from .parameters import FileKind
 from .pattern import detect_pattern, with_ratio
 from .pipeline import ConvertOptions
 from .rawfile import read_raw
@@ -21,7 +22,7 @@ def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, A
     """
     read = read_raw(raw)
     mosaic = options.levels.applied(read, raw)
-    size = {"megapixels": round(mosaic.shape[0] * mosaic.shape[1] / 1e6, 3)}
+    kind = {"megapixels": round(mosaic.shape[0] * mosaic.shape[1] / 1e6, 3)} | FileKind.of(read).as_json()
     pattern, confidence, error = options.levels.pattern, None, 0.0
     if pattern is None:
         detection = detect_pattern(mosaic)
@@ -29,14 +30,13 @@ def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, A
             raise detection.not_found(raw)
         pattern, confidence, error = detection.pattern, round(detection.confidence, 3), detection.ratio_ev_error
         if pattern is None:
-            return {"sve": False, "reason": detection.reason, "confidence": confidence, **size}
+            return {"sve": False, "reason": detection.reason, "confidence": confidence, **kind}
     if options.levels.ratio_ev is not None:
         pattern, error = with_ratio(pattern, options.levels.ratio_ev), 0.0
     if model is not None:
         model.for_pattern(raw, mosaic, pattern)
     found = {"pattern": str(pattern), "ratio_ev": round(pattern.ratio_ev, 4), "confidence": confidence}
-    levels = {"ratio_ev_error": round(error, 4), "stated_white": read.white_level}
-    return {"sve": True, "reason": "", **found, **levels, **size}
+    return {"sve": True, "reason": "", **found, "ratio_ev_error": round(error, 4), **kind}
 
 
 def ordinary(raw: Path, options: ConvertOptions) -> dict[str, Any] | None:

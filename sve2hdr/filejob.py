@@ -27,7 +27,7 @@ from .jobstate import BatchOptions, FileResult, Order, Tools, is_ours, shared_be
 from .levels import Levels
 from .manifest import Record, Stamp
 from .memory import peak_mb, release_freed_memory, reset_peak
-from .parameters import LEAD_EV, as_laid_out, difference, other_depth
+from .parameters import LEAD_EV, FileKind, as_laid_out, difference
 from .pattern import parse_pattern
 from .pipeline import ConvertOptions
 from .places import Place, is_url, place, real
@@ -105,7 +105,8 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
             if order.may_wait and (unsure := _unsure(job, raw, options)):
                 return unsure
             evidence = look(raw, options.convert, tools.model)
-            if found and not evidence["sve"] and math.isinf(doubt_ev(raw, options.convert)):
+            may_be_one = found and not evidence["sve"] and not _other_kind(evidence, found)
+            if may_be_one and math.isinf(doubt_ev(raw, options.convert)):
                 evidence = {"sve": True}
             if options.if_not_sve == "copy" and not evidence["sve"]:
                 _copied_to(job, options, tools.manifest.out, file_sha256(raw))
@@ -114,13 +115,8 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
                 raise type(error)(str(error).replace(str(raw), job.raw)) from error
             evidence = {"sve": True}
     if found and evidence["sve"]:  # the frame that leads the sequence decides
-        if "pattern" in evidence:
-            own, locked = (parse_pattern(told["pattern"]) for told in (evidence, found))
-            steps = as_laid_out(own, locked)
-            errors = [evidence["ratio_ev_error"]] * len(steps)
-            finding = _other_depth(evidence, found) or difference(steps, errors, locked.steps_ev, "its sequence")
-            if finding:
-                raise Sve2HdrError(f"{job.raw}: {finding}; {APART}")
+        if finding := _unlike(evidence, found):
+            raise Sve2HdrError(f"{job.raw}: {finding}; {APART}")
         evidence |= {name: found[name] for name in ("pattern", "ratio_ev", "confidence", "megapixels")}
     outputs = tuple(str(tools.manifest.out / output) for output in wanted)
     if evidence["sve"]:
@@ -132,11 +128,20 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
     return FileResult(job.raw, outcome, there, found=evidence)
 
 
-def _other_depth(evidence: dict[str, Any], found: dict[str, Any]) -> str:
-    """Return how a frame's white level shows another bit depth than what its sequence has found, if it does."""
+def _other_kind(evidence: dict[str, Any], found: dict[str, Any]) -> str:
+    """Return how a file that was looked at is of another kind than those of its sequence; "": it is not."""
     shared = json.loads(found["parameters"]) if "parameters" in found else found  # of a batch, or only looked at
-    own, locked = evidence.get("stated_white"), shared.get("stated_white")
-    return other_depth(own, locked, "its sequence") if own and locked else ""
+    return FileKind.told(shared).unlike(FileKind.told(evidence), "its sequence")
+
+
+def _unlike(evidence: dict[str, Any], found: dict[str, Any]) -> str:
+    """Return how a frame that was looked at is none of its sequence, which has `found`; "": it may be one."""
+    if "pattern" not in evidence:  # in doubt: the sequence's is taken
+        return ""
+    own, locked = (parse_pattern(told["pattern"]) for told in (evidence, found))
+    steps = as_laid_out(own, locked)
+    differs = difference(steps, [evidence["ratio_ev_error"]] * len(steps), locked.steps_ev, "its sequence")
+    return _other_kind(evidence, found) or differs
 
 
 def _unsure(job: Job, raw: Path, options: BatchOptions) -> FileResult | None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +33,45 @@ OTHER_DEPTH = 0.45  # of the white level of another file: 12 bits have a quarter
 FOUND_OUT = ("usual", "as-shot", "auto")  # white balances that differ from frame to frame
 
 
+class FileKind(NamedTuple):
+    """What the files of a sequence have in common, whatever is in the picture."""
+
+    shape: tuple[int, int]
+    cfa: str
+    white: float  # counts, as the file states it: it tells the bit depth
+
+    @classmethod
+    def of(cls, read: Mosaic) -> FileKind:
+        """Return the kind of a frame as read."""
+        return cls(read.shape, read.cfa, read.white_level)
+
+    @classmethod
+    def told(cls, record: dict[str, Any]) -> FileKind:
+        """Return what `as_json` gave, or a file of `save_parameters` holds."""
+        rows, columns = record["shape"]
+        white = record.get("stated_white") or np.max(record["white"])  # of an earlier version: what was measured
+        return cls((rows, columns), record["cfa"], float(white))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {"shape": list(self.shape), "cfa": self.cfa, "stated_white": self.white}
+
+    def unlike(self, own: FileKind, other: str | Path | None) -> str:
+        """Return how a frame whose kind is `own` is none of the sequence of this kind, that of `other`; "": it may be.
+
+        >>> FileKind((4, 6), "RGGB", 16_383.0).unlike(FileKind((4, 6), "RGGB", 4095.0), "another")
+        'white level 4095, far from the 16383 of another: another bit depth'
+        """
+        if own.shape != self.shape:
+            here, there = (f"{columns} x {rows}" for rows, columns in (own.shape, self.shape))
+            return f"{here} sites, but {other} is for {there}"
+        if own.cfa != self.cfa:
+            return f"colours {own.cfa}, but {other} is for {self.cfa}"
+        if not OTHER_DEPTH * self.white < own.white < self.white / OTHER_DEPTH:
+            return f"white level {own.white:g}, far from the {self.white:g} of {other}: another bit depth"
+        return ""
+
+
 @dataclass(frozen=True, eq=False)
 class LockedParameters:
     """What the frames of a sequence share, and the kind of file that it is for."""
@@ -45,6 +85,11 @@ class LockedParameters:
     defects: Defects | None = None  # of the first frame; None: each its own
     iso: float | None = None  # of the first frame; None: unknown
     path: Path | None = None  # of the file that it is from
+
+    @property
+    def kind(self) -> FileKind:
+        """Return what other frames have to be alike in."""
+        return FileKind(self.shape, self.cfa, self.estimate.stated_white or float(self.estimate.white.max()))
 
     def neutral_for(self, asked: WhiteBalance) -> Neutral | None:
         """Return the sequence's neutral, where the white balance asked for would be found out anew by each frame."""
@@ -60,15 +105,15 @@ class LockedParameters:
         frame's own. The scale is one of counts, whatever clips where: light that is metered alike has the same counts
         at every ISO. Raises Sve2HdrError for a frame of another shape, CFA, bit depth or layout of exposures.
         """
-        self._refuse_shape(mosaic, raw)
-        self._refuse_depth(mosaic, raw)
+        self._refuse(self.kind.unlike(FileKind.of(mosaic), self.path), raw)
         lead, pattern = self.estimate, self.estimate.pattern
         first = self._with_white(replace(lead, black=self._black_of(mosaic)), mosaic, raw)
         locked = first.applied(mosaic)
         # where most is saturated, what fits see are gaps in some texture
         unsure = self._black_is_unsure() and clipped_share(locked, pattern, float(pattern.exposure.max())) < TOO_BRIGHT
         match = match_exposures(mosaic if unsure else locked, pattern, black_known=not unsure)
-        self._refuse_exposures(match, raw)
+        if match is not None:
+            self._refuse(difference(match.steps_ev, match.step_errors, pattern.steps_ev, self.path), raw)
         if unsure and match is not None and match.fitted:
             first = replace(first, black=_weighed(first, match), sources=first.sources | {"black": "sequence + fit"})
         if self._has_other_iso(mosaic):
@@ -106,38 +151,9 @@ class LockedParameters:
             return first.sources["black"] == "file" and bool(first.black.min() > 0)
         return bool(first.black_error.max() > UNSURE * float((first.white - first.black).max()))
 
-    def _refuse_shape(self, mosaic: Mosaic, raw: str | Path) -> None:
-        if mosaic.shape != self.shape:
-            here, there = (f"{shape[1]} x {shape[0]}" for shape in (mosaic.shape, self.shape))
-            raise Sve2HdrError(f"{raw}: {here} sites, but {self.path} is for {there}; name another --lock-params file")
-        if mosaic.cfa != self.cfa:
-            raise Sve2HdrError(
-                f"{raw}: colours {mosaic.cfa}, but {self.path} is for {self.cfa}; name another --lock-params file"
-            )
-
-    def _refuse_depth(self, mosaic: Mosaic, raw: str | Path) -> None:
-        stated = self.estimate.stated_white or float(self.estimate.white.max())
-        finding = other_depth(mosaic.white_level, stated, self.path)
+    def _refuse(self, finding: str, raw: str | Path) -> None:
         if finding:
             raise Sve2HdrError(f"{raw}: {finding}; name another --lock-params file")
-
-    def _refuse_exposures(self, match: Match | None, raw: str | Path) -> None:
-        if match is None:
-            return
-        finding = difference(match.steps_ev, match.step_errors, self.estimate.pattern.steps_ev, self.path)
-        if finding:
-            raise Sve2HdrError(f"{raw}: {finding}; name another --lock-params file")
-
-
-def other_depth(own_white: float, locked_white: float, other: str | Path | None) -> str:
-    """Return how the white level that a frame's file names shows another bit depth than a sequence's; "": it does not.
-
-    >>> other_depth(4095.0, 16_383.0, "another")
-    'white level 4095, far from the 16383 of another: another bit depth'
-    """
-    if OTHER_DEPTH * locked_white < own_white < locked_white / OTHER_DEPTH:
-        return ""
-    return f"white level {own_white:g}, far from the {locked_white:g} of {other}: another bit depth"
 
 
 def as_laid_out(own: ExposurePattern, locked: ExposurePattern) -> tuple[float, ...]:

@@ -15,12 +15,19 @@ PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
 SINGLE = ExposurePattern(np.ones((1, 1), np.float32))
 
 
-def write_frame(path: Path, seed: int = 0, pattern: ExposurePattern = PAIRS, sensor: Sensor | None = None) -> bytes:
-    """Write a DNG of 128 x 96 sites, and its folder, and return its bytes."""
+def write_frame(
+    path: Path,
+    seed: int = 0,
+    pattern: ExposurePattern = PAIRS,
+    sensor: Sensor | None = None,
+    cfa: str = "RGGB",
+    rows: int = 96,
+) -> bytes:
+    """Write a DNG of 128 sites a row, and its folder, and return its bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    y, x = np.mgrid[:96, :128] / 20
+    y, x = np.mgrid[:rows, :128] / 20
     grey = np.exp2(-4 + 3 * np.sin(x + seed) * np.cos(y)).astype(np.float32)
-    write_cfa_dng(path, simulate(grey[..., None] * np.float32(NEUTRAL), "RGGB", pattern, sensor or Sensor(), seed=seed))
+    write_cfa_dng(path, simulate(grey[..., None] * np.float32(NEUTRAL), cfa, pattern, sensor or Sensor(), seed=seed))
     return path.read_bytes()
 
 

@@ -447,22 +447,49 @@ def test_looking_foretells_what_a_sequence_takes_and_refuses(bench: Bench) -> No
     assert "its bright and dark sites lie the other way round than those of its sequence; put shots" in refused.error
 
 
-def test_looking_foretells_another_bit_depth(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (
+            {"sensor": Sensor(bit_depth=12, black_level=256, white_level=4000)},
+            "white level 4000, far from the 16000 of its sequence: another bit depth",
+        ),
+        ({"rows": 128}, "128 x 128 sites, but its sequence is for 128 x 96"),
+        ({"cfa": "BGGR"}, "colours BGGR, but its sequence is for RGGB"),
+    ],
+    ids=["bit depth", "shape", "colours"],
+)
+def test_looking_foretells_that_files_of_another_kind_are_refused(
+    bench: Bench, kind: dict[str, Any], told: str
+) -> None:
     looking = replace(bench.options, look_only=True)
-    write_frame(bench.folder / "twelve.dng", sensor=Sensor(bit_depth=12, black_level=256, white_level=4000))
-    first, other = (replace(bench.job(name), sequence="clip") for name in ("photo.dng", "twelve.dng"))
+    write_frame(bench.folder / "other.dng", **kind)
+    first, other = (replace(bench.job(name), sequence="clip") for name in ("photo.dng", "other.dng"))
     looked, done = (
         run_job(Order(first, leads=True), options, bench.tools).found for options in (looking, bench.options)
     )
     refused = run_job(Order(other, done), bench.options, bench.tools).error
-    assert "white level 4000, far from the 16000 of its sequence: another bit depth; put shots into" in refused
+    assert f"{told}; put shots into" in refused
     for found in (looked, done):
         assert run_job(Order(other, found), looking, bench.tools).error == refused
+
+
+@pytest.mark.parametrize("rows", [96, 128])
+def test_looking_foretells_that_a_black_frame_of_another_kind_is_no_part_of_a_sequence(bench: Bench, rows: int) -> None:
+    sensor = Sensor(full_well_e=1e9, read_noise_e=0)  # so dark that nothing tells
+    black = simulate(np.zeros((rows, 128, 3), np.float32), "RGGB", PAIRS, sensor, seed=1)
+    write_cfa_dng(bench.folder / "black.dng", black)
+    first, other = (replace(bench.job(name), sequence="clip") for name in ("photo.dng", "black.dng"))
+    found = run_job(Order(first, leads=True), bench.options, bench.tools).found
+    looked = run_job(Order(other, found), replace(bench.options, look_only=True), bench.tools)
+    assert looked.outcome == run_job(Order(other, found), bench.options, bench.tools).outcome
+    assert looked.outcome == ("converted" if rows == 96 else "skipped")
 
 
 def test_looking_foretells_that_exposures_in_the_middle_differ(bench: Bench) -> None:
     options = replace(bench.options, look_only=True)
     found = {"pattern": "grid:1,0.5;0.25,0.125", "ratio_ev": 3.0, "confidence": 1.0, "megapixels": 0.1}
+    found |= {"shape": [96, 128], "cfa": "RGGB", "stated_white": 16_000.0}
     for seen, refused in (("grid:1,0.5;0.25,0.125", False), ("grid:1,0.25;0.5,0.125", True)):
         evidence = found | {"sve": True, "pattern": seen, "ratio_ev_error": 0.01}
         with pytest.MonkeyPatch.context() as patched:
