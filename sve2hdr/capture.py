@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,9 @@ from .tifftags import DEFAULT_SCALE, FRAME_RATE, TIME_CODES, Ifd, number, number
 ORIENTATION_OF_FLIP = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
 TOO_LARGE_ISO = 65535  # what EXIF's 16-bit tag holds for any greater ISO
 MOST_ASPECT = 16.0  # of a pixel, to either side
+# of FocalPlaneResolutionUnit; 4 and 5 are not EXIF's, but known
+MM_OF_UNIT: dict[float, float] = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
+PIXELS_PER_MM = 20.0, 2000.0  # 50 to 0.5 micrometres a pixel: some cameras write the 72 dpi of a screen
 CIFF_MAKE_MODEL = re.compile(rb"Canon\0(Canon [ -~]{2,40})\0")
 
 
@@ -38,6 +42,8 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
         f_number=_positive(number(tags, 33437)) or _positive(shot.get("aperture")),
         iso=_positive(iso if iso != TOO_LARGE_ISO else None) or _positive(shot.get("iso_speed")),
         focal_length_mm=_positive(number(tags, 37386)) or _positive(shot.get("focal_length")),
+        focal_length_35mm=_positive(number(tags, 41989)),
+        pixels_per_mm=_pixels_per_mm(tags),
         taken=_date(text(tags, 36867)) or shot.get("taken", ""),
         orientation=ORIENTATION_OF_FLIP.get(raw.sizes.flip, 1),
         pixel_aspect=next((aspect for _, ifd in ifds if (aspect := _pixel_aspect(numbers(ifd, DEFAULT_SCALE)))), 1.0),
@@ -70,6 +76,11 @@ def _positive(value: float | None) -> float | None:
 def _pixel_aspect(scale: tuple[float, ...]) -> float | None:
     across, down = scale if len(scale) == 2 else (0.0, 0.0)
     return across / down if across > 0 and down > 0 and 1 / MOST_ASPECT <= across / down <= MOST_ASPECT else None
+
+
+def _pixels_per_mm(tags: Ifd) -> float | None:
+    density = (number(tags, 41486) or 0.0) / MM_OF_UNIT.get(number(tags, 41488) or 2, math.inf)
+    return density if PIXELS_PER_MM[0] <= density <= PIXELS_PER_MM[1] else None
 
 
 def _position(gps: Ifd) -> Position | None:

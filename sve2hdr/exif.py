@@ -24,11 +24,12 @@ from .tiffwrite import (
 SOFTWARE = "sve2hdr"  # what all files name as the program that wrote them
 EXIF_START = b"Exif\0\0"  # what APP1 begins with; the block follows
 SRGB, UNCALIBRATED = 1, 65535  # ColorSpace
+CENTIMETRE = 3  # FocalPlaneResolutionUnit
 LARGEST_SHORT = 65535
 
 
 def exif_entries(capture: Capture, color_space: int | None = None) -> list[Entry]:
-    """Return the entries of an EXIF IFD (2.31): exposure, aperture, ISO, focal length, date, lens, body, where known.
+    """Return the entries of an EXIF IFD (2.31): exposure, aperture, ISO, angle of view, date, lens, body, where known.
 
     An ISO above 65535, which its tag cannot hold, is in RecommendedExposureIndex. `color_space` is SRGB or UNCALIBRATED
     for a developed image, for which EXIF demands it; None for raw data.
@@ -39,6 +40,11 @@ def exif_entries(capture: Capture, color_space: int | None = None) -> list[Entry
         entries.append(entry(34855, SHORT, [min(LARGEST_SHORT, round(capture.iso))]))
     if capture.iso is not None and capture.iso > LARGEST_SHORT:
         entries += [entry(34864, SHORT, [2]), entry(34866, LONG, [round(capture.iso)])]
+    if capture.focal_length_35mm is not None:
+        entries.append(entry(41989, SHORT, [min(LARGEST_SHORT, round(capture.focal_length_35mm))]))
+    if capture.pixels_per_mm is not None:
+        per_cm = nearest_rational(10 * capture.pixels_per_mm)
+        entries += [entry(41486, RATIONAL, per_cm), entry(41487, RATIONAL, per_cm), entry(41488, SHORT, [CENTIMETRE])]
     entries += [
         entry(36864, UNDEFINED, b"0231"),  # ExifVersion
         text_entry(36867, capture.taken),  # DateTimeOriginal, and its

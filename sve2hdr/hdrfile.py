@@ -232,6 +232,7 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
         "aperture": capture.f_number,
         "isoSpeed": capture.iso,
         "nominalFocalLength": capture.focal_length_mm,
+        "sensorPhotositePitch": capture.pixels_per_mm and 1000 / capture.pixels_per_mm,  # micrometres
         "cameraMake": capture.make,
         "cameraModel": capture.model,
         "lensModel": capture.lens,
@@ -249,7 +250,8 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
         standard |= {"latitude": place.latitude_deg, "longitude": place.longitude_deg, "altitude": place.altitude_m}
     header: dict[str, Any] = {name: value for name, value in standard.items() if value not in (None, "")}
     header["pixelAspectRatio"] = float(capture.upright_pixel_aspect)
-    for name in ("expTime", "aperture", "isoSpeed", "nominalFocalLength", "latitude", "longitude", "altitude"):
+    optics = ("expTime", "aperture", "isoSpeed", "nominalFocalLength", "sensorPhotositePitch")
+    for name in (*optics, "latitude", "longitude", "altitude"):
         if name in header:
             header[name] = float(header[name])  # an int would become an attribute of another type
     if space.chromaticities is not None:

@@ -104,6 +104,8 @@ class Capture:
     utc_offset: str = ""  # of `taken`: "+hh:mm" or "-hh:mm" ahead of UTC, as EXIF writes it
     subseconds: str = ""  # of `taken`: decimal digits of a second
     position: Position | None = None
+    focal_length_35mm: float | None = None  # mm, of the lens that sees as much on 36 x 24 mm
+    pixels_per_mm: float | None = None  # on the sensor, as stitchers need it to know the angle of view
 
     @property
     def upright_pixel_aspect(self) -> float:

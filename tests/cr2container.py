@@ -97,6 +97,9 @@ def write_cr2(
         entry(34855, SHORT, [iso]),
         entry(36867, ASCII, b"2024:05:06 07:08:09\0"),
         entry(37386, RATIONAL, [50, 1]),
+        entry(41486, RATIONAL, [2_160_000, 894]),  # pixels an inch, as Canon has it
+        entry(41487, RATIONAL, [1_440_000, 595]),
+        entry(41488, SHORT, [2]),
         entry(MAKER_NOTE, UNDEFINED, _maker_note(body, balance)),
     ]
     preview = [

@@ -85,6 +85,7 @@ def test_the_tags_are_read(mosaic: Mosaic) -> None:
     assert (capture.make, capture.model, capture.iso) == ("Canon", "Canon EOS D30", 100)
     assert capture.exposure_time_s == pytest.approx(1 / 125)
     assert (capture.f_number, capture.focal_length_mm, capture.taken) == (8.0, 50.0, "2024:05:06 07:08:09")
+    assert capture.pixels_per_mm == pytest.approx(2160 / 0.894 / 25.4)
     assert capture.orientation == 6
     np.testing.assert_allclose(mosaic.as_shot_neutral, [0.5, 1.0, 0.64], atol=1e-6)
 

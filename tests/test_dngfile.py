@@ -36,6 +36,8 @@ CAPTURE = Capture(
     utc_offset="-03:30",
     subseconds="070",
     position=Position(48.25, -16.5, -2.25),
+    focal_length_35mm=36.0,
+    pixels_per_mm=160.125,
 )
 
 needs_dcraw = pytest.mark.skipif(shutil.which("dcraw") is None, reason="dcraw is not installed: untested with it")

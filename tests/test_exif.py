@@ -15,12 +15,13 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image
 
-from sve2hdr.capture import _position
+from sve2hdr.capture import _pixels_per_mm, _position
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.exif import exif_block
 from sve2hdr.hdrfile import write_hdr, write_preview
 from sve2hdr.imageread import read_hdr
-from sve2hdr.mosaic import Capture, Position
+from sve2hdr.lineardng import write_linear_dng
+from sve2hdr.mosaic import Capture, Mosaic, Position
 from sve2hdr.tifftags import text
 from sve2hdr.tiffwrite import LONG, RATIONAL, Ifd, entry, nearest_rational, rationals, write_tiff
 
@@ -83,6 +84,22 @@ def test_tifffile_finds_the_capture_in_tiffs(tmp_path: Path) -> None:
     assert (shot["DateTimeOriginal"], shot["LensModel"]) == (CAPTURE.taken, CAPTURE.lens)
     place = tags[34853]
     assert (place["GPSLatitudeRef"], place["GPSLatitude"][:4]) == ("S", (33, 1, 51, 1))
+
+
+@needs_exiftool
+@pytest.mark.parametrize("name", ["a.jpg", "a.tif", "a.dng"])
+def test_stitchers_find_the_angle_of_view(tmp_path: Path, name: str) -> None:
+    capture = replace(CAPTURE, focal_length_35mm=80.4, pixels_per_mm=155.75)
+    if name == "a.dng":
+        mosaic = Mosaic(np.ones((64, 64), np.uint16), "RGGB", np.zeros((1, 1), np.float32), 9.0, np.eye(3))
+        write_linear_dng(tmp_path / name, IMAGE, replace(mosaic, capture=capture), 1.0)
+    else:
+        written(tmp_path, name, capture)
+    told = exiftool(tmp_path / name)
+    assert told["FocalLengthIn35mmFormat"] == 80
+    unit_mm = {2: 25.4, 3: 10.0}[told["FocalPlaneResolutionUnit"]]
+    for direction in "XY":
+        assert told[f"FocalPlane{direction}Resolution"] / unit_mm == pytest.approx(155.75)
 
 
 @needs_exiftool
@@ -172,6 +189,23 @@ def test_places_that_are_damaged_or_void_are_none(change: dict[int, Any]) -> Non
     assert _position(gps) == Position(48.25, -16.5, -2.25)
     assert _position(gps | {6: (1e9,), 3: "west"}) == Position(48.25, -16.5)
     assert _position(gps | change) is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({41486: (4064.0,), 41488: (2,)}, 160.0),
+        ({41486: (4064.0,)}, 160.0),  # EXIF's default is the inch
+        ({41486: (1600.0,), 41488: (3,)}, 160.0),
+        ({41486: (72.0,)}, None),  # of a screen
+        ({41486: (0.0,)}, None),
+        ({41486: (math.nan,), 41488: (math.nan,)}, None),
+        ({41486: (1600.0,), 41488: (9,)}, None),
+        ({}, None),
+    ],
+)
+def test_pixels_on_the_sensor_are_told_in_several_units(tags: dict[int, Any], expected: float | None) -> None:
+    assert _pixels_per_mm(tags) == (expected and pytest.approx(expected))
 
 
 @pytest.mark.parametrize("degrees", [0.9999999999, 12.9999998, 89.99999999, 47.3])

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -160,9 +161,11 @@ def test_halves_are_those_of_numpy_however_the_image_is_turned(tmp_path: Path) -
 
 
 def test_exr_attributes(tmp_path: Path) -> None:
-    write(tmp_path / "a.exr", image_of(), capture=CAPTURE, attributes={"sve2hdr:pattern": "rows:1/8,1/8,1,1"})
+    capture = replace(CAPTURE, pixels_per_mm=160.0)
+    write(tmp_path / "a.exr", image_of(), capture=capture, attributes={"sve2hdr:pattern": "rows:1/8,1/8,1,1"})
     header = OpenEXR.File(str(tmp_path / "a.exr"), header_only=True).header()
     numbers = {"expTime": 0.01, "aperture": 2.8, "isoSpeed": 100, "nominalFocalLength": 50}
+    numbers["sensorPhotositePitch"] = 6.25  # micrometres
     texts = {
         "cameraMake": "Canon",
         "cameraModel": "EOS 5D Mark III",
