@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 import imagecodecs
 import numpy as np
 
-from .color import COLOR_SPACES, ColorSpace
+from .color import ColorSpace
 from .errors import UnreadableImage
 from .exif import camera_name
 from .mosaic import Capture
@@ -35,12 +35,13 @@ def write_rgbe(
 ) -> None:
     """Write an image, (H, W, 3) float32, header and pixels; negative values, which RGBE has none of, as 0.
 
-    Colours other than Rec. 709 stand in the header, as do the capture and `attributes`.
+    The primaries stand in the header, those of Rec. 709 too: where none do, Radiance's programs assume others, of which
+    red has a quarter more luminance. So do the capture and `attributes`.
     """
     lines = ["#?RADIANCE", "SOFTWARE=sve2hdr"]
     if space.chromaticities is None:
         lines.append(CAMERA_RGB)
-    elif space != COLOR_SPACES["rec709"]:
+    else:
         lines.append("PRIMARIES=" + " ".join(f"{v:.6g}" for xy in space.chromaticities for v in xy))
     if capture.pixel_aspect != 1:
         lines.append(f"PIXASPECT={1 / capture.upright_pixel_aspect:.6g}")  # height over width

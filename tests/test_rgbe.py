@@ -34,7 +34,7 @@ def test_rgbe_round_trip_and_other_eyes(tmp_path: Path, width: int) -> None:
     data = path.read_bytes()
     assert data.startswith(b"#?RADIANCE\n")
     assert f"\n\n-Y 5 +X {width}\n".encode() in data
-    assert b"PRIMARIES" not in data
+    assert b"\nPRIMARIES=0.64 0.33 0.3 0.6 0.15 0.06 0.3127 0.329\n" in data
     ours = read_hdr(path)
     assert (np.abs(ours - image) <= image.max(axis=2, keepdims=True) / 256 * 1.001).all()  # half a step of 2 ** -7
     assert_array_equal(imagecodecs.rgbe_decode(data), ours)
@@ -58,7 +58,7 @@ def test_rgbe_keeps_greys_grey_and_has_no_negatives(tmp_path: Path) -> None:
     assert stored[0, 4, 0] > 1e38
 
 
-def test_rgbe_header_names_other_primaries(tmp_path: Path) -> None:
+def test_rgbe_header_names_primaries_and_capture(tmp_path: Path) -> None:
     write(
         tmp_path / "a.hdr", image_of(), color_space=COLOR_SPACES["rec2020"], capture=replace(CAPTURE, copyright="© Ann")
     )
@@ -71,6 +71,7 @@ def test_rgbe_header_names_other_primaries(tmp_path: Path) -> None:
         assert f"\n# camera: {name}\n".encode() in (tmp_path / "c.hdr").read_bytes()
     write(tmp_path / "b.hdr", image_of(), color_space=COLOR_SPACES["camera"])
     assert b"# camera:" not in (tmp_path / "b.hdr").read_bytes()
+    assert b"PRIMARIES" not in (tmp_path / "b.hdr").read_bytes()
     assert b"# camera RGB" in (tmp_path / "b.hdr").read_bytes()
 
 
