@@ -177,6 +177,8 @@ def _write(
         image = made.camera_rgb if in_place else made.linear_rgb(options.color_space, out=made.camera_rgb)
         if options.exposure_ev:
             image *= np.float32(2**options.exposure_ev)
+        clipped_white = made.clip_level if options.color_space == "camera" else made.lost_level
+        attributes["sve2hdr:clipped_white"] = f"{clipped_white * 2**options.exposure_ev:.6g}"
         return [
             write_hdr(
                 output, upright(image, capture.orientation), color_space=COLOR_SPACES[options.color_space],

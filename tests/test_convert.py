@@ -212,6 +212,21 @@ def test_highlights_and_negatives_are_kept_and_exposure_shifts_them(tmp_path: Pa
     assert_allclose(shifted, image * 2**-1.5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("color_space", ["rec709", "acescg", "camera"])
+@pytest.mark.parametrize("exposure_ev", [0.0, -2.5])
+def test_files_tell_at_what_value_white_is_clipped(
+    tmp_path: Path, network: SveNet, color_space: str, exposure_ev: float
+) -> None:
+    light = np.full((128, 128, 3), 0.3, np.float32)
+    light[:, 64:] = 9.0  # beyond all exposures
+    mosaic = simulate(light * np.float32(NEUTRAL), "RGGB", PAIRS, Sensor(), seed=1)
+    write_cfa_dng(tmp_path / "a.raw.dng", mosaic)
+    settings = {"levels": Levels(pattern=PAIRS), "color_space": color_space, "exposure_ev": exposure_ev}
+    run(tmp_path / "a.raw.dng", tmp_path / "a.exr", network, **settings)
+    told = float(OpenEXR.File(str(tmp_path / "a.exr")).header()["sve2hdr:clipped_white"])
+    assert_allclose(read_hdr(tmp_path / "a.exr")[40:-40, 90:-20], told, rtol=1e-3)
+
+
 def test_frames_of_a_sequence_share_scale_colour_and_brightness(tmp_path: Path, network: SveNet) -> None:
     y, x = np.mgrid[:128, :128] / 20
     scene = (0.4 + 0.35 * np.sin(x) * np.cos(y)).astype(np.float32)[..., None] * np.float32([0.6, 1, 0.5])
