@@ -120,6 +120,7 @@ class Display(Events):
         self.mode, self.total, self.report, self.look_only = mode, total, report, look_only
         self.results: list[FileResult] = []
         self._place: dict[str, int] = {}  # of each raw's result, which that of its next state replaces
+        self._failed = 0  # of the results
         self._began, self._worked, self._megapixels = time.monotonic(), 0, 0.0
         self._begun_at: float | None = None  # the first file that needed work
         self._rows: dict[str, TaskID] = {}
@@ -179,6 +180,7 @@ class Display(Events):
     def add(self, result: FileResult) -> None:
         """Take a result, of a job or of a file that is none."""
         place = self._place.setdefault(result.input, len(self.results))
+        self._failed += (not result.good) - sum(not earlier.good for earlier in self.results[place : place + 1])
         self.results[place : place + 1] = [result]
         self._tell(result)
 
@@ -212,9 +214,8 @@ class Display(Events):
             self.say(f"sve2hdr: finishing {in_work} file(s) in work; press Ctrl-C again to drop them")
 
     def _rate(self) -> str:
-        failed = sum(not result.good for result in self.results)
         said = f"{len(self.results)}" + (f" of {self.total}" if self.total else "")
-        said += f", {failed} failed" if failed else ""
+        said += f", {self._failed} failed" if self._failed else ""
         if not self._worked or self._begun_at is None:
             return said
         seconds = max(time.monotonic() - self._begun_at, 1e-3)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -721,6 +721,19 @@ def test_a_log_that_cannot_be_written_ends_nothing_but_one_that_nobody_reads_doe
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a file to which nothing can be written")
+def test_progress_counts_failures_without_going_through_all_results() -> None:
+    class Results(list[FileResult]):
+        def __iter__(self) -> Iterator[FileResult]:
+            raise AssertionError("50,000 results at each of 50,000 files")
+
+    display = Display("bar", 4)
+    display.results = Results()
+    for name, outcome in (("1", "failed"), ("2", "failed"), ("3", "skipped"), ("1", "unchanged")):
+        display.finished(Job(name, name, ()), FileResult(name, outcome))
+        display.tick()
+    assert display._bars.tasks[0].fields["says"] == "3 of 4, 1 failed"
+
+
 def test_a_report_that_cannot_be_written_is_said_once_and_counts(shoot: list[object], here: type[Here]) -> None:
     Path("in/broken.dng").unlink()
     done = command(*shoot[:-1], "/dev/full", "--overwrite", code=1)
