@@ -80,7 +80,7 @@ def _claimed(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
     if options.look_only or tools.claims is None:
         return _looked_at(order, options, tools)
     written = job.outputs + ((job.relative,) if options.if_not_sve == "copy" else ())
-    if job.sequence and order.found is None:  # one frame at a time finds out what all share
+    if job.sequence and order.found is None and not order.only_ordinary:  # one at a time finds out what all share
         written += (options.sequence_record(job),)
     keys = [key_of(output) for output in written]
     tools.manifest.recover(tools.claims, job.outputs)
@@ -105,6 +105,8 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
             if order.may_wait and (unsure := _unsure(job, raw, options)):
                 return unsure
             evidence = look(raw, options.convert, tools.model)
+            if order.only_ordinary and not found and evidence["sve"]:
+                return FileResult(job.raw, "leads")
             may_be_one = found and not evidence["sve"] and not _other_kind(evidence, found)
             if may_be_one and math.isinf(doubt_ev(raw, options.convert)):
                 evidence = {"sve": True}
@@ -171,6 +173,8 @@ def _done(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
         try:
             if order.may_wait and (unsure := _unsure(job, raw, options)):
                 return unsure
+            if order.only_ordinary and found is None and ordinary(raw, options.convert) is None:
+                return FileResult(job.raw, "leads")
             made, result = _made(_Task(job, raw, options, tools, folder, staged, record), found)
         except Sve2HdrError as error:
             text = str(error).replace(str(raw), job.raw)

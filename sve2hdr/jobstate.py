@@ -70,6 +70,7 @@ class Order:
     again: bool = False  # what an earlier state of the raw has given may be replaced
     looked_up: bool = False  # the manifest has been asked: it must be done
     leads: bool = False  # no frame of its sequence knows better: it decides, however unsure it is
+    only_ordinary: bool = False  # others of its sequence are in work, too: it is done if it has nothing to share
 
     @property
     def may_wait(self) -> bool:
@@ -82,7 +83,7 @@ class FileResult:
     """What became of one raw: a line of the report."""
 
     input: str
-    outcome: str  # one of GOOD; failed; busy: another batch has it; moving: it changes while it is read; unsure
+    outcome: str  # one of GOOD; failed; busy: another batch has it; moving: it changes while it is read; unsure; leads
     outputs: tuple[str, ...] = ()
     sha256: str = ""  # of the raw
     found: dict[str, Any] = field(default_factory=dict)  # pattern, exposure, ratio_ev, confidence, megapixels, ...

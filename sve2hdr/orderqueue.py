@@ -1,4 +1,9 @@
-"""Orders that wait, in the order in which they can be done: frames of a sequence after the one that finds it out."""
+"""Orders that wait, in the order in which they can be done: frames of a sequence after the one that finds it out.
+
+One frame at a time leads: it finds out what its sequence shares. When it has found nothing, as in a clip of one
+exposure, the others are looked at at the same time; those with nothing to share are done, and the first of the rest is
+the next to lead, whichever is looked at sooner.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from .joblist import Job
+from .joblist import Job, natural
 from .jobstate import BatchOptions, FileResult, Order, of_this_run, shared_before
 from .places import real
 from .remotemanifest import AnyManifest
@@ -23,6 +28,8 @@ class Queue:
         self._found: dict[str, dict[str, Any]] = {}  # sequences whose parameters are known
         self._held: dict[str, list[Order]] = {}  # jobs that wait for the first one of their sequence
         self._leads: dict[str, str] = {}  # that one's raw
+        self._ordinary: set[str] = set()  # sequences whose last leader has found nothing to share
+        self._looked_at: dict[str, set[str]] = {}  # raws of each that are at work at the same time
         self._unsure: dict[str, list[tuple[float, Order]]] = {}  # those that know too little for that, and how much
 
     def __len__(self) -> int:
@@ -35,10 +42,13 @@ class Queue:
 
     def extend(self, orders: Iterable[Order]) -> None:
         """Add orders, to be done last."""
-        self._waiting.extend(orders)
+        for order in orders:
+            self._returned(order)
+            self._waiting.append(order)
 
     def put_back(self, order: Order) -> None:
         """Add an order, to be the next one."""
+        self._returned(order)
         self._waiting.appendleft(order)
 
     def forget(self, name: str) -> None:
@@ -51,14 +61,31 @@ class Queue:
         if name and name in self._held and self._leads[name] == order.job.raw:
             if result.found.get("parameters") or (self.options.look_only and result.outcome == "converted"):
                 self._share(name, result.found)
+            elif result.outcome != "failed":  # which says nothing of the others
+                self._ordinary.add(name)
             self._waiting.extendleft(reversed(self._held.pop(name, [])))
-            if result.outcome == "unsure":
-                self._unsure.setdefault(name, []).append((result.found["doubt_ev"], order))
-                return False
-        return True
+        if result.outcome == "leads":
+            self._ordinary.discard(name)
+            if name not in self._held:
+                self._leads[name] = ""  # until all are back that are looked at: one of them may lie before it
+            self._held.setdefault(name, []).append(order)
+        elif result.outcome == "unsure":
+            self._unsure.setdefault(name, []).append((result.found["doubt_ev"], order))
+        self._returned(order)
+        return result.outcome not in ("leads", "unsure")
+
+    def _returned(self, order: Order) -> None:
+        """Note that an order is not looked at any more; where it was the last of those, one that is held can lead."""
+        name = order.job.sequence
+        looked_at = self._looked_at.get(name, set())
+        looked_at.discard(order.job.raw)
+        if not looked_at and name in self._held and not self._leads[name]:
+            held = sorted(self._held.pop(name), key=lambda order: natural(order.job.relative))
+            self._waiting.extendleft(reversed(held))
 
     def let_unsure_lead(self) -> None:
         """Let the frame that knows most decide for a sequence in which none knows enough; the others follow."""
+        self._ordinary.difference_update(self._unsure)
         for unsure in self._unsure.values():
             first = min(unsure, key=lambda pair: pair[0])
             self._waiting.extend(replace(o, leads=True) for _, o in (first, *(p for p in unsure if p is not first)))
@@ -73,13 +100,16 @@ class Queue:
                 return order
             if name not in self._found and (name not in self._held or self._leads[name] == order.job.raw):
                 found = None if order.looked_up else self._shared_before(order)
+                if found is None and name in self._ordinary:
+                    self._looked_at.setdefault(name, set()).add(order.job.raw)
+                    return replace(order, only_ordinary=True)
                 if found is None:
                     self._leads[name] = order.job.raw
                     self._held.setdefault(name, [])
-                    return order
+                    return replace(order, only_ordinary=False)
                 self._share(name, found)
             if name in self._found:
-                return replace(order, found=self._found[name])
+                return replace(order, found=self._found[name], only_ordinary=False)
             self._held[name].append(order)
         return None
 

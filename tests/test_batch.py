@@ -39,6 +39,7 @@ from sve2hdr.imageread import read_hdr
 from sve2hdr.joblist import Job
 from sve2hdr.jobstate import BatchOptions, FileResult
 from sve2hdr.manifest import Manifest, Record, Stamp
+from sve2hdr.orderqueue import Queue
 from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.places import RemotePath, Status, real
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
@@ -181,6 +182,69 @@ def test_a_sequence_takes_the_parameters_of_its_first_good_frame(tmp_path: Path,
     assert all(found["frame"] == "2" for found in given.values() if found)  # type: ignore[index]
 
 
+def test_frames_with_nothing_to_share_are_done_at_the_same_time(tmp_path: Path, here: type[Here]) -> None:
+    """A clip of one exposure, in which something seems to have two, takes all workers, and has no second leader."""
+    in_work, most, leaders = set[str](), 0, list[str]()
+
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        nonlocal most
+        name = order.job.raw
+        most = max(most, len(in_work | {name}))
+        if order.found is None and not order.only_ordinary:
+            leaders.append(name)
+        if name != "5" or order.found:
+            return FileResult(name, "converted" if order.found else "skipped")
+        return FileResult(name, "leads" if order.only_ordinary else "converted", found={"parameters": "{}"})
+
+    class Tells(Events):
+        def started(self, job: Job) -> None:
+            in_work.add(job.raw)
+
+        def finished(self, job: Job, result: FileResult) -> None:
+            in_work.discard(job.raw)
+
+    here.answer = staticmethod(answer)
+    options = BatchOptions(str(tmp_path / "out"), convert=ConvertOptions(device="cpu"))
+    outcome = Batch(options, RunOptions(workers=3), Tells()).run(jobs(*"123456789", sequence="clip"))
+    assert sorted(outcomes(outcome)) == list("123456789")
+    assert outcomes(outcome)["5"] == outcomes(outcome)["9"] == "converted"
+    assert (leaders, most) == (["1", "5"], 3)
+
+
+@pytest.mark.parametrize(
+    ("frames", "leader"), [("oooosooso", ["4"]), ("ouuousoos", ["5"]), ("uuuu", ["0"]), ("fooss", ["3"]), ("ooo", [])]
+)
+def test_who_leads_does_not_depend_on_who_is_faster(tmp_path: Path, frames: str, leader: list[str]) -> None:
+    """Frames are ordinary, unsure, failures, or sure; which of those at work is over next is drawn."""
+    manifest = Manifest(tmp_path / "out")
+    manifest.create()
+    for seed in range(50):
+        rng, work, over, leaders = np.random.default_rng(seed), list[Order](), list[str](), list[str]()
+        queue = Queue(BatchOptions(str(manifest.out)), manifest)
+        queue.extend(Order(job) for job in jobs(*map(str, range(len(frames))), sequence="clip"))
+        while queue.total() or work:
+            while len(work) < 3 and (given := queue.next()):
+                work.append(given)
+            if not work:
+                queue.let_unsure_lead()
+                continue
+            order = work.pop(rng.integers(len(work)))
+            raw, kind, found = order.job.raw, frames[int(order.job.raw)], {"doubt_ev": int(order.job.raw) / 10}
+            if order.found:
+                result = FileResult(raw, "converted")
+            elif kind in "of":
+                result = FileResult(raw, "skipped" if kind == "o" else "failed")
+            elif kind == "u" and not order.leads:
+                result = FileResult(raw, "unsure", found=found)
+            elif order.only_ordinary:
+                result = FileResult(raw, "leads")
+            else:
+                leaders.append(raw)
+                result = FileResult(raw, "converted", found={"parameters": "{}"})
+            over += [raw] if queue.take_result(order, result) else []
+        assert (sorted(over), leaders) == ([str(i) for i in range(len(frames))], leader)
+
+
 def test_a_sequence_whose_first_frame_another_batch_has_waits_for_it(tmp_path: Path, here: type[Here]) -> None:
     asked: list[tuple[str, object]] = []
 
@@ -204,6 +268,8 @@ def test_frames_that_tell_little_wait_for_one_that_tells_more(tmp_path: Path, he
 
     def answer(options: WorkerOptions, order: Order) -> FileResult:
         name = order.job.raw
+        if order.only_ordinary and (order.leads or name == surest):
+            return FileResult(name, "leads")
         given.append((name, None if order.found is None else order.found["frame"], order.leads))
         if order.found is None and not order.leads and name != surest:
             return FileResult(name, "unsure", found={"doubt_ev": doubts[name]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -568,6 +570,13 @@ def test_what_another_process_has_is_busy(bench: Bench, claimed: str, policy: st
     if claimed == "the sequence":
         job = replace(job, sequence="clip")
         claimed = bench.options.sequence_record(job)
+    with another_process_holds(bench, claimed):
+        assert bench.run(job, if_not_sve=policy).outcome == "busy"
+    assert bench.run(job).outcome == "converted"
+
+
+@contextlib.contextmanager
+def another_process_holds(bench: Bench, claimed: str) -> Iterator[None]:
     script = (
         "import sys; from sve2hdr.claims import *\n"
         "claims = Claims(Path(sys.argv[1])); print(claims.take([key_of(sys.argv[2])])); input()"
@@ -576,9 +585,21 @@ def test_what_another_process_has_is_busy(bench: Bench, claimed: str, policy: st
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        assert bench.run(job, if_not_sve=policy).outcome == "busy"
+        yield
         other.communicate("\n")
-    assert bench.run(job).outcome == "converted"
+
+
+@pytest.mark.parametrize("look_only", [False, True])
+def test_only_frames_that_decide_nothing_are_done_beside_others_of_their_sequence(
+    bench: Bench, look_only: bool
+) -> None:
+    options = replace(bench.options, look_only=look_only)
+    photo, plain = (replace(bench.job(name), sequence="clip") for name in ("photo.dng", "plain.dng"))
+    beside = Order(plain, only_ordinary=True)
+    with another_process_holds(bench, options.sequence_record(plain)):
+        assert run_job(beside, options, bench.tools).outcome == "skipped"
+        assert run_job(replace(beside, job=photo), options, bench.tools).outcome == "leads"
+    assert not (bench.out / "sub").exists()
 
 
 def test_looking_writes_nothing(bench: Bench) -> None:
