@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,9 +23,9 @@ from .convert import Converted, convert_file
 from .errors import PatternNotFound, RefusedByStore, Sve2HdrError, UnwritableOutput, one_line
 from .files import file_sha256
 from .joblist import Job
-from .jobstate import BatchOptions, FileResult, Order, Tools, is_ours, shared_before, to_make, unchanged
+from .jobstate import BatchOptions, FileResult, Order, Tools, is_ours, shared_before, standings_of, to_make, unchanged
 from .levels import Levels
-from .manifest import Record, Stamp
+from .manifest import Record, Stamp, Standing
 from .memory import peak_mb, release_freed_memory, reset_peak
 from .parameters import LEAD_EV, FileKind, as_laid_out, difference
 from .pattern import parse_pattern
@@ -95,10 +95,10 @@ def _claimed(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
 def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
     """Say what would happen; the outcome is the one that `_done` would have."""
     job, found = order.job, order.found
-    recipes = options.recipes(job, found)
-    wanted = to_make(job, options, tools.manifest, recipes, again=False)
+    standings = standings_of(job, tools.manifest, options.recipes(job, found))
+    wanted = to_make(standings, options, again=False)
     if not wanted:
-        return unchanged(job, options, tools.manifest, recipes)
+        return unchanged(job, options, tools.manifest, standings.values())
     with tempfile.TemporaryDirectory(prefix="sve2hdr-") as folder:
         raw = _at_hand(job, Path(folder))
         try:
@@ -158,9 +158,11 @@ def _done(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
         order = replace(order, found=known.found)  # of another batch, just now
     found = order.found
     recipes = options.recipes(job, found)
-    wanted = to_make(job, options, manifest, recipes, order.again)
+    standings = standings_of(job, manifest, recipes)
+    wanted = to_make(standings, options, order.again)
     if not wanted:
-        return unchanged(job, options, manifest, recipes)
+        _keep_times(job, manifest, standings.values())
+        return unchanged(job, options, manifest, standings.values())
     before = _stamp(source)
     with manifest.staged(wanted[0]) as folder:
         raw = _at_hand(job, folder)
@@ -187,6 +189,14 @@ def _done(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
         manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in made])
     notes = (_with_final_names(note.replace(str(raw), job.raw), folder, staged, manifest) for note in result.notes)
     return replace(result, sha256=sha256, notes=tuple(notes))
+
+
+def _keep_times(job: Job, manifest: AnyManifest, standings: Iterable[Standing]) -> None:
+    """Record the times of files that were read to know them again, as copies that are put back: once is enough."""
+    moved = [standing.record for standing in standings if standing.moved and standing.record is not None]
+    if moved:
+        with contextlib.suppress(OSError, UnwritableOutput), manifest.staged(job.outputs[0]) as folder:
+            manifest.publish(folder, [(record, "", False) for record in moved])
 
 
 def _at_hand(job: Job, folder: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -13,7 +13,7 @@ from .claims import Claims
 from .errors import UnwritableOutput
 from .joblist import Job
 from .levels import Levels
-from .manifest import Record, is_same, recipe_of
+from .manifest import Record, Stamp, Standing, known_again, recipe_of
 from .models import Model
 from .parameters import FORMAT
 from .pipeline import ConvertOptions
@@ -112,17 +112,21 @@ class Tools:
     turn: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
 
-def to_make(job: Job, options: BatchOptions, manifest: AnyManifest, recipes: tuple[str, str], again: bool) -> list[str]:
+def standings_of(job: Job, manifest: AnyManifest, recipes: tuple[str, str]) -> dict[str, Standing]:
+    """Return what is there for each output of a job; raise OSError where that cannot be found out."""
+    return {output: manifest.state(output, place(job.raw), recipes) for output in job.outputs}
+
+
+def to_make(standings: dict[str, Standing], options: BatchOptions, again: bool) -> list[str]:
     """Return the outputs that are still to be made; raise UnwritableOutput where one may not be replaced.
 
     `again`: those of an earlier state of the raw may be.
     """
     wanted = []
-    for output in job.outputs:
-        state, why = manifest.state(output, place(job.raw), recipes)
+    for output, (state, why, record, _) in standings.items():
         if not options.overwrite and (state == "foreign" or (state == "outdated" and not again)):
             raise UnwritableOutput(f"{why}; another -o keeps it, --overwrite replaces it")
-        if state not in ("done", "edited") or (options.overwrite and not of_this_run(manifest.get(output), options)):
+        if state not in ("done", "edited") or (options.overwrite and not of_this_run(record, options)):
             wanted.append(output)
     return wanted
 
@@ -135,26 +139,41 @@ def of_this_run(record: Record | None, options: BatchOptions) -> bool:
 def finished_before(
     job: Job, options: BatchOptions, manifest: AnyManifest, found: dict[str, Any] | None = None
 ) -> FileResult | None:
-    """Return the result of a job of which nothing is left to do, by the manifest alone; None: it must be done.
+    """Return the result of a job of which nothing is left to do, by records, sizes and times; None: it must be done.
 
-    Whether a file was edited, and is not being written, is for who claims the job to find out.
-
-    Raises OSError where that cannot be found out.
+    Whether a file was edited, or is the same with another time, and is not being written, is for who claims the job to
+    find out. Raises OSError where even that cannot be.
     """
-    recipes = options.recipes(job, found)
-    if options.overwrite or any(manifest.state(o, place(job.raw), recipes)[0] != "done" for o in job.outputs):
+    if options.overwrite:
         return None
-    return unchanged(job, options, manifest, recipes)
+    records, recipes = [], options.recipes(job, found)
+    try:
+        raw = Stamp.of(place(job.raw))
+        for output in job.outputs:
+            record = manifest.get(output)
+            if record is None or not manifest.done_by_stamps(record, raw, recipes):
+                return None
+            records.append(record)
+    except FileNotFoundError:
+        return None
+    return before(job, options, manifest, records)
 
 
-def unchanged(job: Job, options: BatchOptions, manifest: AnyManifest, recipes: tuple[str, str]) -> FileResult:
-    """Return the result of a job whose outputs are all there."""
-    edited = any(manifest.state(output, place(job.raw), recipes)[0] == "edited" for output in job.outputs)
-    records = [record for output in job.outputs if (record := manifest.get(output)) is not None]
+def before(
+    job: Job, options: BatchOptions, manifest: AnyManifest, records: Sequence[Record], edited: bool = False
+) -> FileResult:
+    """Return the result of a job whose outputs are all there, by their records."""
     files = tuple(dict.fromkeys(str(manifest.out / record.file) for record in records if record.file))
-    before = "edited" if edited else "unchanged"
-    outcome = records[0].outcome if any(of_this_run(record, options) for record in records) else before
+    outcome = "edited" if edited else "unchanged"
+    if any(of_this_run(record, options) for record in records):
+        outcome = records[0].outcome
     return FileResult(job.raw, outcome, files, records[0].raw_sha256, records[0].found)
+
+
+def unchanged(job: Job, options: BatchOptions, manifest: AnyManifest, standings: Collection[Standing]) -> FileResult:
+    """Return the result of a job whose outputs are all there, by what was found there."""
+    records = [standing.record for standing in standings if standing.record is not None]
+    return before(job, options, manifest, records, any(standing.state == "edited" for standing in standings))
 
 
 def shared_before(
@@ -173,7 +192,9 @@ def shared_before(
     if not lies_at(lead) and lies_at(manifest.out / record.found["output"]):
         return record
     known = ((place(j.raw), manifest.get(output)) for j in chain([job], others) for output in j.outputs)
-    same = (of is not None and is_same(raw, of.raw_stamp, of.raw_sha256) for raw, of in chain([(lead, record)], known))
+    same = (
+        of is not None and known_again(raw, of.raw_stamp, of.raw_sha256) for raw, of in chain([(lead, record)], known)
+    )
     return record if any(same) else None
 
 

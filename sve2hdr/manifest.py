@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, astuple, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path, PurePath
-from typing import Any, Generic, Literal
+from typing import Any, Generic, Literal, NamedTuple
 
 import numpy as np
 
@@ -111,6 +111,15 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
+class Standing(NamedTuple):
+    """What is there for an output: a word, and where a file that is there may be in the way, its name and why."""
+
+    state: State
+    why: str = ""
+    record: Record | None = None  # of what is ours, with sizes and times as they are now
+    moved: bool = False  # these are not as they were recorded: the files had to be read to know them again
+
+
 class Records(ABC, Generic[At]):
     """What an output folder has, here or at a URL. OUT/.sve2hdr/done holds the records, JSON each, in both."""
 
@@ -185,10 +194,8 @@ class Records(ABC, Generic[At]):
         except (FileNotFoundError, *DAMAGED):
             return None
 
-    def state(self, output: str, raw: Place, recipes: Sequence[str]) -> tuple[State, str]:
+    def state(self, output: str, raw: Place, recipes: Sequence[str]) -> Standing:
         """Return what is there for an output that shall be made of `raw`, after one of `recipes`.
-
-        With it, where the file that is there may be in the way: its name and why.
 
         new: nothing. done: what is wanted, as its record says. edited: what was wanted, and somebody has added to it
         since, as who rates photos does. stale: ours, made of the same raw after another recipe. outdated: ours, made of
@@ -199,19 +206,35 @@ class Records(ABC, Generic[At]):
         record = self.get(output)
         if record is None or (record.file and not lies_at(self.out / record.file)):
             foreign = f"{self.out / output}: exists already, and not from this batch"
-            return ("foreign", foreign) if lies_at(self.out / output) else ("new", "")
-        file, of_raw = self.out / record.file, is_same(raw, record.raw_stamp, record.raw_sha256)
-        if record.file and not is_same(file, record.stamp, record.sha256):
+            return Standing("foreign", foreign) if lies_at(self.out / output) else Standing("new")
+        file, of_raw = self.out / record.file, known_again(raw, record.raw_stamp, record.raw_sha256)
+        as_is = known_again(file, record.stamp, record.sha256) if record.file else record.stamp
+        if as_is is None:
             if not _has_grown(file, record.stamp.size):
-                return (
+                return Standing(
                     "foreign",
                     f"{file}: was changed since it was written, and is no longer than it was: damaged, or edited",
                 )
             edited = of_raw and record.recipe in recipes
-            return ("edited", "") if edited else ("foreign", f"{file}: was changed since it was written")
-        if not of_raw:
-            return ("outdated", f"{file}: was made of another raw ({record.raw})") if record.file else ("new", "")
-        return ("done" if record.recipe in recipes else "stale"), ""
+            return (
+                Standing("edited", "", record)
+                if edited
+                else Standing("foreign", f"{file}: was changed since it was written")
+            )
+        if of_raw is None:
+            return (
+                Standing("outdated", f"{file}: was made of another raw ({record.raw})")
+                if record.file
+                else Standing("new")
+            )
+        now = replace(record, raw_stamp=of_raw, stamp=as_is)
+        return Standing("done" if record.recipe in recipes else "stale", "", now, moved=now != record)
+
+    def done_by_stamps(self, record: Record, raw: Stamp, recipes: Sequence[str]) -> bool:
+        """Return whether sizes and times alone show that an output is what is wanted of a raw; raise OSError."""
+        if record.raw_stamp != raw or record.recipe not in recipes:
+            return False
+        return not record.file or Stamp.of(self.out / record.file) == record.stamp
 
     def _record_path(self, output: str) -> At:
         key = key_of(output)
@@ -295,7 +318,7 @@ class Manifest(Records[Path]):
             for stored, name, may_replace in json.loads((folder / JOURNAL).read_bytes()):
                 record = Record.from_json(json.dumps(stored))
                 staged, target = folder / name, self.out / record.file
-                to_move = bool(name) and staged.is_file() and not is_same(target, record.stamp, record.sha256)
+                to_move = bool(name) and staged.is_file() and not known_again(target, record.stamp, record.sha256)
                 if name != Path(name).name or (to_move and (staged.is_symlink() or not self._holds(target))):
                     continue
                 if not name or to_move or target.exists():
@@ -324,13 +347,16 @@ class Manifest(Records[Path]):
         _sync_folder(path.parent)
 
 
-def is_same(path: Place, stamp: Stamp, sha256: str) -> bool:
-    """Return whether a file is the one of a record; it is read only where size and time do not settle it."""
+def known_again(path: Place, stamp: Stamp, sha256: str) -> Stamp | None:
+    """Return the size and time that the file of a record has now, None where it is another one, or gone.
+
+    It is read only where size and time do not settle it.
+    """
     try:
         now = Stamp.of(path)
-        return now == stamp or (now.size == stamp.size and file_sha256(path) == sha256)
+        return now if now == stamp or (now.size == stamp.size and file_sha256(path) == sha256) else None
     except FileNotFoundError:
-        return False
+        return None
 
 
 def _has_grown(path: Place, size: int) -> bool:

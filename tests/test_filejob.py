@@ -98,6 +98,29 @@ def test_a_raw_becomes_what_convert_makes_of_it_and_is_not_done_twice(bench: Ben
     )
 
 
+def test_files_that_were_put_back_with_other_times_are_not_read_again_and_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    true = manifest.file_sha256
+    monkeypatch.setattr(manifest, "file_sha256", lambda path: read.append(path.name) or true(path))
+    job = bench.job("photo.dng", "p.exr", "p.tif")
+    assert bench.run(job).outcome == "converted"
+    for path in (bench.folder / "photo.dng", bench.out / "p.exr", bench.out / "p.tif"):
+        os.utime(path, (1, 1))
+    read.clear()
+    assert finished_before(job, bench.options, bench.tools.manifest) is None
+    assert read == []  # the client of a batch reads no file
+    assert bench.run(job, look_only=True).outcome == "unchanged"
+    for _ in range(2):
+        read.clear()
+        assert bench.run(job).outcome == "unchanged"
+    assert read == []
+    known = finished_before(job, bench.options, bench.tools.manifest)
+    assert known == replace(bench.run(job), seconds=0, peak_mb=0)
+    assert bench.files() == {"p.exr", "p.tif"}
+
+
 def test_several_outputs_of_one_reconstruction(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
     true = pipeline.reconstruct
