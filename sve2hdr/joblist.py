@@ -12,7 +12,7 @@ import re
 import string
 import unicodedata
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -205,21 +205,28 @@ def _files_of(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterato
             yield Found(str(path), relative, path.resolve().parent.name)
     else:
         start = fixed_part(path)
-        fitting = glob.glob(given, recursive=True)
-        fitting = [m for m in fitting if not any(map(_is_system, Path(m).relative_to(start).parts))]
-        matches = [m for m in fitting if not _below(m, out, start)]
+        fitting = [match for match in glob.glob(given, recursive=True) if not _in_system(Path(match), start)]
+        matches = _outside(fitting, out, start)
         if not (matches or inputs.watched):
             where = " outside the output folder, which is not searched" if fitting else ""
             raise Sve2HdrError(f"{given}: nothing matches{where}; check the pattern")
-        mirrored_from = inputs.base or str(start)
-        for match in sorted(matches, key=natural):
-            below = Inputs((match,), inputs.include, inputs.exclude, mirrored_from)
-            if Path(match).is_dir():
-                yield from (
-                    Found(f.path, f.relative, start.resolve().name) for f in _files_of(match, below, out, found)
-                )
-            elif _wanted(Path(match), Path(match).relative_to(start).as_posix(), inputs, found):
-                yield Found(match, _relative(Path(match), Path(mirrored_from)), start.resolve().name)
+        source, base = start.resolve().name, Path(inputs.base) if inputs.base else start
+        for file in _below_matches(sorted(matches, key=natural), out, found):
+            relative = _relative(file, base)
+            if _wanted(file, file.relative_to(start).as_posix(), inputs, found):
+                yield Found(str(file), relative, source)
+
+
+def _below_matches(matches: Iterable[str], out: Place, found: JobList) -> Iterator[Path]:
+    """Yield files that match and those in folders that do, each folder once: `**` fits all folders in folders, too."""
+    walked: set[Path] = set()
+    for match in map(Path, matches):
+        if walked.isdisjoint(match.parents):
+            if match.is_dir():
+                walked.add(match)
+                yield from walk(match, out, found)
+            else:
+                yield match
 
 
 def _files_at(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterator[Found]:
@@ -259,12 +266,12 @@ def _relative_url(url: str, base: str) -> str:
     return url[len(base.rstrip("/")) + 1 :]
 
 
-def _below(path: str, out: Place, start: Path) -> bool:
-    """Return whether a path lies in OUT, and is met only because OUT lies among the inputs."""
-    if isinstance(out, RemotePath):
-        return False
-    resolved, out_real = os.path.realpath(path), os.path.realpath(out)
-    return Path(resolved).is_relative_to(out_real) and not start.resolve().is_relative_to(out_real)
+def _outside(paths: Iterable[str], out: Place, start: Path) -> list[str]:
+    """Return the paths but for those in OUT, which are met only because OUT lies among the inputs."""
+    out_real = real(str(out))
+    if isinstance(out, RemotePath) or start.resolve().is_relative_to(out_real):
+        return list(paths)
+    return [path for path in paths if not Path(real(path)).is_relative_to(out_real)]
 
 
 def _relative(path: Path, base: Path) -> str:
@@ -324,6 +331,10 @@ def _kind(entry: os.DirEntry[str]) -> str:
     if entry.is_file():
         return "file"
     return "link" if entry.is_symlink() else ""
+
+
+def _in_system(path: Path, start: Path) -> bool:
+    return any(map(_is_system, path.relative_to(start).parts))
 
 
 def _is_system(name: str) -> bool:

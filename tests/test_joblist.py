@@ -69,6 +69,18 @@ def test_paths_of_patterns_may_have_the_separators_of_windows() -> None:
         assert not joblist._matches(name, [pattern], windows=False)  # a name may hold it there
 
 
+@pytest.mark.parametrize("given", ["in", "in/**", "in/*"])
+def test_patterns_that_fit_folders_leave_out_what_is_excluded_and_tell_each_file_once(work: Path, given: str) -> None:
+    touch("in/1.dng", "in/a/2.dng", "in/a/rejects/b/3.dng", "in/a/rejects/4.txt", "in/rejects/5.dng", "in/a/6.txt")
+    Path("in/a/gone.dng").symlink_to("nowhere")
+    found = jobs(given, exclude=("rejects",))
+    assert raws(found) == ["in/1.dng", "in/a/2.dng"]
+    left = ["in/a/6.txt", "in/a/rejects/4.txt", "in/a/rejects/b/3.dng", "in/rejects/5.dng"]
+    assert sorted(path for path, _ in found.ignored) == left
+    assert [path for path, _ in found.refused] == ["in/a/gone.dng"]
+    assert raws(jobs("in/rejects*", exclude=("rejects",))) == []
+
+
 def test_files_patterns_and_lists(work: Path) -> None:
     touch("in/a/1.dng", "in/b/2.dng", "in/b/3.tif", "in/b/[4].dng")
     assert [job.relative for job in jobs("in/*/?.dng").jobs] == ["a/1.dng", "b/2.dng"]
