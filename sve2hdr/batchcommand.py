@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -198,7 +199,7 @@ def batch(
         manifest.create()
     found = _collected(where, manifest, naming)
     limit = None if dask else memory if memory is not None else int(DEFAULT_SHARE * available_bytes())
-    load = _load(found, model_named(model).features_per_px, limit, chosen["tile"], watch)
+    load = _load(found, manifest, model_named(model).features_per_px, limit, chosen["tile"], watch)
     run = RunOptions(timeout_s=timeout)
     if limit is not None:
         planned = _planned(options, load, limit, workers, chosen["tile"], None if watch else len(found.jobs))
@@ -278,9 +279,25 @@ def _planned(
     return plan(limit, load, cores, workers, tile)
 
 
-def _load(found: JobList, features_per_px: float, limit: int | None, tile: int | None, watch: bool) -> Load:
-    """Return that of the largest raw, or of what may arrive later; refuse those that are too large for the limit."""
-    loads = {job.raw: Load(megapixels_of(place(job.raw)), features_per_px) for job in found.jobs}
+def _load(
+    found: JobList, manifest: AnyManifest, features_per_px: float, limit: int | None, tile: int | None, watch: bool
+) -> Load:
+    """Return that of the largest raw, or of what may arrive later; refuse those that are too large for the limit.
+
+    Raws that a record knows are not opened.
+    """
+    from .manifest import Stamp
+
+    known = {record.raw: record for record in manifest.records().values()}
+
+    def megapixels(raw: str) -> float:
+        with contextlib.suppress(OSError, KeyError):
+            said = known[raw].found["megapixels"]
+            if isinstance(said, float) and 0 < said < 1000 and Stamp.of(place(raw)) == known[raw].raw_stamp:
+                return said
+        return megapixels_of(place(raw))
+
+    loads = {job.raw: Load(megapixels(job.raw), features_per_px) for job in found.jobs}
     if limit is not None:
         unfit = {raw: why for raw, load in loads.items() if (why := too_large(limit, load, tile))}
         found.refused.extend(unfit.items())

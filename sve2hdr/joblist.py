@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from .errors import Sve2HdrError, one_line
 from .manifest import STATE
-from .places import Place, RemotePath, fixed_part, is_url, place, real
+from .places import Place, Reals, RemotePath, fixed_part, is_url, place, real
 from .rawcheck import RAW_EXTENSIONS
 from .tifftags import FRAME_RATE, TIME_CODES, ifds_in, numbers, read_ifds
 
@@ -133,13 +133,13 @@ def collect(
     `exact_case`: OUT tells `a.exr` from `A.exr`. Raises Sve2HdrError for an input that is not there, or if the only
     raws lie in OUT, which is searched only where it is named.
     """
-    made, found = dict(made_before or {}), JobList()
-    own = {_same_name(real(str(out / output)), exact_case) for output in made}
+    made, found, reals = dict(made_before or {}), JobList(), Reals()
+    own = {_same_name(reals(str(out / output)), exact_case) for output in made}
     files = [raw for path in inputs.paths for raw in _files_of(path, inputs, out, found)]
     files += [raw for path in inputs.listed for raw in _listed(path, inputs, out, found)]
     once: dict[str, Found] = {}
     for file in files:
-        name = real(file.path)
+        name = reals(file.path)
         if _same_name(name, exact_case) in own:
             found.ignored.append((file.path, "an output of this folder"))
         elif name in once and once[name].path != file.path:
@@ -158,10 +158,10 @@ def collect(
         Job(file.path, file.relative, naming.outputs(file.relative, file.source), naming.preview) for file in ordered
     ]
     raws = {_same_name(name, exact_case) for name in once}
-    jobs = _sparing_raws(_without_clashes(jobs, made, exact_case, found), raws, out, exact_case, found)
+    jobs = _sparing_raws(_without_clashes(jobs, made, exact_case, found), raws, out, exact_case, found, reals)
     if inputs.copied:
-        jobs = _with_copies(jobs, made, raws, out, exact_case)
-    found.jobs = jobs if inputs.lock == "none" else list(_with_sequences(jobs, inputs.lock))
+        jobs = _with_copies(jobs, made, raws, out, exact_case, reals)
+    found.jobs = jobs if inputs.lock == "none" else list(_with_sequences(jobs, inputs.lock, reals))
     return found
 
 
@@ -387,12 +387,12 @@ def _without_clashes(jobs: Sequence[Job], made: Mapping[str, str], exact_case: b
 
 
 def _sparing_raws(
-    jobs: Sequence[Job], raws: Collection[str], out: Place, exact_case: bool, found: JobList
+    jobs: Sequence[Job], raws: Collection[str], out: Place, exact_case: bool, found: JobList, reals: Reals
 ) -> list[Job]:
     """Refuse jobs whose output would take the place of a raw file, whatever else is allowed."""
     kept = []
     for job in jobs:
-        onto = [output for output in job.outputs if _same_name(real(str(out / output)), exact_case) in raws]
+        onto = [output for output in job.outputs if _same_name(reals(str(out / output)), exact_case) in raws]
         if onto:
             found.refused.append((job.raw, f"its output would replace a raw file, {onto[0]}; choose another folder"))
         else:
@@ -401,7 +401,7 @@ def _sparing_raws(
 
 
 def _with_copies(
-    jobs: Sequence[Job], made: Mapping[str, str], raws: Collection[str], out: Place, exact_case: bool
+    jobs: Sequence[Job], made: Mapping[str, str], raws: Collection[str], out: Place, exact_case: bool, reals: Reals
 ) -> list[Job]:
     """Tell each job why its raw could not be copied; whether it is to be, only its pixels tell."""
     written = {_same_name(output, exact_case): job for job in jobs for output in job.outputs}
@@ -411,7 +411,7 @@ def _with_copies(
     told = []
     for job in jobs:
         name, why = _same_name(job.relative, exact_case), ""
-        target, own = (_same_name(real(where), exact_case) for where in (str(out / job.relative), job.raw))
+        target, own = (_same_name(reals(where), exact_case) for where in (str(out / job.relative), job.raw))
         if target in raws:
             advice = "choose another folder, or a --base above all raws"
             why = "" if target == own else f"its copy would replace a raw file, {job.relative}; {advice}"
@@ -427,9 +427,9 @@ def _same_name(output: str, exact_case: bool) -> str:
     return name if exact_case else name.casefold()
 
 
-def _with_sequences(jobs: Sequence[Job], lock: str) -> Iterator[Job]:
+def _with_sequences(jobs: Sequence[Job], lock: str, reals: Reals) -> Iterator[Job]:
     """Give the jobs of each sequence its name: a folder's, or that of a folder and a clip's frames."""
-    names = [_sequence_of(place(job.raw), lock) for job in jobs]
+    names = [_sequence_of(place(job.raw), lock, reals) for job in jobs]
     clips: dict[str, bool | None] = {}
     for job, name in zip(jobs, names, strict=True):
         if clips.get(name) is None:  # a frame that cannot be read says nothing of the others
@@ -438,12 +438,12 @@ def _with_sequences(jobs: Sequence[Job], lock: str) -> Iterator[Job]:
         yield replace(job, sequence=name) if clips[name] else job
 
 
-def _sequence_of(raw: Place, lock: str) -> str:
+def _sequence_of(raw: Place, lock: str, reals: Reals) -> str:
     """Return the name of a raw's sequence; names of frames of a clip differ in their last number alone.
 
     Which number counts is not looked for among the frames: a part of them may be all that a batch is given.
     """
-    path, folder = PurePosixPath(raw.name), real(str(raw.parent))
+    path, folder = PurePosixPath(raw.name), reals(str(raw.parent))
     clip = re.sub(r"[0-9]+([^0-9]*)$", r"#\1", path.stem)
     return folder if lock == "folder" else f"{folder}/{clip}{path.suffix.lower()}"
 

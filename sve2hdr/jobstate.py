@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -43,10 +44,8 @@ class BatchOptions:
 
     def recipes(self, job: Job, found: dict[str, Any] | None) -> tuple[str, str]:
         """Return the digests of how a job is converted, and of how it is dealt with if it is no SVE raw."""
-        shared = ["sequence 2", found.get("parameters", "") if found else ""] if job.sequence else []
-        levels = Levels() if found else self.convert.levels  # those of a sequence come from its first frame
-        options = replace(self.convert, levels=levels, preview=None, tile_px=1, device="auto", overwrite=False)
-        recipe = recipe_of(options, self.model, self.model_digest, *shared)
+        shared = ("sequence 2", found.get("parameters", "") if found else "") if job.sequence else ()
+        recipe = _recipe(self, bool(found), shared)
         return recipe, f"{recipe}-{self.if_not_sve}"
 
     def sequence_record(self, job: Job) -> str:
@@ -59,6 +58,13 @@ class BatchOptions:
             bad_pixel_map=asked.bad_pixel_map,
         )
         return f"sequence {recipe_of(bearing, job.sequence, str(FORMAT))}"
+
+
+@lru_cache(maxsize=16)  # files of a sequence share it
+def _recipe(batch: BatchOptions, found: bool, shared: tuple[str, ...]) -> str:
+    levels = Levels() if found else batch.convert.levels  # those of a sequence come from its first frame
+    options = replace(batch.convert, levels=levels, preview=None, tile_px=1, device="auto", overwrite=False)
+    return recipe_of(options, batch.model, batch.model_digest, *shared)
 
 
 @dataclass(frozen=True)

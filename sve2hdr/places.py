@@ -238,6 +238,23 @@ def real(text: str) -> str:
     return text if is_url(text) else os.path.realpath(text)
 
 
+class Reals:
+    """`real`, faster for many files: the folders they lie in are resolved once, so it is for one look at them."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+
+    def __call__(self, text: str) -> str:
+        """Return the one name of a file."""
+        folder, name = os.path.split(text)
+        if is_url(text) or name in ("", ".", ".."):
+            return real(text)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        path = os.path.join(self._folders[folder], name)
+        return os.path.realpath(path) if os.path.islink(path) else path
+
+
 def fixed_part(pattern: At) -> At:
     """Return the part of a pattern before the first folder with a wildcard.
 

@@ -10,6 +10,7 @@ import math
 import multiprocessing
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from click.testing import CliRunner, Result
 from frames import PAIRS, SINGLE, write_frame
 
 from sve2hdr import batch as batch_module
-from sve2hdr import cli, watch
+from sve2hdr import batchcommand, cli, watch
 from sve2hdr.batch import Batch, Events, Outcome, RunOptions
 from sve2hdr.batchdisplay import Display, Report
 from sve2hdr.dngfile import write_cfa_dng
@@ -731,6 +732,20 @@ def test_a_file_that_is_too_large_is_refused_by_name(shoot: list[object], here: 
         assert "in/disk.raw: has 200 MP" in done.stderr
         assert "give a larger --memory or a smaller --tile" in done.stderr
         assert done.stdout.count("finished before") == 3 if more else "2  converted" in done.stdout
+
+
+def test_raws_that_are_finished_are_not_opened_for_their_size(
+    shoot: list[object], here: type[Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("in/broken.dng").unlink()
+    command(*shoot)
+    opened: list[str] = []
+    monkeypatch.setattr(batchcommand, "megapixels_of", lambda path: opened.append(path.name) or 0.01)
+    Path("in/b/2.dng").unlink()
+    write_frame(Path("in/b/2.dng"), seed=2)
+    shutil.copyfile("in/a/1.dng", "in/3.dng")
+    command(*shoot, "--overwrite")
+    assert sorted(opened) == ["2.dng", "3.dng"]
 
 
 def test_a_dry_run_leaves_the_report_of_the_last_run(shoot: list[object], here: type[Here]) -> None:

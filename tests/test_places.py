@@ -30,7 +30,7 @@ from sve2hdr.manifest import Record, Stamp
 from sve2hdr.memory import megapixels_of
 from sve2hdr.models import model_named
 from sve2hdr.pipeline import ConvertOptions
-from sve2hdr.places import RemotePath, fixed_part, place, without_file_url
+from sve2hdr.places import Reals, RemotePath, fixed_part, place, real, without_file_url
 from sve2hdr.remotemanifest import RemoteManifest, manifest_of
 
 torch.set_num_threads(1)
@@ -210,6 +210,21 @@ def test_what_is_watched_may_be_empty_and_must_be_allowed(bucket: RemotePath, mo
 def test_a_url_is_as_large_as_its_bytes_allow(bucket: RemotePath) -> None:
     (bucket / "a.dng").write_bytes(bytes(3_000_000))
     assert megapixels_of(bucket / "a.dng") == 3
+
+
+def test_folders_that_are_resolved_once_give_the_same_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "card/a").mkdir(parents=True)
+    for name in ("card/1.dng", "card/a/2.dng"):
+        (tmp_path / name).touch()
+    Path("link").symlink_to("card")
+    Path("card/other.dng").symlink_to("a/2.dng")
+    Path("card/gone.dng").symlink_to("nowhere")
+    names = ["1.dng", "a/2.dng", "other.dng", "gone.dng", "new.dng", "a", "a/", "a/..", "a/../1.dng", "."]
+    paths = [f"{top}{name}" for top in ("card/", "link/", f"{tmp_path}/link/") for name in names]
+    reals = Reals()
+    for path in [*paths, "link", "", ".", "s3://bucket/a/../b"] * 2:
+        assert reals(path) == real(path)
 
 
 # Jobs -----------------------------------------------------------------------------------------------------------------
