@@ -11,6 +11,7 @@ from .manifest import Stamp
 from .places import place
 
 EVERY_S, SHARE = 1.0, 0.2  # the inputs are looked through so often, unless that takes more than this share of the time
+BUSY_SHARE = 0.05  # while there is work: who is done with a file waits for the next one until all is looked through
 SETTLE_S = 3.0  # a file that has not changed for so long is complete
 
 
@@ -36,7 +37,8 @@ class Watch:
         self._seen: dict[str, tuple[Stamp, float]] = {}  # each raw as it is, and since when
         self._taken: dict[str, Stamp] = {}
         self._told: set[tuple[str, str]] = set()
-        self._next = self._last_new = clock()
+        self._last_new = clock()
+        self._looked, self._took_s = self._last_new - EVERY_S, 0.0
 
     def __call__(self, busy: bool = False) -> Sequence[tuple[Job, bool]] | None:
         """Return new jobs, each with whether an earlier state of its raw was taken; None: idle for long enough.
@@ -46,7 +48,7 @@ class Watch:
         now = self._clock()
         if busy:
             self._last_new = now
-        if now < self._next:
+        if now < self._looked + max(EVERY_S, self._took_s * (1 / (BUSY_SHARE if busy else SHARE) - 1)):
             return ()
         found, ready, new = self._listed(), [], False
         for refusal in found.refused:
@@ -65,8 +67,8 @@ class Watch:
                     ready.append((job, again))
         if new or any(self._taken.get(raw) != stamp for raw, (stamp, _) in self._seen.items()):
             self._last_new = now
-        ended = self._clock()
-        self._next = ended + max(EVERY_S, (ended - now) * (1 / SHARE - 1))
+        self._looked = self._clock()
+        self._took_s = self._looked - now
         return None if self._idle_s is not None and now - self._last_new >= self._idle_s else ready
 
     def _listed(self) -> JobList:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.joblist import Job, JobList
-from sve2hdr.watch import EVERY_S, SETTLE_S, SHARE, Watch
+from sve2hdr.watch import BUSY_SHARE, EVERY_S, SETTLE_S, SHARE, Watch
 
 
 class Folder:
@@ -55,12 +57,23 @@ def test_a_file_is_taken_when_it_grows_no_more(tmp_path: Path) -> None:
     assert folder.told == [("x.dng", "clash")]  # once
 
 
-def test_looking_leaves_most_of_the_time_to_what_is_in_work(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("busy", "share"), [(False, SHARE), (True, BUSY_SHARE)])
+def test_looking_leaves_most_of_the_time_to_what_is_in_work(tmp_path: Path, busy: bool, share: float) -> None:
     folder = Folder(tmp_path)
     folder.takes_s = 8
-    while folder.now < 400:
-        folder.after(0.25)
-    assert SHARE / 2 < folder.looks * folder.takes_s / folder.now < SHARE * 1.1
+    while folder.now < 1600:
+        folder.after(0.25, busy)
+    assert share / 2 < folder.looks * folder.takes_s / folder.now < share * 1.1
+
+
+def test_when_the_work_is_done_the_next_look_is_soon(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.takes_s = 8
+    folder.after(0, busy=True)
+    folder.after(8 / SHARE, busy=True)
+    assert folder.looks == 1
+    folder.after(0)
+    assert folder.looks == 2
 
 
 def test_empty_and_vanished_files_are_not_taken(tmp_path: Path) -> None:
