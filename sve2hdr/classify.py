@@ -22,21 +22,22 @@ def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, A
     """
     read = read_raw(raw)
     mosaic = options.levels.applied(read, raw)
-    kind = {"megapixels": round(mosaic.shape[0] * mosaic.shape[1] / 1e6, 3)} | FileKind.of(read).as_json()
+    kind = FileKind.of(read).as_json()
     pattern, confidence, error = options.levels.pattern, None, 0.0
     if pattern is None:
         detection = detect_pattern(mosaic)
         if detection.doubtful:
             raise detection.not_found(raw)
+        if detection.pattern is None:
+            return detection.of_one_exposure(mosaic.shape) | kind
         pattern, confidence, error = detection.pattern, round(detection.confidence, 3), detection.ratio_ev_error
-        if pattern is None:
-            return {"sve": False, "reason": detection.reason, "confidence": confidence, **kind}
     if options.levels.ratio_ev is not None:
         pattern, error = with_ratio(pattern, options.levels.ratio_ev), 0.0
     if model is not None:
         model.for_pattern(raw, mosaic, pattern)
     found = {"pattern": str(pattern), "ratio_ev": round(pattern.ratio_ev, 4), "confidence": confidence}
-    return {"sve": True, "reason": "", **found, "ratio_ev_error": round(error, 4), **kind}
+    levels = {"ratio_ev_error": round(error, 4), "megapixels": round(mosaic.counts.size / 1e6, 3)}
+    return {"sve": True, "reason": "", **found, **levels, **kind}
 
 
 def ordinary(raw: Path, options: ConvertOptions) -> dict[str, Any] | None:
@@ -48,14 +49,16 @@ def ordinary(raw: Path, options: ConvertOptions) -> dict[str, Any] | None:
     return None if found["sve"] else found
 
 
-def doubt_ev(raw: Path, options: ConvertOptions) -> float:
+def doubt_of(raw: Path, options: ConvertOptions) -> tuple[float, dict[str, Any] | None]:
     """Return how wrong the ratio may be that a frame would give its sequence, EV, one standard deviation.
 
-    inf: it shows too little to tell. 0: the ratio is given, or the frame is an ordinary photo. Raises UnreadableRaw,
-    and Sve2HdrError for levels that do not fit.
+    inf: it shows too little to tell. 0: the ratio is given, or the frame is an ordinary photo. With it, what `ordinary`
+    returns, but None for what is in doubt. Raises UnreadableRaw, and Sve2HdrError for levels that do not fit.
     """
     mosaic = read_raw(raw)
     detection = None if options.levels.pattern is not None else detect_pattern(options.levels.applied(mosaic, raw))
     if detection is not None and detection.pattern is None:
-        return math.inf if detection.undecided else 0.0
-    return estimate_levels(mosaic, raw, options.levels, detection).ratio_ev_error
+        plain = detection.of_one_exposure(mosaic.shape) | FileKind.of(mosaic).as_json()
+        evidence = None if detection.doubtful else plain
+        return math.inf if detection.undecided else 0.0, evidence
+    return estimate_levels(mosaic, raw, options.levels, detection).ratio_ev_error, None

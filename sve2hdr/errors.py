@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from typing import Any
 
 
 class Sve2HdrError(Exception):
@@ -16,6 +17,8 @@ class UnreadableRaw(Sve2HdrError):
 
 class PatternNotFound(Sve2HdrError):
     """The pixels show no exposure pattern, or the pattern given does not fit the file."""
+
+    evidence: dict[str, Any] | None = None  # what is told of a photo of one exposure, where it is one
 
 
 class UnknownLayout(PatternNotFound):

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .claims import key_of
-from .classify import doubt_ev, look, ordinary
+from .classify import doubt_of, look, ordinary
 from .convert import Converted, convert_file
 from .errors import PatternNotFound, RefusedByStore, Sve2HdrError, UnwritableOutput, one_line
 from .files import file_sha256
@@ -102,13 +102,14 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
     with tempfile.TemporaryDirectory(prefix="sve2hdr-") as folder:
         raw = _at_hand(job, Path(folder))
         try:
-            if order.may_wait and (unsure := _unsure(job, raw, options)):
-                return unsure
-            evidence = look(raw, options.convert, tools.model)
+            doubt, known = doubt_of(raw, options.convert) if order.may_wait else (0.0, None)
+            if doubt > LEAD_EV:
+                return _unsure(job, doubt)
+            evidence = known or look(raw, options.convert, tools.model)
             if order.only_ordinary and not found and evidence["sve"]:
                 return FileResult(job.raw, "leads")
             may_be_one = found and not evidence["sve"] and not _other_kind(evidence, found)
-            if may_be_one and math.isinf(doubt_ev(raw, options.convert)):
+            if may_be_one and math.isinf(doubt_of(raw, options.convert)[0]):
                 evidence = {"sve": True}
             if options.if_not_sve == "copy" and not evidence["sve"]:
                 _copied_to(job, options, tools.manifest.out, file_sha256(raw))
@@ -146,10 +147,9 @@ def _unlike(evidence: dict[str, Any], found: dict[str, Any]) -> str:
     return _other_kind(evidence, found) or differs
 
 
-def _unsure(job: Job, raw: Path, options: BatchOptions) -> FileResult | None:
-    """Return the result of a frame that is too unsure to decide for its sequence; None: it may."""
-    doubt = doubt_ev(raw, options.convert)
-    return FileResult(job.raw, "unsure", found={"doubt_ev": doubt}) if doubt > LEAD_EV else None
+def _unsure(job: Job, doubt: float) -> FileResult:
+    """Return the result of a frame that is too unsure to decide for its sequence."""
+    return FileResult(job.raw, "unsure", found={"doubt_ev": doubt})
 
 
 def _done(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
@@ -173,11 +173,14 @@ def _done(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
         record = Record("", "", "converted", recipes[0], job.raw, sha256, before, run=options.run)
         staged = {output: f"{i}{PurePosixPath(output).suffix}" for i, output in enumerate(wanted)}
         try:
-            if order.may_wait and (unsure := _unsure(job, raw, options)):
-                return unsure
-            if order.only_ordinary and found is None and ordinary(raw, options.convert) is None:
-                return FileResult(job.raw, "leads")
-            made, result = _made(_Task(job, raw, options, tools, folder, staged, record), found)
+            evidence = None
+            if found is None and (order.may_wait or order.only_ordinary):
+                doubt, evidence = doubt_of(raw, options.convert)
+                if order.may_wait and doubt > LEAD_EV:
+                    return _unsure(job, doubt)
+                if order.only_ordinary and evidence is None:
+                    return FileResult(job.raw, "leads")
+            made, result = _made(_Task(job, raw, options, tools, folder, staged, record), found, evidence)
         except Sve2HdrError as error:
             text = str(error).replace(str(raw), job.raw)
             raise type(error)(_with_final_names(text, folder, staged, manifest)) from error
@@ -259,9 +262,14 @@ class _Task:
 Made = tuple[list[tuple[Record, str]], FileResult]  # records with the names of their files, and the result
 
 
-def _made(task: _Task, found: dict[str, Any] | None) -> Made:
-    """Make a job's files in its folder; `found`: what its sequence shares, if that is known."""
+def _made(task: _Task, found: dict[str, Any] | None, evidence: dict[str, Any] | None) -> Made:
+    """Make a job's files in its folder; `found`: what its sequence shares, `evidence`: that it is an ordinary photo.
+
+    Both are None where that is not known.
+    """
     job, options, folder = task.job, task.options, task.folder
+    if evidence is not None and options.if_not_sve != "fail":
+        return _ordinary(task, evidence)
     asked = replace(options.convert, preview=task.preview, overwrite=False)
     if job.sequence:
         asked = replace(asked, lock_parameters=folder / PARAMETERS)
@@ -271,12 +279,15 @@ def _made(task: _Task, found: dict[str, Any] | None) -> Made:
     try:
         converted = task.convert(asked)
     except Sve2HdrError as error:
-        unfit = isinstance(error, PatternNotFound) or found is not None  # a sequence's levels do not fit it
-        asked = replace(options.convert, overwrite=False, preview=task.preview)
-        evidence = ordinary(task.raw, asked) if unfit and options.if_not_sve != "fail" else None
+        if options.if_not_sve == "fail":
+            raise
+        if found is not None:  # a sequence's levels do not fit it
+            evidence = ordinary(task.raw, options.convert)
+        elif isinstance(error, PatternNotFound):
+            evidence = error.evidence
         if evidence is None:
             raise
-        return _ordinary(task, evidence, asked)
+        return _ordinary(task, evidence)
     about, record = found_in(converted), task.record
     result = FileResult(job.raw, "converted", task.finals, found=about, notes=converted.notes)
     records = [(replace(record, output=o, file=o, found=about), name) for o, name in task.staged.items()]
@@ -290,12 +301,13 @@ def _made(task: _Task, found: dict[str, Any] | None) -> Made:
     return records, result
 
 
-def _ordinary(task: _Task, evidence: dict[str, Any], asked: ConvertOptions) -> Made:
+def _ordinary(task: _Task, evidence: dict[str, Any]) -> Made:
     """Deal with a raw that has one exposure, as `--if-not-sve` says."""
     job, options, out, staged = task.job, task.options, task.out, task.staged
     record = replace(task.record, recipe=options.recipes(job, None)[1], found=evidence)
     if options.if_not_sve == "develop":
-        made = task.convert(replace(asked, if_not_sve="develop"))
+        asked = replace(options.convert, overwrite=False, preview=task.preview, if_not_sve="develop")
+        made = task.convert(asked)
         records = [(replace(record, output=o, file=o, outcome="developed"), name) for o, name in staged.items()]
         return records, FileResult(job.raw, "developed", task.finals, found=evidence, notes=made.notes)
     if options.if_not_sve == "skip":

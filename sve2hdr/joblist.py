@@ -358,6 +358,8 @@ def _wanted(path: Place, relative: str, inputs: Inputs, found: JobList, named: b
 
 def _matches(relative: str, patterns: Collection[str], windows: bool = os.name == "nt") -> bool:
     """Return whether a pattern fits a file's name or path, or one of the folders it lies in, upper or lower case."""
+    if not patterns:
+        return False
     if windows:
         patterns = [pattern.replace("\\", "/") for pattern in patterns]
     path = PurePosixPath(relative.lower())

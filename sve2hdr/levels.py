@@ -116,7 +116,9 @@ def estimate_levels(
     if levels.pattern is None:
         detection = detection or detect_pattern(mosaic)
         if detection.pattern is None:
-            raise detection.not_found(path)
+            refusal = detection.not_found(path)
+            refusal.evidence = None if detection.doubtful else detection.of_one_exposure(mosaic.shape)
+            raise refusal
         pattern = detection.pattern
     else:
         pattern, detection = levels.pattern, detect_pattern(mosaic) if levels.pattern.ratio > 1 else None

@@ -81,6 +81,11 @@ class Detection:
         named = f"name it with --pattern {self.suspected}{ratio}" if self.suspected else f"name it, as in {EXAMPLE}"
         return f"doubtful exposure pattern: {self.reason}; {named}"
 
+    def of_one_exposure(self, shape: tuple[int, int]) -> dict[str, object]:
+        """Return what is told of a frame, (H, W), that has no pattern."""
+        size = {"megapixels": round(shape[0] * shape[1] / 1e6, 3)}
+        return {"sve": False, "reason": self.reason, "confidence": round(self.confidence, 3), **size}
+
     def not_found(self, path: str | Path) -> PatternNotFound:
         """Return the error for a file whose pattern is needed and was not found.
 

@@ -22,7 +22,7 @@ import pytest
 import torch
 from frames import PAIRS, SINGLE, write_frame
 
-from sve2hdr import convert, filejob, manifest, pipeline
+from sve2hdr import classify, convert, filejob, manifest, pipeline
 from sve2hdr.batchcommand import POLICIES
 from sve2hdr.batchdisplay import report_line
 from sve2hdr.convert import convert_file
@@ -39,6 +39,7 @@ from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.parameters import LEAD_EV
 from sve2hdr.pipeline import ConvertOptions
+from sve2hdr.rawfile import read_raw
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.whitebalance import parse_white_balance
 
@@ -610,6 +611,22 @@ def another_process_holds(bench: Bench, claimed: str) -> Iterator[None]:
         other.stdout.readline()
         yield
         other.communicate("\n")
+
+
+@pytest.mark.parametrize("look_only", [False, True])
+@pytest.mark.parametrize("about", [{}, {"sequence": "clip"}, {"sequence": "clip", "only_ordinary": True}])
+def test_an_ordinary_photo_is_decoded_once_to_be_skipped(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, about: dict[str, Any], look_only: bool
+) -> None:
+    decoded: list[Path] = []
+    for module in (classify, convert):
+        monkeypatch.setattr(module, "read_raw", lambda path: decoded.append(path) or read_raw(path))
+    order = Order(
+        replace(bench.job("plain.dng"), sequence=about.get("sequence", "")), only_ordinary="only_ordinary" in about
+    )
+    result = run_job(order, replace(bench.options, look_only=look_only), bench.tools)
+    assert (result.outcome, len(decoded)) == ("skipped", 1)
+    assert result.found.items() <= classify.look(bench.folder / "plain.dng", bench.options.convert, None).items()
 
 
 @pytest.mark.parametrize("look_only", [False, True])
