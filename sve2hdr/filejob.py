@@ -269,7 +269,7 @@ def _made(task: _Task, found: dict[str, Any] | None, evidence: dict[str, Any] | 
     """
     job, options, folder = task.job, task.options, task.folder
     if evidence is not None and options.if_not_sve != "fail":
-        return _ordinary(task, evidence)
+        return _ordinary(task, found, evidence)
     asked = replace(options.convert, preview=task.preview, overwrite=False)
     if job.sequence:
         asked = replace(asked, lock_parameters=folder / PARAMETERS)
@@ -287,7 +287,7 @@ def _made(task: _Task, found: dict[str, Any] | None, evidence: dict[str, Any] | 
             evidence = error.evidence
         if evidence is None:
             raise
-        return _ordinary(task, evidence)
+        return _ordinary(task, found, evidence)
     about, record = found_in(converted), task.record
     result = FileResult(job.raw, "converted", task.finals, found=about, notes=converted.notes)
     records = [(replace(record, output=o, file=o, found=about), name) for o, name in task.staged.items()]
@@ -301,10 +301,10 @@ def _made(task: _Task, found: dict[str, Any] | None, evidence: dict[str, Any] | 
     return records, result
 
 
-def _ordinary(task: _Task, evidence: dict[str, Any]) -> Made:
+def _ordinary(task: _Task, found: dict[str, Any] | None, evidence: dict[str, Any]) -> Made:
     """Deal with a raw that has one exposure, as `--if-not-sve` says."""
     job, options, out, staged = task.job, task.options, task.out, task.staged
-    record = replace(task.record, recipe=options.recipes(job, None)[1], found=evidence)
+    record = replace(task.record, recipe=options.recipes(job, found)[1], found=evidence)
     if options.if_not_sve == "develop":
         asked = replace(options.convert, overwrite=False, preview=task.preview, if_not_sve="develop")
         made = task.convert(asked)

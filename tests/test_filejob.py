@@ -613,6 +613,17 @@ def another_process_holds(bench: Bench, claimed: str) -> Iterator[None]:
         other.communicate("\n")
 
 
+@pytest.mark.parametrize("policy", ["skip", "copy", "develop"])
+def test_an_ordinary_photo_among_frames_that_share_is_not_done_again(bench: Bench, policy: str) -> None:
+    photo, plain = (replace(bench.job(name), sequence="folder") for name in ("photo.dng", "plain.dng"))
+    shared = bench.run(photo).found
+    done = bench.run(plain, shared, if_not_sve=policy)
+    assert done.outcome in ("skipped", "copied", "developed")
+    assert bench.run(plain, shared, if_not_sve=policy).outcome == "unchanged"
+    options = replace(bench.options, if_not_sve=policy)
+    assert finished_before(plain, options, bench.tools.manifest, shared) is not None
+
+
 @pytest.mark.parametrize("look_only", [False, True])
 @pytest.mark.parametrize("about", [{}, {"sequence": "clip"}, {"sequence": "clip", "only_ordinary": True}])
 def test_an_ordinary_photo_is_decoded_once_to_be_skipped(
