@@ -6,9 +6,13 @@ from pathlib import Path
 
 from . import tifftags
 from .errors import UnreadableRaw
+from .losslessjpeg import is_damaged
 from .tifftags import Ifd, number, numbers
+from .tiffwrite import STRIP_TAGS, TILE_TAGS
 
 PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR = 32803, 34892
+LOSSLESS_JPEG = 7
+CR2_SLICES = 50752
 
 # What cameras write; a folder's other files (sidecars, pictures, films) are left alone. TIFFs are not taken unasked.
 RAW_EXTENSIONS = {
@@ -28,7 +32,7 @@ def refuse_by_tags(path: Path, ifds: list[tuple[str, Ifd]]) -> None:
             raise UnreadableRaw(f"{path}: holds floating-point data, not sensor counts; give the camera's own raw file")
     size = path.stat().st_size if frames else 0
     for ifd in frames:
-        for offsets, lengths in ((273, 279), (324, 325)):
+        for offsets, lengths in (STRIP_TAGS, TILE_TAGS):
             ends = [o + n for o, n in zip(numbers(ifd, offsets), numbers(ifd, lengths), strict=False)]
             if max(ends, default=0) > size:
                 message = f"truncated: its image data end at byte {max(ends):.0f}, the file at {size}; copy it again"
@@ -42,11 +46,29 @@ def refuse_by_tags(path: Path, ifds: list[tuple[str, Ifd]]) -> None:
             raise UnreadableRaw(f"{path}: holds {stored:.0f} bytes for {sites:.0f} sites, too few; copy it again")
 
 
+def refuse_damaged_data(path: Path, ifds: list[tuple[str, Ifd]]) -> None:
+    """Refuse a CR2 or DNG whose compressed data are damaged, such as by a bad card, which LibRaw often does not see."""
+    mosaic = next((ifd for _, ifd in ifds if CR2_SLICES in ifd and is_raw_image(ifd)), {})
+    if dng_tags(ifds):
+        mosaic = _mosaic(ifds)
+        if number(mosaic, 259) != LOSSLESS_JPEG:
+            return
+    places = [p for o, n in (STRIP_TAGS, TILE_TAGS) for p in zip(numbers(mosaic, o), numbers(mosaic, n), strict=False)]
+    if sum(length for _, length in places) > path.stat().st_size:
+        return  # they overlap: as often as they say, the same bytes might be decoded for hours
+    with path.open("rb") as file:
+        for offset, length in places:
+            file.seek(int(offset))
+            if is_damaged(file.read(int(length))):
+                what = "damaged (its compressed data do not fit its size)"
+                raise UnreadableRaw(f"{path}: {what}; copy it again from the card")
+
+
 def is_raw_image(ifd: Ifd) -> bool:
     """Return whether an IFD describes sensor data, not a preview."""
     photometric = number(ifd, 262)
     # The raw image of a CR2 has no photometric interpretation; its previews have one, or use other tags.
-    return photometric in (PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR) or (photometric is None and 50752 in ifd)
+    return photometric in (PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR) or (photometric is None and CR2_SLICES in ifd)
 
 
 def dng_tags(ifds: list[tuple[str, Ifd]]) -> Ifd:
@@ -54,6 +76,10 @@ def dng_tags(ifds: list[tuple[str, Ifd]]) -> Ifd:
     first = next((ifd for kind, ifd in ifds if kind == tifftags.ROOT), {})
     if 50706 not in first:
         return {}
+    mosaic = _mosaic(ifds)
+    return first | mosaic if mosaic else {}
+
+
+def _mosaic(ifds: list[tuple[str, Ifd]]) -> Ifd:
     mosaics = [ifd for _, ifd in ifds if number(ifd, 262) == PHOTOMETRIC_CFA]
-    mosaics.sort(key=lambda ifd: number(ifd, 254) or 0)  # NewSubfileType 0: the full image
-    return first | mosaics[0] if mosaics else {}
+    return min(mosaics, key=lambda ifd: number(ifd, 254) or 0, default={})  # NewSubfileType 0: the full image

@@ -17,7 +17,7 @@ from .errors import UnreadableRaw
 from .margins import black_of_margins, measure_margins
 from .mosaic import MIN_SIDE_PX, Capture, Mosaic
 from .quiet import quiet_libraries
-from .rawcheck import dng_tags, is_raw_image, refuse_by_tags
+from .rawcheck import dng_tags, is_raw_image, refuse_by_tags, refuse_damaged_data
 from .rawcolor import as_shot_neutral, camera_matrices
 from .tifftags import Ifd, numbers
 
@@ -47,6 +47,7 @@ def read_raw(path: str | Path) -> Mosaic:
     try:
         with quiet_libraries(), path.open("rb") as file, rawpy.imread(file) as raw:
             raw.unpack()
+            refuse_damaged_data(path, ifds)
             return _mosaic(path, raw, ifds)
     except FileNotFoundError as error:
         raise UnreadableRaw(f"{path}: no such file; check the path") from error
@@ -124,10 +125,12 @@ def _visible(path: Path, raw: Any) -> np.ndarray:
 
 
 def _refuse_missing_rows(path: Path, counts: np.ndarray, black: np.ndarray) -> None:
-    """Refuse a frame whose last rows are 0: LibRaw leaves rows that the file did not hold at that."""
-    if black.min() > 0 and not counts[-2:].any():
-        missing = counts.shape[0] - int(np.flatnonzero(counts.any(axis=1)).max(initial=-1)) - 1
-        raise UnreadableRaw(f"{path}: truncated: the last {missing} rows hold no data; copy it again from the card")
+    """Refuse a frame of which rows side by side are 0: LibRaw leaves rows that the file did not hold at that."""
+    empty = counts.max(axis=1) == 0
+    if black.min() > 0 and (empty[1:] & empty[:-1]).any():
+        missing = counts.shape[0] - int(np.flatnonzero(~empty).max(initial=-1)) - 1
+        what = f"truncated: the last {missing}" if missing > 1 else f"damaged: {np.count_nonzero(empty)}"
+        raise UnreadableRaw(f"{path}: {what} rows hold no data; copy it again from the card")
 
 
 # What the counts mean -------------------------------------------------------------------------------------------------

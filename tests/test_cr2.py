@@ -158,6 +158,27 @@ def test_a_truncated_cr2_is_refused(tmp_path: Path, dual_iso: DualIso, keep: flo
         read_raw(path)
 
 
+@pytest.mark.parametrize("fill", [bytes(65536), np.random.default_rng(6).bytes(512)], ids=["zeros", "random"])
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_a_cr2_with_a_damaged_block_is_refused(tmp_path: Path, dual_iso: DualIso, share: float, fill: bytes) -> None:
+    """LibRaw decodes most of these without a word, all rows below the block wrong."""
+    stored = bytearray(dual_iso[0].read_bytes())
+    at = int(len(stored) * share)
+    stored[at : at + len(fill)] = fill
+    path = tmp_path / "a.cr2"
+    path.write_bytes(stored)
+    with pytest.raises(UnreadableRaw, match=r"damaged.*; copy it again"):
+        read_raw(path)
+
+
+def test_a_cr2_whose_end_was_never_written_is_refused(tmp_path: Path, dual_iso: DualIso) -> None:
+    stored = dual_iso[0].read_bytes()
+    path = tmp_path / "a.cr2"
+    path.write_bytes(stored[: len(stored) * 7 // 10].ljust(len(stored), b"\0"))
+    with pytest.raises(UnreadableRaw, match="damaged"):
+        read_raw(path)
+
+
 @pytest.mark.parametrize("components", [1, 2])
 @pytest.mark.parametrize("bits", [10, 12, 14])
 def test_the_lossless_jpeg_holds_every_difference(bits: int, components: int) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rawpy
 import tifffile
+from cr2container import lossless_jpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
@@ -20,6 +21,8 @@ from sve2hdr.lineardng import write_linear_dng
 from sve2hdr.mosaic import BAYER_ORDERS, cfa_period
 from sve2hdr.rawcolor import REC709_FROM_XYZ
 from sve2hdr.rawfile import read_raw
+from sve2hdr.tifftags import SUB_IFDS, numbers, read_ifds
+from sve2hdr.tiffwrite import BYTE, LONG, SHORT, Ifd, entry, text_entry, tiff_bytes
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "raw"
 MATRIX = np.array([[0.7, -0.2, -0.05], [-0.4, 1.2, 0.16], [-0.09, 0.2, 0.58]])
@@ -324,9 +327,59 @@ def test_truncated_and_hollow_frames_are_refused(
         assert refusal(path).startswith("truncated")
     path = write_dng(tmp_path / "b.dng", np.vstack([counts, np.zeros((8, 122), np.uint16)]))
     assert refusal(path).startswith("truncated: the last 8 rows")
-    path = write_dng(tmp_path / "c.dng", counts, tags={50714: (4, (4000,))})
+    path = write_dng(tmp_path / "c.dng", np.vstack([counts, np.zeros((8, 122), np.uint16), counts]))
+    assert refusal(path).startswith("damaged: 8 rows hold no data")
+    path = write_dng(tmp_path / "d.dng", counts, tags={50714: (4, (4000,))})
     assert refusal(path).startswith("damaged levels")
     assert capfd.readouterr() == ("", "")  # LibRaw keeps its own words to itself
+
+
+def write_tiled_dng(path: Path, tiles: list[bytes], side: int, shape: tuple[int, int]) -> None:
+    """Write a DNG as Adobe's converter does: a preview in the first IFD, the mosaic below as tiles of lossless JPEG."""
+    image = [
+        entry(254, LONG, [0]), entry(256, LONG, [shape[1]]), entry(257, LONG, [shape[0]]), entry(258, SHORT, [16]),
+        entry(259, SHORT, [7]), entry(262, SHORT, [32803]), entry(277, SHORT, [1]), entry(322, LONG, [side]),
+        entry(323, LONG, [side]), entry(33421, SHORT, [2, 2]), entry(33422, BYTE, [0, 1, 1, 2]),
+        entry(50714, SHORT, [100]), entry(50717, SHORT, [4000]),
+    ]  # fmt: skip
+    preview = [
+        entry(254, LONG, [1]), entry(256, LONG, [8]), entry(257, LONG, [8]), entry(258, SHORT, [8, 8, 8]),
+        entry(259, SHORT, [1]), entry(262, SHORT, [2]), entry(277, SHORT, [3]), entry(278, LONG, [8]),
+        entry(50706, BYTE, [1, 4, 0, 0]), entry(50707, BYTE, [1, 1, 0, 0]), text_entry(50708, "Nobody's camera"),
+    ]  # fmt: skip
+    below = {SUB_IFDS: Ifd(image, {}, tiles, len(tiles), tiled=True)}
+    path.write_bytes(tiff_bytes(Ifd(preview, below, [bytes(192)], 1)))
+
+
+@pytest.mark.parametrize("lost", [None, 0, 4])
+def test_tiles_are_read_and_a_lost_one_is_told(tmp_path: Path, lost: int | None) -> None:
+    counts = np.random.default_rng(7).integers(90, 4000, (192, 192)).astype(np.uint16)
+    places = [(y, x) for y in range(0, 192, 64) for x in range(0, 192, 64)]
+    tiles = [lossless_jpeg(counts[y : y + 64, x : x + 64], 14, components=2) for y, x in places]
+    if lost is not None:
+        tiles[lost] = bytes(len(tiles[lost]))
+    path = tmp_path / "a.dng"
+    write_tiled_dng(path, tiles, 64, counts.shape)
+    if lost is None:
+        np.testing.assert_array_equal(read_raw(path).counts, counts)
+    else:
+        assert refusal(path).startswith("damaged")
+
+
+def test_tiles_that_all_name_the_same_bytes_are_not_decoded_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = lossless_jpeg(np.full((64, 64), 300, np.uint16), 14, components=2)
+    path = tmp_path / "a.dng"
+    write_tiled_dng(path, [stream] * 9, 64, (192, 192))
+    stored = path.read_bytes()
+    ifd = next(ifd for kind, ifd in read_ifds(path) if kind == "sub")
+    first, *others = (int(n).to_bytes(4, "little") for n in numbers(ifd, 324))
+    for other in others:
+        stored = stored.replace(other, first)
+    path.write_bytes(stored[: int.from_bytes(first, "little") + len(stream)])
+    monkeypatch.setattr("sve2hdr.rawcheck.is_damaged", lambda stream: pytest.fail("decoded"))
+    read_raw(path)
 
 
 @pytest.mark.parametrize(
