@@ -14,8 +14,8 @@ from . import tifftags
 from .banding import masked_row_offsets
 from .capture import read_capture
 from .errors import UnreadableRaw
-from .margins import black_of_margins, measure_margins
-from .mosaic import MIN_SIDE_PX, Capture, Mosaic
+from .margins import LEAST_COUNTS, SIGMAS, black_of_margins, measure_margins
+from .mosaic import CELL, MIN_SIDE_PX, Capture, Mosaic, over_common_period
 from .quiet import quiet_libraries
 from .rawcheck import dng_tags, is_raw_image, refuse_by_tags, refuse_damaged_data
 from .rawcolor import as_shot_neutral, camera_matrices
@@ -183,13 +183,32 @@ def _white_level(raw: Any, dng: Ifd) -> float:
 
 def _black_level(raw: Any, dng: Ifd) -> np.ndarray:
     stored = numbers(dng, 50714)
-    size = [int(n) for n in numbers(dng, 50713) if 1 <= n <= len(stored)] or [1, 1]
-    if stored and len(size) == 2 and len(stored) == size[0] * size[1]:
-        black = _from_active_area(np.array(stored, np.float32).reshape(size), raw, dng)
-        deltas = [np.mean(numbers(dng, tag)) for tag in (50715, 50716) if numbers(dng, tag)]
-        black += np.float32(sum(deltas))  # per column and per row; as LibRaw does, by their mean
+    if stored:
+        rows, columns = ([int(n) for n in numbers(dng, 50713) if 1 <= n <= len(stored)] or [1, 1])[:2]
+        if rows * columns > len(stored):
+            rows, columns = 1, 1
+        period = np.array(stored[: rows * columns], np.float32).reshape(rows, columns)
+        lines = _of_lines(numbers(dng, 50716))[:, None] + _of_lines(numbers(dng, 50715))
+        period, lines = over_common_period(period, lines.astype(np.float32))
+        black = _from_active_area(period + lines, raw, dng)
     elif dng:
         black = np.zeros((1, 1), np.float32)  # the DNG default
     else:
         black = _from_visible(np.array(raw.black_level_per_channel, np.float32)[raw.raw_pattern], raw)
     return black
+
+
+def _of_lines(deltas: tuple[float, ...]) -> np.ndarray:
+    """Return what BlackLevelDeltaV or H adds to the rows or columns of the smallest period that tells it, up to (4,).
+
+    What single lines have of their own is averaged over: the counts stay whole numbers.
+    """
+    if len(deltas) < CELL:
+        return np.zeros(1)
+    by_phase = [np.array(deltas[phase::CELL]) for phase in range(CELL)]
+    mean, error = np.array([[lines.mean(), lines.std() / len(lines) ** 0.5] for lines in by_phase]).T
+    for period in (1, 2, CELL):
+        level = mean.reshape(-1, period).mean(axis=0)
+        if (np.abs(mean - np.tile(level, CELL // period)) <= np.maximum(LEAST_COUNTS, SIGMAS * error)).all():
+            break
+    return np.asarray(level)

@@ -260,6 +260,42 @@ def test_black_levels_of_two_amplifications_are_told_from_the_masked_columns(tmp
     np.testing.assert_allclose(black[:, 0], 100 + offset[6:10], atol=0.3)  # phase from the first visible row on
 
 
+@pytest.mark.parametrize("margin", [(0, 0), (3, 5)])
+def test_rows_and_columns_have_black_levels_of_their_own(
+    tmp_path: Path, counts: np.ndarray, margin: tuple[int, int]
+) -> None:
+    """Adobe's converter writes black as BlackLevelDeltaV for some Canon bodies: by row, and so by ISO in Dual ISO."""
+    top, left = margin
+    rows, columns = np.arange(99 - top), np.arange(120 - left)
+    down, across = 50 + 12.0 * (rows % 4 >= 2) + rows % 7 / 10, np.where(columns % 2, -3.0, 4.0)
+    tags: Tags = {
+        50829: (4, (top, left, 99, 120)), 50713: (3, (1, 2)), 50714: (4, (10, 11)),
+        50716: (10, rational(down)), 50715: (10, rational(across)),
+    }  # fmt: skip
+    black = read_raw(write_dng(tmp_path / "a.dng", counts, tags=tags)).black_level
+    assert black.shape == (4, 2)
+    y, x = np.ogrid[:4, :2]
+    y, x = y + top % 2, x + left % 2  # the visible area starts at an even site
+    expected = 50.3 + 12 * (y % 4 >= 2) + np.where(x % 2, 11 - 3, 10 + 4)
+    np.testing.assert_allclose(black, expected, atol=0.2)
+
+
+def test_noise_of_the_rows_black_levels_is_averaged_over(tmp_path: Path, counts: np.ndarray) -> None:
+    down = np.random.default_rng(8).normal(156, 3, 101)
+    tags: Tags = {50714: (4, (0,)), 50716: (10, rational(down))}
+    black = read_raw(write_dng(tmp_path / "a.dng", counts, tags=tags)).black_level
+    assert black.shape == (1, 1)
+    np.testing.assert_allclose(black, down.mean(), atol=0.1)
+
+
+@pytest.mark.parametrize(("size", "black"), [(None, (128, 128, 128, 128)), ((2, 2), (128,)), ((4, 4), (128, 128, 128))])
+def test_black_that_does_not_fit_its_period_is_not_taken_for_none(
+    tmp_path: Path, counts: np.ndarray, size: tuple[int, int] | None, black: tuple[int, ...]
+) -> None:
+    tags: Tags = {50713: (3, size) if size else (0, None), 50714: (4, black)}
+    assert np.unique(read_raw(write_dng(tmp_path / "a.dng", counts, tags=tags)).black_level).tolist() == [128]
+
+
 def test_equal_black_levels_stay_as_stated(tmp_path: Path) -> None:
     area: Tags = {50829: (4, (5, 40, 410, 160))}
     path = write_dng(tmp_path / "a.dng", dual_iso_sensor(np.zeros(410)), tags=area)
