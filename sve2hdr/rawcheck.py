@@ -26,7 +26,9 @@ def refuse_by_tags(path: Path, ifds: list[tuple[str, Ifd]]) -> None:
     """Refuse, before LibRaw guesses, what the tags of the raw image tell."""
     frames = [ifd for _, ifd in ifds if is_raw_image(ifd)]
     for ifd in frames:
-        if number(ifd, 262) == PHOTOMETRIC_LINEAR and number(ifd, 254) in (0, None) and (number(ifd, 277) or 3) >= 3:
+        if number(ifd, 254) not in (0, None):  # not the full image, but made of it
+            continue
+        if number(ifd, 262) == PHOTOMETRIC_LINEAR and (number(ifd, 277) or 3) >= 3:
             raise UnreadableRaw(f"{path}: already demosaiced (a linear DNG); give the camera's own raw file")
         if number(ifd, 339) == 3:
             raise UnreadableRaw(f"{path}: holds floating-point data, not sensor counts; give the camera's own raw file")

@@ -19,9 +19,10 @@ from .mosaic import CELL, MIN_SIDE_PX, Capture, Mosaic, over_common_period
 from .quiet import quiet_libraries
 from .rawcheck import dng_tags, is_raw_image, refuse_by_tags, refuse_damaged_data
 from .rawcolor import as_shot_neutral, camera_matrices
-from .tifftags import Ifd, numbers
+from .tifftags import Ifd, number, numbers
 
 MAX_COUNT = 65535
+UNDECODED = {8: "Deflate", 34892: "lossy JPEG", 52546: "JPEG XL"}  # by Compression: what LibRaw decodes of no mosaic
 
 
 def read_raw(path: str | Path) -> Mosaic:
@@ -100,6 +101,11 @@ def _undecodable(path: Path, ifds: list[tuple[str, Ifd]], error: Exception) -> s
         return "a picture, not a raw file; give the camera's own raw file"
     if start.startswith(b"MLV"):
         return "Magic Lantern video; make DNG frames of it by sve2hdr unpack, and convert their folder by sve2hdr batch"
+    if start.startswith((b"II+\0", b"MM\0+")):
+        return "a BigTIFF, which LibRaw does not read; give the camera's own raw file, or a DNG below 4 GB"
+    compression = UNDECODED.get(int(number(dng_tags(ifds), 259) or 0))
+    if compression is not None:
+        return f"{compression}, which LibRaw does not decode; give the camera's own raw file, or a lossless JPEG DNG"
     if isinstance(error, rawpy.LibRawFileUnsupportedError):
         if start[6:14] == b"HEAPCCDR" or start.startswith((b"FUJIFILM", b"FOVb")) or start[4:12] == b"ftypcrx ":
             return "a damaged or truncated raw file, or one newer than this LibRaw; copy it again from the card"

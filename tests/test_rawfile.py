@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import rawpy
@@ -329,7 +331,8 @@ def test_missing_file_folder_text_and_pictures_are_refused(tmp_path: Path) -> No
     assert refusal(tmp_path).startswith("a folder")
     contents = {
         b"": "an empty file", b"hello\n" * 50: "not a raw file", b"\xff\xd8\xff\xe0" * 50: "a picture",
-        b"MLVI4\0\0\0v2.0" * 50: "Magic Lantern video",
+        b"MLVI4\0\0\0v2.0" * 50: "Magic Lantern video", b"II+\0\x08\0\0\0" * 50: "a BigTIFF",
+        b"MM\0+\0\x08\0\0" * 50: "a BigTIFF",
     }  # fmt: skip
     for content, finding in contents.items():
         path = tmp_path / "x.dng"
@@ -353,6 +356,28 @@ def test_frames_without_a_bayer_mosaic_are_refused(tmp_path: Path, counts: np.nd
     assert refusal(write_dng(path, counts[:63])).startswith("122 x 63 px, below 64")
 
 
+@pytest.mark.parametrize(("code", "name"), [(52546, "JPEG XL"), (34892, "lossy JPEG"), (8, "Deflate")])
+def test_a_compression_that_is_not_decoded_is_named(tmp_path: Path, code: int, name: str) -> None:
+    counts = np.random.default_rng(1).integers(90, 4000, (128, 128)).astype(np.uint16)
+    stored = {
+        52546: lambda: imagecodecs.jpegxl_encode(counts, lossless=True),
+        34892: lambda: imagecodecs.jpeg8_encode((counts >> 4).astype(np.uint8)),
+        8: lambda: zlib.compress(counts.tobytes()),
+    }[code]()
+    path = tmp_path / "a.dng"
+    write_tiled_dng(path, [bytes(stored)], 128, counts.shape, compression=code)
+    assert refusal(path).startswith(f"{name}, which LibRaw does not decode; give the camera's own raw file")
+
+
+def test_what_was_made_of_the_mosaic_beside_it_does_no_harm(tmp_path: Path, counts: np.ndarray) -> None:
+    """Such as enhanced images, of three colours, of floats even, that are marked by NewSubfileType 16."""
+    path = write_dng(tmp_path / "a.dng", counts)
+    enhanced = np.full((202, 244, 3), 0.5, np.float32)
+    with tifffile.TiffWriter(path, append=True) as tiff:
+        tiff.write(enhanced, photometric=34892, planarconfig="contig", subfiletype=16, metadata=None)
+    np.testing.assert_array_equal(read_raw(path).counts, counts)
+
+
 def test_truncated_and_hollow_frames_are_refused(
     tmp_path: Path, muted: None, capfd: pytest.CaptureFixture[str], counts: np.ndarray
 ) -> None:
@@ -370,11 +395,11 @@ def test_truncated_and_hollow_frames_are_refused(
     assert capfd.readouterr() == ("", "")  # LibRaw keeps its own words to itself
 
 
-def write_tiled_dng(path: Path, tiles: list[bytes], side: int, shape: tuple[int, int]) -> None:
+def write_tiled_dng(path: Path, tiles: list[bytes], side: int, shape: tuple[int, int], compression: int = 7) -> None:
     """Write a DNG as Adobe's converter does: a preview in the first IFD, the mosaic below as tiles of lossless JPEG."""
     image = [
         entry(254, LONG, [0]), entry(256, LONG, [shape[1]]), entry(257, LONG, [shape[0]]), entry(258, SHORT, [16]),
-        entry(259, SHORT, [7]), entry(262, SHORT, [32803]), entry(277, SHORT, [1]), entry(322, LONG, [side]),
+        entry(259, SHORT, [compression]), entry(262, SHORT, [32803]), entry(277, SHORT, [1]), entry(322, LONG, [side]),
         entry(323, LONG, [side]), entry(33421, SHORT, [2, 2]), entry(33422, BYTE, [0, 1, 1, 2]),
         entry(50714, SHORT, [100]), entry(50717, SHORT, [4000]),
     ]  # fmt: skip
