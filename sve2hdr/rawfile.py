@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,10 @@ def read_raw(path: str | Path) -> Mosaic:
     refuse_by_tags(path, ifds)
     try:
         with quiet_libraries(), path.open("rb") as file, rawpy.imread(file) as raw:
-            raw.unpack()
-            refuse_damaged_data(path, ifds)
+            with ThreadPoolExecutor(1) as other:  # LibRaw goes on past damage: the data are decoded twice
+                undamaged = other.submit(refuse_damaged_data, path, ifds)
+                raw.unpack()
+            undamaged.result()
             return _mosaic(path, raw, ifds)
     except FileNotFoundError as error:
         raise UnreadableRaw(f"{path}: no such file; check the path") from error
