@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 from .joblist import Job, natural
@@ -25,6 +24,7 @@ class Queue:
     def __init__(self, options: BatchOptions, manifest: AnyManifest) -> None:
         self.options, self.manifest = options, manifest
         self._waiting: deque[Order] = deque()
+        self._anew: set[str] = set()  # raws that --overwrite has done anew, whether they wait, are in work, or over
         self._found: dict[str, dict[str, Any]] = {}  # sequences whose parameters are known
         self._held: dict[str, list[Order]] = {}  # jobs that wait for the first one of their sequence
         self._leads: dict[str, str] = {}  # that one's raw
@@ -45,6 +45,8 @@ class Queue:
         for order in orders:
             self._returned(order)
             self._waiting.append(order)
+            if self.options.overwrite and order.job.sequence:
+                self._anew.add(real(order.job.raw))
 
     def put_back(self, order: Order) -> None:
         """Add an order, to be the next one."""
@@ -116,17 +118,14 @@ class Queue:
     def _shared_before(self, order: Order) -> dict[str, Any] | None:
         """Return what the order's sequence shares since an earlier batch, or another one that runs; None: nothing yet.
 
-        With --overwrite it is found anew if the frame that has found it is to be done as well.
+        With --overwrite it is found anew if the frame that has found it is done anew as well.
         """
-        name = order.job.sequence
+        left = self._left_of(order.job.sequence)
         try:
-            record = shared_before(order.job, self.options, self.manifest, others=self._left_of(name))
+            record = shared_before(order.job, self.options, self.manifest, others=left)
         except OSError:  # the worker meets it, or not any more
             return None
-        if record is None:
-            return None
-        anew = self.options.overwrite and not of_this_run(record, self.options)
-        if anew and any(real(job.raw) == record.raw for job in chain([order.job], self._left_of(name))):
+        if record is None or (record.raw in self._anew and not of_this_run(record, self.options)):
             return None
         return record.found
 

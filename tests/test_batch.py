@@ -215,14 +215,25 @@ def test_frames_with_nothing_to_share_are_done_at_the_same_time(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("frames", "leader"), [("oooosooso", ["4"]), ("ouuousoos", ["5"]), ("uuuu", ["0"]), ("fooss", ["3"]), ("ooo", [])]
 )
-def test_who_leads_does_not_depend_on_who_is_faster(tmp_path: Path, frames: str, leader: list[str]) -> None:
-    """Frames are ordinary, unsure, failures, or sure; which of those at work is over next is drawn."""
+@pytest.mark.parametrize("led", [None, 0, 4, 5])
+def test_who_leads_does_not_depend_on_who_is_faster(
+    tmp_path: Path, frames: str, leader: list[str], led: int | None
+) -> None:
+    """Frames are ordinary, unsure, failures, or sure; which of those at work is over next is drawn.
+
+    With --overwrite neither on what an earlier batch has found, in whichever of them.
+    """
     manifest = Manifest(tmp_path / "out")
     manifest.create()
+    options = BatchOptions(str(manifest.out), overwrite=True)
+    clip = jobs(*map(str, range(len(frames))), sequence="clip")
+    if led is not None:
+        lead, found = real(str(led % len(frames))), {"parameters": "{}", "output": "kept.exr"}
+        share(options, Record(options.sequence_record(clip[0]), "", "", "", lead, "", NONE, found=found))
     for seed in range(50):
         rng, work, over, leaders = np.random.default_rng(seed), list[Order](), list[str](), list[str]()
-        queue = Queue(BatchOptions(str(manifest.out)), manifest)
-        queue.extend(Order(job) for job in jobs(*map(str, range(len(frames))), sequence="clip"))
+        queue = Queue(options, manifest)
+        queue.extend(map(Order, clip))
         while queue.total() or work:
             while len(work) < 3 and (given := queue.next()):
                 work.append(given)
