@@ -812,7 +812,6 @@ def test_a_log_that_cannot_be_written_ends_nothing_but_one_that_nobody_reads_doe
         Display("plain", None).say("1.dng")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a file to which nothing can be written")
 def test_progress_counts_failures_without_going_through_all_results() -> None:
     class Results(list[FileResult]):
         def __iter__(self) -> Iterator[FileResult]:
@@ -826,6 +825,7 @@ def test_progress_counts_failures_without_going_through_all_results() -> None:
     assert display._bars.tasks[0].fields["says"] == "3 of 4, 1 failed"
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a file to which nothing can be written")
 def test_a_report_that_cannot_be_written_is_said_once_and_counts(shoot: list[object], here: type[Here]) -> None:
     Path("in/broken.dng").unlink()
     done = command(*shoot[:-1], "/dev/full", "--overwrite", code=1)
