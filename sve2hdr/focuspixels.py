@@ -24,9 +24,10 @@ WINDOWS = 1, 4  # a frame is looked at as a whole, and in so many parts: grids m
 # How a site stands out: beyond what its neighbours have, in units of noise and of their own range, at most by 1.
 NOISE_UNITS, RANGE_UNITS, MOST = 2.0, 0.5, 1.0
 # Standard errors by which places of the period stand out more than others of their kind do, the first ones that are
-# found and further ones; such an error at least.
-SIGNIFICANT, FURTHER, LEAST_ERROR = 6.0, 5.0, 0.002
-LEAST_PLACES = 4  # that do: fewer are chance
+# found and further ones; such an error at least. So do lines where places on both sides do by half as much.
+SIGNIFICANT, FURTHER, LEAST_ERROR, OF_LINES = 6.0, 5.0, 0.002, 0.5
+TWO_SIGMA = 0.95  # of errors are within two standard errors
+LEAST_PLACES = 6  # that do, half of what the smallest grid has: fewer are chance
 MOST_GREEN = 0.2  # of them, that are green: of more, the scene repeats itself
 SHOWN = 4.0  # standard errors by which all of them stand out in the rows of one period, where they are there
 
@@ -78,8 +79,8 @@ def focus_pixels(sites: Sites, known: FocusPixels | None = None) -> FocusPixels 
     `known` are those that were found, and replaced, before: they are among those returned.
 
     In every scene each site stands out from its neighbours now and then; where those of one place of the period do so
-    more often, and stronger, than those of others, that is of the sensor. Unless green ones do so, too: those are none,
-    and see light that falls on red and blue ones.
+    more often, and stronger, than those of others, that is of the sensor. Unless green ones do so, too, or those that
+    lie in a line: these see light of screens, meshes and prints.
     """
     size = PERIOD[0] * PERIOD[1]
     if sites.counts.size < LEAST_PERIODS * size or any(p % q for p, q in zip(PERIOD, sites.period, strict=True)):
@@ -88,13 +89,14 @@ def focus_pixels(sites: Sites, known: FocusPixels | None = None) -> FocusPixels 
     numbers = [np.unique(part.ravel(), return_inverse=True)[1] for part in (letters, exposure)]
     kind = np.unique(numbers, axis=1, return_inverse=True)[1].ravel()
     sums = _sums(sites)
-    grid = _standing_out(sums, kind, SIGNIFICANT if known is None else FURTHER).reshape(PERIOD)
-    green = np.count_nonzero(grid & (letters == "G"))
+    is_green = letters == "G"
+    grid = _standing_out(sums, kind, is_green.ravel(), SIGNIFICANT if known is None else FURTHER).reshape(PERIOD)
+    green = np.count_nonzero(grid & is_green)
     if known is not None:
         grid &= ~known.grid
     if (np.count_nonzero(grid) < LEAST_PLACES and known is None) or green > MOST_GREEN * np.count_nonzero(grid):
         return known
-    grid &= letters != "G"
+    grid &= ~is_green
     if not grid.any():
         return known
     if known is not None and np.count_nonzero(grid) < LEAST_PLACES:  # that may be chance: no reason to look elsewhere
@@ -103,8 +105,12 @@ def focus_pixels(sites: Sites, known: FocusPixels | None = None) -> FocusPixels 
     return FocusPixels(grid, *_rows(sums, kind_and_row, grid.ravel(), sites.counts.shape[0])).with_others(known)
 
 
-def _standing_out(sums: np.ndarray, kind: np.ndarray, limit: float) -> np.ndarray:
-    """Return at which places sites stand out from those of their kind by so many standard errors, (1440,) bool."""
+def _standing_out(sums: np.ndarray, kind: np.ndarray, is_green: np.ndarray, limit: float) -> np.ndarray:
+    """Return at which places sites stand out from those of their kind by so many standard errors, (1440,) bool.
+
+    Where green ones, which are no focus pixels, differ by more than their errors, the scene repeats itself: those of
+    red and blue ones are larger by as much. Places in a line are the scene's, too.
+    """
     found = np.zeros(kind.size, bool)
     for parts in WINDOWS:
         for window in np.array_split(sums, parts):
@@ -113,13 +119,25 @@ def _standing_out(sums: np.ndarray, kind: np.ndarray, limit: float) -> np.ndarra
                 continue
             mean = total / count
             error = np.sqrt(np.maximum(squares / count - mean**2, 0) / count)
-            for one in range(kind.max() + 1):
-                of_kind = np.flatnonzero(kind == one)
-                values = mean[of_kind]
-                more = values - np.median(values)
-                spread = SIGMA_OF_MAD * np.median(np.abs(more)), np.median(error[of_kind]), LEAST_ERROR
-                found[of_kind] |= more > limit * max(spread)
+            of_kinds = [np.flatnonzero(kind == one) for one in range(kind.max() + 1)]
+            more = np.zeros(kind.size)
+            for of_kind in of_kinds:
+                more[of_kind] = mean[of_kind] - np.median(mean[of_kind])
+                error[of_kind] = max(np.median(error[of_kind]), LEAST_ERROR)
+            scene = max(1, np.quantile(np.abs(more / error)[is_green], TWO_SIGMA) / 2)
+            error[~is_green] *= scene
+            for of_kind in of_kinds:
+                more[of_kind] /= np.maximum(SIGMA_OF_MAD * np.median(np.abs(more[of_kind])), error[of_kind])
+            found |= (more > limit) & ~_in_lines(more > OF_LINES * limit)
     return found
+
+
+def _in_lines(found: np.ndarray) -> np.ndarray:
+    """Return which places lie between two of those found, two sites away, as the next of their colour do, (1440,)."""
+    grid, between = found.reshape(PERIOD), np.zeros(PERIOD, bool)
+    for down, across in ((0, 2), (2, 0), (2, 2), (2, -2)):
+        between |= np.roll(grid, (down, across), (0, 1)) & np.roll(grid, (-down, -across), (0, 1))
+    return between.ravel()
 
 
 def _rows(sums: np.ndarray, kind: np.ndarray, grid: np.ndarray, height: int) -> tuple[int, int]:

@@ -110,6 +110,27 @@ def test_sensors_without_them_and_scenes_that_repeat_themselves_have_none() -> N
     assert {name: focus_pixels(sites_of(frame)) for name, frame in frames.items()} == dict.fromkeys(frames)
 
 
+def test_dots_and_lines_of_screens_and_prints_are_none() -> None:
+    """At pitches near those of grids, upright or not quite, such light comes and goes at places of the period."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    found = {}
+    for colour, pitch, tilt, lines, pattern in (
+        ([0.5, 1, 0.6], 10.02, 0.0, False, ROWS),
+        ([0.5, 1, 0.6], 15.06, 0.0035, False, ROWS),
+        ([1, 0.1, 0.05], 20, 0.007, False, ROWS),
+        ([0.5, 1, 0.6], 4.01, 0.0035, False, parse_pattern("rows:1,1")),
+        ([1, 0.1, 0.05], 10.02, 0.0035, False, parse_pattern("rows:1,1")),
+        ([1, 0.1, 0.05], 8.05, 0.003, True, ROWS),
+        ([1, 0.1, 0.05], 12.02, 0.003, True, parse_pattern("rows:1,1")),
+    ):
+        turned = [(x + tilt * y) / pitch, (y - tilt * x) / pitch]
+        away = sum(pitch**2 * (at - np.round(at)) ** 2 for at in turned[: 1 if lines else 2])
+        scene = 0.005 * NEUTRAL + 0.5 * np.exp(-away / 2)[..., None] * np.array(colour)
+        frame = simulate(np.float32(scene), "RGGB", pattern, SENSOR, 2)
+        found[pitch, str(colour)] = focus_pixels(sites_of(frame, pattern))
+    assert found == dict.fromkeys(found)
+
+
 def test_a_frame_of_few_periods_tells_of_none() -> None:
     grid = places("RGGB", 40)
     _, spoiled = with_focus_pixels(coloured(), grid, ROWS, "RGGB")
