@@ -121,50 +121,45 @@ def repair_defects(
         return mosaic, none
     others = np.zeros(mosaic.shape, bool) if listed is None else listed.copy()
     focus = None if known is None else known.focus_pixels
+    bad = np.zeros(mosaic.shape, bool)
     if search:
         rows, columns = stuck_lines(mosaic, pattern, noise)
         others[rows], others[:, columns] = True, True
-        sites, focus = _without_focus_pixels(sites, others, focus)
-    elif others.any():
-        sites = _replaced(sites, *np.nonzero(others))
-    bad = np.zeros(mosaic.shape, bool)
-    if search:
-        found = [_candidates(sites, top) for top in range(0, mosaic.shape[0], sites.band_rows)]
+        focus = _with_focus_pixels(sites, others, focus)
+        # hot green ones are not known yet, and would lend their light to what is curved as green is
+        looked_at = _replaced(sites, others, curved=False)
+        found = [_candidates(looked_at, top) for top in range(0, mosaic.shape[0], sites.band_rows)]
         y, x, excess = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        single = _without_light(sites, y, x, excess) if len(y) else np.zeros(0, np.intp)
+        single = _without_light(looked_at, y, x, excess) if len(y) else np.zeros(0, np.intp)
         bad[y[single], x[single]] = True
         if known is not None:
             bad[known.y, known.x] = True
         bad[others] = False
     y, x = np.divmod(np.flatnonzero(bad), mosaic.shape[1])
     defects = Defects(y, x, int(np.count_nonzero(others)), focus)
-    return replace(mosaic, counts=_replaced(sites, y, x).counts), defects
+    return replace(mosaic, counts=_replaced(sites, bad | others).counts), defects
 
 
-def _without_focus_pixels(
-    sites: Sites, others: np.ndarray, known: FocusPixels | None
-) -> tuple[Sites, FocusPixels | None]:
-    """Return the sites, `others` and focus pixels replaced, and these, which it adds to both."""
-    original = sites
+def _with_focus_pixels(sites: Sites, others: np.ndarray, known: FocusPixels | None) -> FocusPixels | None:
+    """Return the focus pixels of sites whose `others` are replaced, and add them to these."""
     while True:
         if known is not None:
             others |= known.sites(others.shape)
-        sites = _replaced(original, *np.nonzero(others))
-        found = focus_pixels(sites, known)  # where there are many, some hide others
+        found = focus_pixels(_replaced(sites, others), known)  # where there are many, some hide others
         if found is known:
-            return sites, known
+            return known
         known = found
 
 
-def _replaced(sites: Sites, y: np.ndarray, x: np.ndarray) -> Sites:
+def _replaced(sites: Sites, bad: np.ndarray, curved: bool = True) -> Sites:
     """Return sites with what defects should have had; large groups of them are filled from their rim inwards."""
+    y, x = np.divmod(np.flatnonzero(bad), bad.shape[1])
     if not len(y):
         return sites
-    counts, bad = sites.counts.copy(), np.zeros(sites.counts.shape, bool)
-    bad[y, x] = True
+    counts, bad = sites.counts.copy(), bad.copy()
     sites = replace(sites, counts=counts)
     while len(y):
-        values, known = _replacement(sites, bad, y, x)
+        values, known = _replacement(sites, bad, y, x, curved)
         if not known.any():  # there is no sound site
             break
         counts[y[known], x[known]] = values[known]
@@ -265,11 +260,13 @@ def _light_around(
     return 4 * total / weights, 4 / np.sqrt(weights), active, blown
 
 
-def _replacement(sites: Sites, bad: np.ndarray, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _replacement(
+    sites: Sites, bad: np.ndarray, y: np.ndarray, x: np.ndarray, curved: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the counts that defects should have had, (N,) uint16, and of which there are sound sites to tell.
 
     That is the mean of pairs of opposite sites of their colour, more of those that agree; in Bayer CFAs red and blue
-    are curved between them as green is beside them, as in Hamilton and Adams, US 5,629,734.
+    are, if asked for, curved between them as green is beside them, as in Hamilton and Adams, US 5,629,734.
     """
     result, known = np.zeros(len(y), np.float32), np.zeros(len(y), bool)
     for phase, which in sites.by_phase(y, x):
@@ -281,16 +278,13 @@ def _replacement(sites: Sites, bad: np.ndarray, y: np.ndarray, x: np.ndarray) ->
         own_kind[around] = np.nan
         usual = np.nanmedian(own_kind, axis=0) * sites.scale[phase]
         total, weights = np.zeros(len(which)), np.zeros(len(which))
-        green, green_variance = _green_beside(sites, bad, phase, here_y, here_x, (0, 0))
         for pair in PAIRS:
             ends = pair, (-pair[0], -pair[1])
             if not all(sites.same_colour(phase, end) for end in ends):
                 continue
             values, variances = zip(*(_at(sites, bad, phase, here_y, here_x, end) for end in ends), strict=True)
-            greens, doubts = zip(*(_green_beside(sites, bad, phase, here_y, here_x, end) for end in ends), strict=True)
-            mean, green_mean = sum(values) / 2, sum(greens) / 2
-            curve = (green - green_mean) * np.clip(mean / np.maximum(green_mean, LEAST_GREEN), 0, STEEPEST)
-            curve /= 1 + CURVE_NOISE * (green_variance + sum(doubts) / 4) / np.maximum((green - green_mean) ** 2, 1e-30)
+            mean = np.asarray(sum(values) / 2)
+            curve = _curve(sites, bad, phase, here_y, here_x, ends, mean) if curved else np.zeros(len(which))
             weight = 1 / (sum(variances) + (values[0] - values[1]) ** 2 + curve**2)
             total += weight * np.maximum(mean + curve, 0)
             weights += weight
@@ -298,6 +292,17 @@ def _replacement(sites: Sites, bad: np.ndarray, y: np.ndarray, x: np.ndarray) ->
         # no further than to where other sites saturate: networks have seen nothing beyond
         result[which] = np.minimum(best / sites.scale[phase], sites.saturation[phase] / SATURATED) + sites.black[phase]
     return np.clip(np.rint(result), 0, 65535).astype(np.uint16), known
+
+
+def _curve(
+    sites: Sites, bad: np.ndarray, phase: Offset, y: np.ndarray, x: np.ndarray, ends: Sequence[Offset], mean: np.ndarray
+) -> np.ndarray:
+    """Return by how much red or blue of this mean at two ends lies above it between them, as green does."""
+    (here, its_variance), *there = (_green_beside(sites, bad, phase, y, x, at) for at in ((0, 0), *ends))
+    green_mean = sum(value for value, _ in there) / 2
+    variance = its_variance + sum(variance for _, variance in there) / 4
+    curve = (here - green_mean) * np.clip(mean / np.maximum(green_mean, LEAST_GREEN), 0, STEEPEST)
+    return np.asarray(curve / (1 + CURVE_NOISE * variance / np.maximum((here - green_mean) ** 2, 1e-30)))
 
 
 def _at(

@@ -79,6 +79,21 @@ def test_the_grid_is_found_and_replaced(pattern: str, cfa: str, period: tuple[in
     assert (result.counts != spoiled.counts)[~where].sum() <= 3
 
 
+def test_hot_green_sites_beside_them_are_found_all_the_same() -> None:
+    """What replaces focus pixels is curved as green is; it must not take its light from these."""
+    grid, noise = places("RGGB", 40), SENSOR.noise_model(ROWS)
+    smooth = np.mean([np.roll(coloured(), shift, (0, 1)) for shift in np.ndindex(3, 3)], axis=0, dtype=np.float32)
+    frame, spoiled = with_focus_pixels(smooth, grid, ROWS, "RGGB")
+    y, x = (part[::19] for part in np.nonzero(tiled(grid, SHAPE)[:, :-1]))
+    shares = []
+    for plain in (frame, spoiled):
+        counts = plain.counts.copy()
+        counts[y, x + 1] += 6000  # green
+        found = repair_defects(replace(plain, counts=counts), ROWS, noise)[1]
+        shares.append(np.isin(y * SHAPE[1] + x + 1, found.y * SHAPE[1] + found.x).mean())
+    assert shares[1] > 0.8 * shares[0] > 0.4
+
+
 def test_where_they_are_many_some_hide_others_at_first() -> None:
     grid = places("RGGB", 100)
     _, spoiled = with_focus_pixels(coloured(), grid, ROWS, "RGGB")
