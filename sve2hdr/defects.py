@@ -37,7 +37,7 @@ DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 SECOND = ((0, -2), (0, 2), (-2, 0), (2, 0))  # of the same colour in a Bayer CFA
 PAIRS = ((0, 2), (2, 0), (1, 1), (1, -1), (2, 2), (2, -2), (0, 4), (4, 0))  # with what lies opposite
 CURVE_NOISE, STEEPEST = 4.0, 2.0  # of green: what its noise may pass for; times green, red or blue curves at most
-LEAST_GREEN = 1e-9  # radiance: to divide by
+LEAST = 1e-30  # to divide by
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,7 +266,8 @@ def _replacement(
     """Return the counts that defects should have had, (N,) uint16, and of which there are sound sites to tell.
 
     That is the mean of pairs of opposite sites of their colour, more of those that agree; in Bayer CFAs red and blue
-    are, if asked for, curved between them as green is beside them, as in Hamilton and Adams, US 5,629,734.
+    are, if asked for, curved between them as green is beside them, as in Hamilton and Adams, US 5,629,734, and as much
+    as they follow green around: where they do not, not at all.
     """
     result, known = np.zeros(len(y), np.float32), np.zeros(len(y), bool)
     for phase, which in sites.by_phase(y, x):
@@ -278,13 +279,13 @@ def _replacement(
         own_kind[around] = np.nan
         usual = np.nanmedian(own_kind, axis=0) * sites.scale[phase]
         total, weights = np.zeros(len(which)), np.zeros(len(which))
-        for pair in PAIRS:
-            ends = pair, (-pair[0], -pair[1])
-            if not all(sites.same_colour(phase, end) for end in ends):
-                continue
+        pairs = [((dy, dx), (-dy, -dx)) for dy, dx in PAIRS]
+        pairs = [ends for ends in pairs if all(sites.same_colour(phase, end) for end in ends)]
+        slope = _slope(sites, bad, phase, here_y, here_x, [end for ends in pairs for end in ends]) if curved else None
+        for ends in pairs:
             values, variances = zip(*(_at(sites, bad, phase, here_y, here_x, end) for end in ends), strict=True)
             mean = np.asarray(sum(values) / 2)
-            curve = _curve(sites, bad, phase, here_y, here_x, ends, mean) if curved else np.zeros(len(which))
+            curve = 0.0 if slope is None else slope * _green_curve(sites, bad, phase, here_y, here_x, ends)
             weight = 1 / (sum(variances) + (values[0] - values[1]) ** 2 + curve**2)
             total += weight * np.maximum(mean + curve, 0)
             weights += weight
@@ -294,15 +295,28 @@ def _replacement(
     return np.clip(np.rint(result), 0, 65535).astype(np.uint16), known
 
 
-def _curve(
-    sites: Sites, bad: np.ndarray, phase: Offset, y: np.ndarray, x: np.ndarray, ends: Sequence[Offset], mean: np.ndarray
+def _slope(
+    sites: Sites, bad: np.ndarray, phase: Offset, y: np.ndarray, x: np.ndarray, offsets: Sequence[Offset]
 ) -> np.ndarray:
-    """Return by how much red or blue of this mean at two ends lies above it between them, as green does."""
-    (here, its_variance), *there = (_green_beside(sites, bad, phase, y, x, at) for at in ((0, 0), *ends))
-    green_mean = sum(value for value, _ in there) / 2
-    variance = its_variance + sum(variance for _, variance in there) / 4
-    curve = (here - green_mean) * np.clip(mean / np.maximum(green_mean, LEAST_GREEN), 0, STEEPEST)
-    return np.asarray(curve / (1 + CURVE_NOISE * variance / np.maximum((here - green_mean) ** 2, 1e-30)))
+    """Return by how much red or blue changes where green changes by one, as sites at some offsets have it."""
+    own, variances = np.array([_at(sites, bad, phase, y, x, at) for at in offsets]).swapaxes(0, 1)
+    green, doubts = np.array([_green_beside(sites, bad, phase, y, x, at) for at in offsets]).swapaxes(0, 1)
+    weights = 1 / (variances + doubts)
+    weights /= np.maximum(weights.sum(axis=0), LEAST)
+    own, green = (part - (weights * part).sum(axis=0) for part in (own, green))
+    noise = (weights * np.where(weights > 0, doubts, 0)).sum(axis=0)
+    slope = (weights * own * green).sum(axis=0) / np.maximum((weights * green**2).sum(axis=0) + noise, LEAST)
+    return np.asarray(slope.clip(-STEEPEST, STEEPEST))
+
+
+def _green_curve(
+    sites: Sites, bad: np.ndarray, phase: Offset, y: np.ndarray, x: np.ndarray, ends: Sequence[Offset]
+) -> np.ndarray:
+    """Return by how much green lies above its mean at two ends between them, less where that may be noise."""
+    (here, variance), *there = (_green_beside(sites, bad, phase, y, x, at) for at in ((0, 0), *ends))
+    curve = here - sum(green for green, _ in there) / 2
+    variance = variance + sum(doubt for _, doubt in there) / 4
+    return np.asarray(curve / (1 + CURVE_NOISE * variance / np.maximum(curve**2, LEAST)))
 
 
 def _at(

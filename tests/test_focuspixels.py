@@ -231,3 +231,18 @@ def test_red_and_blue_curve_between_their_neighbours_as_green_does(
         result, _ = repair_defects(frame, exposures, SENSOR.noise_model(exposures), listed=listed, search=False)
         off.append(np.abs(result.counts[listed] - frame.counts[listed].astype(float)).mean())
     assert off[0] < 0.75 * off[1]
+
+
+@pytest.mark.parametrize("opposite", [False, True])
+def test_they_do_not_curve_where_they_do_not_follow_green(opposite: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    wave = 0.6 * np.sin(x / 1.9 + y / 3.7) * np.sin(y / 2.3)
+    others = 1 - wave if opposite else 1 + 0 * wave
+    light = 0.05 * NEUTRAL * np.stack([others, 1 + wave, others], axis=-1)
+    frame = simulate(np.float32(light), "RGGB", ROWS, SENSOR, 1)
+    listed, off = tiled(places("RGGB", 40), SHAPE), []
+    for steepest in (defects.STEEPEST, 0.0):
+        monkeypatch.setattr(defects, "STEEPEST", steepest)
+        result, _ = repair_defects(frame, ROWS, SENSOR.noise_model(ROWS), listed=listed, search=False)
+        off.append(np.abs(result.counts[listed] - frame.counts[listed].astype(float)).mean())
+    assert off[0] < (0.9 if opposite else 1.05) * off[1]
