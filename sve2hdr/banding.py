@@ -46,7 +46,7 @@ def remove_banding(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) 
     and stripes do, or by more than four times the read noise.
     """
     step = common_period(cfa_period(mosaic.cfa), pattern.exposure)[0]
-    read_noise = np.sqrt(np.mean(noise.read_noise.astype(np.float64) ** 2, axis=1) + ROUNDING)
+    read_noise = np.sqrt(np.mean(noise.read_noise.astype(np.float64) ** 2, axis=1))
     read_noise = np.resize(read_noise, mosaic.shape[0])  # of each row
     rows = None if mosaic.masked is None else mosaic.masked.rows
     if rows is not None and len(rows.counts) == mosaic.shape[0]:
@@ -186,7 +186,7 @@ def _bands(
     rows_period = common_period(np.ones((step, 1)), *parts)[0]
     rows = -(-BAND_SITES // width // rows_period) * rows_period
     black, read, gain = (by_column(repeated(p.astype(np.float32), (rows + 2 * step, width))) for p in parts)
-    read_variance = read**2 + np.float32(ROUNDING)
+    read_variance = read**2
     for top in range(step, height - step, rows):
         bottom = min(top + rows, height - step)
         near, inner = slice(0, bottom - top + 2 * step), slice(step, bottom - top + step)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .layout import source_index
 from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
-from .radiance import ROUNDING, NoiseModel
+from .radiance import NoiseModel
 
 SAMPLE = 64  # sites of each line that are looked at before all of them are
 SHARE = 0.95  # of its sites decide: those may be hot or cold ones, too
@@ -41,7 +41,7 @@ def stuck_lines(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> 
     >>> [lines.tolist() for lines in stuck_lines(frame, ExposurePattern(np.ones((1, 1), np.float32)), noise)]
     [[], [41]]
     """
-    white, read_variance = mosaic.white_by_site, noise.read_noise**2 + np.float32(ROUNDING)
+    white, read_variance = mosaic.white_by_site, noise.read_noise**2
     parts = (mosaic.black_level, white, noise.gain, read_variance)
     period = common_period(cfa_period(mosaic.cfa), pattern.exposure, *parts)
     black, white, gain, read_variance = (repeated(part, period).astype(np.float32) for part in parts)

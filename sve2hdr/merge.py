@@ -57,9 +57,8 @@ def _frame_noise(frames: Sequence[Mosaic], exposure_ev: Sequence[float], most_ex
     found = []
     for frame, ev in zip(frames, exposure_ev, strict=True):
         measured = estimate_noise(frame, ONE_EXPOSURE)
-        read_noise = max(0.3, float(measured.read_noise.mean()))  # rounding to whole counts is 0.29
         gain = max(1e-6 * span, float(measured.gain.mean()))
-        found.append(_FrameNoise(span * 2 ** (ev - exposure_ev[most_exposed]), gain, read_noise))
+        found.append(_FrameNoise(span * 2 ** (ev - exposure_ev[most_exposed]), gain, float(measured.read_noise.mean())))
     return found
 
 

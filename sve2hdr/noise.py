@@ -40,9 +40,10 @@ def measured_noise(
 ) -> tuple[NoiseModel, bool]:
     """Return what `estimate_noise` does, and whether the frame showed enough of its noise for that to be measured.
 
-    `read_noise`, (P, Q) counts: where it is known, as from masked sites, only the gain is asked for.
+    `read_noise`, (P, Q) counts: where it is known, as from masked sites, only the gain is asked for. Here it is without
+    what rounding adds: a usual sensor's noise knows nothing of bits.
     """
-    known = np.ones((1, 1)) if read_noise is None else read_noise
+    known = np.ones((1, 1)) if read_noise is None else np.sqrt(np.maximum(read_noise**2 - ROUNDING, 0))
     period = common_period(cfa_period(mosaic.cfa), pattern.exposure, mosaic.black_level, known)
     exposure = pattern.over(period)
     span = mosaic.white_level - float(mosaic.black_level.mean())
@@ -66,8 +67,9 @@ def measured_noise(
         gain[exposure == level] = base_gain[best] * (level / levels[0] if scaled else 1)
         noise[exposure == level] = read[best]
     shown = sum(float(trust.sum()) for _, _, trust in curves)
-    model = NoiseModel(gain, noise if read_noise is None else repeated(known, period).astype(np.float32))
-    return model, shown >= ENOUGH_LEVELS
+    if read_noise is not None:
+        noise = repeated(known, period).astype(np.float32)
+    return NoiseModel(gain, np.sqrt(noise**2 + np.float32(ROUNDING))), shown >= ENOUGH_LEVELS
 
 
 def _root_mean_square(values: np.ndarray) -> float:

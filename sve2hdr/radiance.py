@@ -28,7 +28,7 @@ class NoiseModel:
     """
 
     gain: np.ndarray  # (P, Q) float32, counts per electron
-    read_noise: np.ndarray  # (P, Q) float32, counts
+    read_noise: np.ndarray  # (P, Q) float32, counts, what rounding to whole counts adds among it
 
     def __post_init__(self) -> None:
         for name, period in (("gain", self.gain), ("read_noise", self.read_noise)):

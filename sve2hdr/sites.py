@@ -10,7 +10,7 @@ import numpy as np
 
 from .layout import source_index
 from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
-from .radiance import ROUNDING, SATURATED, NoiseModel, full_scale
+from .radiance import SATURATED, NoiseModel, full_scale
 
 BAND_ROWS = 256
 REACH_PX = 5  # how far the neighbours of a site's own kind may lie
@@ -53,7 +53,7 @@ class Sites:
         )
         return cls(
             mosaic.counts, repeated(letters, period), black, exposure,
-            exposure.min() / exposure / np.float32(full_scale(mosaic, pattern)), gain, read**2 + np.float32(ROUNDING),
+            exposure.min() / exposure / np.float32(full_scale(mosaic, pattern)), gain, read**2,
             SATURATED * (white - black), rows, columns, margin, _neighbours(repeated(letters, period), exposure),
         )  # fmt: skip
 

@@ -31,6 +31,17 @@ def test_a_smooth_scene_gives_the_noise_of_its_sensor(mode: Mode, full_well_e: f
             assert 1 / 1.6 < told / wanted < 1.6, (level, row)
 
 
+def test_what_rounding_adds_is_noise_too_and_counts_once() -> None:
+    sensor = Sensor(bit_depth=8, black_level=16, white_level=252, read_noise_e=4)  # of 0.03 counts
+    frame = simulate(gradients(), "RGGB", PAIRS, sensor, seed=1)
+    found, rounding = estimate_noise(frame, PAIRS).read_noise, 12**-0.5
+    assert (rounding <= found).all()
+    assert (found < 1.3 * rounding).all()
+    for of_margins in (0.0, rounding, 0.4, 5.0):  # what masked sites show is of whole counts, and has it already
+        told = measured_noise(frame, PAIRS, np.full((1, 1), of_margins))[0].read_noise
+        assert told == pytest.approx(max(of_margins, rounding), rel=1e-5)
+
+
 def test_the_estimate_repeats_with_the_pattern() -> None:
     exposure = np.roll(PAIRS.exposure, 1, 0).T.copy()
     pattern = ExposurePattern(exposure)
