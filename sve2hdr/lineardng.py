@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -89,7 +90,8 @@ def write_linear_dng(
     there. So each channel is raised to it smoothly from 0.88 to 0.98 of it, the range in which `color.linear_rgb` takes
     it for clipped more and more; what lies below 0.88 is untouched. Negatives become 0: with a pedestal the noise of
     the deepest shadows would stay unbiased, but darktable's reader ignores BlackLevel where a pixel has three samples,
-    and would lift all shadows. 16 bits hold a step of 1/65535 of the clip level; floats are finer below 1/32.
+    and would lift all shadows. 16 bits hold a step of 1/65535 of the clip level, and finer
+    shadows, as high ratios have them, in the mean, by dither; floats are finer below 1/32.
 
     The main IFD is an sRGB preview, the raw lies in its SubIFD, in strips, or in tiles if compressed. `attributes` are
     texts of our own ("sve2hdr:pattern"), kept as XMP. Source: Adobe DNG 1.4, TIFF 6.0 and its technical note 3.
@@ -245,7 +247,19 @@ def _encoded(camera_rgb: np.ndarray, clip_level: float, floating: bool) -> np.nd
     if floating:
         return share.astype("<f2")
     share *= WHITE
+    share += np.resize(_dither(), share.shape)
     return np.rint(share, out=share).astype("<u2")
+
+
+@functools.cache
+def _dither() -> np.ndarray:
+    """Return what to add before rounding, float32 of steps, the same for every tile.
+
+    It rounds up and down so often that means are kept: shadows finer than a step have neither bands nor a cast. What is
+    a whole step, such as black and white, stays.
+    """
+    half = np.float32(0.49)  # less than half a step, also after float32 has rounded the sum
+    return np.random.default_rng(0).uniform(-half, half, (TILE_PX, TILE_PX, 3)).astype(np.float32)
 
 
 def _tiles(camera_rgb: np.ndarray, clip_level: float, side: int) -> Iterator[bytes]:

@@ -76,6 +76,7 @@ def lossless_jpeg(samples: np.ndarray) -> bytes:
     The predictor is 1, which all raw developers know; darktable knows no other.
     """
     space = "rgb" if samples.shape[2:] == (3,) else "unknown"
+    samples = np.ascontiguousarray(samples)
     return bytes(
         imagecodecs.jpeg8_encode(
             samples, lossless=True, predictor=1, bitspersample=16, colorspace=space, outcolorspace=space
