@@ -26,7 +26,7 @@ from .options import (
     sensor_options,
     tell,
 )
-from .pattern import MAX_EV, parse_pattern
+from .pattern import MAX_EV, MIN_EV, parse_pattern
 
 if TYPE_CHECKING:
     from .mosaic import ExposurePattern
@@ -111,9 +111,9 @@ def simulate(
     if is_image(sources[0]):
         if len(sources) > 1 or (evs and len(evs) > 1):
             raise click.UsageError("one HDR image at a time, with one --ev; several files are a stack of raws")
-        if evs and (wanted.ratio == 1 or not 0 < evs[0] <= MAX_EV):
+        if evs and (wanted.ratio == 1 or not MIN_EV <= evs[0] <= MAX_EV):
             raise click.UsageError(
-                f"--ev {ev}: a ratio lies above 0 and at most at {MAX_EV} EV, in a pattern of two exposures"
+                f"--ev {ev}: a ratio lies from {MIN_EV} to {MAX_EV} EV, in a pattern of two exposures"
             )
         full = 2.0**bits
         try:

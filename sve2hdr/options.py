@@ -17,7 +17,7 @@ import numpy as np
 
 from .errors import one_line, printable
 from .mosaic import BAYER_ORDERS, QUAD_BAYERS
-from .pattern import MAX_EV, parse_pattern
+from .pattern import MAX_EV, MIN_EV, parse_pattern
 from .whitebalance import parse_white_balance
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def options_of(*decorators: Callable[..., Any]) -> Callable[..., Any]:
 
 level_options = options_of(
     click.option("--pattern", type=PATTERN, help="Exposure pattern, e.g. rows:1/8,1/8,1,1.  [default: found]"),
-    click.option("--ev", type=Number(0, MAX_EV, min_open=True), help="Exposure ratio in EV.  [default: measured]"),
+    click.option("--ev", type=Number(MIN_EV, MAX_EV), help="Exposure ratio in EV.  [default: measured]"),
     click.option(
         "--black",
         type=LevelType(rows=True),

@@ -22,7 +22,7 @@ from .patternproof import CLEAR_MARGIN, SAME_EXPOSURE_EV, Step, judge, measure_s
 from .patternwindows import Windows, measure_windows
 
 BLACK_ERROR = 0.0025  # of the range from black to white: how wrong the black level of a phase may well be
-MAX_EV = 20  # of the ratios that are taken
+MIN_EV, MAX_EV = 0.01, 20  # of the ratios that are taken
 KNOWN_EV = 0.1  # error of a ratio below which it is worth to be named
 SURE = 0.5  # confidence from which a frame counts as SVE
 DOUBTFUL_EV = 1.0  # from which exposures that are refused are no matter of course
@@ -280,13 +280,13 @@ def certainty(ratio_ev: float, confidence: float | None) -> str:
 def with_ratio(pattern: ExposurePattern, ratio_ev: float) -> ExposurePattern:
     """Return the same layout with another ratio; exposures between the extremes keep their place on the EV scale.
 
-    ValueError: `ratio_ev` is not above 0 and at most 20, or the pattern has but one exposure, which no ratio fits.
+    ValueError: `ratio_ev` is not from 0.01 to 20, or the pattern has but one exposure, which no ratio fits.
 
     >>> with_ratio(parse_pattern("rows:1/16,1/4,1,1"), 2).exposure.ravel().tolist()
     [0.25, 0.5, 1.0, 1.0]
     """
-    if not 0 < ratio_ev <= MAX_EV:
-        raise ValueError(f"a ratio must be above 0 and at most {MAX_EV} EV, not {ratio_ev}")
+    if not MIN_EV <= ratio_ev <= MAX_EV:
+        raise ValueError(f"a ratio must be from {MIN_EV} to {MAX_EV} EV, not {ratio_ev}")
     if pattern.ratio == 1:
         raise ValueError("a pattern of one exposure has no ratio to change")
     scale = ratio_ev / pattern.ratio_ev

@@ -573,6 +573,7 @@ def test_weights_that_diverged_are_refused(made: Path, work: Path) -> None:
         ["convert", "raw.dng", "-o", "a.exr", "--pattern", "rows:1,0"],
         ["convert", "raw.dng", "-o", "a.exr", "--pattern", "rows:1,1"],
         ["convert", "raw.dng", "-o", "a.exr", "--ev", "0"],
+        ["convert", "raw.dng", "-o", "a.exr", "--ev", "1e-9"],
         ["convert", "raw.dng", "-o", "a.exr", "--ev", "nan"],
         ["convert", "raw.dng", "-o", "a.exr", "--exposure", "inf"],
         ["convert", "raw.dng", "-o", "a.exr", "--tile", "0"],

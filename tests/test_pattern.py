@@ -376,7 +376,7 @@ def test_with_ratio_keeps_the_layout(ratio_ev: float) -> None:
     np.testing.assert_allclose(ev * 6, before * ratio_ev, atol=1e-4)
 
 
-@pytest.mark.parametrize("ratio_ev", [0, -1, 21, float("nan")])
+@pytest.mark.parametrize("ratio_ev", [0, -1, 1e-9, 21, float("nan")])
 def test_with_ratio_refuses(ratio_ev: float) -> None:
     with pytest.raises(ValueError, match="ratio"):
         with_ratio(parse_pattern("rows:1/8,1"), ratio_ev)
