@@ -63,9 +63,10 @@ def cfa_period(cfa: str) -> np.ndarray:
     >>> cfa_period("GRBG").tolist()
     [['G', 'R'], ['B', 'G']]
     """
+    if cfa not in BAYER_ORDERS and not (len(cfa) == CELL**2 and set(cfa) == set("RGB")):
+        orders = ", ".join(BAYER_ORDERS)
+        raise ValueError(f"{cfa!r} is no CFA: {orders}, or 16 letters of R, G and B, the colours of sites row by row")
     side = math.isqrt(len(cfa))
-    if side not in (2, 4) or side * side != len(cfa) or set(cfa) != set("RGB"):
-        raise ValueError(f"{cfa!r} is no CFA: 4 or 16 letters of R, G and B, row by row")
     return np.array(list(cfa)).reshape(side, side)
 
 

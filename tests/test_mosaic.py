@@ -40,7 +40,7 @@ def test_quad_bayers_are_blocks_of_a_bayer_order_at_every_phase() -> None:
     )
 
 
-@pytest.mark.parametrize("cfa", ["", "RGB", "RGGG", "rggb", "RGGBRGGB", "RGGX", "RGBRGBRGB"])
+@pytest.mark.parametrize("cfa", ["", "RGB", "RGGG", "RGBG", "rggb", "RGGBRGGB", "RGGX", "RGBRGBRGB"])
 def test_other_colour_layouts_are_refused(cfa: str) -> None:
     with pytest.raises(ValueError, match="no CFA"):
         cfa_period(cfa)
