@@ -28,6 +28,7 @@ NOISE_UNITS, RANGE_UNITS, MOST = 2.0, 0.5, 1.0
 SIGNIFICANT, FURTHER, LEAST_ERROR, OF_LINES = 6.0, 5.0, 0.002, 0.5
 TWO_SIGMA = 0.95  # of errors are within two standard errors
 LEAST_PLACES = 6  # that do, half of what the smallest grid has: fewer are chance
+MOST_IN_LINE = 1 / 3  # of them, that are in one row or column: of more, it is an edge of the scene
 MOST_GREEN = 0.2  # of them, that are green: of more, the scene repeats itself
 SHOWN = 4.0  # standard errors by which all of them stand out in the rows of one period, where they are there
 
@@ -97,12 +98,17 @@ def focus_pixels(sites: Sites, known: FocusPixels | None = None) -> FocusPixels 
     if (np.count_nonzero(grid) < LEAST_PLACES and known is None) or green > MOST_GREEN * np.count_nonzero(grid):
         return known
     grid &= ~is_green
-    if not grid.any():
+    if not grid.any() or (known is None and _in_one_line(grid)):
         return known
     if known is not None and np.count_nonzero(grid) < LEAST_PLACES:  # that may be chance: no reason to look elsewhere
         return replace(known, grid=known.grid | grid)
     kind_and_row = np.unique([kind, np.arange(size) // PERIOD[1]], axis=1, return_inverse=True)[1].ravel()
     return FocusPixels(grid, *_rows(sums, kind_and_row, grid.ravel(), sites.counts.shape[0])).with_others(known)
+
+
+def _in_one_line(grid: np.ndarray) -> bool:
+    """Return whether places are those of one row or column for the most part."""
+    return bool(max(grid.sum(axis=0).max(), grid.sum(axis=1).max()) > MOST_IN_LINE * grid.sum())
 
 
 def _standing_out(sums: np.ndarray, kind: np.ndarray, is_green: np.ndarray, limit: float) -> np.ndarray:

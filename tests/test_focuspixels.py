@@ -146,6 +146,13 @@ def test_dots_and_lines_of_screens_and_prints_are_none() -> None:
     assert found == dict.fromkeys(found)
 
 
+def test_places_of_one_column_are_an_edge_of_the_scene() -> None:
+    grid = np.zeros(PERIOD, bool)
+    grid[2::8, 0] = True
+    _, spoiled = with_focus_pixels(coloured(), grid, ROWS, "RGGB")
+    assert focus_pixels(sites_of(spoiled)) is None
+
+
 def test_a_frame_of_few_periods_tells_of_none() -> None:
     grid = places("RGGB", 40)
     _, spoiled = with_focus_pixels(coloured(), grid, ROWS, "RGGB")
