@@ -193,11 +193,12 @@ def _white_level(raw: Any, dng: Ifd) -> float:
 def _black_level(raw: Any, dng: Ifd) -> np.ndarray:
     stored = numbers(dng, 50714)
     if stored:
-        rows, columns = ([int(n) for n in numbers(dng, 50713) if 1 <= n <= len(stored)] or [1, 1])[:2]
-        if rows * columns > len(stored):
-            rows, columns = 1, 1
+        size = [int(n) for n in numbers(dng, 50713) if 1 <= n <= len(stored)]
+        rows, columns = size if len(size) == 2 and size[0] * size[1] <= len(stored) else (1, 1)
         period = np.array(stored[: rows * columns], np.float32).reshape(rows, columns)
-        lines = _of_lines(numbers(dng, 50716))[:, None] + _of_lines(numbers(dng, 50715))
+        top, left, bottom, right = (*numbers(dng, 50829), 0, 0, number(dng, 257) or 0, number(dng, 256) or 0)[:4]
+        down, across = _of_lines(numbers(dng, 50716), bottom - top), _of_lines(numbers(dng, 50715), right - left)
+        lines = down[:, None] + across
         period, lines = over_common_period(period, lines.astype(np.float32))
         black = _from_active_area(period + lines, raw, dng)
     elif dng:
@@ -207,15 +208,16 @@ def _black_level(raw: Any, dng: Ifd) -> np.ndarray:
     return black
 
 
-def _of_lines(deltas: tuple[float, ...]) -> np.ndarray:
+def _of_lines(deltas: tuple[float, ...], lines: float) -> np.ndarray:
     """Return what BlackLevelDeltaV or H adds to the rows or columns of the smallest period that tells it, up to (4,).
 
-    What single lines have of their own is averaged over: the counts stay whole numbers.
+    What single lines have of their own is averaged over: the counts stay whole numbers. All are where there is not one
+    for each of `lines`.
     """
-    if len(deltas) < CELL:
-        return np.zeros(1)
+    if len(deltas) < CELL or len(deltas) != lines:
+        return np.array([np.mean(deltas or (0.0,))])
     by_phase = [np.array(deltas[phase::CELL]) for phase in range(CELL)]
-    mean, error = np.array([[lines.mean(), lines.std() / len(lines) ** 0.5] for lines in by_phase]).T
+    mean, error = np.array([[d.mean(), d.std() / len(d) ** 0.5] for d in by_phase]).T
     for period in (1, 2, CELL):
         level = mean.reshape(-1, period).mean(axis=0)
         if (np.abs(mean - np.tile(level, CELL // period)) <= np.maximum(LEAST_COUNTS, SIGMAS * error)).all():

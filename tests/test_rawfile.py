@@ -290,12 +290,29 @@ def test_noise_of_the_rows_black_levels_is_averaged_over(tmp_path: Path, counts:
     np.testing.assert_allclose(black, down.mean(), atol=0.1)
 
 
-@pytest.mark.parametrize(("size", "black"), [(None, (128, 128, 128, 128)), ((2, 2), (128,)), ((4, 4), (128, 128, 128))])
+@pytest.mark.parametrize(
+    ("size", "black"),
+    [
+        (None, (128, 128, 128, 128)), ((2, 2), (128,)), ((4, 4), (128, 128, 128)), ((1, 2), (128,)), ((2, 1), (128,)),
+        ((2, 5), (128,) * 4), ((1,), (128,) * 4),
+    ],
+)  # fmt: skip
 def test_black_that_does_not_fit_its_period_is_not_taken_for_none(
     tmp_path: Path, counts: np.ndarray, size: tuple[int, int] | None, black: tuple[int, ...]
 ) -> None:
     tags: Tags = {50713: (3, size) if size else (0, None), 50714: (4, black)}
     assert np.unique(read_raw(write_dng(tmp_path / "a.dng", counts, tags=tags)).black_level).tolist() == [128]
+
+
+@pytest.mark.parametrize("rows", [3, 99, 103])
+def test_of_rows_that_are_not_those_of_the_frame_the_mean_is_taken(
+    tmp_path: Path, counts: np.ndarray, rows: int
+) -> None:
+    """Which of them belong to which phase is not known."""
+    down = 50 + 12.0 * (np.arange(rows) % 4 >= 2)
+    tags: Tags = {50714: (4, (100,)), 50716: (10, rational(down))}
+    black = read_raw(write_dng(tmp_path / "a.dng", counts, tags=tags)).black_level
+    np.testing.assert_allclose(black, [[100 + down.mean()]], atol=0.01)
 
 
 def test_equal_black_levels_stay_as_stated(tmp_path: Path) -> None:
