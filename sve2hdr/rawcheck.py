@@ -43,6 +43,8 @@ def refuse_by_tags(path: Path, ifds: list[tuple[str, Ifd]]) -> None:
             continue  # other makers' sizes are not always those of what is stored
         sites = (number(ifd, 256) or 0) * (number(ifd, 257) or 0)
         stored = sum(numbers(ifd, 279)) + sum(numbers(ifd, 325))
+        if len(numbers(ifd, 279)) == 1:  # DJI and picamera2 told too few bytes of one strip, which is whole
+            stored = max(stored, size - max(numbers(ifd, 273), default=0))
         bits_per_site = {1.0: number(ifd, 258) or 1, 7.0: 1.0}.get(number(ifd, 259) or 0.0, 0.0)  # lossless JPEG: >= 1
         if 0 < 8 * stored < sites * bits_per_site * 0.99:
             raise UnreadableRaw(f"{path}: holds {stored:.0f} bytes for {sites:.0f} sites, too few; copy it again")

@@ -23,6 +23,7 @@ from .rawcolor import as_shot_neutral, camera_matrices
 from .tifftags import Ifd, number, numbers
 
 MAX_COUNT = 65535
+MOST_ZERO = 0.01  # of the sites, in a frame whose black is above 0: more are clipped at 0
 UNDECODED = {8: "Deflate", 34892: "lossy JPEG", 52546: "JPEG XL"}  # by Compression: what LibRaw decodes of no mosaic
 
 
@@ -134,12 +135,21 @@ def _visible(path: Path, raw: Any) -> np.ndarray:
 
 
 def _refuse_missing_rows(path: Path, counts: np.ndarray, black: np.ndarray) -> None:
-    """Refuse a frame of which rows side by side are 0: LibRaw leaves rows that the file did not hold at that."""
+    """Refuse a frame of which rows side by side are 0: LibRaw leaves rows that the file did not hold at that.
+
+    The first rows may be 0, as lines that no light falls on are, and any where 0 is found elsewhere, too.
+    """
     empty = counts.max(axis=1) == 0
-    if black.min() > 0 and (empty[1:] & empty[:-1]).any():
-        missing = counts.shape[0] - int(np.flatnonzero(~empty).max(initial=-1)) - 1
-        what = f"truncated: the last {missing}" if missing > 1 else f"damaged: {np.count_nonzero(empty)}"
-        raise UnreadableRaw(f"{path}: {what} rows hold no data; copy it again from the card")
+    first = int(np.argmin(empty))
+    apart = empty[first + 1 :] & empty[first:-1]
+    if black.min() <= 0 or not apart.any():
+        return
+    beside = np.convolve(empty, [1, 1, 1], "same") > 0  # rows of which a part may be missing
+    if not beside.all() and np.mean(counts[~beside] == 0) > MOST_ZERO:
+        return
+    missing = counts.shape[0] - int(np.flatnonzero(~empty).max(initial=-1)) - 1
+    what = f"truncated: the last {missing}" if missing > 1 else f"damaged: {np.count_nonzero(empty)}"
+    raise UnreadableRaw(f"{path}: {what} rows hold no data; copy it again from the card")
 
 
 # What the counts mean -------------------------------------------------------------------------------------------------

@@ -412,7 +412,31 @@ def test_truncated_and_hollow_frames_are_refused(
     assert capfd.readouterr() == ("", "")  # LibRaw keeps its own words to itself
 
 
-def write_tiled_dng(path: Path, tiles: list[bytes], side: int, shape: tuple[int, int], compression: int = 7) -> None:
+def test_rows_of_zeros_that_are_no_damage_are_read(tmp_path: Path, counts: np.ndarray) -> None:
+    """Lines before the picture that get no light, and a night that is clipped at 0."""
+    lines, night = counts.copy(), counts.copy()
+    lines[:6] = 0
+    night[50:] = np.random.default_rng(2).random(night[50:].shape) < 0.005
+    assert (night[51:].max(axis=1) + night[50:-1].max(axis=1) == 0).any()
+    for stored, black in ((lines, 64), (night, 1)):
+        path = write_dng(tmp_path / "a.dng", stored, tags={50714: (4, (black,))})
+        np.testing.assert_array_equal(read_raw(path).counts, stored)
+
+
+@pytest.mark.parametrize("share", [0.7, 0.982])
+def test_a_length_that_tells_too_few_bytes_of_the_one_strip_does_no_harm(
+    tmp_path: Path, counts: np.ndarray, share: float
+) -> None:
+    """DJI's Mavic 3 wrote 0.982 of it until June 2022, picamera2 0.7 of it in May 2026."""
+    path = write_dng(tmp_path / "a.dng", counts)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages[0].tags[279].overwrite(int(counts.nbytes * share))
+    np.testing.assert_array_equal(read_raw(path).counts, counts)
+
+
+def write_tiled_dng(
+    path: Path, tiles: list[bytes], side: int, shape: tuple[int, int], compression: int = 7, minor: int = 4
+) -> None:
     """Write a DNG as Adobe's converter does: a preview in the first IFD, the mosaic below as tiles of lossless JPEG."""
     image = [
         entry(254, LONG, [0]), entry(256, LONG, [shape[1]]), entry(257, LONG, [shape[0]]), entry(258, SHORT, [16]),
@@ -423,7 +447,7 @@ def write_tiled_dng(path: Path, tiles: list[bytes], side: int, shape: tuple[int,
     preview = [
         entry(254, LONG, [1]), entry(256, LONG, [8]), entry(257, LONG, [8]), entry(258, SHORT, [8, 8, 8]),
         entry(259, SHORT, [1]), entry(262, SHORT, [2]), entry(277, SHORT, [3]), entry(278, LONG, [8]),
-        entry(50706, BYTE, [1, 4, 0, 0]), entry(50707, BYTE, [1, 1, 0, 0]), text_entry(50708, "Nobody's camera"),
+        entry(50706, BYTE, [1, minor, 0, 0]), entry(50707, BYTE, [1, 0, 0, 0]), text_entry(50708, "Nobody's camera"),
     ]  # fmt: skip
     below = {SUB_IFDS: Ifd(image, {}, tiles, len(tiles), tiled=True)}
     path.write_bytes(tiff_bytes(Ifd(preview, below, [bytes(192)], 1)))
@@ -442,6 +466,27 @@ def test_tiles_are_read_and_a_lost_one_is_told(tmp_path: Path, lost: int | None)
         np.testing.assert_array_equal(read_raw(path).counts, counts)
     else:
         assert refusal(path).startswith("damaged")
+
+
+def test_differences_of_16_bits_as_the_first_dngs_have_them_are_read(tmp_path: Path) -> None:
+    """Before DNG 1.1 they had 16 bits behind their code, of which the JPEG standard has none."""
+    counts = np.random.default_rng(7).choice(np.array([90, 3000, 40_000], np.uint16), (128, 128))
+    path = tmp_path / "a.dng"
+    write_tiled_dng(path, [lossless_jpeg(counts, 16, components=2)], 128, counts.shape, minor=0)
+    np.testing.assert_array_equal(read_raw(path).counts, counts)
+
+
+def test_tiles_of_which_no_length_is_told_are_read(tmp_path: Path) -> None:
+    counts = np.random.default_rng(7).integers(90, 4000, (128, 128)).astype(np.uint16)
+    path = tmp_path / "a.dng"
+    stream = lossless_jpeg(counts, 14, components=2)
+    write_tiled_dng(path, [stream], 128, counts.shape)
+    stored = path.read_bytes()
+    length = entry(325, LONG, [len(stream)])[3]
+    at = next(n for n in range(len(stored)) if stored[n : n + 4] == b"\x45\x01\x04\0") + 8
+    assert stored[at : at + 4] == length
+    path.write_bytes(stored[:at] + bytes(4) + stored[at + 4 :])
+    np.testing.assert_array_equal(read_raw(path).counts, counts)
 
 
 def test_tiles_that_all_name_the_same_bytes_are_not_decoded_one_by_one(
