@@ -5,6 +5,7 @@ A code that is read wrong shifts all that follow: where the last sample is decod
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,16 +25,19 @@ PREDICTORS: dict[int, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
     7: lambda left, above, corner: (left.astype(np.int32) + above) >> 1,
 }
 MOST_PADDING = 16  # bytes that may follow the last code, and then any number of equal ones
+LESS = 2  # bytes that may be lacking: the last ones of some encoders, which decoders take for 0
 BLANK = 64  # bytes, all alike: what a bad card leaves
+MARKER = re.compile(rb"\xff[^\0\xff]")
 MOST_BITS = 16  # of a difference; one of so many has a code, and nothing behind it
 ALL_DIFFERENCES = np.arange(1 << 16, dtype=np.uint16).view(np.int16)
 
 
 def is_damaged(stream: bytes) -> bool:
-    """Return whether a lossless JPEG is none, or has markers amid its data, or too few or too many for its samples.
+    """Return whether a lossless JPEG is none, or has too few or too many data for its samples.
 
-    False where that is unknown: of other JPEGs, those with restart markers, and what no decoder reads. A change that is
-    as long as what it replaces, such as that of a single bit, is often not seen.
+    False where that is unknown: of other JPEGs, those with restart markers, several scans or subsampling, those without
+    an end marker that do not end blank, and what no decoder reads. A change that is as long as what it replaces, such
+    as that of a single bit, is often not seen.
     """
     if not stream.startswith(b"\xff\xd8"):
         return True
@@ -41,20 +45,22 @@ def is_damaged(stream: bytes) -> bool:
         head = _read_head(stream)
         if head is None:
             return False
-        end = stream.find(b"\xff\xd9", head.start)  # what follows may be left from another frame
-        if end < 0:
-            return len(set(stream[-BLANK:])) == 1  # else an encoder that leaves the end marker out
-        data = stream[head.start : end].rstrip(b"\xff")  # which may fill up before a marker
-        if data.count(b"\xff") != data.count(b"\xff\0") or head.samples > 8 * len(data):  # each takes a bit at least
+        marker = MARKER.search(stream, head.start)  # what follows may be left from another frame
+        if marker is None and len(set(stream[-BLANK:])) > 1:
+            return False  # an encoder that leaves the end marker out, or a length that does
+        stream = stream[: marker.start() if marker else None]
+        data = stream[head.start :].rstrip(b"\xff").replace(b"\xff\0", b"\xff")  # which may fill up before a marker
+        if head.samples > 8 * (len(data) + LESS):  # each takes a bit at least
             return True
-        samples = np.asarray(imagecodecs.jpeg8_decode(stream))
+        samples = np.asarray(imagecodecs.jpeg8_decode(stream + b"\xff\xd9"))
         samples = samples.reshape(*samples.shape[:2], len(head.tables)).astype(np.uint16, copy=False)
-        needed = sum(_bits_of(samples[..., n], table, head) for n, table in enumerate(head.tables))
+        needed = -(-sum(_bits_of(samples[..., n], table, head) for n, table in enumerate(head.tables)) // 8)
     except (struct.error, IndexError, ValueError, imagecodecs.Jpeg8Error):
         return False
-    data = data.replace(b"\xff\0", b"\xff")
-    left = data[-(-needed // 8) + MOST_PADDING :]
-    return 8 * len(data) < needed or len(set(left)) > 1
+    filled = len(data.rstrip(data[-1:]))
+    if marker is None:  # the blank end is a part of the picture, or follows it
+        return min(abs(len(data) - needed), abs(filled - needed)) > MOST_PADDING
+    return needed > len(data) + LESS or filled > needed + MOST_PADDING
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class _Head:
 
 def _read_head(stream: bytes) -> _Head | None:
     """Return what precedes the data; None of a JPEG that is another kind. Raises as struct does where it is damaged."""
-    at, tables, samples, bits = 2, dict[int, bytes](), 0, 0
+    at, tables, samples, bits, names, sampling = 2, dict[int, bytes](), 0, 0, b"", {0}
     while True:
         start, mark, size = struct.unpack(">BBH", stream[at : at + 4])
         body, at = stream[at + 4 : at + 2 + size], at + 2 + size
@@ -77,12 +83,14 @@ def _read_head(stream: bytes) -> _Head | None:
         if mark == SOF3:
             bits, height, width, components = struct.unpack(">BHHB", body[:6])
             samples = height * width * components
+            names, sampling = body[6::3], set(body[7::3])
         while mark == DHT and body:
             size = 17 + sum(body[1:17])
             tables[body[0]], body = body[1:size], body[size:]
         if mark == SOS:
             chosen = [tables.get(body[2 + 2 * n] >> 4, b"") for n in range(body[0])]
-            known = bits and all(chosen) and body[-3] in PREDICTORS and body[-1] == 0
+            one_by_one = names == body[1 : 1 + 2 * body[0] : 2] and len(sampling) == 1  # all components, at each site
+            known = bits and one_by_one and all(chosen) and body[-3] in PREDICTORS and body[-1] == 0
             return _Head(at, samples, bits, body[-3], chosen) if known else None
 
 

@@ -52,10 +52,11 @@ def refuse_by_tags(path: Path, ifds: list[tuple[str, Ifd]]) -> None:
 
 def refuse_damaged_data(path: Path, ifds: list[tuple[str, Ifd]]) -> None:
     """Refuse a CR2 or DNG whose compressed data are damaged, such as by a bad card, which LibRaw often does not see."""
-    mosaic = next((ifd for _, ifd in ifds if CR2_SLICES in ifd and is_raw_image(ifd)), {})
-    if dng_tags(ifds):
+    mosaic, dng = next((ifd for _, ifd in ifds if CR2_SLICES in ifd and is_raw_image(ifd)), {}), dng_tags(ifds)
+    if dng:
         mosaic = _mosaic(ifds)
-        if number(mosaic, 259) != LOSSLESS_JPEG:
+        # Before DNG 1.1, differences of 16 bits had bits behind their code, unlike in the JPEG standard.
+        if number(mosaic, 259) != LOSSLESS_JPEG or numbers(dng, 50706) < (1, 1):
             return
     places = [p for o, n in (STRIP_TAGS, TILE_TAGS) for p in zip(numbers(mosaic, o), numbers(mosaic, n), strict=False)]
     if sum(length for _, length in places) > path.stat().st_size:
@@ -63,7 +64,7 @@ def refuse_damaged_data(path: Path, ifds: list[tuple[str, Ifd]]) -> None:
     with path.open("rb") as file:
         for offset, length in places:
             file.seek(int(offset))
-            if is_damaged(file.read(int(length))):
+            if length and is_damaged(file.read(int(length))):  # LibRaw asks for no length
                 what = "damaged (its compressed data do not fit its size)"
                 raise UnreadableRaw(f"{path}: {what}; copy it again from the card")
 

@@ -91,6 +91,43 @@ def test_of_other_streams_nothing_is_said() -> None:
         assert not is_damaged(bytes(stream))
 
 
+def scan(names: bytes) -> bytes:
+    return b"\xff\xda" + bytes([0, 6 + 2 * len(names), len(names)]) + b"".join(bytes([n, 0]) for n in names) + b"\1\0\0"
+
+
+def test_of_several_scans_and_of_subsampling_nothing_is_said() -> None:
+    counts = samples(14)
+    whole = lossless_jpeg(counts, 14, 2)
+    alone = [lossless_jpeg(np.ascontiguousarray(counts[:, n::2]), 14) for n in (0, 1)]
+    data = [stream[stream.index(scan(b"\1")) + len(scan(b"\1")) : -2] for stream in alone]
+    apart = whole[: whole.index(scan(b"\1\2"))] + scan(b"\1") + data[0] + scan(b"\2") + data[1] + whole[-2:]
+    assert not is_damaged(apart)
+    three = lossless_jpeg(counts, 14, 3)  # of which Canon's sRAW has one for two sites
+    at = three.index(b"\xff\xc3") + 11
+    assert not is_damaged(three[:at] + b"\x21" + three[at + 1 :])
+
+
+@pytest.mark.parametrize("bits", [12, 14])
+def test_of_a_whole_stream_without_an_end_marker_the_end_may_be_blank(bits: int) -> None:
+    """Of a Leica M10, the length leaves the marker out now and then: the end is that of the picture."""
+    blown = samples(bits)
+    blown[100:] = blown.max()
+    for stored in (samples(bits), blown):
+        whole = lossless_jpeg(stored, bits, 2)[:-2]
+        for end in (b"", b"\xff", bytes(600), b"\xff" * 600):
+            assert not is_damaged(whole + end)
+        assert not is_damaged(whole[:-10])
+        for fill in (b"\0", b"\xff"):
+            assert is_damaged(whole[: len(whole) // 3].ljust(len(whole), fill))
+
+
+def test_the_last_byte_may_lack() -> None:
+    """Decoders take what lacks for 0."""
+    for seed in range(40):
+        whole = lossless_jpeg(samples(14, (8, 12), seed), 14, 2)
+        assert not is_damaged(whole[:-3] + whole[-2:])
+
+
 def test_a_head_that_names_more_samples_than_it_has_data_is_not_decoded() -> None:
     """Some kB must not take gigabytes: four times 65535 x 65535 samples of 16 bits would take 34 GB."""
     stream = lossless_jpeg(samples(14), 14, 1)
