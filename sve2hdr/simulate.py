@@ -66,7 +66,7 @@ class Sensor:
             )
 
     def noise_model(self, pattern: ExposurePattern) -> NoiseModel:
-        """Return gain and read noise of each site of the pattern's period."""
+        """Return gain and read noise of each site of the pattern's period, as the sensor has them before rounding."""
         gain, read_noise = noise_of_sites(self, pattern.exposure, pattern.exposure.min())
         return NoiseModel(gain.astype(np.float32), read_noise.astype(np.float32))
 
