@@ -8,8 +8,9 @@ from typing import Any
 
 from .levels import estimate_levels
 from .models import Model
+from .mosaic import Mosaic
 from .parameters import FileKind
-from .pattern import detect_pattern, with_ratio
+from .pattern import Detection, detect_pattern, with_ratio
 from .pipeline import ConvertOptions
 from .rawfile import read_raw
 
@@ -22,14 +23,13 @@ def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, A
     """
     read = read_raw(raw)
     mosaic = options.levels.applied(read, raw)
-    kind = FileKind.of(read).as_json()
     pattern, confidence, error = options.levels.pattern, None, 0.0
     if pattern is None:
         detection = detect_pattern(mosaic)
         if detection.doubtful:
             raise detection.not_found(raw)
         if detection.pattern is None:
-            return detection.of_one_exposure(mosaic.shape) | kind
+            return _of_one_exposure(detection, read)
         pattern, confidence, error = detection.pattern, round(detection.confidence, 3), detection.ratio_ev_error
     if options.levels.ratio_ev is not None:
         pattern, error = with_ratio(pattern, options.levels.ratio_ev), 0.0
@@ -37,7 +37,7 @@ def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, A
         model.for_pattern(raw, mosaic, pattern)
     found = {"pattern": str(pattern), "ratio_ev": round(pattern.ratio_ev, 4), "confidence": confidence}
     levels = {"ratio_ev_error": round(error, 4), "megapixels": round(mosaic.counts.size / 1e6, 3)}
-    return {"sve": True, "reason": "", **found, **levels, **kind}
+    return {"sve": True, "reason": "", **found, **levels, **FileKind.of(read).as_json()}
 
 
 def ordinary(raw: Path, options: ConvertOptions) -> dict[str, Any] | None:
@@ -58,7 +58,11 @@ def doubt_of(raw: Path, options: ConvertOptions) -> tuple[float, dict[str, Any] 
     mosaic = read_raw(raw)
     detection = None if options.levels.pattern is not None else detect_pattern(options.levels.applied(mosaic, raw))
     if detection is not None and detection.pattern is None:
-        plain = detection.of_one_exposure(mosaic.shape) | FileKind.of(mosaic).as_json()
-        evidence = None if detection.doubtful else plain
+        evidence = None if detection.doubtful else _of_one_exposure(detection, mosaic)
         return math.inf if detection.undecided else 0.0, evidence
     return estimate_levels(mosaic, raw, options.levels, detection).ratio_ev_error, None
+
+
+def _of_one_exposure(detection: Detection, read: Mosaic) -> dict[str, Any]:
+    """Return what is told of a raw, as read, that has no pattern."""
+    return detection.of_one_exposure(read.shape) | FileKind.of(read).as_json()

@@ -92,12 +92,10 @@ def repair_defects(
     A defect lies above (or below) its neighbours of the same colour and exposure, by more than noise and their own
     range explain. So does a small star; but light falls onto the sites around as well, of whatever colour and
     exposure, and a defect does not: that decides. Those too faint for it go with the majority of the others. A defect
-    becomes what `_replacement` says, by sites of either exposure. Pairs and
+    becomes the mean of pairs of opposite sites of its colour, of either exposure, more of those that agree. Pairs and
     triples of defects are found as long as they are not alone among their neighbours; of whole rows and columns, those
-    that `stuck_lines` finds. A frame smaller than a period of the cell is returned as it is, and so is one whose
-    pattern leaves sites too few neighbours to judge them by.
-
-    Focus pixels (`focus_pixels`) are replaced all over the frame.
+    that `stuck_lines` finds, and of focus pixels, those that `focus_pixels` does. A frame smaller than a period of the
+    cell is returned as it is, and so is one whose pattern leaves sites too few neighbours to judge them by.
 
     `known`: what another frame of the camera has shown to be defects or focus pixels. They are replaced too, whether
     this one shows them or not, so that fewer come and go from frame to frame. `listed`: sites that are bad, (H, W)

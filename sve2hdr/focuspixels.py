@@ -98,7 +98,7 @@ def focus_pixels(sites: Sites, known: FocusPixels | None = None) -> FocusPixels 
     if (np.count_nonzero(grid) < LEAST_PLACES and known is None) or green > MOST_GREEN * np.count_nonzero(grid):
         return known
     grid &= ~is_green
-    if not grid.any() or (known is None and _in_one_line(grid)):
+    if not grid.any() or (known is None and _along_one_edge(grid)):
         return known
     if known is not None and np.count_nonzero(grid) < LEAST_PLACES:  # that may be chance: no reason to look elsewhere
         return replace(known, grid=known.grid | grid)
@@ -106,8 +106,8 @@ def focus_pixels(sites: Sites, known: FocusPixels | None = None) -> FocusPixels 
     return FocusPixels(grid, *_rows(sums, kind_and_row, grid.ravel(), sites.counts.shape[0])).with_others(known)
 
 
-def _in_one_line(grid: np.ndarray) -> bool:
-    """Return whether places are those of one row or column for the most part."""
+def _along_one_edge(grid: np.ndarray) -> bool:
+    """Return whether one row or column has more of the places than that of a grid does."""
     return bool(max(grid.sum(axis=0).max(), grid.sum(axis=1).max()) > MOST_IN_LINE * grid.sum())
 
 

@@ -90,8 +90,8 @@ def write_linear_dng(
     there. So each channel is raised to it smoothly from 0.88 to 0.98 of it, the range in which `color.linear_rgb` takes
     it for clipped more and more; what lies below 0.88 is untouched. Negatives become 0: with a pedestal the noise of
     the deepest shadows would stay unbiased, but darktable's reader ignores BlackLevel where a pixel has three samples,
-    and would lift all shadows. 16 bits hold a step of 1/65535 of the clip level, and finer
-    shadows, as high ratios have them, in the mean, by dither; floats are finer below 1/32.
+    and would lift all shadows. 16 bits hold a step of 1/65535 of the clip level and, by dither, the mean of shadows
+    that are finer, as high ratios have them; floats are finer below 1/32.
 
     The main IFD is an sRGB preview, the raw lies in its SubIFD, in strips, or in tiles if compressed. `attributes` are
     texts of our own ("sve2hdr:pattern"), kept as XMP. Source: Adobe DNG 1.4, TIFF 6.0 and its technical note 3.
