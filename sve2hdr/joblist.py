@@ -205,7 +205,7 @@ def _files_of(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterato
             yield Found(str(path), relative, path.resolve().parent.name)
     else:
         start = fixed_part(path)
-        fitting = [match for match in glob.glob(given, recursive=True) if not _in_system(Path(match), start)]
+        fitting = [match for match in _fitting(given) if not _in_system(Path(match), start)]
         matches = _outside(fitting, out, start)
         if not (matches or inputs.watched):
             where = " outside the output folder, which is not searched" if fitting else ""
@@ -215,6 +215,33 @@ def _files_of(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterato
             relative = _relative(file, base)
             if _wanted(file, file.relative_to(start).as_posix(), inputs, found):
                 yield Found(str(file), relative, source)
+
+
+def _fitting(pattern: str) -> Iterator[str]:
+    """Yield what `glob` finds, but `**` enters each real folder once: some links lead upwards, to what they lie in."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob.glob(pattern)
+        return
+    at = parts.index("**")
+    rest = parts[at + 1 :]
+    for folder in _folders_in(glob.glob(os.path.join(*parts[:at])) if at else [os.curdir]):
+        yield from _fitting(os.path.join(glob.escape(folder), *rest)) if rest else [folder]
+
+
+def _folders_in(tops: Iterable[str]) -> Iterator[str]:
+    """Yield the folders `tops` and all below but hidden ones: each real folder once, by a link only if not without."""
+    seen: set[str] = set()
+    waiting = deque(sorted(tops, key=os.path.islink))
+    while waiting:
+        for folder, names, _ in os.walk(waiting.popleft()):
+            names[:] = (name for name in names if not name.startswith("."))
+            if (real_folder := os.path.realpath(folder)) in seen:
+                names.clear()
+                continue
+            seen.add(real_folder)
+            yield folder
+            waiting += (path for name in names if os.path.islink(path := os.path.join(folder, name)))
 
 
 def _below_matches(matches: Iterable[str], out: Place, found: JobList) -> Iterator[Path]:

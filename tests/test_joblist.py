@@ -81,6 +81,16 @@ def test_patterns_that_fit_folders_leave_out_what_is_excluded_and_tell_each_file
     assert raws(jobs("in/rejects*", exclude=("rejects",))) == []
 
 
+def test_two_stars_enter_each_folder_once_whatever_links_lead_upwards(work: Path) -> None:
+    touch("in/1.dng", "in/b/2.dng", "in/b/DCIM/3.dng", "in/.hidden/4.dng", "out/5.dng")
+    for n in range(8):  # by which Python's glob finds 8 ** 40 paths
+        Path(f"in/b/up{n}").symlink_to("..")
+    Path("in/a").symlink_to("b")
+    Path("in/far").symlink_to("../out")
+    assert raws(jobs("in/**/*.dng", out="o")) == ["in/1.dng", "in/b/2.dng", "in/b/DCIM/3.dng", "in/far/5.dng"]
+    assert raws(jobs("in/*/**/DCIM", out="o")) == raws(jobs("**/DCIM/**/*.dng", out="o")) == ["in/b/DCIM/3.dng"]
+
+
 def test_files_patterns_and_lists(work: Path) -> None:
     touch("in/a/1.dng", "in/b/2.dng", "in/b/3.tif", "in/b/[4].dng")
     assert [job.relative for job in jobs("in/*/?.dng").jobs] == ["a/1.dng", "b/2.dng"]
