@@ -34,6 +34,8 @@ from .pattern import parse_pattern
 from .scenes import collect_scenes
 from .simulate import NEUTRAL, Mode, Sensor, camera_scene, simulate
 
+Metric = Callable[[np.ndarray, np.ndarray, int], float]  # image, truth, border in px -> score
+
 BORDER_PX = 8  # left out of the scores
 LEAST_PX = 2 * BORDER_PX + 2 * SSIM_REACH + 1  # a side, of a scene
 CHARTS = {  # name -> kind and what draws it
@@ -140,6 +142,7 @@ class Result:
     aliasing: float | None = None
     chroma: float | None = None
     colour: float | None = None
+    cvvdp_jod: float | None = None  # None, too, where ColorVideoVDP was not asked for
 
 
 def usual_cfa(layout: str, order: str = "RGGB") -> str:
@@ -238,13 +241,15 @@ def measure(
     done: Callable[[Result], None] = lambda result: None,
     seen: Callable[[Scene, Condition, Mapping[str, np.ndarray]], None] = lambda scene, condition, images: None,
     note: Callable[[str], None] | None = None,
+    further: Mapping[str, Metric] | None = None,
 ) -> Iterator[Result]:
     """Yield the scores of every method on every scene in every condition, scene by scene, once a condition is through.
 
     All methods are given the same counts; their noise has the scene's place in `scenes` as its seed. `done` is told
     each result at once; `seen` the images of all methods, at the truth's scale, once a scene and condition are through.
     Where a method fails on a scene in a condition, that is told to `note`, if there is one, and no method has a score
-    there, so that means stay comparable; else its error is raised. Scenes of one name are numbered.
+    there, so that means stay comparable; else its error is raised. Scenes of one name are numbered. `further`: fields
+    of Result with their metrics, which are given balanced photographs.
     """
     for seed, scene in enumerate(_told_apart(scenes)):
         for condition in conditions:
@@ -263,7 +268,7 @@ def measure(
                         name, scene.name, str(condition), condition.mode, seconds, condition.ratio_ev, condition.layout,
                         sensor.full_well_e, sensor.read_noise_e, condition.cfa, sensor.bit_depth,
                     )  # fmt: skip
-                    of_methods.append(replace(result, **_scores(images[name], scene)))
+                    of_methods.append(replace(result, **_scores(images[name], scene, further or {})))
                     done(of_methods[-1])
             except Sve2HdrError as error:
                 if note is None or isinstance(error, UnknownLayout):
@@ -293,7 +298,7 @@ def _letters(name: str) -> str:
     return re.sub(r"\W+", "-", name).lower()
 
 
-def _scores(image: np.ndarray, scene: Scene) -> dict[str, Any]:
+def _scores(image: np.ndarray, scene: Scene, further: Mapping[str, Metric]) -> dict[str, Any]:
     truth = scene.truth
     if scene.kind == "grey":
         return {"chroma": chroma_error(image, truth, BORDER_PX)}
@@ -310,4 +315,5 @@ def _scores(image: np.ndarray, scene: Scene) -> dict[str, Any]:
         "psnr_linear": psnr_linear(image, truth, BORDER_PX),
         "psnr_log": psnr_log(image, truth, BORDER_PX),
         "angle_deg": angular_error(image, truth, BORDER_PX),
+        **{name: metric(balanced, balanced_truth, BORDER_PX) for name, metric in further.items()},
     }

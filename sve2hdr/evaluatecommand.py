@@ -60,6 +60,11 @@ _LAYOUTS = {
 @click.option("--ensemble", is_flag=True, help="Every network also as the mean over every way to turn the frame.")
 @click.option("--full", is_flag=True, help="All ratios, noises, wrong levels, phases and CFA orders, and charts.")
 @click.option(
+    "--cvvdp", is_flag=True,
+    help="ColorVideoVDP, too: what people see on an HDR display, in JOD, 10 at most. Needs pip install "
+    "'sve2hdr[cvvdp]'.",
+)  # fmt: skip
+@click.option(
     "--layout", type=click.Choice(list(_LAYOUTS)), default="rows", show_default=True,
     help="Row or column pairs of two exposures, 2 x 2 blocks of four, or of two, or quad-Bayer with two (on "
     "diagonals), three or four.",
@@ -86,6 +91,7 @@ def evaluate(
     externals: tuple[str, ...],
     ensemble: bool,
     full: bool,
+    cvvdp: bool,
     layout: str,
     pattern: ExposurePattern | None,
     ev: float | None,
@@ -105,6 +111,7 @@ def evaluate(
     simulated; validity-weighted linear interpolation comes first, and the gain of the others is over it. An image that
     cannot be used, or that a method fails on, is left out with a note; the exit code is 1 then.
     """
+    from .colorvideovdp import ColorVideoVdp
     from .devices import choose_device
     from .evaluate import (
         Result,
@@ -144,7 +151,9 @@ def evaluate(
     if not models:
         models = (*(("classical",) if full else ()), _published_for(conditions[0]))
     names = list(dict.fromkeys((LINEAR, *models)))
-    methods, weights = _loaded(names, str(choose_device(device)), ensemble)
+    chosen = str(choose_device(device))
+    seeing = ColorVideoVdp(chosen) if cvvdp else None
+    methods, weights = _loaded(names, chosen, ensemble)
     methods |= _of_programs(externals, timeout, methods)
     digests = {of: digest for name, (_, digest) in weights.items() for of in (name, ensemble_of(name))}
     files = scene_files(scenes) if scenes.is_dir() else []
@@ -178,7 +187,8 @@ def evaluate(
                 click.echo(as_json(result, digests))
 
     try:
-        keep(measure(methods, material, conditions, done, seen, leave_out))
+        further = {"cvvdp_jod": seeing} if seeing else {}
+        keep(measure(methods, material, conditions, done, seen, leave_out, further))
         if not results:
             raise Sve2HdrError(f"{scenes}: no scene is left to be scored; see above") if left_out else nothing
         if full:
@@ -189,15 +199,20 @@ def evaluate(
         raise
     finally:
         if style != "json" and results:
+            files_told = [f"{path}, SHA-256 {digest}" for path, digest in weights.values()]
             described = _LAYOUTS.get(layout, layout)
             if full:
                 means = "14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"
-                title, rows = f"{described[0].upper()}{described[1:]}, {means}", condition_rows(results)
+                title = f"{described[0].upper()}{described[1:]}, {means}"
+                seen_on = [seeing.described] if seeing else []
+                _print_table([*files_told, *seen_on, title], condition_rows(results), style)
             else:
                 described += f", {conditions[0].cfa}" if cfa is not None or pattern is not None else ""
-                title = f"PSNR-mu, dB; {described}, {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, {bits} bit"
-                rows = scene_rows(results)
-            _print_table([*(f"{path}, SHA-256 {digest}" for path, digest in weights.values()), title], rows, style)
+                described += f", {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, {bits} bit"
+                _print_table([*files_told, f"PSNR-mu, dB; {described}"], scene_rows(results), style)
+                if seeing:
+                    judged = scene_rows(results, "cvvdp_jod")
+                    _print_table(["", seeing.described, f"CVVDP, JOD; {described}"], judged, style)
     if left_out:
         raise click.exceptions.Exit(1)
 

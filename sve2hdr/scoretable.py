@@ -13,6 +13,7 @@ METRICS = {  # field of Result -> heading and decimals; the means of what is a s
     "psnr_mu": ("PSNR-mu dB", 2, 1.0),
     "pu21_psnr": ("PU21-PSNR dB", 2, 1.0),
     "pu21_ssim": ("PU21-SSIM", 4, 1.0),
+    "cvvdp_jod": ("CVVDP JOD", 3, 1.0),
     "psnr_linear": ("PSNR dB", 2, 1.0),
     "psnr_log": ("log-PSNR dB", 2, 1.0),
     "angle_deg": ("angle deg", 2, 1.0),
@@ -25,24 +26,25 @@ METRICS = {  # field of Result -> heading and decimals; the means of what is a s
 Rows = list[list[str]]  # the first is the heading
 
 
-def scene_rows(results: Sequence[Result]) -> Rows:
-    """Return PSNR-mu of each photograph and condition, a column for each method, and the means with their gain.
+def scene_rows(results: Sequence[Result], metric: str = "psnr_mu") -> Rows:
+    """Return one score of each photograph and condition, a column for each method, and the means with their gain.
 
     The gain of a method is over the first one.
     """
     methods = list(dict.fromkeys(result.method for result in results))
-    photos = [result for result in results if result.psnr_mu is not None]
+    photos = [result for result in results if getattr(result, metric) is not None]
     rows = [["scene", "condition", *methods]]
-    found = {(r.scene, r.condition, r.method): r.psnr_mu for r in photos}
+    found = {(r.scene, r.condition, r.method): getattr(r, metric) for r in photos}
     for scene, condition in dict.fromkeys((r.scene, r.condition) for r in photos):
-        rows.append([scene, condition, *(_number(found.get((scene, condition, m)), "psnr_mu") for m in methods)])
+        rows.append([scene, condition, *(_number(found.get((scene, condition, m)), metric) for m in methods)])
     for condition in dict.fromkeys(r.condition for r in photos):
-        means = [_mean(r.psnr_mu for r in photos if r.condition == condition and r.method == m) for m in methods]
+        of_condition = [r for r in photos if r.condition == condition]
+        means = [_mean(getattr(r, metric) for r in of_condition if r.method == m) for m in methods]
         first = means[0]
-        cells = [_number(first, "psnr_mu")]
+        cells = [_number(first, metric)]
         for mean in means[1:]:
-            gain = f" ({mean - first:+.2f})" if mean is not None and first is not None else ""
-            cells.append(_number(mean, "psnr_mu") + gain)
+            gain = f" ({mean - first:+.{METRICS[metric][1]}f})" if mean is not None and first is not None else ""
+            cells.append(_number(mean, metric) + gain)
         rows.append(["mean", condition, *cells])
     return rows
 

@@ -396,6 +396,36 @@ def test_evaluate_compares_methods_in_the_asked_form(scene_exr: Path, work: Path
     assert "--ev is not for --full" in refused("evaluate", "scenes", "--full", "--ev", 2, code=2)
 
 
+def test_evaluate_adds_what_people_see_where_it_is_asked_for(
+    scene_exr: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Seeing:
+        described = "a metric on a display"
+
+        def __init__(self, device: str) -> None:
+            assert device == "cpu"
+
+        def __call__(self, image: np.ndarray, truth: np.ndarray, border_px: int) -> float:
+            return 10 - float(np.abs(image - truth)[border_px:-border_px, border_px:-border_px].max() > 0) / 8
+
+    (work / "scenes").mkdir()
+    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+    asked = ("evaluate", "scenes", "--model", "linear", "--device", "cpu")
+    monkeypatch.setitem(sys.modules, "pycvvdp", None)
+    assert "pip install 'sve2hdr[cvvdp]'" in refused(*asked, "--cvvdp")
+    monkeypatch.setattr("sve2hdr.colorvideovdp.ColorVideoVdp", Seeing)
+    assert all(json.loads(line)["cvvdp_jod"] is None for line in done(*asked, "--format", "json").stdout.splitlines())
+    lines = done(*asked, "--cvvdp").stdout.splitlines()
+    at = lines.index(Seeing.described)
+    assert lines[at + 1].startswith("CVVDP, JOD; row pairs, 3 EV")
+    assert lines[-1].split() == ["mean", "gain", "3", "EV", "9.875"]
+    assert lines[at - 2].startswith("mean")
+    assert "9.875" not in lines[at - 2]
+    full = done(*asked, "--cvvdp", "--full").stdout.splitlines()
+    assert Seeing.described in full
+    assert any("CVVDP JOD" in line for line in full)
+
+
 def test_evaluate_shows_each_network_and_its_ensemble(scene_exr: Path, work: Path) -> None:
     (work / "scenes").mkdir()
     (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())

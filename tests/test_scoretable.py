@@ -1,6 +1,7 @@
 """Tables: means and gains by hand, and every format read back."""
 
 import json
+from dataclasses import replace
 
 from sve2hdr.evaluate import Result
 from sve2hdr.scoretable import as_json, as_markdown, as_text, condition_rows, scene_rows
@@ -22,6 +23,15 @@ def test_scenes_have_a_column_for_each_method_and_means_with_their_gain() -> Non
         ["a", "exposure 3 EV", "30.00", "33.00"],
         ["b", "exposure 3 EV", "20.00", "25.50"],
         ["mean", "exposure 3 EV", "25.00", "29.25 (+4.25)"],
+    ]
+
+
+def test_another_metric_has_its_own_decimals_and_those_scenes_alone_that_have_it() -> None:
+    results = [replace(RESULTS[0], cvvdp_jod=9.5), replace(RESULTS[1], cvvdp_jod=9.75), *RESULTS[2:]]
+    assert scene_rows(results, "cvvdp_jod") == [
+        ["scene", "condition", "linear", "mine"],
+        ["a", "exposure 3 EV", "9.500", "9.750"],
+        ["mean", "exposure 3 EV", "9.500", "9.750 (+0.250)"],
     ]
 
 
