@@ -62,71 +62,78 @@ def scheduler_address(text: str) -> str:
     "--output",
     type=PlaceType(),
     required=True,
-    help="Folder of the outputs, or its URL; the inputs' tree is mirrored.",
+    help="Output folder, or its URL.",
 )
 @click.option(
     "--list",
     "lists",
     type=click.File("rb"),
     multiple=True,
-    help="Also take the paths in this UTF-8 file, one a line.",
+    help="Also take the paths in this UTF-8 file, one on each line.",
 )
 @click.option(
-    "--include", multiple=True, metavar="PATTERN", help="Only files whose name or path fits, such as '*.CR2'."
+    "--include", multiple=True, metavar="PATTERN", help="Take only files whose name or path fits, such as '*.CR2'."
 )
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="No files whose name, path or folder fits.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files whose name, path or folder fits.")
 @click.option("--base", type=PlaceType(), help="Mirror the tree from this folder on.  [default: from each IN]")
 @click.option(
-    "--format", "formats", type=click.Choice(FORMATS), multiple=True, help="Several make several.  [default: exr]"
+    "--format",
+    "formats",
+    type=click.Choice(FORMATS),
+    multiple=True,
+    help="Format of the outputs; give it once for each.  [default: exr]",
 )
-@click.option("--preview", is_flag=True, help="Also write a tone-mapped .preview.jpg.")
+@click.option("--preview", is_flag=True, help="Also write a tone-mapped preview, .preview.jpg.")
 @click.option(
     "--name",
     "template",
     default="{stem}.{ext}",
     show_default=True,
-    help="Of the outputs, with {stem}, {name}, {source} (the folder IN), {model} and {ext}.",
+    help="Names of the outputs, of {stem}, {name} (with extension), {source} (the folder IN), {model} and {ext}.",
 )
 @click.option(
     "--if-not-sve",
     type=click.Choice(POLICIES),
     default="skip",
     show_default=True,
-    help="What becomes of ordinary raws.",
+    help="What to do with ordinary raws, of one exposure; those in doubt always fail.",
 )
 @click.option(
     "--lock",
     type=click.Choice(["auto", "folder", "none"]),
     default="auto",
     show_default=True,
-    help="Whose frames share levels, scale, white balance and look: CinemaDNG clips, folders, none.",
+    help="Frames share levels, scale, white balance and brightness: those of a CinemaDNG clip (auto), of a folder, or "
+    "none.",
 )
 @click.option(
-    "--workers", type=click.IntRange(1), help="Files at a time.  [default: as many as cores and memory allow]"
+    "--workers",
+    type=click.IntRange(1),
+    help="How many files to convert at a time.  [default: as many as cores and memory allow]",
 )
 @click.option(
     "--memory",
     type=Parsed("size", parse_size),
-    help="Never take more, such as 4G.  [default: 75% of what is available]",
+    help="Memory that all workers may take together, such as 4G.  [default: 75% of what is available]",
 )
 @click.option(
     "--timeout",
     type=Number(1),
     default=300.0,
     show_default=True,
-    help="Seconds without progress after which a file is given up.",
+    help="Give up a file after so many seconds without progress.",
 )
 @click.option(
     "--dask",
     type=Parsed("address", scheduler_address),
-    help="Spread the files over the Dask cluster with this scheduler, such as tcp://host:8786.",
+    help="Spread the files over the Dask cluster of this scheduler, such as tcp://host:8786.",
 )
-@click.option("--report", type=FILE, help="Write a JSON object a line, one for each file.")
-@click.option("--dry-run", is_flag=True, help="Only tell what would become of each file.")
-@click.option("--watch", is_flag=True, help="Go on with what arrives in the inputs, until Ctrl-C.")
-@click.option("--idle", type=Number(1), help="End --watch after so many seconds with nothing to do.")
-@click.option("--plain", is_flag=True, help="Lines for a log, in place of bars.")
-@click.option("-q", "--quiet", is_flag=True, help="Print failures alone.")
+@click.option("--report", type=FILE, help="Write a JSON object for each file, one on each line.")
+@click.option("--dry-run", is_flag=True, help="Convert nothing; say what would become of each file.")
+@click.option("--watch", is_flag=True, help="Go on with what arrives in IN, until Ctrl-C or --idle.")
+@click.option("--idle", type=Number(1), help="End --watch after so many seconds with nothing to do.  [default: never]")
+@click.option("--plain", is_flag=True, help="Print lines for a log, not progress bars, as when stderr is no terminal.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only failures.")
 @image_options
 @overwrite_option
 def batch(
@@ -157,8 +164,9 @@ def batch(
 ) -> None:
     """Convert the raws of folders, files or patterns IN, unattended.
 
-    IN and the output folder may also be URLs, such as s3://bucket/shoot. What is finished is not done again: the same
-    command goes on where it was stopped, also by a power cut. Exits with 1 if a file failed.
+    The tree of IN is mirrored in the output folder; both may also be URLs, such as s3://bucket/shoot. What is finished
+    is not done again: give the same command to go on after a stop, also after a power cut. A file that fails does not
+    stop the others; the exit code is 1 then.
     """
     from .batch import Batch, RunOptions
     from .batchdisplay import Display, Report

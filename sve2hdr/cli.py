@@ -40,7 +40,10 @@ MANY = "sve2hdr batch converts many"
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="sve2hdr")
 def main() -> None:
-    """Turn a raw photo whose sites have different exposures (SVE, Dual ISO) into an HDR image."""
+    """Turn raw photos that have several exposures in one frame (SVE, Dual ISO) into HDR images.
+
+    `sve2hdr COMMAND --help` shows the options of a command.
+    """
 
 
 for command in (batch, unpack, simulate, dataset, train, evaluate):
@@ -50,18 +53,22 @@ for command in (batch, unpack, simulate, dataset, train, evaluate):
 @main.command()
 @click.argument("raws", cls=Files, metavar="RAW", type=FileType(MANY), nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="Image to write: .exr, .hdr, .tif or linear .dng.")
-@click.option("--preview", help="Also write a tone-mapped .jpg or .png; auto: OUTPUT with .preview.jpg.")
+@click.option(
+    "--preview",
+    help="Also write a tone-mapped preview to this .jpg or .png; auto: to OUTPUT with .preview.jpg.",
+)
 @click.option(
     "--lock-params",
     type=FILE,
-    help="JSON file of what frames share: written if there is none, else used, for sequences without flicker.",
+    help="Keep a sequence free of flicker: the first frame writes levels, white balance and brightness to this JSON "
+    "file, the others take them from it.",
 )
 @click.option(
     "--if-not-sve",
     type=click.Choice(["fail", "develop"]),
     default="fail",
     show_default=True,
-    help="A raw of one exposure is refused with the reason, or developed all the same.",
+    help="What to do with an ordinary raw, of one exposure: refuse it, or develop it all the same.",
 )
 @image_options
 @overwrite_option
@@ -74,7 +81,10 @@ def convert(
     model: str,
     **chosen: Any,
 ) -> None:
-    """Reconstruct RAW and write it as an HDR image."""
+    """Convert one raw photo, RAW, into an HDR image.
+
+    Pattern, exposure ratio, levels and white balance are found in the photo unless options give them.
+    """
     from dataclasses import replace
 
     from .convert import convert_file
@@ -106,8 +116,8 @@ def convert(
     nargs=-1,
     required=True,
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line per file.")
-@click.option("-v", "--verbose", is_flag=True, help="Also print the evidence.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each file, on a line of its own.")
+@click.option("-v", "--verbose", is_flag=True, help="Also print levels, noise and the scores that led to the finding.")
 @level_options
 def detect(
     raws: tuple[Path, ...],
@@ -118,9 +128,9 @@ def detect(
     black: Counts,
     white: Counts,
 ) -> None:
-    """Find the exposure pattern of each FILE.
+    """Find the exposure pattern of each FILE from its pixels.
 
-    It is found from the pixels alone. Exits with 1 if a file has none, or cannot be read.
+    The exit code is 1 if a file has no pattern or cannot be read.
     """
     from .pattern import certainty
     from .rawfile import read_raw

@@ -50,39 +50,54 @@ _LAYOUTS = {
 @click.argument("scenes", type=FOLDER)
 @click.option(
     "--model", "models", multiple=True,
-    help="classical, a published network or a weights file; several times for several.  [default: the one that "
-    "knows the pattern, classical if none does; classical too with --full]",
+    help="Method to score: classical, a published network or a weights file; give it once for each.  [default: the "
+    "network that knows the pattern, classical if none does; classical too with --full]",
 )  # fmt: skip
 @click.option(
     "--external", "externals", multiple=True, metavar="COMMAND",
-    help="Another program, as in 'program {input} {output}': DNG in, linear Rec. 709 out, whose scale is fitted.",
+    help="Also score another program, such as 'program {input} {output}': it reads a DNG and writes linear Rec. 709, "
+    "whose scale is fitted.",
 )  # fmt: skip
-@click.option("--ensemble", is_flag=True, help="Every network also as the mean over every way to turn the frame.")
-@click.option("--full", is_flag=True, help="All ratios, noises, wrong levels, phases and CFA orders, and charts.")
+@click.option(
+    "--ensemble",
+    is_flag=True,
+    help="Also score every network as averaged over every way to turn the frame.",
+)
+@click.option(
+    "--full", is_flag=True, help="Score in all conditions: ratios, noise, wrong levels, phases, CFA orders, and charts."
+)
 @click.option(
     "--cvvdp", is_flag=True,
-    help="ColorVideoVDP, too: what people see on an HDR display, in JOD, 10 at most. Needs pip install "
+    help="Also score by ColorVideoVDP: what people see on an HDR display, in JOD, 10 at most. Needs pip install "
     "'sve2hdr[cvvdp]'.",
 )  # fmt: skip
 @click.option(
     "--layout", type=click.Choice(list(_LAYOUTS)), default="rows", show_default=True,
-    help="Row or column pairs of two exposures, 2 x 2 blocks of four, or of two, or quad-Bayer with two (on "
-    "diagonals), three or four.",
+    help="Pattern: row or column pairs of two exposures, 2 x 2 blocks of four (blocks) or two (chessboard), or "
+    "quad-Bayer with two (on diagonals), three or four.",
 )  # fmt: skip
 @click.option(
     "--pattern", type=PATTERN,
-    help="Exposures of one period of another sensor, as in grid:1,1,1/2,1/2;..., in place of --layout.",
+    help="Relative exposures of one period, such as grid:1,1,1/2,1/2;..., in place of --layout.",
 )  # fmt: skip
-@click.option("--ev", type=Number(0.1, 8), help="Exposure ratio.  [default: 3, or that of --pattern]")
+@click.option("--ev", type=Number(0.1, 8), help="Exposure ratio in EV.  [default: 3, or that of --pattern]")
 @click.option("--cfa", type=CFA, metavar="CFA", help=f"{CFA_HELP}  [default: RGGB, or quad-Bayer for such layouts]")
-@click.option("--bits", type=click.IntRange(8, 16), default=14, show_default=True)
+@click.option("--bits", type=click.IntRange(8, 16), default=14, show_default=True, help="Bits of a count.")
 @sensor_options
 @click.option(
     "--format", "style", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True,
-    help="Of the tables; json: one object a line for each score.",
+    help="Format of the tables; json: one object for each score, on a line of its own.",
 )  # fmt: skip
-@click.option("--pictures", type=FOLDER, help="Folder for crops of the worst regions of the last method.")
-@click.option("--timeout", type=Number(0, min_open=True), default=600.0, show_default=True, help="s, of --external.")
+@click.option(
+    "--pictures", type=FOLDER, help="Also write crops of the worst regions of the last method to this folder."
+)
+@click.option(
+    "--timeout",
+    type=Number(0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds that --external may take for a frame.",
+)
 @device_option
 @overwrite_option
 def evaluate(
@@ -105,11 +120,11 @@ def evaluate(
     device: str,
     overwrite: bool,
 ) -> None:
-    """Score reconstructions on HDR images.
+    """Compare methods on HDR images: simulate, reconstruct, score.
 
-    The images of the folder SCENES, or where it has none its exposure stacks (folders of raws, as for dataset), are
-    simulated; validity-weighted linear interpolation comes first, and the gain of the others is over it. An image that
-    cannot be used, or that a method fails on, is left out with a note; the exit code is 1 then.
+    SCENES is a folder of HDR images, or, if it has none, of exposure stacks (folders of raws, as for dataset). First in
+    the table is validity-weighted linear interpolation; the gain of the others is over it. An image that cannot be
+    used, or that a method fails on, is left out with a note, and the exit code is 1 then.
     """
     from .colorvideovdp import ColorVideoVdp
     from .devices import choose_device

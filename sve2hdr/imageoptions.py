@@ -35,44 +35,51 @@ image_options = options_of(
         type=click.Choice(list(COLOR_SPACES)),
         default="rec709",
         show_default=True,
-        help="Of .exr, .hdr and .tif; a .dng is camera RGB with its matrix.",
+        help="Colour space of .exr, .hdr and .tif; a .dng always has camera RGB with its matrix.",
     ),
     click.option(
         "--wb",
         type=WHITE_BALANCE,
         help="White balance: as-shot, auto, daylight, multipliers R,G,B, or a temperature such as 5500K.  "
-        "[default: as-shot if believable, else auto]",
+        "[default: as-shot if plausible, else auto]",
     ),
     click.option(
         "--exposure",
         type=Number(-30, 30),
         default=0.0,
         show_default=True,
-        help="Shift in EV; at 0, 1.0 is where green saturates at the most exposed sites.",
+        help="Brighten values by so many EV, or darken them; at 0, green of the most exposed sites saturates at 1.0.",
     ),
     click.option(
-        "--float", "single", is_flag=True, help="EXR with 32-bit instead of 16-bit floats; DNG with 16-bit floats."
+        "--float",
+        "single",
+        is_flag=True,
+        help="Write 32-bit instead of 16-bit floats to EXR, and 16-bit floats instead of integers to DNG.",
     ),
     click.option(
         "--compression",
         type=click.Choice(COMPRESSIONS),
         default="zip",
         show_default=True,
-        help="Of the EXR; pxr24, b44 and dwa lose precision, and dwa stores 16-bit floats even with --float.",
+        help="Compression of the EXR; pxr24, b44 and dwa lose precision, and dwa stores 16-bit floats even with "
+        "--float.",
     ),
     click.option(
-        "--ultra-hdr", is_flag=True, help="The preview, a JPEG, with a gain map: brighter highlights on HDR screens."
+        "--ultra-hdr", is_flag=True, help="Add a gain map to the JPEG preview: brighter highlights on HDR screens."
     ),
-    click.option("--no-bad-pixels", is_flag=True, help="Do not look for hot, cold and stuck sites, and focus pixels."),
+    click.option(
+        "--no-bad-pixels", is_flag=True, help="Do not find and replace hot, cold and stuck sites and focus pixels."
+    ),
     click.option(
         "--bad-pixel-map",
         type=FILE,
-        help="Sites to replace without looking: a text file, 'column row' a line, or a raw taken with the lens capped.",
+        help="Also replace the sites of this file: a text with 'column row' on each line, or a raw taken with the lens "
+        "capped.",
     ),
     click.option(
         "--tile",
         type=click.IntRange(32),
-        help="Side of tiles, px, were they square: smaller needs less memory.  [default: 1024]",
+        help="Size of tiles, as the side of a square in pixels; smaller ones need less memory.  [default: 1024]",
     ),
     model_option,
     device_option,
@@ -81,12 +88,12 @@ image_options = options_of(
         type=click.Choice(["auto", "float32", "bfloat16"]),
         default="auto",
         show_default=True,
-        help="Of the network's convolutions; auto: bfloat16 where the device is faster at it.",
+        help="Precision of the network's convolutions; auto: bfloat16 where device and network are made for it.",
     ),
     click.option(
         "--ensemble",
         is_flag=True,
-        help="The mean over every way to turn the frame: 2 times as slow (quad-Bayer: 8), with less noise and moire.",
+        help="Average over every way to turn the frame: less noise and moire, 2 times as slow (quad-Bayer: 8).",
     ),
     level_options,
 )

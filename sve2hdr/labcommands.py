@@ -34,12 +34,13 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("sources", cls=Files, metavar="SOURCE...", type=FILE, nargs=-1, required=True)
-@click.option("-o", "--output", type=FILE, required=True, help="Mosaic to write: .dng.")
-@click.option("--truth", type=FILE, help="Also write the ground truth: .exr, .hdr or .tif, camera RGB.")
-@click.option("--pattern", type=PATTERN, help="Exposures of one period.  [default: rows:1/8,1/8,1,1]")
+@click.option("-o", "--output", type=FILE, required=True, help="Raw to write: .dng.")
+@click.option("--truth", type=FILE, help="Also write the ground truth in camera RGB: .exr, .hdr or .tif.")
+@click.option("--pattern", type=PATTERN, help="Relative exposures of one period.  [default: rows:1/8,1/8,1,1]")
 @click.option(
     "--ev",
-    help="Of an image: the ratio, in place of the pattern's. Of raws: their exposures, as in -2,0,2, in place of EXIF.",
+    help="For an image: the exposure ratio in EV.  [default: that of --pattern]  For raws: the exposure of each in EV, "
+    "such as -2,0,2.  [default: from EXIF]",
 )
 @click.option("--cfa", type=CFA, metavar="CFA", default="RGGB", show_default=True, help=CFA_HELP)
 @click.option(
@@ -47,21 +48,21 @@ if TYPE_CHECKING:
     type=click.Choice(["exposure", "gain"]),
     default="exposure",
     show_default=True,
-    help="Bright sites get more light, or more gain (Dual ISO).",
+    help="Give the bright sites more light (exposure), or more amplification (gain, as Dual ISO does).",
 )
 @click.option(
     "--percentile",
     type=Number(0, 100),
     default=98.0,
     show_default=True,
-    help="Of the scene's green, that saturates the least exposed sites.",
+    help="Exposure: the percentile of the scene's green that saturates the least exposed sites.",
 )
 @click.option(
     "--saturation",
     type=Number(1e-30, 1e30),
-    help="The scene's green that does, in place of --percentile: one exposure for several frames.",
+    help="The value of the scene's green that does, in place of --percentile: it exposes several frames alike.",
 )
-@click.option("--bits", type=click.IntRange(8, 16), default=14, show_default=True)
+@click.option("--bits", type=click.IntRange(8, 16), default=14, show_default=True, help="Bits of a count.")
 @click.option("--black", type=Number(0, 65535), help="Black level in counts.  [default: 1/16 of the range]")
 @click.option("--white", type=Number(0, 65535), help="White level in counts.  [default: 63/64 of the range]")
 @sensor_options
@@ -70,9 +71,9 @@ if TYPE_CHECKING:
     type=Number(0, 1e6),
     default=1.2,
     show_default=True,
-    help="Electrons of it, at most all, that are there before the amplifier, so that --mode gain amplifies them.",
+    help="Part of the read noise, in electrons, that arises before the amplifier: --mode gain amplifies it.",
 )
-@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the noise.")
 @click.option("--compress", is_flag=True, help="Store the mosaic as lossless JPEG.")
 @overwrite_option
 def simulate(
@@ -95,9 +96,10 @@ def simulate(
     compress: bool,
     overwrite: bool,
 ) -> None:
-    """Make an SVE mosaic of a scene.
+    """Make an SVE raw (DNG) of a scene, with its ground truth.
 
-    SOURCE is one HDR image (.exr, .hdr, .tif), or the raws of one exposure stack of a static scene.
+    SOURCE is one HDR image (.exr, .hdr, .tif), or the raws of one exposure stack of a static scene. Options that
+    describe sensor and exposure are for images; raws keep what their camera did.
     """
     from .rawcheck import RAW_EXTENSIONS
     from .simulate import Sensor
@@ -159,14 +161,22 @@ def _numbers(text: str | None) -> list[float] | None:
 @click.command(cls=Command)
 @click.argument("sources", cls=Files, metavar="SOURCE...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("-o", "--output", type=FOLDER, required=True, help="Folder for the shards.")
-@click.option("--synthetic", type=click.IntRange(0), default=0, show_default=True, help="Synthetic scenes to add.")
-@click.option("--shard-mb", type=Number(1), default=60.0, show_default=True)
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the first synthetic scene.")
+@click.option(
+    "--synthetic", type=click.IntRange(0), default=0, show_default=True, help="How many synthetic scenes to add."
+)
+@click.option(
+    "--shard-mb",
+    type=Number(1),
+    default=60.0,
+    show_default=True,
+    help="Size of a shard in MB, unless one scene is larger.",
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the first synthetic scene.")
 def dataset(sources: tuple[Path, ...], output: Path, synthetic: int, shard_mb: float, seed: int) -> None:
     """Pack scenes into shards for training.
 
     SOURCE is an HDR image, a folder of them, or a folder with the raws of one exposure stack (or of such folders). What
-    cannot be used is left out with a note; the exit code is 1 then.
+    cannot be used is left out with a note, and the exit code is 1 then.
     """
     from .scenes import collect_scenes
     from .shards import check_no_shards, pack_scenes
@@ -189,13 +199,16 @@ def dataset(sources: tuple[Path, ...], output: Path, synthetic: int, shard_mb: f
 
 @click.command(cls=Command)
 @click.argument("given", cls=Files, metavar="CLIP...", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option("-o", "--output", type=FOLDER, required=True, help="Folder in which each clip gets one of its name.")
+@click.option(
+    "-o", "--output", type=FOLDER, required=True, help="Output folder, in which each clip gets a folder of its name."
+)
 @overwrite_option
 def unpack(given: tuple[Path, ...], output: Path, overwrite: bool) -> None:
-    """Make CinemaDNG frames, and a WAV, of Magic Lantern video.
+    """Turn Magic Lantern video into CinemaDNG frames and a WAV.
 
     CLIP is an .MLV file, or a folder with such files in its tree, which is mirrored in the output folder. Files that
-    continue a clip, .M00 and so on, are found beside it.
+    continue a clip, .M00 and so on, are found beside it. Frames that exist are kept, so that an interrupted command
+    can be given again. `sve2hdr batch` converts the frames.
     """
     from .unpack import clips_of, unpack_clip
 

@@ -59,7 +59,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 SEED = click.IntRange(0, 2**63 - 1)
 CFA = click.Choice([*BAYER_ORDERS, *QUAD_BAYERS])
-CFA_HELP = "Colours of 2 x 2 sites, as in GBRG, or of quad-Bayer's 4 x 4 at any phase, as in GRRGBGGBBGGBGRRG."
+CFA_HELP = "Colours of 2 x 2 sites, such as GBRG, or of quad-Bayer's 4 x 4 at any phase, such as GRRGBGGBBGGBGRRG."
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # older releases of click have no argument here
@@ -171,39 +171,57 @@ def options_of(*decorators: Callable[..., Any]) -> Callable[..., Any]:
 
 
 level_options = options_of(
-    click.option("--pattern", type=PATTERN, help="Exposure pattern, e.g. rows:1/8,1/8,1,1.  [default: found]"),
-    click.option("--ev", type=Number(MIN_EV, MAX_EV), help="Exposure ratio in EV.  [default: measured]"),
+    click.option(
+        "--pattern", type=PATTERN, help="Exposures of one period, such as rows:1/8,1/8,1,1.  [default: found]"
+    ),
+    click.option(
+        "--ev", type=Number(MIN_EV, MAX_EV), help="Exposure ratio, most over least exposed, in EV.  [default: measured]"
+    ),
     click.option(
         "--black",
         type=LevelType(rows=True),
-        help="Black level in counts; by site, one period: rows with ; and columns with , between.  [default: measured]",
+        help="Black level in counts: one number, or one period, with ; between rows and , between columns.  "
+        "[default: measured]",
     ),
     click.option(
         "--white",
         type=LevelType(rows=False),
-        help="White level in counts, or one for each exposure, the least exposed first: W1,W2.  [default: measured]",
+        help="White level in counts: one number, or one for each exposure, least exposed first: W1,W2.  "
+        "[default: measured]",
     ),
 )
 sensor_options = options_of(  # bounds as simulate.Sensor has them
-    click.option("--full-well", type=Number(1, 1e12), default=30_000.0, show_default=True, help="Electrons."),
+    click.option(
+        "--full-well",
+        type=Number(1, 1e12),
+        default=30_000.0,
+        show_default=True,
+        help="Electrons at which the least exposed sites saturate.",
+    ),
     click.option(
         "--read-noise",
         type=Number(0, 1e6),
         default=4.0,
         show_default=True,
-        help="Electrons, of the least exposed sites.",
+        help="Read noise of the least exposed sites in electrons.",
     ),
 )
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace outputs that exist; without it they are left alone."
+)
 model_option = click.option(
     "--model",
     default="auto",
     show_default=True,
-    help="auto: the published network that knows the pattern, classical if none does; or the name of one, a weights "
-    "file of your own, or classical: nothing learned, all patterns, slower.",
+    help="auto: the published network that knows the pattern, else classical. Or the name of one, such as large, or a "
+    "weights file of your own, or classical: nothing learned, any pattern, slower.",
 )
 device_option = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where networks run; auto: CUDA or MPS if there is one, else the CPU.",
 )
 
 

@@ -33,51 +33,70 @@ def parse_blocks(text: str) -> tuple[int, ...]:
 @click.command(cls=Command)
 @click.argument("shards", type=FOLDER)
 @click.option(
-    "-o", "--output", type=FOLDER, required=True, help="Folder of the run; one that was begun is gone on with."
+    "-o", "--output", type=FOLDER, required=True, help="Folder of the run; a run that was begun there goes on."
 )
-@click.option("--steps", type=click.IntRange(1), default=30_000, show_default=True)
-@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Patches a step.")
-@click.option("--patch", type=click.IntRange(32), default=96, show_default=True, help="px, a multiple of 8.")
-@click.option("--learning-rate", type=Number(0, min_open=True), help="[default: 0.0008; of the paper's, 0.0002]")
+@click.option("--steps", type=click.IntRange(1), default=30_000, show_default=True, help="Steps of the whole run.")
+@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Patches of a step.")
+@click.option(
+    "--patch",
+    type=click.IntRange(32),
+    default=96,
+    show_default=True,
+    help="Side of a patch in pixels, a multiple of 8.",
+)
+@click.option(
+    "--learning-rate",
+    type=Number(0, min_open=True),
+    help="Learning rate, until it falls at the end.  [default: 0.0008; of the paper's network, 0.0002]",
+)
 @click.option(
     "--decay-share",
     type=Number(0, 1),
     default=0.3,
     show_default=True,
-    help="Of the steps, at the end: the rate falls to 0.",
+    help="Share of the steps, at the end, over which the learning rate falls to 0.",
 )
-@click.option("--seed", type=SEED, default=1, show_default=True)
+@click.option(
+    "--seed", type=SEED, default=1, show_default=True, help="Seed of the new network and of what it is shown."
+)
 @click.option("--bfloat16", is_flag=True, help="Convolve in 16 bits: faster on GPUs and CPUs made for it.")
 @click.option(
-    "--checkpoint-minutes", type=Number(0, min_open=True), default=10.0, show_default=True, help="Write one so often."
+    "--checkpoint-minutes",
+    type=Number(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Write a checkpoint at least this often.",
 )
-@click.option("--start", help="Published network or weights file to refine.  [default: a new network]")
+@click.option("--start", help="Published network, or weights file, to refine.  [default: begin with a new network]")
 @click.option(
     "--architecture",
     type=click.Choice(["sve2hdr", "paper"]),
     default="sve2hdr",
     show_default=True,
-    help="Ours, or that of Xu et al. 2021, which costs some thirty times as much.",
+    help="Our network, or the paper's: that of Xu et al. 2021, which costs some thirty times as much.",
 )
-@click.option("--width", type=click.IntRange(2), help="Channels of the paper's network, even.  [default: 64]")
+@click.option("--width", type=click.IntRange(2), help="Channels of the paper's network, an even number.  [default: 64]")
 @click.option(
     "--blocks", type=Parsed("n,n,...", parse_blocks),
-    help="Blocks of each level, e.g. 2,1,4, or of the paper's network; with --start, further blocks change "
-    "nothing at first.",
+    help="Blocks of each level, such as 2,1,4, or of the paper's network, such as 8; with --start, further blocks "
+    "change nothing at first.",
 )  # fmt: skip
 @click.option(
     "--loss",
     type=click.Choice(["rms", "l1", "radiance"]),
-    help="rms, or l1 and colour, of mu-law radiance; or l1 and colour of radiance.  [default: rms; paper: radiance]",
+    help="rms: RMS error of mu-law radiance; l1: L1 and colour error of it; radiance: the same of linear radiance.  "
+    "[default: rms; of the paper's network, radiance]",
 )
 @click.option(
     "--layout",
     type=click.Choice(_LAYOUTS),
-    help="Row pairs of two exposures (columns too), or 2 x 2 blocks or quad-Bayer, both of two to four.  "
+    help="Patterns to learn: row pairs of two exposures (columns too), or 2 x 2 blocks or quad-Bayer of two to four.  "
     "[default: rows, or that of --start]",
 )
 @click.option(
-    "--large", is_flag=True, help="A network for row pairs of four times the cost; with --start, grown from that one."
+    "--large",
+    is_flag=True,
+    help="Train a network for row pairs of four times the cost; with --start, grown from that one.",
 )
 @device_option
 def train(
@@ -102,7 +121,8 @@ def train(
 ) -> None:
     """Train a network on packed scenes.
 
-    SHARDS is a folder that `sve2hdr dataset` made. Writes weights, checkpoint, log and its curve.
+    SHARDS is a folder that `sve2hdr dataset` made. Weights, checkpoint, log and its curve are written to the folder of
+    the run; give the same command to go on after an interruption.
     """
     from .devices import choose_device
     from .plot import plot_log

@@ -861,6 +861,8 @@ def test_help_describes_every_option(command: str) -> None:
     for parameter in cli.main.commands[command].params:
         if isinstance(parameter, click.Option):
             assert max(parameter.opts, key=len) in text
+            assert parameter.help
+            assert not parameter.help.startswith(("[", "Of "))  # a default alone says nothing
 
 
 @pytest.mark.parametrize("command", [(), *((command,) for command in COMMANDS)])
