@@ -299,7 +299,7 @@ class Batch:
         if self._crashes[order.job.raw] < CRASH_TRIES:
             self._waiting.extend([order])  # last: others may be innocent of what ends this one
             return
-        times = f"{CRASH_TRIES} times; the file is damaged, or --memory short"
+        times = f"{CRASH_TRIES} times; the file is damaged, or --memory too small"
         self._over(order, _failed(order, f"the process that read it {how}, {times}"))
 
     # Results

@@ -237,17 +237,19 @@ def _refuse_contradictions(
 ) -> None:  # fmt: skip
     """Refuse options that are not for each other."""
     if idle is not None and not watch:
-        raise click.UsageError("--idle is for --watch")
+        raise click.UsageError("--idle needs --watch")
     check_ensemble(ensemble, model)
     check_formats([f".{name}" for name in formats or ("exr",)])
     if ultra_hdr and not preview:
-        raise click.UsageError("--ultra-hdr is of previews; add --preview")
+        raise click.UsageError("--ultra-hdr needs --preview")
     if watch and dry_run:
         raise click.UsageError("--dry-run looks once; leave --watch out")
     if dry_run and report and report.is_file() and report.stat().st_size:  # perhaps the last run's
         raise click.UsageError(f"{report}: exists already; name another --report for --dry-run")
     if dask and (workers or memory):
-        raise click.UsageError("with --dask, `dask worker` takes --nthreads and --memory-limit; leave ours out")
+        raise click.UsageError(
+            "with --dask, leave --workers and --memory out; `dask worker` has --nthreads and --memory-limit instead"
+        )
 
 
 def _end(outcome: Outcome, display: Display, quiet: bool, watch: bool) -> None:

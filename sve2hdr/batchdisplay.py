@@ -240,7 +240,7 @@ def _would(result: FileResult) -> str:
         return f"{result.input}: {OUTCOMES[result.outcome]}"
     to = f" -> {', '.join(result.outputs)}" if result.outputs else ""
     why = result.found.get("reason") or f"{result.found['pattern']}, {result.found['ratio_ev']:.2f} EV"
-    shared = "; frames of a sequence take what its first one has" if result.found.get("sequence") else ""
+    shared = "; frames of a sequence share what its first one has" if result.found.get("sequence") else ""
     return f"{result.input}: {WOULD[result.outcome]}{to} ({why}{shared})"
 
 
@@ -250,5 +250,5 @@ def ending(outcome: Outcome, display: Display) -> list[str]:
     if outcome.hopeless:
         lines.append(f"given up, {outcome.not_begun} file(s) not begun: {outcome.hopeless}")
     elif outcome.interrupted:
-        lines.append(f"interrupted, {outcome.not_begun} file(s) left: the same command goes on there")
+        lines.append(f"interrupted, {outcome.not_begun} file(s) left: give the same command again to go on")
     return lines

@@ -101,7 +101,7 @@ def convert_file(
         if options.lock_parameters is not None and locked is None and pattern.ratio > 1:
             locked = _to_be_shared(made)
             if made.estimate.ratio_ev_error > LEAD_EV:
-                unsure = f"{raw}: too dark or plain to tell its ratio well, which its sequence takes all the same"
+                unsure = f"{raw}: too dark or plain to tell its ratio well; its sequence uses it all the same"
             save_parameters(options.lock_parameters, locked)  # refuses if another process has written it meanwhile
             undone.callback(options.lock_parameters.unlink, missing_ok=True)
         notes = _write(outputs, made, options, locked)

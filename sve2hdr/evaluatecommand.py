@@ -146,18 +146,18 @@ def evaluate(
 
     if full:
         of_sensor = ("pattern", "ev", "cfa", "bits", "full_well", "read_noise")
-        refuse_given(of_sensor, "is not for --full, which has its own")
+        refuse_given(of_sensor, "cannot be given with --full, which sets its own")
     if pattern is not None:
-        refuse_given(("layout",), "and --pattern are two ways to say it; give one")
+        refuse_given(("layout",), "and --pattern exclude each other; give one")
         refuse_one_exposure(pattern)
         pattern = pattern if ev is None else with_ratio(pattern, ev)
         layout, ev = str(pattern), pattern.ratio_ev
     if not externals:
-        refuse_given(("timeout",), "is of --external; add that")
+        refuse_given(("timeout",), "needs --external")
     if pictures is None:
-        refuse_given(("overwrite",), "is of --pictures; add that")
+        refuse_given(("overwrite",), "needs --pictures")
     if models and not {*models} - {LINEAR, CLASSICAL}:
-        refuse_given(("ensemble",), "is of networks; add --model auto")
+        refuse_given(("ensemble",), "needs a network; add --model auto")
     ev = 3.0 if ev is None else ev
     sensor = _sensor(bits, full_well, read_noise)
     conditions = full_conditions(layout) if full else quick_conditions(ev, sensor, layout, cfa)
@@ -205,7 +205,7 @@ def evaluate(
         further = {"cvvdp_jod": seeing} if seeing else {}
         keep(measure(methods, material, conditions, done, seen, leave_out, further))
         if not results:
-            raise Sve2HdrError(f"{scenes}: no scene is left to be scored; see above") if left_out else nothing
+            raise Sve2HdrError(f"{scenes}: no scene is left to score; see above") if left_out else nothing
         if full:
             keep(measure(methods, chart_scenes(), quick_conditions(layout=layout), done, seen, leave_out))
     except BaseException:  # also Ctrl-C: what has taken long is not lost

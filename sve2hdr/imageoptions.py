@@ -79,7 +79,8 @@ image_options = options_of(
     click.option(
         "--tile",
         type=click.IntRange(32),
-        help="Size of tiles, as the side of a square in pixels; smaller ones need less memory.  [default: 1024]",
+        help="Size of tiles, as the side of a square in pixels; smaller ones need less memory.  "
+        "[default: 1024; batch: as large as memory allows]",
     ),
     model_option,
     device_option,
@@ -102,7 +103,7 @@ image_options = options_of(
 def check_ensemble(ensemble: bool, model: str) -> None:
     """Raise UsageError for `--ensemble` of the classical method, which is the same however a frame is turned."""
     if ensemble and model == "classical":
-        raise click.UsageError("--ensemble is of networks; leave it out, or --model classical")
+        raise click.UsageError("--ensemble needs a network; leave it out, or --model classical")
 
 
 def check_formats(extensions: Collection[str]) -> None:
@@ -110,7 +111,7 @@ def check_formats(extensions: Collection[str]) -> None:
     for name, option, of in (("single", "--float", (".exr", ".dng")), ("compression", "--compression", (".exr",))):
         given = click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
         if given and not {*of} & {*extensions}:
-            raise click.UsageError(f"{option} is of {' and '.join(of)}; leave it out")
+            raise click.UsageError(f"{option} is only for {' and '.join(of)}; leave it out")
 
 
 def convert_options(

@@ -133,7 +133,7 @@ def _read_tiff(path: Path, stream: BinaryIO) -> _Stored:
     if image.dtype != np.uint16 and image.dtype.kind != "f":
         raise UnreadableImage(f"{path}: holds {image.dtype} values; a scene needs float or 16-bit ones")
     notes = {
-        "its 16-bit integers were taken as linear light; what was encoded for screens is not": image.dtype == np.uint16,
+        "its 16-bit integers were taken as linear light, which images for screens are not": image.dtype == np.uint16,
         f"of its {len(pages)} pages the first was taken": len(pages) > 1,
         "its ICC profile was not applied": icc and not named,
         f"its orientation, {turned}, was not applied": turned not in (None, 1),

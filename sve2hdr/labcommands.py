@@ -106,13 +106,13 @@ def simulate(
     from .simulated import SimulatedFile, from_image, from_stack, is_image
 
     if saturation is not None:
-        refuse_given(("percentile",), "and --saturation are two ways to expose; give one")
+        refuse_given(("percentile",), "and --saturation exclude each other; give one")
     evs = _numbers(ev)
     wanted = pattern or parse_pattern("rows:1/8,1/8,1,1")
     target = SimulatedFile(output, truth, compress, overwrite)
     if is_image(sources[0]):
         if len(sources) > 1 or (evs and len(evs) > 1):
-            raise click.UsageError("one HDR image at a time, with one --ev; several files are a stack of raws")
+            raise click.UsageError("give one HDR image with one --ev, or the raws of a stack")
         if evs and (wanted.ratio == 1 or not MIN_EV <= evs[0] <= MAX_EV):
             raise click.UsageError(
                 f"--ev {ev}: a ratio lies from {MIN_EV} to {MAX_EV} EV, in a pattern of two exposures"
@@ -134,13 +134,13 @@ def simulate(
         said = from_image(sources[0], target, wanted, ratio_ev, cfa, sensor, percentile, seed, saturation, note)
     elif len(sources) == 1 and sources[0].suffix.lower() not in RAW_EXTENSIONS:
         raise UnreadableImage(
-            f"{sources[0]}: no HDR image (.exr, .hdr, .tif) and no raw; of an array, "
+            f"{sources[0]}: neither an HDR image (.exr, .hdr, .tif) nor a raw; of an array, "
             'tifffile.imwrite("scene.tif", array, photometric="rgb") makes one'
         )
     else:
         of_sensor = ("mode", "bits", "black", "white", "full_well", "read_noise", "preamp_noise")
         of_images = ("cfa", "percentile", "saturation", *of_sensor, "seed")
-        refuse_given(of_images, "is for one HDR image (.exr, .hdr, .tif); raws bring what their camera did")
+        refuse_given(of_images, "is for an HDR image (.exr, .hdr, .tif); raws keep what their camera did")
         said = from_stack(sources, target, wanted, evs, note)
     tell(*said.split("\n"))
 

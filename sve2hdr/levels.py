@@ -138,7 +138,7 @@ def estimate_levels(
     if match is not None and not ratio_given:
         pattern, error = match.pattern, match.ratio_ev_error
         if UNSURE_EV < error < np.inf:
-            note = f"the ratio, {pattern.ratio_ev:.2f} EV, is known to {error:.2f} EV at best; --ev takes the right one"
+            note = f"the ratio, {pattern.ratio_ev:.2f} EV, is only known to within {error:.2f} EV; --ev sets it"
     cell, black = common_period(cfa_period(mosaic.cfa), pattern.exposure), mosaic.black_level
     black_error = None
     if levels.black is not None:
@@ -194,8 +194,8 @@ def _check_period(black: np.ndarray, cell: tuple[int, int], path: str | Path) ->
 
 def _moved(stated: np.ndarray, black: np.ndarray) -> str:
     return (
-        f"the stated black level, {float(stated.mean()):g}, contradicts its exposures: {float(black.mean()):.0f} was "
-        "taken, by which they agree; --black takes another"
+        f"the stated black level, {float(stated.mean()):g}, does not fit the exposures: {float(black.mean()):.0f} was "
+        "taken, at which they agree; --black sets another"
     )
 
 

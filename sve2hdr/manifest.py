@@ -205,7 +205,7 @@ class Records(ABC, Generic[At]):
         """
         record = self.get(output)
         if record is None or (record.file and not lies_at(self.out / record.file)):
-            foreign = f"{self.out / output}: exists already, and not from this batch"
+            foreign = f"{self.out / output}: exists already, and is not from this batch"
             return Standing("foreign", foreign) if lies_at(self.out / output) else Standing("new")
         file, of_raw = self.out / record.file, known_again(raw, record.raw_stamp, record.raw_sha256)
         as_is = known_again(file, record.stamp, record.sha256) if record.file else record.stamp

@@ -127,8 +127,8 @@ def too_large(limit_bytes: int, load: Load, tile_px: int | None = None) -> str:
     if need <= limit_mb or replace(load, megapixels=0.0).worker_mb(smallest) > limit_mb:
         return ""
     return (
-        f"has {load.megapixels:.0f} MP, as its tags or its size say, which take about {need / 1000:.1f} GB of memory "
-        f"where {limit_mb / 1000:.1f} GB may be taken; give a larger --memory or a smaller --tile"
+        f"has {load.megapixels:.0f} MP, by its tags or its size, which need about {need / 1000:.1f} GB of memory where "
+        f"only {limit_mb / 1000:.1f} GB may be used; give a larger --memory or a smaller --tile"
     )
 
 
@@ -158,8 +158,8 @@ def plan(limit_bytes: int, load: Load, cores: int, workers: int | None = None, t
     need = load.worker_mb(tiles[-1]) * counts[-1]
     raise Sve2HdrError(
         f"{limit_mb / 1000:.1f} GB of memory are too little for {workers or 1} worker(s) on "
-        f"{max(load.megapixels, LEAST_MP):.0f} MP, which take about {need / 1000:.1f} GB; give a larger --memory, "
-        "fewer --workers, or a smaller --tile"
+        f"frames of {max(load.megapixels, LEAST_MP):.0f} MP, which need about {need / 1000:.1f} GB; give a larger "
+        "--memory, fewer --workers, or a smaller --tile"
     )
 
 

@@ -160,7 +160,9 @@ def _run(arguments: list[str], folder: Path, timeout_s: float) -> None:
     try:
         code = process.wait(timeout_s)
     except subprocess.TimeoutExpired:
-        raise Sve2HdrError(f"{program}: not done after {timeout_s:g} s; give it longer, or smaller scenes") from None
+        raise Sve2HdrError(
+            f"{program}: not done after {timeout_s:g} s; give a longer --timeout, or smaller scenes"
+        ) from None
     finally:  # also if the user interrupts
         if process.poll() is None:
             _end(process)

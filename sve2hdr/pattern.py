@@ -125,7 +125,7 @@ def _detected(mosaic: Mosaic, windows: Windows) -> Detection:
         return _unmeasured(mosaic, windows, levels, layout)
     if min(s.ev for s in steps) < SAME_EXPOSURE_EV:
         return _refusal(
-            mosaic, levels, f"{words(layout.name)} do not differ where it counts", ev, error, {"contrast": 0.0}
+            mosaic, levels, f"{words(layout.name)} do not differ where compared", ev, error, {"contrast": 0.0}
         )
     scores, findings = judge(windows, mosaic.cfa, layout, steps, ev, error, offset_sigma)
     weakest = min(scores, key=lambda name: scores[name])

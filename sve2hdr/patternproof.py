@@ -148,15 +148,15 @@ def judge(
     unclear = "too much of the frame is plain or lost in noise to tell"
     unknown = "in no layout that is known" if scores["clearness"] > 0.5 else unclear
     findings = {
-        "contrast": f"{name} differ by {ev:.2f} EV only",
+        "contrast": f"{name} differ by only {ev:.2f} EV",
         "certainty": f"{name} differ by {ev:.1f} EV, give or take {error:.1f}: too uncertain",
         "layout": f"the sites differ by some {ev:.1f} EV, but {unknown}",
         "greens": f"{name} differ by {ev:.2f} EV, but the two greens within one of them by {greens:.2f} EV: {unknown}",
         "clearness": f"the sites may differ by some {ev:.1f} EV, but {unclear}",
-        "coverage": f"{name} differ by {ev:.2f} EV in {covered:.0%} of the frame only, so this is the scene",
-        "steadiness": f"the {ev:.2f} EV between {name} change with place, level or colour, so this is the scene",
-        "variety": f"{name} differ by {ev:.2f} EV, but may be stripes on something plain: levels and colours are only "
-        f"{variety:.1f} EV wide, and the noise shows no two gains",
+        "coverage": f"{name} differ by {ev:.2f} EV in only {covered:.0%} of the frame, so it is the scene",
+        "steadiness": f"the {ev:.2f} EV between {name} change with place, level or colour, so it is the scene",
+        "variety": f"{name} differ by {ev:.2f} EV, but may be stripes on something plain: levels and colours span only "
+        f"{variety:.1f} EV, and the noise does not show two gains",
     }
     return scores, findings
 

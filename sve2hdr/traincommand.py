@@ -134,7 +134,7 @@ def train(
     if start is None:
         network = config = _configuration(architecture, layout, large, width, blocks)
     else:
-        refuse_given(("architecture", "width"), "is that of the network that --start names")
+        refuse_given(("architecture", "width"), "is set by the network that --start names; leave it out")
         network = load_weights(weights_path(start))
         if layout is not None or large or blocks is not None:
             network = _grown(start, network, layout, large, blocks, seed)
@@ -168,7 +168,7 @@ def train(
         note(str(stop))
         raise click.exceptions.Exit(130) from stop
     if not told:
-        note(f"{output}: was trained to the end before; more --steps go on with it")
+        note(f"{output}: is trained to the end already; give more --steps to go on")
     curve = plot_log(output / "log.jsonl")
     tell(f"{weights}, {curve}")
 
@@ -182,11 +182,11 @@ def _configuration(
 
     layout = layout or "rows"
     if large and (architecture, layout) != ("sve2hdr", "rows"):
-        raise click.UsageError("--large is for --architecture sve2hdr and --layout rows")
+        raise click.UsageError("--large is only for --architecture sve2hdr and --layout rows")
     ours = LARGE if large else LAYOUTS[layout]
     try:
         if architecture == "sve2hdr":
-            refuse_given(("width",), "is for --architecture paper")
+            refuse_given(("width",), "is only for --architecture paper")
             return _with_blocks(ours, blocks)
         if blocks is not None and len(blocks) > 1:
             raise ValueError("--blocks is one number for --architecture paper")
@@ -215,7 +215,7 @@ def _grown(
     from .network import LARGE, LAYOUTS, SveNet
 
     if not isinstance(network, SveNet):
-        raise click.UsageError("--layout, --large and --blocks: the paper's network is refined as it is")
+        raise click.UsageError("--layout, --large and --blocks cannot change the paper's network; leave them out")
     asked = LARGE if large else LAYOUTS[layout] if layout else network.config
     if asked.cell != network.config.cell:
         able = " or ".join(name for name, of in LAYOUTS.items() if of.cell == asked.cell)

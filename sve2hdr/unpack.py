@@ -125,7 +125,7 @@ def unpack_clip(
         notes.append(f"{path}: its pixels are {aspect:.3g} times as wide as high, as its frames say")
     if clip.lost_rows:
         notes.append(
-            f"{path}: its window moved; frames lose {clip.lost_rows} rows, so that bright ones lie alike in all"
+            f"{path}: its window moved; frames lose {clip.lost_rows} rows, so that bright rows lie alike in all"
         )
     if clip.missing:
         notes.append(f"{path}: {clip.missing} frames are missing between the others, dropped by the camera perhaps")

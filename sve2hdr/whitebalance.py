@@ -142,10 +142,10 @@ def looks_wrong(neutral: np.ndarray, mosaic: Mosaic) -> str:
     least, greatest = BELIEVABLE_KELVIN
     if not abs(duv) <= BELIEVABLE_DUV:
         cast = "green" if duv > 0 else "magenta"
-        return f"the as-shot white balance stands for a {cast} light (Duv {duv:+.3f}), which is not believable"
+        return f"the as-shot white balance implies a {cast} light (Duv {duv:+.3f}), which is not plausible"
     if not least <= kelvin <= greatest:
         bound = f"below {least:.0f}" if kelvin < least else f"above {greatest:.0f}"
-        return f"the as-shot white balance stands for a light of {bound} K, which is not believable"
+        return f"the as-shot white balance implies a light of {bound} K, which is not plausible"
     return ""
 
 

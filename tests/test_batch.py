@@ -529,7 +529,7 @@ def test_a_mixed_folder_from_first_to_last(shoot: list[object], here: type[Here]
         assert f"in/{said}" in looked.stdout
     assert "in/broken.dng: " in looked.stderr
     assert "sequence" not in looked.stdout
-    assert "sequence take what its first one has" in command(*look, "--lock", "folder", code=1).stdout
+    assert "sequence share what its first one has" in command(*look, "--lock", "folder", code=1).stdout
 
     first = command(*shoot, code=1)
     assert first.stdout.split("\n")[:3] == ["      2  converted", "      1  skipped: one exposure", "      1  failed"]

@@ -373,7 +373,7 @@ def test_dataset_train_evaluate_convert(scene_exr: Path, made: Path, work: Path)
     assert "holds shards already" in refused("dataset", "scenes", "-o", "shards")
     for again in (False, True):
         ended = done("train", "shards", "-o", "mine", "--steps", 1, "--batch", 1, "--patch", 32, "--device", "cpu")
-        assert ("trained to the end before" in ended.stderr) is again
+        assert ("trained to the end already" in ended.stderr) is again
     assert {"weights.safetensors", "log.jsonl", "curve.png"} <= names(work / "mine")
     refine = ("train", "shards", "-o", "refined", "--steps", 1, "--batch", 1, "--patch", 32, "--device", "cpu")
     done(*refine, "--start", "mine/weights.safetensors")
@@ -393,7 +393,7 @@ def test_evaluate_compares_methods_in_the_asked_form(scene_exr: Path, work: Path
     assert "| mean |" in done(*asked, "--format", "markdown", "--pictures", "shown").stdout
     assert names(work / "shown")
     assert "shown" in refused(*asked, "--pictures", "shown")
-    assert "--ev is not for --full" in refused("evaluate", "scenes", "--full", "--ev", 2, code=2)
+    assert "--ev cannot be given with --full" in refused("evaluate", "scenes", "--full", "--ev", 2, code=2)
 
 
 def test_evaluate_adds_what_people_see_where_it_is_asked_for(
@@ -550,12 +550,12 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
         asked = ("convert", made / "raw.dng", "-o", "out.exr", "--ultra-hdr", *preview)
         assert "add --preview auto" in refused(*asked, code=2)
     by_mean = ("convert", made / "raw.dng", "-o", "out.exr", "--ensemble", "--model", "classical")
-    assert "--ensemble is of networks" in refused(*by_mean, code=2)
+    assert "--ensemble needs a network" in refused(*by_mean, code=2)
     assert "no folder" in refused("convert", made / "raw.dng", "-o", "out.exr", "--preview", "no/preview.jpg")
     assert ".dng" in refused("simulate", made / "truth.exr", "-o", "raw.exr")
     for more in ((), ("--bits", 12)):
         told = refused("simulate", "array.npy", "-o", "raw.dng", *more)
-        assert told.startswith("sve2hdr: array.npy: no HDR image (.exr, .hdr, .tif) and no raw; of an")
+        assert told.startswith("sve2hdr: array.npy: neither an HDR image (.exr, .hdr, .tif) nor a raw; of an")
     assert "1 raw file given" in refused("simulate", made / "raw.dng", "-o", "raw.dng")
     assert "no folder" in refused("simulate", made / "truth.exr", "-o", "raw.dng", "--truth", "no/truth.exr")
     assert names(work) == set()

@@ -722,7 +722,7 @@ def test_white_balance_makes_its_neutral_neutral(tmp_path: Path, raw: Path, netw
 def test_unbelievable_as_shot_neutral_is_left_and_said(tmp_path: Path, frame: Mosaic, network: SveNet) -> None:
     write_cfa_dng(tmp_path / "a.dng", replace(frame, as_shot_neutral=np.array([1.5, 1.0, 1.5])))
     converted = run(tmp_path / "a.dng", tmp_path / "a.exr", network)
-    assert "not believable" in " ".join(converted.notes)
+    assert "not plausible" in " ".join(converted.notes)
     asked = run(tmp_path / "a.dng", tmp_path / "b.exr", network, white_balance=WhiteBalance("as-shot"))
     assert "--wb auto may do better" in " ".join(asked.notes)  # done as told, and said
 

@@ -117,7 +117,7 @@ def test_a_folder_without_usable_stacks_is_refused(tmp_path: Path) -> None:
     result = run("evaluate", tmp_path, "--model", "linear")
     assert result.exit_code == 1
     assert "left out: " in result.stderr
-    assert "no scene is left to be scored" in result.stderr.splitlines()[-1]
+    assert "no scene is left to score" in result.stderr.splitlines()[-1]
 
 
 def test_a_short_run_has_a_curve_and_may_be_prolonged(shards: Path, tmp_path: Path) -> None:
@@ -216,9 +216,9 @@ def test_each_architecture_has_its_own_defaults(shards: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "finding"),
     [
-        (("--width", 8), "--width is for --architecture paper"),
-        (("--large", "--layout", "blocks"), "--large is for --architecture sve2hdr and --layout rows"),
-        (("--large", "--architecture", "paper"), "--large is for --architecture sve2hdr and --layout rows"),
+        (("--width", 8), "--width is only for --architecture paper"),
+        (("--large", "--layout", "blocks"), "--large is only for --architecture sve2hdr and --layout rows"),
+        (("--large", "--architecture", "paper"), "--large is only for --architecture sve2hdr and --layout rows"),
         (
             ("--layout", "quad", "--start", "standard"),
             "standard cannot become a quad network; start from one for blocks or quad",
@@ -226,7 +226,7 @@ def test_each_architecture_has_its_own_defaults(shards: Path, tmp_path: Path) ->
         (("--layout", "rows", "--start", "quad"), "quad cannot become a rows network; start from one for rows"),
         (("--large", "--start", "blocks"), "blocks cannot become a large network; start from one for rows"),
         (("--blocks", "1,1"), "--blocks needs 3 numbers, such as 2,1,4"),
-        (("--large", "--start", "paper"), "is refined as it is"),
+        (("--large", "--start", "paper"), "cannot change the paper's network"),
         (("--blocks", 2), "--blocks needs 3 numbers, such as 2,1,4"),
         (("--blocks", "2,x"), "2,x is not numbers of blocks"),
         (("--start", "standard", "--blocks", "2,1"), "--blocks needs 3 numbers, such as 2,1,4"),
@@ -234,9 +234,9 @@ def test_each_architecture_has_its_own_defaults(shards: Path, tmp_path: Path) ->
         (("--architecture", "paper", "--width", 7), "an even width"),
         (
             ("--start", "standard", "--architecture", "paper"),
-            "--architecture is that of the network that --start names",
+            "--architecture is set by the network that --start names",
         ),
-        (("--start", "standard", "--width", 8), "--width is that of the network that --start names"),
+        (("--start", "standard", "--width", 8), "--width is set by the network that --start names"),
         (("--checkpoint-minutes", 0), "--checkpoint-minutes"),
         (("--loss", "other"), "--loss"),
         (("--decay-share", 1.5), "--decay-share"),
