@@ -170,7 +170,7 @@ def _detected(mosaic: Mosaic, levels: Levels, path: Path) -> tuple[dict[str, Any
         record = found.as_json(path)
         lines += [
             "scores " + ", ".join(f"{name} {score:.2f}" for name, score in found.scores.items()),
-            "EV of each site of the 4 x 4 cell above the mean of its colour:",
+            f"EV of each site of the {len(found.phase_ev)} x 4 cell above the mean of its colour:",
             *("  " + " ".join(f"{ev:+.2f}" for ev in row) for row in found.phase_ev),
         ]
         if found.pattern is None:

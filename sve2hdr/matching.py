@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from .interleaved import half_patterns, halves, in_fours, joined
 from .mosaic import CELL, ExposurePattern, Mosaic, cfa_period, repeated
 from .pattern import Detection, offset_sigma_of
 from .patternfit import colour_classes, error_ev, fit_line, fit_pairs, offsets_at, sample_groups
@@ -42,8 +43,8 @@ class Match:
     steps_ev: tuple[float, ...]  # from each exposure to the next lower one, most exposed first, as these pixels have it
     step_errors: tuple[float, ...]  # of those, EV, one standard deviation; inf: unknown
     ratio_ev_error: float  # of their sum
-    black: np.ndarray  # (4, 4) float64, counts, by site of the 4 x 4 cell
-    black_error: np.ndarray  # (4, 4) float64, counts, one standard deviation
+    black: np.ndarray  # (4, 4) float64, counts, by site of the 4 x 4 cell; (8, 4) of rows in fours
+    black_error: np.ndarray  # as black, counts, one standard deviation
     fitted: bool  # whether lines told the black levels; else they are the mosaic's
     moved: bool = False  # whether the file's black level was dropped, as the exposures agree on one far from it
 
@@ -56,12 +57,14 @@ def match_exposures(
     ratio_given: bool = False,
     black_known: bool = False,
 ) -> Match | None:
-    """Fit the exposures of `pattern` to each other; None if its period does not divide 4 x 4 sites.
+    """Fit the exposures of `pattern` to each other; None if it is not of rows in fours, nor divides 4 x 4 sites.
 
     `detection`: of this mosaic and pattern, whose measurements are used again. `ratio_given`: the ratios of the pattern
     are right, and only the black levels are asked for. `black_known`: the mosaic's black levels are those of every row
     and colour, and only the ratios are asked for.
     """
+    if in_fours(pattern.exposure):
+        return _match_in_fours(mosaic, pattern, ratio_given, black_known)
     if CELL % pattern.exposure.shape[0] or CELL % pattern.exposure.shape[1]:
         return None
     exposure = pattern.over((CELL, CELL)).ravel()
@@ -91,6 +94,31 @@ def match_exposures(
         if shift is not None:
             black, black_error = cell_black(mosaic) + shift[0], np.full((CELL, CELL), shift[1])
     return Match(found, *ratio, black, black_error, fitted, moved)
+
+
+def _match_in_fours(mosaic: Mosaic, pattern: ExposurePattern, ratio_given: bool, black_known: bool) -> Match | None:
+    """Return what the two halves of a frame whose rows are exposed in fours say: one ratio, and the blacks of each."""
+    parts = []
+    for half, pairs in zip(halves(mosaic), half_patterns(pattern), strict=True):
+        part = match_exposures(half, pairs, ratio_given=ratio_given, black_known=black_known)
+        if part is None:
+            return None
+        parts.append(part)
+    weight = np.array([1 / max(part.ratio_ev_error, 1e-6) ** 2 for part in parts])  # 0: unknown
+    ev, error = math.nan, math.inf
+    if weight.any():
+        seen = [part.steps_ev[0] if w else 0.0 for part, w in zip(parts, weight, strict=True)]
+        ev, error = float(weight @ seen / weight.sum()), float(weight.sum() ** -0.5)
+    return Match(
+        pattern if ratio_given else _with_steps(pattern, [ev]),
+        (ev,),
+        (error,),
+        error,
+        joined(parts[0].black, parts[1].black),
+        joined(parts[0].black_error, parts[1].black_error),
+        all(part.fitted for part in parts),
+        any(part.moved for part in parts),
+    )
 
 
 def _count_of_14_bits(mosaic: Mosaic) -> float:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import PatternNotFound
+from .interleaved import PERIOD, halves, in_fours, joined
 from .mosaic import CELL, ExposurePattern, Mosaic
 from .patternfit import colour_classes
 from .patternlayout import MIN_WINDOWS, Layout, PhaseLevels, choose_layout, measure_phases
@@ -26,6 +27,7 @@ MIN_EV, MAX_EV = 0.01, 20  # of the ratios that are taken
 KNOWN_EV = 0.1  # error of a ratio below which it is worth to be named
 SURE = 0.5  # confidence from which a frame counts as SVE
 DOUBTFUL_EV = 1.0  # from which exposures that are refused are no matter of course
+SAME_RATIO_EV = 0.15  # by which two halves of a frame may see their ratio apart
 BURNT_APART = 0.25  # share of the frame that is saturated in some sites of a colour and not in others: no scene's doing
 NEARLY = 0.9  # of saturation: a phase that comes there may well be saturated, as that is measured
 EXAMPLE, EXAMPLE_EV = "rows:1/8,1/8,1,1", 3.0
@@ -43,7 +45,7 @@ class Detection:
     confidence: float  # that the frame is SVE, 0 to 1; `sve` is confidence >= 0.5
     reason: str  # one sentence
     cfa: str
-    phase_ev: np.ndarray  # (4, 4) float64, EV above the mean of its colour by site of the 4 x 4 cell
+    phase_ev: np.ndarray  # (4, 4) float64, of rows in fours (8, 4): EV of each site above the mean of its colour
     scores: dict[str, float]  # each condition's own confidence; the least of them is `confidence`
     windows: Windows | None = None  # what was measured, where there is a pattern
     steps: tuple[Step, ...] = ()  # from each exposure to the next lower one, where there is a pattern
@@ -104,12 +106,14 @@ class Detection:
 def detect_pattern(mosaic: Mosaic) -> Detection:
     """Find the exposure pattern of a mosaic, or say why there is none. The same mosaic gives the same answer.
 
-    Looked for are row pairs, column pairs and 2 x 2 blocks in all phases, and in a 4 x 4 CFA the sites of its 2 x 2
-    blocks. A pattern that is found has one period of 1 or 4 sites each way.
+    Looked for are row pairs, column pairs and 2 x 2 blocks in all phases, rows in fours, and in a 4 x 4 CFA the sites
+    of its 2 x 2 blocks. A pattern that is found has one period of 1 or 4 sites each way, or of 8 rows.
     """
     windows = measure_windows(mosaic)
     found = _detected(mosaic, windows)
-    return found if found.sve or found.doubtful else _unless_burnt_apart(found, windows)
+    if found.sve or found.doubtful:
+        return found
+    return _rows_in_fours(mosaic, found) or _unless_burnt_apart(found, windows)
 
 
 def _detected(mosaic: Mosaic, windows: Windows) -> Detection:
@@ -140,6 +144,32 @@ def _detected(mosaic: Mosaic, windows: Windows) -> Detection:
     return Detection(
         True, pattern, ev, error, scores[weakest], reason, mosaic.cfa, levels.ev.reshape(CELL, CELL), scores, windows,
         tuple(steps),
+    )  # fmt: skip
+
+
+def _rows_in_fours(mosaic: Mosaic, found: Detection) -> Detection | None:
+    """Return what is found of a frame of no period of 4, if its rows are exposed in fours, as both its halves show."""
+    if mosaic.shape[0] < PERIOD:
+        return None
+    parts, exposures = [], []
+    for half in halves(mosaic):
+        part = _detected(half, measure_windows(half))
+        if part.pattern is None or part.pattern.exposure.shape != (CELL, 1):
+            return None
+        parts.append(part)
+        exposures.append(part.pattern.exposure)
+    first, second = parts
+    weight = np.array([1 / max(part.ratio_ev_error, 1e-6) ** 2 for part in parts])
+    ev, error = float(weight @ [part.ratio_ev for part in parts] / weight.sum()), float(weight.sum() ** -0.5)
+    exposure = np.exp2(-ev * (joined(*exposures) < 1))
+    if not in_fours(exposure) or abs(first.ratio_ev - second.ratio_ev) > max(SAME_RATIO_EV, 5 * error):
+        return None
+    scores = {name: min(part.scores[name] for part in parts) for name in first.scores}
+    reason = f"rows in fours, 2 exposures over {ev:.2f} EV, alike at every level, colour and place"
+    pattern = ExposurePattern(exposure.astype(np.float32))
+    return replace(
+        found, sve=True, pattern=pattern, ratio_ev=ev, ratio_ev_error=error, confidence=min(scores.values()),
+        reason=reason, phase_ev=joined(first.phase_ev, second.phase_ev), scores=scores, suspected=None,
     )  # fmt: skip
 
 
@@ -213,7 +243,7 @@ def _single_exposure(windows: Windows, levels: PhaseLevels) -> tuple[str, str, f
     if not levels.fitted.any():
         return "certainty", FEW_SITES, 0.0
     spread = float(np.ptp(levels.ev[levels.fitted]))
-    reason = f"all sites have the same exposure, as far as a period of up to {CELL} sites can tell"
+    reason = f"all sites have the same exposure, as far as a period of {CELL} sites, or 8 rows, can tell"
     return "contrast", reason, spread
 
 

@@ -83,6 +83,23 @@ def test_wrong_tags_do_no_harm(cfa: str, pattern: str) -> None:
     assert found.sources["white"] == "pile-up"
 
 
+@pytest.mark.parametrize("phase", range(3))
+def test_rows_in_fours_are_measured_as_two_frames_of_pairs(phase: int) -> None:
+    true = ExposurePattern(np.roll(np.float32([[1 / 8]] * 4 + [[1]] * 4), phase, 0))
+    black = STATED + np.array([[22.0], [-14.0], [-21.0], [13.0], [5.0], [-9.0], [17.0], [-13.0]])
+    frame = shot(true, "GRBG", black, WHITES, scene())
+    found = estimate_levels(frame, RAW)
+    assert ((found.pattern.exposure == 1) == (true.exposure == 1)).all()
+    assert found.pattern.ratio_ev == pytest.approx(3, abs=3 * found.ratio_ev_error)
+    assert found.ratio_ev_error < 0.02
+    assert (found.black.shape, found.white.shape) == ((8, 2), (8, 2))
+    np.testing.assert_allclose(found.black, repeated(black, (8, 2)), atol=5)
+    np.testing.assert_allclose(found.white, np.where(true.over((8, 2)) == 1, WHITES[1], WHITES[0]), rtol=0.001)
+    given = estimate_levels(frame, RAW, Levels(pattern=true))
+    assert (given.sources["ratio_ev"], given.sources["black"], given.note) == ("given", "file + fit", "")
+    np.testing.assert_allclose(given.black, repeated(black, (8, 2)), atol=5)
+
+
 def test_the_cell_is_that_of_cfa_and_exposures(frame: Mosaic) -> None:
     found = estimate_levels(frame, RAW)
     for period in (found.black, found.white, found.noise.read_noise, found.noise.gain):
@@ -300,9 +317,9 @@ def test_levels_that_do_not_fit_are_refused(frame: Mosaic) -> None:
 
 
 def test_periods_that_do_not_divide_four_sites_have_the_file_s_black(frame: Mosaic) -> None:
-    eight = ExposurePattern(np.repeat(np.float32([1 / 8, 1]), 4)[:, None])
-    assert match_exposures(frame, eight) is None
-    assert (estimate_levels(frame, RAW, Levels(eight)).black == STATED).all()
+    six = ExposurePattern(np.repeat(np.float32([1 / 8, 1]), 3)[:, None])
+    assert match_exposures(frame, six) is None
+    assert (estimate_levels(frame, RAW, Levels(six)).black == STATED).all()
 
 
 def test_read_noise_that_is_known_leaves_the_gain_to_be_found(frame: Mosaic) -> None:

@@ -88,6 +88,20 @@ def test_column_pairs_in_every_phase(phase: int) -> None:
     assert_found(detect_pattern(taken(SCENE / 4, pattern, "GRBG")), pattern)
 
 
+@pytest.mark.parametrize("phase", range(8))
+def test_rows_in_fours_in_every_phase(phase: int) -> None:
+    pattern = turned([[1 / 8]] * 4 + [[1]] * 4, phase)
+    assert_found(detect_pattern(taken(SCENE / 8, pattern, BAYER_ORDERS[phase % 4], gain=phase % 2 == 0)), pattern)
+
+
+@pytest.mark.parametrize(
+    "text", ["rows:1/8,1/8,1/8,1,1,1,1,1", "rows:1/8,1/8,1/8,1/8,1/2,1/2,1,1", "columns:1/8,1/8,1/8,1/8,1,1,1,1"]
+)
+def test_other_periods_of_eight_are_not_taken_for_rows_in_fours(text: str) -> None:
+    found = detect_pattern(taken(SCENE / 8, parse_pattern(text)))
+    assert found.pattern is None or found.pattern.exposure.shape != (8, 1)
+
+
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (1, 0), (0, 3), (2, 1)])
 @pytest.mark.parametrize("quads", [[[0.125, 1], [1, 0.125]], [[1 / 64, 1 / 16], [1 / 4, 1]]])
 def test_blocks_of_two_and_four_exposures(quads: list[list[float]], down: int, right: int) -> None:
@@ -289,7 +303,7 @@ def test_frames_ever_darker_are_found_or_undecided_but_not_said_to_be_ordinary()
 def test_a_longer_period_is_not_said_to_be_one_exposure() -> None:
     found = detect_pattern(taken(SCENE / 4, parse_pattern("rows:1/4,1/4,1/2,1/2,1,1")))
     assert not found.sve
-    assert "as far as a period of up to 4 sites can tell" in found.reason
+    assert "as far as a period of 4 sites, or 8 rows, can tell" in found.reason
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (4, 4), (15, 40), (16, 16), (33, 50)])
