@@ -23,7 +23,8 @@ from .rawcolor import as_shot_neutral, camera_matrices
 from .tifftags import Ifd, number, numbers
 
 MAX_COUNT = 65535
-MOST_ZERO = 0.01  # of the sites, in a frame whose black is above 0: more are clipped at 0
+UNLIT = 0.05  # of the rows, at the top, that may be 0: more are missing
+MOST_ZERO = 0.01  # of a column's sites, in a frame whose black is above 0: where nine in ten have more, 0 is clipped
 UNDECODED = {8: "Deflate", 34892: "lossy JPEG", 52546: "JPEG XL"}  # by Compression: what LibRaw decodes of no mosaic
 
 
@@ -137,15 +138,16 @@ def _visible(path: Path, raw: Any) -> np.ndarray:
 def _refuse_missing_rows(path: Path, counts: np.ndarray, black: np.ndarray) -> None:
     """Refuse a frame of which rows side by side are 0: LibRaw leaves rows that the file did not hold at that.
 
-    The first rows may be 0, as lines that no light falls on are, and any where 0 is found elsewhere, too.
+    The first few may be 0, as lines that no light falls on are, and any where 0 is found all over the frame.
     """
     empty = counts.max(axis=1) == 0
     first = int(np.argmin(empty))
+    first = first if first <= UNLIT * len(empty) else 0
     apart = empty[first + 1 :] & empty[first:-1]
     if black.min() <= 0 or not apart.any():
         return
     beside = np.convolve(empty, [1, 1, 1], "same") > 0  # rows of which a part may be missing
-    if not beside.all() and np.mean(counts[~beside] == 0) > MOST_ZERO:
+    if not beside.all() and np.quantile(np.mean(counts[~beside] == 0, axis=0), 0.1) > MOST_ZERO:
         return
     missing = counts.shape[0] - int(np.flatnonzero(~empty).max(initial=-1)) - 1
     what = f"truncated: the last {missing}" if missing > 1 else f"damaged: {np.count_nonzero(empty)}"

@@ -415,12 +415,22 @@ def test_truncated_and_hollow_frames_are_refused(
 def test_rows_of_zeros_that_are_no_damage_are_read(tmp_path: Path, counts: np.ndarray) -> None:
     """Lines before the picture that get no light, and a night that is clipped at 0."""
     lines, night = counts.copy(), counts.copy()
-    lines[:6] = 0
+    lines[:4] = 0
     night[50:] = np.random.default_rng(2).random(night[50:].shape) < 0.005
     assert (night[51:].max(axis=1) + night[50:-1].max(axis=1) == 0).any()
     for stored, black in ((lines, 64), (night, 1)):
         path = write_dng(tmp_path / "a.dng", stored, tags={50714: (4, (black,))})
         np.testing.assert_array_equal(read_raw(path).counts, stored)
+
+
+def test_rows_of_zeros_that_are_damage_are_refused_whatever_else_is_0(tmp_path: Path, counts: np.ndarray) -> None:
+    """The first half of a picture, the rows below a bar of dark columns, and tiles of which one ends within a row."""
+    upper, bar, tiles = counts.copy(), counts.copy(), counts.copy()
+    upper[:50] = 0
+    bar[:, :4] = bar[60:] = 0
+    tiles[32:64] = tiles[64:96, :128] = 0
+    for stored in (upper, bar, tiles):
+        assert "rows hold no data" in refusal(write_dng(tmp_path / "a.dng", stored))
 
 
 @pytest.mark.parametrize("share", [0.7, 0.982])
