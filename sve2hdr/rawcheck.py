@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from pathlib import Path
 
 from . import tifftags
@@ -59,12 +60,16 @@ def refuse_damaged_data(path: Path, ifds: list[tuple[str, Ifd]]) -> None:
         if number(mosaic, 259) != LOSSLESS_JPEG or numbers(dng, 50706) < (1, 1):
             return
     places = [p for o, n in (STRIP_TAGS, TILE_TAGS) for p in zip(numbers(mosaic, o), numbers(mosaic, n), strict=False)]
-    if sum(length for _, length in places) > path.stat().st_size:
+    size = path.stat().st_size
+    starts = sorted(offset for offset, _ in places)
+    ends = [*starts[1:], size]
+    lengths = [n or ends[bisect_right(starts, o) - 1] - o for o, n in places]  # LibRaw asks for none: some tell 0
+    if sum(lengths) > size:
         return  # they overlap: as often as they say, the same bytes might be decoded for hours
     with path.open("rb") as file:
-        for offset, length in places:
+        for (offset, _), length in zip(places, lengths, strict=True):
             file.seek(int(offset))
-            if length and is_damaged(file.read(int(length))):  # LibRaw asks for no length
+            if is_damaged(file.read(int(length))):
                 what = "damaged (its compressed data do not fit its size)"
                 raise UnreadableRaw(f"{path}: {what}; copy it again from the card")
 

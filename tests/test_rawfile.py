@@ -486,17 +486,25 @@ def test_differences_of_16_bits_as_the_first_dngs_have_them_are_read(tmp_path: P
     np.testing.assert_array_equal(read_raw(path).counts, counts)
 
 
-def test_tiles_of_which_no_length_is_told_are_read(tmp_path: Path) -> None:
-    counts = np.random.default_rng(7).integers(90, 4000, (128, 128)).astype(np.uint16)
+@pytest.mark.parametrize("lost", [None, 0, 1])
+def test_tiles_of_which_no_length_is_told_are_read_and_a_lost_one_is_told(tmp_path: Path, lost: int | None) -> None:
+    """Also one that was never written, of which neither length nor place is told."""
+    counts = np.random.default_rng(7).integers(90, 4000, (128, 384)).astype(np.uint16)
     path = tmp_path / "a.dng"
-    stream = lossless_jpeg(counts, 14, components=2)
-    write_tiled_dng(path, [stream], 128, counts.shape)
-    stored = path.read_bytes()
-    length = entry(325, LONG, [len(stream)])[3]
-    at = next(n for n in range(len(stored)) if stored[n : n + 4] == b"\x45\x01\x04\0") + 8
-    assert stored[at : at + 4] == length
-    path.write_bytes(stored[:at] + bytes(4) + stored[at + 4 :])
-    np.testing.assert_array_equal(read_raw(path).counts, counts)
+    tiles = [lossless_jpeg(np.ascontiguousarray(part), 14, components=2) for part in np.split(counts, 3, axis=1)]
+    if lost == 0:
+        tiles[0] = tiles[0][:900] + bytes(4096) + tiles[0][4996:]
+    write_tiled_dng(path, tiles, 128, counts.shape)
+    stored, ifd = path.read_bytes(), next(ifd for kind, ifd in read_ifds(path) if kind == "sub")
+    offsets, lengths = (entry(tag, LONG, [int(n) for n in numbers(ifd, tag)])[3] for tag in (324, 325))
+    stored = stored.replace(lengths, bytes(12))
+    if lost == 1:
+        stored = stored.replace(offsets, offsets[:4] + bytes(4) + offsets[8:])
+    path.write_bytes(stored)
+    if lost is None:
+        np.testing.assert_array_equal(read_raw(path).counts, counts)
+    else:
+        assert refusal(path).startswith("damaged")
 
 
 def test_tiles_that_all_name_the_same_bytes_are_not_decoded_one_by_one(
