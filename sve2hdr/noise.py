@@ -122,7 +122,7 @@ def _fit(
     read = usual * np.geomspace(1 / 16, 16, 33)[:, None]  # (reads, gains)
     if known is not None:
         read = np.full((1, base_gain.size), known)
-    prior = PRIOR / 2 * np.log2(np.maximum(read, 1e-3) / usual) ** 2
+    prior = PRIOR / 2 * (np.log2((read**2 + ROUNDING) / (usual**2 + ROUNDING)) / 2) ** 2  # whole counts hide the rest
     if not len(level):
         return prior.min(0), usual if known is None else read[0]
     model = read[..., None] ** 2 + gain[:, None] * level + ROUNDING

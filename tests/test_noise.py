@@ -42,6 +42,16 @@ def test_what_rounding_adds_is_noise_too_and_counts_once() -> None:
         assert told == pytest.approx(max(of_margins, rounding), rel=1e-5)
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_masked_sites_that_rounding_makes_alike_say_nothing_of_the_gain(bits: int) -> None:
+    sensor = Sensor(bit_depth=bits, black_level=2**bits / 16, white_level=2**bits * 63 / 64)
+    usual = sensor.noise_model(PAIRS).gain
+    blown = simulate(np.full((200, 300, 3), 20, np.float32), "RGGB", PAIRS, sensor, seed=1)
+    for of_margins in (0.0, 0.1, 12**-0.5):
+        told = measured_noise(blown, PAIRS, np.full((1, 1), of_margins))[0].gain
+        assert (np.abs(np.log2(told / usual)) < 0.5).all()
+
+
 def test_the_estimate_repeats_with_the_pattern() -> None:
     exposure = np.roll(PAIRS.exposure, 1, 0).T.copy()
     pattern = ExposurePattern(exposure)
