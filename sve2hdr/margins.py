@@ -63,8 +63,8 @@ def _measure(
         plane = strip[(y - shift[0]) % ROWS :: ROWS, first::COLUMNS][:, good[first::COLUMNS]]
         plane = plane[:: -(-plane.shape[0] // (MOST_ROWS // ROWS))].astype(np.float64)
         level[y, x], error[y, x], noise[y, x] = _phase(plane)
-    if abs(level.mean() - stated.mean()) > MAX_OFFSET * span or noise.max() > MAX_NOISE * span:
-        return None
+    if abs(level.mean() - stated.mean()) > MAX_OFFSET * span or not 0 < noise.max() <= MAX_NOISE * span:
+        return None  # without noise, they are what rows were filled up with
     halves = np.array_split(strip[:: max(1, strip.shape[0] // 512)] if upright else strip, 2, axis=int(upright))
     outer, inner = (_trimmed_mean(half.astype(np.float64)) for half in halves)
     if abs(outer - inner) > MAX_SLOPE * span:

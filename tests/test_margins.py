@@ -79,6 +79,18 @@ def test_the_top_margin_serves_where_there_is_none_aside() -> None:
     np.testing.assert_allclose(found.black, repeated(black, (8, 4)), atol=1.2)
 
 
+@pytest.mark.parametrize("fill", [0, 64, 1024])
+def test_what_rows_were_filled_up_with_is_no_margin(fill: int) -> None:
+    """Some files store more of each row than the sensor has: one number, whose noise, 0, is not that of the sensor."""
+    stated = np.full((1, 1), max(fill, 64), np.float32)
+    counts = sensor(stated, (80, 40))
+    filled = np.pad(counts, ((0, 0), (0, 48)), constant_values=fill)
+    found = measure_margins(filled, (80, 40, 404, 300), stated, WHITE)
+    assert found is not None
+    np.testing.assert_allclose(found.read_noise, 4.0, rtol=0.25)
+    assert measure_margins(filled[80:, 40:], (0, 0, 404, 300), stated, WHITE) is None
+
+
 @pytest.mark.parametrize("light", ["all over", "leaking in", "noisy"])
 def test_margins_that_saw_light_are_not_believed(light: str) -> None:
     counts = sensor(np.full((1, 1), 1024.0), (0, 60)).astype(np.float64)
