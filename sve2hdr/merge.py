@@ -14,14 +14,15 @@ LEFT_OUT = 0.9  # of the span: a frame that the darker ones predict to be above 
 BAND_ROWS = 256
 
 
-def merge_frames(frames: Sequence[Mosaic], exposure_ev: Sequence[float], most_exposed: int = 0) -> np.ndarray:
-    """Return the scene as a mosaic of radiance, (H, W) float32, 1.0 = saturation of frame `most_exposed`.
+def merge_frames(frames: Sequence[Mosaic], exposure_ev: Sequence[float], most_exposed: int) -> tuple[np.ndarray, float]:
+    """Return a scene as a mosaic of radiance, (H, W) float32, 1.0 = saturation of frame `most_exposed`; and its noise.
 
     `frames` have falling exposures, `exposure_ev`, and one CFA. Each site is the mean over the frames that are not
     saturated there, weighted by the inverse of their variance (Poisson and read noise as measured on each frame).
     Whether a frame saturates at a site is told from the darker frames: did its own noise choose, the mean would be
-    biased. Sites that saturate in the darkest frame have its saturation level. Source: the maximum-likelihood merge of
-    Granados et al., "Optimal HDR reconstruction with linear digital cameras", CVPR 2010.
+    biased. Sites that saturate in the darkest frame have its saturation level. The noise is the standard deviation
+    where there is no light, on the same scale. Source: the maximum-likelihood merge of Granados et al., "Optimal HDR
+    reconstruction with linear digital cameras", CVPR 2010.
     """
     noise = _frame_noise(frames, exposure_ev, most_exposed)
     height, width = frames[0].shape
@@ -29,13 +30,7 @@ def merge_frames(frames: Sequence[Mosaic], exposure_ev: Sequence[float], most_ex
     for top in range(0, height, BAND_ROWS):  # a multiple of the black levels' period
         rows = slice(top, min(top + BAND_ROWS, height))
         merged[rows] = _merged_band(frames, noise, rows)
-    return merged
-
-
-def merged_read_noise(frames: Sequence[Mosaic], exposure_ev: Sequence[float], most_exposed: int = 0) -> float:
-    """Return the standard deviation of `merge_frames` where there is no light, on its scale."""
-    noise = _frame_noise(frames, exposure_ev, most_exposed)
-    return float(sum((frame.scale / frame.read_noise) ** 2 for frame in noise) ** -0.5)
+    return merged, float(sum((frame.scale / frame.read_noise) ** 2 for frame in noise) ** -0.5)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from .demosaic import demosaic
 from .errors import UnusableStack
-from .merge import merge_frames, merged_read_noise
+from .merge import merge_frames
 from .mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
 from .radiance import saturation_limit
 from .rawfile import read_raw
@@ -215,8 +215,8 @@ def half_size_scene(stack: ExposureStack) -> np.ndarray:
 
 def _merged(stack: ExposureStack, most_exposed: int = 0) -> tuple[np.ndarray, float]:
     """Return the merge of all frames, and the radiance below which noise counts, which `demosaic` asks for."""
-    exposures = stack.frames, stack.exposure_ev, most_exposed
-    return merge_frames(*exposures), 3 * merged_read_noise(*exposures)
+    merged, read_noise = merge_frames(stack.frames, stack.exposure_ev, most_exposed)
+    return merged, 3 * read_noise
 
 
 def sample_sve(stack: ExposureStack, index: np.ndarray) -> tuple[Mosaic, ExposurePattern]:

@@ -277,7 +277,7 @@ def test_exposures_the_stack_does_not_have_are_refused(four: ExposureStack) -> N
 
 
 def merged_of(stack: ExposureStack, most_exposed: int = 0) -> np.ndarray:
-    return merge_frames(stack.frames, stack.exposure_ev, most_exposed)
+    return merge_frames(stack.frames, stack.exposure_ev, most_exposed)[0]
 
 
 def clean_mosaic(rgb: np.ndarray, cfa: str = "RGGB") -> np.ndarray:
