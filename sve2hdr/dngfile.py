@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from .errors import UnwritableOutput
 from .exif import SOFTWARE, camera_entries, footage_entries, ifds_of, scale_entries, unique_camera_model
 from .files import replacing
 from .mosaic import Mosaic, cfa_period
+from .tifftags import JPEG, PHOTOMETRIC_CFA
 from .tiffwrite import (
     BYTE,
     DOUBLE,
@@ -20,13 +22,14 @@ from .tiffwrite import (
     Entry,
     Ifd,
     entry,
+    image_entries,
     lossless_jpeg,
     rationals,
     text_entry,
     write_tiff,
 )
 
-PHOTOMETRIC_CFA, UNCOMPRESSED, LOSSLESS_JPEG = 32803, 1, 7
+UNCOMPRESSED = 1
 ILLUMINANT_D65 = 21
 STRIP_BYTES = 1 << 18
 MATRIX_DENOMINATOR = 1_000_000
@@ -55,25 +58,18 @@ def write_cfa_dng(
         raise UnwritableOutput(f"{path}: a mosaic is written as DNG; name the output *.dng")
     height, width = mosaic.shape
     if compressed:
-        rows, compression = height, LOSSLESS_JPEG
+        rows, compression = height, JPEG
         strips = [lossless_jpeg(_by_colour(mosaic.counts))]
     else:
         rows, compression = min(height, max(1, STRIP_BYTES // (2 * width))), UNCOMPRESSED
         strips = [mosaic.counts[y : y + rows].astype("<u2").tobytes() for y in range(0, height, rows)]
     image = [
+        *image_entries(mosaic.shape, 16, compression, PHOTOMETRIC_CFA),
         entry(254, LONG, [0]),  # NewSubfileType: the full image
-        entry(256, LONG, [width]),
-        entry(257, LONG, [height]),
-        entry(258, SHORT, [16]),
-        entry(259, SHORT, [compression]),
-        entry(262, SHORT, [PHOTOMETRIC_CFA]),
         text_entry(270, description),
-        entry(277, SHORT, [1]),
         entry(278, LONG, [rows]),
-        entry(284, SHORT, [1]),
         entry(339, SHORT, [1]),
         *_mosaic_entries(mosaic),
-        text_entry(305, SOFTWARE),
     ]
     if noise_profile is not None:
         image.append(entry(51041, DOUBLE, np.asarray(noise_profile, np.float64).ravel().tolist()))
@@ -82,7 +78,21 @@ def write_cfa_dng(
         write_tiff(file, Ifd(image, below, strips, len(strips)))
 
 
-def matrix_entries(mosaic: Mosaic) -> list[Entry]:
+def dng_entries(mosaic: Mosaic, orientation: int, reader_version: Sequence[int]) -> list[Entry]:
+    """Return what the main IFD of every DNG has: the version, and that of who can read it, camera, colours, footage."""
+    return [
+        *camera_entries(mosaic.capture),
+        entry(274, SHORT, [orientation]),
+        text_entry(305, SOFTWARE),
+        entry(50706, BYTE, [1, 4, 0, 0]),  # DNGVersion
+        entry(50707, BYTE, reader_version),  # DNGBackwardVersion
+        text_entry(50708, unique_camera_model(mosaic.capture)),
+        *_matrix_entries(mosaic),
+        *footage_entries(mosaic.capture),
+    ]
+
+
+def _matrix_entries(mosaic: Mosaic) -> list[Entry]:
     """Return ColorMatrix1 and CalibrationIlluminant1, and 2 where there are two; the second is then the cooler light.
 
     A camera's calibration and analog balance are in the matrices already.
@@ -110,21 +120,15 @@ def _mosaic_entries(mosaic: Mosaic) -> list[Entry]:
     """Return what the counts mean: filters, levels, colours, and the camera's names."""
     capture, period = mosaic.capture, cfa_period(mosaic.cfa)
     entries = [
-        *camera_entries(capture),
-        entry(274, SHORT, [capture.orientation]),
+        *dng_entries(mosaic, capture.orientation, [1, 1, 0, 0]),
         entry(33421, SHORT, period.shape),  # CFARepeatPatternDim
         entry(33422, BYTE, ["RGB".index(letter) for letter in mosaic.cfa]),  # CFAPattern
-        entry(50706, BYTE, [1, 4, 0, 0]),  # DNGVersion
-        entry(50707, BYTE, [1, 1, 0, 0]),  # DNGBackwardVersion
-        text_entry(50708, unique_camera_model(capture)),
         entry(50710, BYTE, [0, 1, 2]),  # CFAPlaneColor: red, green, blue
         entry(50711, SHORT, [1]),  # CFALayout: rectangular
         entry(50713, SHORT, mosaic.black_level.shape),  # BlackLevelRepeatDim
         entry(50714, RATIONAL, rationals(mosaic.black_level.ravel(), 1000)),
         entry(50717, LONG, [round(mosaic.white_level)]),
         *scale_entries(capture.pixel_aspect),
-        *matrix_entries(mosaic),
-        *footage_entries(capture),
     ]
     if mosaic.as_shot_neutral is not None:
         entries.append(entry(50728, RATIONAL, rationals(mosaic.as_shot_neutral, MATRIX_DENOMINATOR)))

@@ -38,6 +38,7 @@ from .tiffwrite import (
     UNDEFINED,
     Ifd,
     entry,
+    image_entries,
     nearest_rational,
     text_entry,
     write_tiff,
@@ -270,15 +271,9 @@ def _write_tiff(
     rows = min(height, max(1, TIFF_STRIP_PX // width))
     known = re.fullmatch(r"\d{4}(:\d\d){2} \d\d(:\d\d){2}", capture.taken)
     entries = [
-        entry(256, LONG, [width]),
-        entry(257, LONG, [height]),
-        entry(258, SHORT, [32, 32, 32]),
-        entry(259, SHORT, [ADOBE_DEFLATE]),
-        entry(262, SHORT, [RGB]),
+        *image_entries(image.shape, 32, ADOBE_DEFLATE, RGB),
         entry(274, SHORT, [1]),  # Orientation: upright
-        entry(277, SHORT, [3]),
         entry(278, LONG, [rows]),
-        entry(284, SHORT, [1]),  # PlanarConfiguration: pixel by pixel
         entry(282, RATIONAL, [1, 1]),  # XResolution, of no unit
         entry(283, RATIONAL, nearest_rational(capture.upright_pixel_aspect)),
         entry(296, SHORT, [1]),

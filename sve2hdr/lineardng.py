@@ -16,14 +16,14 @@ import torch
 from .cameracolor import white_balance
 from .clipping import CLIP_STARTS, clipped_share
 from .color import COLOR_SPACES, linear_rgb, lost_level
-from .dngfile import MATRIX_DENOMINATOR, matrix_entries
+from .dngfile import MATRIX_DENOMINATOR, STRIP_BYTES, UNCOMPRESSED, dng_entries
 from .errors import UnwritableOutput
-from .exif import SOFTWARE, camera_entries, footage_entries, ifds_of, scale_entries, unique_camera_model
+from .exif import ifds_of, scale_entries
 from .files import replacing
 from .hdrfile import encoded_preview, with_square_pixels
 from .mosaic import Mosaic
 from .preview import BLACK_SIGMAS, Look, tone_map
-from .tifftags import SUB_IFDS
+from .tifftags import JPEG, PHOTOMETRIC_LINEAR, SUB_IFDS
 from .tiffwrite import (
     BYTE,
     LONG,
@@ -34,22 +34,20 @@ from .tiffwrite import (
     Entry,
     Ifd,
     entry,
+    image_entries,
     lossless_jpeg,
     rationals,
-    text_entry,
     write_tiff,
 )
 from .xmp import XMP_TAG, xmp_packet
 
 DNG_EXTENSIONS = (".dng",)
 
-NONE, JPEG = 1, 7  # TIFF Compression; 7 is baseline or lossless by what it holds
-YCBCR, LINEAR_RAW = 6, 34892  # PhotometricInterpretation
+YCBCR = 6  # PhotometricInterpretation
 UNSIGNED, FLOAT = 1, 3  # SampleFormat
 PREVIEW_SRGB = 2
 WHITE = 65535  # of the integer form
 TILE_PX, LEAST_TILE_PX = 512, 16  # TIFF wants tiles of whole 16 px
-STRIP_BYTES = 1 << 18
 PREVIEW_SIDE = 1536  # px at most
 AVERAGE_OF_WHITE = 0.128  # 10 / 78: a metered scene's average over saturation in ISO 12232
 
@@ -121,7 +119,9 @@ def write_linear_dng(
     main = [
         *_preview_entries(square.shape),
         entry(XMP_TAG, BYTE, xmp_packet(attributes or {})),
-        *_color_entries(mosaic, brighter_ev + options.exposure_ev),
+        *dng_entries(mosaic, 1, [1, 4, 0, 0]),
+        entry(50728, RATIONAL, rationals(1 / white_balance(mosaic), MATRIX_DENOMINATOR)),  # AsShotNeutral
+        entry(50730, SRATIONAL, rationals(np.array([brighter_ev + options.exposure_ev]), 100)),  # BaselineExposure
     ]
     raw = _raw_ifd(camera_rgb, clip_level, options, scale_entries(mosaic.capture.upright_pixel_aspect))
     below = {SUB_IFDS: raw, **ifds_of(mosaic.capture)}
@@ -172,34 +172,12 @@ def reduced_for_preview(camera_rgb: np.ndarray) -> np.ndarray:
 
 def _preview_entries(shape: tuple[int, ...]) -> list[Entry]:
     return [
+        *image_entries(shape, 8, JPEG, YCBCR),
         entry(254, LONG, [1]),  # NewSubFileType: a preview
-        entry(256, LONG, [shape[1]]),
-        entry(257, LONG, [shape[0]]),
-        entry(258, SHORT, [8, 8, 8]),
-        entry(259, SHORT, [JPEG]),
-        entry(262, SHORT, [YCBCR]),
-        entry(277, SHORT, [3]),
         entry(278, LONG, [shape[0]]),
-        entry(284, SHORT, [1]),
         entry(530, SHORT, [1, 1]),  # YCbCrSubSampling: none
         entry(532, RATIONAL, [0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1]),  # ReferenceBlackWhite: JFIF's
         entry(50970, LONG, [PREVIEW_SRGB]),  # PreviewColorSpace
-    ]
-
-
-def _color_entries(mosaic: Mosaic, brighter_ev: float) -> list[Entry]:
-    capture = mosaic.capture
-    return [
-        *camera_entries(capture),
-        entry(274, SHORT, [1]),  # Orientation
-        text_entry(305, SOFTWARE),
-        entry(50706, BYTE, [1, 4, 0, 0]),  # DNGVersion
-        entry(50707, BYTE, [1, 4, 0, 0]),  # DNGBackwardVersion
-        text_entry(50708, unique_camera_model(capture)),
-        *matrix_entries(mosaic),
-        entry(50728, RATIONAL, rationals(1 / white_balance(mosaic), MATRIX_DENOMINATOR)),  # AsShotNeutral
-        entry(50730, SRATIONAL, rationals(np.array([brighter_ev]), 100)),  # BaselineExposure
-        *footage_entries(capture),
     ]
 
 
@@ -207,23 +185,17 @@ def _raw_ifd(camera_rgb: np.ndarray, clip_level: float, options: LinearDngOption
     height, width, _ = camera_rgb.shape
     # LibRaw misreads tiles that are wider or higher than the image, so tiny images are not compressed.
     side = min(TILE_PX, height, width) // LEAST_TILE_PX * LEAST_TILE_PX
-    code = JPEG if side and not options.floating else NONE
+    code = JPEG if side and not options.floating else UNCOMPRESSED
     entries = [
+        *image_entries(camera_rgb.shape, 16, code, PHOTOMETRIC_LINEAR),
         entry(254, LONG, [0]),  # NewSubFileType: the full image
-        entry(256, LONG, [width]),
-        entry(257, LONG, [height]),
-        entry(258, SHORT, [16, 16, 16]),
-        entry(259, SHORT, [code]),
-        entry(262, SHORT, [LINEAR_RAW]),
-        entry(277, SHORT, [3]),
-        entry(284, SHORT, [1]),  # PlanarConfiguration: pixel by pixel
         entry(339, SHORT, [FLOAT if options.floating else UNSIGNED] * 3),
         entry(50713, SHORT, [1, 1]),  # BlackLevelRepeatDim
         entry(50714, RATIONAL, [0, 1] * 3),  # BlackLevel
         entry(50717, LONG, [1 if options.floating else WHITE] * 3),
         *more,
     ]
-    if code == NONE:
+    if code == UNCOMPRESSED:
         rows = min(height, max(1, STRIP_BYTES // (6 * width)))
         strips = (
             _encoded(camera_rgb[y : y + rows], clip_level, options.floating).tobytes() for y in range(0, height, rows)

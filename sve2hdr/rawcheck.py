@@ -8,11 +8,9 @@ from pathlib import Path
 from . import tifftags
 from .errors import UnreadableRaw
 from .losslessjpeg import is_damaged
-from .tifftags import Ifd, number, numbers
+from .tifftags import JPEG, PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR, Ifd, number, numbers
 from .tiffwrite import STRIP_TAGS, TILE_TAGS
 
-PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR = 32803, 34892
-LOSSLESS_JPEG = 7
 CR2_SLICES = 50752
 
 # What cameras write; a folder's other files (sidecars, pictures, films) are left alone. TIFFs are not taken unasked.
@@ -57,7 +55,7 @@ def refuse_damaged_data(path: Path, ifds: list[tuple[str, Ifd]]) -> None:
     if dng:
         mosaic = _mosaic(ifds)
         # Before DNG 1.1, differences of 16 bits had bits behind their code, unlike in the JPEG standard.
-        if number(mosaic, 259) != LOSSLESS_JPEG or numbers(dng, 50706) < (1, 1):
+        if number(mosaic, 259) != JPEG or numbers(dng, 50706) < (1, 1):
             return
     places = [p for o, n in (STRIP_TAGS, TILE_TAGS) for p in zip(numbers(mosaic, o), numbers(mosaic, n), strict=False)]
     size = path.stat().st_size

@@ -12,6 +12,8 @@ Ifd = dict[int, Value]
 
 SUB_IFDS, EXIF_IFD, GPS_IFD = 330, 34665, 34853
 FRAME_RATE, TIME_CODES = 51044, 51043  # CinemaDNG 1.1: tags that photos do not have
+PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR = 32803, 34892
+JPEG = 7  # of Compression: baseline or lossless, by what it holds
 DEFAULT_SCALE = 50718  # DNG: by what columns and rows are stretched for square pixels
 ROOT, SUB, EXIF, GPS = "root", "sub", "exif", "gps"  # an IFD of the file's chain, one below another, and by their names
 

@@ -52,6 +52,20 @@ def text_entry(tag: int, value: str) -> Entry:
     return entry(tag, ASCII, value.encode() + b"\0" if value else b"")
 
 
+def image_entries(shape: tuple[int, ...], bits: int, compression: int, photometric: int) -> list[Entry]:
+    """Return the entries that every image has, (H, W[, C]): its size, and how it is stored, pixel by pixel."""
+    samples = shape[2] if len(shape) == 3 else 1
+    return [
+        entry(256, LONG, [shape[1]]),
+        entry(257, LONG, [shape[0]]),
+        entry(258, SHORT, [bits] * samples),
+        entry(259, SHORT, [compression]),
+        entry(262, SHORT, [photometric]),
+        entry(277, SHORT, [samples]),
+        entry(284, SHORT, [1]),  # PlanarConfiguration: pixel by pixel
+    ]
+
+
 def rationals(values: np.ndarray, denominator: int) -> list[int]:
     """Return numbers as fractions of one denominator. Raises ValueError where a numerator exceeds 31 bits."""
     scaled = np.rint(np.asarray(values, np.float64) * denominator)
