@@ -272,18 +272,18 @@ def _replacement(
         around = np.stack([sites.is_bad(bad, y[which], x[which], offset) for offset in sites.neighbours[phase]])
         which, around = which[~around.all(axis=0)], around[:, ~around.all(axis=0)]
         known[which] = True
-        here_y, here_x = y[which], x[which]
-        own_kind = np.stack([sites.signal_near(phase, here_y, here_x, offset) for offset in sites.neighbours[phase]])
+        here = _Around(sites, bad, phase, y[which], x[which])
+        own_kind = np.stack([sites.signal_near(phase, here.y, here.x, offset) for offset in sites.neighbours[phase]])
         own_kind[around] = np.nan
         usual = np.nanmedian(own_kind, axis=0) * sites.scale[phase]
         total, weights = np.zeros(len(which)), np.zeros(len(which))
         pairs = [((dy, dx), (-dy, -dx)) for dy, dx in PAIRS]
         pairs = [ends for ends in pairs if all(sites.same_colour(phase, end) for end in ends)]
-        slope = _slope(sites, bad, phase, here_y, here_x, [end for ends in pairs for end in ends]) if curved else None
+        slope = here.slope([end for ends in pairs for end in ends]) if curved else None
         for ends in pairs:
-            values, variances = zip(*(_at(sites, bad, phase, here_y, here_x, end) for end in ends), strict=True)
+            values, variances = zip(*map(here.at, ends), strict=True)
             mean = np.asarray(sum(values) / 2)
-            curve = 0.0 if slope is None else slope * _green_curve(sites, bad, phase, here_y, here_x, ends)
+            curve = 0.0 if slope is None else slope * here.green_curve(ends)
             weight = 1 / (sum(variances) + (values[0] - values[1]) ** 2 + curve**2)
             total += weight * np.maximum(mean + curve, 0)
             weights += weight
@@ -293,53 +293,52 @@ def _replacement(
     return np.clip(np.rint(result), 0, 65535).astype(np.uint16), known
 
 
-def _slope(
-    sites: Sites, bad: np.ndarray, phase: Offset, y: np.ndarray, x: np.ndarray, offsets: Sequence[Offset]
-) -> np.ndarray:
-    """Return by how much red or blue changes where green changes by one, as sites at some offsets have it."""
-    own, variances = np.array([_at(sites, bad, phase, y, x, at) for at in offsets]).swapaxes(0, 1)
-    green, doubts = np.array([_green_beside(sites, bad, phase, y, x, at) for at in offsets]).swapaxes(0, 1)
-    weights = 1 / (variances + doubts)
-    weights /= np.maximum(weights.sum(axis=0), LEAST)
-    own, green = (part - (weights * part).sum(axis=0) for part in (own, green))
-    noise = (weights * np.where(weights > 0, doubts, 0)).sum(axis=0)
-    slope = (weights * own * green).sum(axis=0) / np.maximum((weights * green**2).sum(axis=0) + noise, LEAST)
-    return np.asarray(slope.clip(-STEEPEST, STEEPEST))
+@dataclass(frozen=True, eq=False)
+class _Around:
+    """What lies around sites of one phase, at offsets from them: values, (N,), of each."""
 
+    sites: Sites
+    bad: np.ndarray  # (H, W) bool, which tell nothing
+    phase: Offset
+    y: np.ndarray
+    x: np.ndarray
 
-def _green_curve(
-    sites: Sites, bad: np.ndarray, phase: Offset, y: np.ndarray, x: np.ndarray, ends: Sequence[Offset]
-) -> np.ndarray:
-    """Return by how much green lies above its mean at two ends between them, less where that may be noise."""
-    (here, variance), *there = (_green_beside(sites, bad, phase, y, x, at) for at in ((0, 0), *ends))
-    curve = here - sum(green for green, _ in there) / 2
-    variance = variance + sum(doubt for _, doubt in there) / 4
-    return np.asarray(curve / (1 + CURVE_NOISE * variance / np.maximum(curve**2, LEAST)))
+    def at(self, offset: Offset) -> tuple[np.ndarray, np.ndarray]:
+        """Return the radiance there, and its variance: infinite where it is bad or saturated."""
+        sites, there = self.sites, self.sites.phase_at(self.phase, offset)
+        signal, scale = sites.signal_near(self.phase, self.y, self.x, offset), sites.scale[there]
+        unsound = sites.is_bad(self.bad, self.y, self.x, offset) | (signal >= sites.saturation[there])
+        return signal * scale, np.where(unsound, np.inf, (sites.sigma(there, signal) * scale) ** 2)
 
+    def green_beside(self, offset: Offset) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `at` does of the green between the two sites beside a red or blue one; elsewhere it is unknown.
 
-def _at(
-    sites: Sites, bad: np.ndarray, phase: Offset, y: np.ndarray, x: np.ndarray, offset: Offset
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return radiance at an offset from sites of a phase, and its variance: infinite where it is bad or saturated."""
-    there = sites.phase_at(phase, offset)
-    signal, scale = sites.signal_near(phase, y, x, offset), sites.scale[there]
-    unsound = sites.is_bad(bad, y, x, offset) | (signal >= sites.saturation[there])
-    return signal * scale, np.where(unsound, np.inf, (sites.sigma(there, signal) * scale) ** 2)
+        Those of its row or, where exposures are those of columns, of its column: where weights are alike at both ends,
+        gradients cancel.
+        """
+        sites, here = self.sites, self.sites.phase_at(self.phase, offset)
+        row, column = (sites.exposure[sites.phase_at(here, step)] == sites.exposure[here] for step in ((0, 1), (1, 0)))
+        step_y, step_x = (1, 0) if column and not row else (0, 1)
+        both = [(offset[0] + sign * step_y, offset[1] + sign * step_x) for sign in (-1, 1)]
+        if sites.letters[here] == "G" or any(sites.letters[sites.phase_at(self.phase, at)] != "G" for at in both):
+            return np.zeros(len(self.y)), np.full(len(self.y), np.inf)
+        (one, its_variance), (other, other_variance) = map(self.at, both)
+        return (one + other) / 2, (its_variance + other_variance) / 4
 
+    def green_curve(self, ends: Sequence[Offset]) -> np.ndarray:
+        """Return by how much green lies above its mean at two ends between them, less where that may be noise."""
+        (here, variance), *there = map(self.green_beside, ((0, 0), *ends))
+        curve = here - sum(green for green, _ in there) / 2
+        variance = variance + sum(doubt for _, doubt in there) / 4
+        return np.asarray(curve / (1 + CURVE_NOISE * variance / np.maximum(curve**2, LEAST)))
 
-def _green_beside(
-    sites: Sites, bad: np.ndarray, phase: Offset, y: np.ndarray, x: np.ndarray, offset: Offset
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `_at` does of the green between the two sites beside a red or blue one; elsewhere it is unknown.
-
-    Those of its row or, where exposures are those of columns, of its column: where weights are alike at both ends,
-    gradients cancel.
-    """
-    here = sites.phase_at(phase, offset)
-    beside, below = (sites.exposure[sites.phase_at(here, step)] == sites.exposure[here] for step in ((0, 1), (1, 0)))
-    step_y, step_x = (1, 0) if below and not beside else (0, 1)
-    both = [(offset[0] + sign * step_y, offset[1] + sign * step_x) for sign in (-1, 1)]
-    if sites.letters[here] == "G" or any(sites.letters[sites.phase_at(phase, at)] != "G" for at in both):
-        return np.zeros(len(y)), np.full(len(y), np.inf)
-    (one, its_variance), (other, other_variance) = (_at(sites, bad, phase, y, x, at) for at in both)
-    return (one + other) / 2, (its_variance + other_variance) / 4
+    def slope(self, offsets: Sequence[Offset]) -> np.ndarray:
+        """Return by how much red or blue changes where green changes by one, as sites at some offsets have it."""
+        own, variances = np.array([*map(self.at, offsets)]).swapaxes(0, 1)
+        green, doubts = np.array([*map(self.green_beside, offsets)]).swapaxes(0, 1)
+        weights = 1 / (variances + doubts)
+        weights /= np.maximum(weights.sum(axis=0), LEAST)
+        own, green = (part - (weights * part).sum(axis=0) for part in (own, green))
+        noise = (weights * np.where(weights > 0, doubts, 0)).sum(axis=0)
+        slope = (weights * own * green).sum(axis=0) / np.maximum((weights * green**2).sum(axis=0) + noise, LEAST)
+        return np.asarray(slope.clip(-STEEPEST, STEEPEST))
