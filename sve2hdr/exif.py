@@ -28,7 +28,7 @@ CENTIMETRE = 3  # FocalPlaneResolutionUnit
 LARGEST_SHORT = 65535
 
 
-def exif_entries(capture: Capture, color_space: int | None = None) -> list[Entry]:
+def _exif_entries(capture: Capture, color_space: int | None) -> list[Entry]:
     """Return the entries of an EXIF IFD (2.31): exposure, aperture, ISO, angle of view, date, lens, body, where known.
 
     An ISO above 65535, which its tag cannot hold, is in RecommendedExposureIndex. `color_space` is SRGB or UNCALIBRATED
@@ -55,13 +55,13 @@ def exif_entries(capture: Capture, color_space: int | None = None) -> list[Entry
     ]
     if color_space is not None:
         entries += [entry(40960, UNDEFINED, b"0100"), entry(40961, SHORT, [color_space])]  # FlashpixVersion, ColorSpace
-    return [e for e in entries if e[2]]
+    return entries
 
 
 def camera_entries(capture: Capture) -> list[Entry]:
     """Return the entries of a main IFD that name the camera and whose image it is, where known."""
     texts = ((271, capture.make), (272, capture.model), (315, capture.artist), (33432, capture.copyright))
-    return [text_entry(tag, text) for tag, text in texts if text]
+    return [text_entry(tag, text) for tag, text in texts]
 
 
 def camera_name(capture: Capture) -> str:
@@ -84,7 +84,7 @@ def unique_camera_model(capture: Capture) -> str:
 
 def footage_entries(capture: Capture) -> list[Entry]:
     """Return the entries of a main IFD that make a DNG a frame of footage (CinemaDNG 1.1), where known."""
-    entries = [entry(TIME_CODES, BYTE, list(capture.time_code))] if capture.time_code else []
+    entries = [entry(TIME_CODES, BYTE, capture.time_code)]
     if capture.frame_rate is not None:
         entries.append(entry(FRAME_RATE, SRATIONAL, nearest_rational(capture.frame_rate)))
     return entries
@@ -99,7 +99,7 @@ def scale_entries(pixel_aspect: float) -> list[Entry]:
 
 def ifds_of(capture: Capture, color_space: int | None = None, more: Sequence[Entry] = ()) -> dict[int, Ifd]:
     """Return the IFDs of EXIF, with `more` entries in it, and of GPS, where the place is known, by their pointers."""
-    ifds = {EXIF_IFD: Ifd([*exif_entries(capture, color_space), *more])}
+    ifds = {EXIF_IFD: Ifd([*_exif_entries(capture, color_space), *more])}
     if capture.position is not None:
         place = capture.position
         entries = [entry(0, BYTE, [2, 3, 0, 0])]  # GPSVersionID
