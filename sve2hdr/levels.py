@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import Sve2HdrError
-from .matching import match_exposures
+from .matching import Match, match_exposures
 from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, folded, in_period, repeated
 from .noise import measured_noise
 from .pattern import Detection, detect_pattern, with_ratio
@@ -113,22 +113,11 @@ def estimate_levels(
     """
     levels, read = levels or Levels(), mosaic
     mosaic = levels.applied(mosaic, path)
-    if levels.pattern is None:
-        detection = detection or detect_pattern(mosaic)
-        if detection.pattern is None:
-            refusal = detection.not_found(path)
-            refusal.evidence = None if detection.doubtful else detection.of_one_exposure(mosaic.shape)
-            raise refusal
-        pattern = detection.pattern
-    else:
-        pattern, detection = levels.pattern, detect_pattern(mosaic) if levels.pattern.ratio > 1 else None
+    pattern, detection = _pattern(mosaic, path, levels, detection)
     given = levels.pattern is not None
     ratio_given = given or levels.ratio_ev is not None
-    if levels.ratio_ev is not None:
-        pattern = with_ratio(pattern, levels.ratio_ev)
     sources = {"pattern": "given" if given else "pixels", "ratio_ev": "given" if ratio_given else "fit"}
-    against = _contradiction(detection, pattern) if ratio_given and detection is not None else ""
-    note = against
+    note = against = _contradiction(detection, pattern) if ratio_given and detection is not None else ""
     sources["black"] = _black_source(mosaic, levels)
     known, match = sources["black"] not in ("file", "file + fit"), None
     if not (known and ratio_given):
@@ -139,19 +128,13 @@ def estimate_levels(
         pattern, error = match.pattern, match.ratio_ev_error
         if UNSURE_EV < error < np.inf:
             note = f"the ratio, {pattern.ratio_ev:.2f} EV, is only known to within {error:.2f} EV; --ev sets it"
-    cell, black = common_period(cfa_period(mosaic.cfa), pattern.exposure), mosaic.black_level
-    black_error = None
+    cell = common_period(cfa_period(mosaic.cfa), pattern.exposure)
     if levels.black is not None:
-        _check_period(black, cell, path)
-        if not against:
-            note = _against_black(mosaic, read, detection) or note
-    elif sources["black"] == "file + fit":
-        if match is None or not match.fitted:
-            sources["black"] = "file"
-        else:
-            black, black_error = folded(match.black, cell).astype(np.float32), folded(match.black_error, cell)
-            if match.moved:
-                sources["black"], note = "fit", _moved(mosaic.black_level, black)
+        _check_period(mosaic.black_level, cell, path)
+        note = against or _against_black(mosaic, read, detection) or note
+    black, black_error, sources["black"] = _black(mosaic, sources["black"], match, cell)
+    if sources["black"] == "fit":
+        note = _moved(mosaic.black_level, black)
     mosaic = replace(mosaic, black_level=black)
     white, sources["white"] = _white(mosaic, path, levels, pattern)
     if levels.white is not None:
@@ -171,6 +154,37 @@ def estimate_levels(
     return Estimate(
         pattern, confidence, error, black, white, noise, sources, note, black_error, stated, read.white_level
     )
+
+
+def _pattern(
+    mosaic: Mosaic, path: str | Path, levels: Levels, detection: Detection | None
+) -> tuple[ExposurePattern, Detection | None]:
+    """Return the pattern, with the ratio if that is given, and what is detected; None: one exposure is given."""
+    if levels.pattern is not None:
+        pattern, detection = levels.pattern, detect_pattern(mosaic) if levels.pattern.ratio > 1 else None
+    else:
+        detection = detection or detect_pattern(mosaic)
+        if detection.pattern is None:
+            refusal = detection.not_found(path)
+            refusal.evidence = None if detection.doubtful else detection.of_one_exposure(mosaic.shape)
+            raise refusal
+        pattern = detection.pattern
+    return pattern if levels.ratio_ev is None else with_ratio(pattern, levels.ratio_ev), detection
+
+
+def _black(
+    mosaic: Mosaic, source: str, match: Match | None, cell: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray | None, str]:
+    """Return black levels, one period, with their error, None: they are known, and where they are from.
+
+    `source`: where they are to be had from, as `_black_source` has it.
+    """
+    if source != "file + fit":
+        return mosaic.black_level, None, source
+    if match is None or not match.fitted:
+        return mosaic.black_level, None, "file"
+    black, error = folded(match.black, cell).astype(np.float32), folded(match.black_error, cell)
+    return black, error, "fit" if match.moved else source
 
 
 def noise_of(mosaic: Mosaic, pattern: ExposurePattern) -> tuple[NoiseModel, dict[str, str]]:
