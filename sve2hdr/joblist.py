@@ -133,14 +133,14 @@ def collect(
     `exact_case`: OUT tells `a.exr` from `A.exr`. Raises Sve2HdrError for an input that is not there, or if the only
     raws lie in OUT, which is searched only where it is named.
     """
-    made, found, reals = dict(made_before or {}), JobList(), Reals()
-    own = {_same_name(reals(str(out / output)), exact_case) for output in made}
+    made, found, names = dict(made_before or {}), JobList(), _Names(out, exact_case)
+    own = set(map(names.of_output, made))
     files = [raw for path in inputs.paths for raw in _files_of(path, inputs, out, found)]
     files += [raw for path in inputs.listed for raw in _listed(path, inputs, out, found)]
     once: dict[str, Found] = {}
     for file in files:
-        name = reals(file.path)
-        if _same_name(name, exact_case) in own:
+        name = names.real(file.path)
+        if names.alike(name) in own:
             found.ignored.append((file.path, "an output of this folder"))
         elif name in once and once[name].path != file.path:
             found.ignored.append((file.path, f"the same file as {once[name].path}"))
@@ -148,7 +148,7 @@ def collect(
             once.setdefault(name, file)
     if found.out_met and not (once or found.refused or inputs.watched):
         of_out = _files_of(str(out), replace(inputs, paths=(), base=""), out, JobList())
-        if missed := next((raw.path for raw in of_out if _same_name(real(raw.path), exact_case) not in own), None):
+        if missed := next((raw.path for raw in of_out if names.of_file(raw.path) not in own), None):
             raise Sve2HdrError(
                 f"{missed}: lies in the output folder, {out}, which is not searched, and there is no other raw; give "
                 "another -o, or name that folder as IN"
@@ -157,11 +157,11 @@ def collect(
     jobs = [
         Job(file.path, file.relative, naming.outputs(file.relative, file.source), naming.preview) for file in ordered
     ]
-    raws = {_same_name(name, exact_case) for name in once}
-    jobs = _sparing_raws(_without_clashes(jobs, made, exact_case, found), raws, out, exact_case, found, reals)
+    raws = set(map(names.alike, once))
+    jobs = _sparing_raws(_without_clashes(jobs, made, names, found), raws, names, found)
     if inputs.copied:
-        jobs = _with_copies(jobs, made, raws, out, exact_case, reals)
-    found.jobs = jobs if inputs.lock == "none" else list(_with_sequences(jobs, inputs.lock, reals))
+        jobs = _with_copies(jobs, made, raws, names)
+    found.jobs = jobs if inputs.lock == "none" else list(_with_sequences(jobs, inputs.lock, names.real))
     return found
 
 
@@ -397,15 +397,33 @@ def _matches(relative: str, patterns: Collection[str], windows: bool = os.name =
 # Files -> jobs --------------------------------------------------------------------------------------------------------
 
 
-def _without_clashes(jobs: Sequence[Job], made: Mapping[str, str], exact_case: bool, found: JobList) -> list[Job]:
+class _Names:
+    """What files are called, and outputs of OUT: of two paths to one file, the same. `exact_case`: as for `collect`."""
+
+    def __init__(self, out: Place, exact_case: bool) -> None:
+        self._out, self._exact_case, self.real = out, exact_case, Reals()
+
+    def alike(self, name: str) -> str:
+        """Return one of the names that OUT does not tell from this one."""
+        name = unicodedata.normalize("NFC", name)
+        return name if self._exact_case else name.casefold()
+
+    def of_file(self, path: str) -> str:
+        return self.alike(self.real(path))
+
+    def of_output(self, output: str) -> str:
+        return self.of_file(str(self._out / output))
+
+
+def _without_clashes(jobs: Sequence[Job], made: Mapping[str, str], names: _Names, found: JobList) -> list[Job]:
     """Refuse all raws but one of those that would be written to one file: that keeps it which it was made of."""
     holder: dict[str, Job] = {}
     for job in sorted(jobs, key=lambda job: not any(made.get(output) == job.raw for output in job.outputs)):
         for output in job.outputs:
-            holder.setdefault(_same_name(output, exact_case), job)
+            holder.setdefault(names.alike(output), job)
     kept = []
     for job in jobs:
-        others = [other for output in job.outputs if (other := holder[_same_name(output, exact_case)]) is not job]
+        others = [other for output in job.outputs if (other := holder[names.alike(output)]) is not job]
         if others:
             found.refused.append(
                 (job.raw, f"would be written to the same file as {others[0].raw}; add {{name}} or {{source}} to --name")
@@ -415,13 +433,11 @@ def _without_clashes(jobs: Sequence[Job], made: Mapping[str, str], exact_case: b
     return kept
 
 
-def _sparing_raws(
-    jobs: Sequence[Job], raws: Collection[str], out: Place, exact_case: bool, found: JobList, reals: Reals
-) -> list[Job]:
+def _sparing_raws(jobs: Sequence[Job], raws: Collection[str], names: _Names, found: JobList) -> list[Job]:
     """Refuse jobs whose output would take the place of a raw file, whatever else is allowed."""
     kept = []
     for job in jobs:
-        onto = [output for output in job.outputs if _same_name(reals(str(out / output)), exact_case) in raws]
+        onto = [output for output in job.outputs if names.of_output(output) in raws]
         if onto:
             found.refused.append((job.raw, f"its output would replace a raw file, {onto[0]}; choose another folder"))
         else:
@@ -429,18 +445,16 @@ def _sparing_raws(
     return kept
 
 
-def _with_copies(
-    jobs: Sequence[Job], made: Mapping[str, str], raws: Collection[str], out: Place, exact_case: bool, reals: Reals
-) -> list[Job]:
+def _with_copies(jobs: Sequence[Job], made: Mapping[str, str], raws: Collection[str], names: _Names) -> list[Job]:
     """Tell each job why its raw could not be copied; whether it is to be, only its pixels tell."""
-    written = {_same_name(output, exact_case): job for job in jobs for output in job.outputs}
+    written = {names.alike(output): job for job in jobs for output in job.outputs}
     holder = dict(written)
     for job in sorted(jobs, key=lambda job: made.get(job.relative) != job.raw):
-        holder.setdefault(_same_name(job.relative, exact_case), job)
+        holder.setdefault(names.alike(job.relative), job)
     told = []
     for job in jobs:
-        name, why = _same_name(job.relative, exact_case), ""
-        target, own = (_same_name(reals(where), exact_case) for where in (str(out / job.relative), job.raw))
+        name, why = names.alike(job.relative), ""
+        target, own = names.of_output(job.relative), names.of_file(job.raw)
         if target in raws:
             advice = "choose another folder, or a --base above all raws"
             why = "" if target == own else f"its copy would replace a raw file, {job.relative}; {advice}"
@@ -449,11 +463,6 @@ def _with_copies(
             why = f"its copy would be written to the same file as {holder[name].raw}; give {advice}"
         told.append(replace(job, no_copy=why))
     return told
-
-
-def _same_name(output: str, exact_case: bool) -> str:
-    name = unicodedata.normalize("NFC", output)
-    return name if exact_case else name.casefold()
 
 
 def _with_sequences(jobs: Sequence[Job], lock: str, reals: Reals) -> Iterator[Job]:
