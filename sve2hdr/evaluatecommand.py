@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,7 +30,8 @@ from .pattern import with_ratio
 if TYPE_CHECKING:
     import numpy as np
 
-    from .evaluate import Condition, Scene
+    from .colorvideovdp import ColorVideoVdp
+    from .evaluate import Condition, Result, Scene
     from .methods import Method
     from .scoretable import Rows
     from .simulate import Sensor
@@ -129,7 +130,6 @@ def evaluate(
     from .colorvideovdp import ColorVideoVdp
     from .devices import choose_device
     from .evaluate import (
-        Result,
         chart_scenes,
         full_conditions,
         measure,
@@ -140,24 +140,13 @@ def evaluate(
     )
     from .highlights import early_saturation
     from .methods import LINEAR, ensemble_of
-    from .models import CLASSICAL
     from .pictures import check_folder, write_pictures
-    from .scoretable import as_json, condition_rows, scene_rows
+    from .scoretable import as_json
 
-    if full:
-        of_sensor = ("pattern", "ev", "cfa", "bits", "full_well", "read_noise")
-        refuse_given(of_sensor, "cannot be given with --full, which sets its own")
+    _refuse_contradictions(**click.get_current_context().params)
     if pattern is not None:
-        refuse_given(("layout",), "and --pattern exclude each other; give one")
-        refuse_one_exposure(pattern)
         pattern = pattern if ev is None else with_ratio(pattern, ev)
         layout, ev = str(pattern), pattern.ratio_ev
-    if not externals:
-        refuse_given(("timeout",), "needs --external")
-    if pictures is None:
-        refuse_given(("overwrite",), "needs --pictures")
-    if models and not {*models} - {LINEAR, CLASSICAL}:
-        refuse_given(("ensemble",), "needs a network; add --model auto")
     ev = 3.0 if ev is None else ev
     sensor = _sensor(bits, full_well, read_noise)
     conditions = full_conditions(layout) if full else quick_conditions(ev, sensor, layout, cfa)
@@ -215,21 +204,32 @@ def evaluate(
     finally:
         if style != "json" and results:
             files_told = [f"{path}, SHA-256 {digest}" for path, digest in weights.values()]
-            described = _LAYOUTS.get(layout, layout)
-            if full:
-                means = "14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"
-                title = f"{described[0].upper()}{described[1:]}, {means}"
-                seen_on = [seeing.described] if seeing else []
-                _print_table([*files_told, *seen_on, title], condition_rows(results), style)
-            else:
-                described += f", {conditions[0].cfa}" if cfa is not None or pattern is not None else ""
-                described += f", {ev:g} EV, {full_well:g} e-, {read_noise:g} e-, {bits} bit"
-                _print_table([*files_told, f"PSNR-mu, dB; {described}"], scene_rows(results), style)
-                if seeing:
-                    judged = scene_rows(results, "cvvdp_jod")
-                    _print_table(["", seeing.described, f"CVVDP, JOD; {described}"], judged, style)
+            with_cfa = cfa is not None or pattern is not None
+            _print_tables(results, conditions[0], full, with_cfa, files_told, seeing, style)
     if left_out:
         raise click.exceptions.Exit(1)
+
+
+def _refuse_contradictions(
+    *, full: bool, pattern: ExposurePattern | None, externals: tuple[str, ...], pictures: Path | None,
+    models: tuple[str, ...], **_: Any,
+) -> None:  # fmt: skip
+    """Refuse options that are not for each other."""
+    from .methods import LINEAR
+    from .models import CLASSICAL
+
+    if full:
+        of_sensor = ("pattern", "ev", "cfa", "bits", "full_well", "read_noise")
+        refuse_given(of_sensor, "cannot be given with --full, which sets its own")
+    if pattern is not None:
+        refuse_given(("layout",), "and --pattern exclude each other; give one")
+        refuse_one_exposure(pattern)
+    if not externals:
+        refuse_given(("timeout",), "needs --external")
+    if pictures is None:
+        refuse_given(("overwrite",), "needs --pictures")
+    if models and not {*models} - {LINEAR, CLASSICAL}:
+        refuse_given(("ensemble",), "needs a network; add --model auto")
 
 
 def _sensor(bits: int, full_well: float, read_noise: float) -> Sensor:
@@ -284,6 +284,33 @@ def _weights_of(names: Sequence[str]) -> dict[str, tuple[Path, str]]:
     others = (LINEAR, AUTO, CLASSICAL)
     paths = {name: weights_path(name, others) for name in names if name not in others}
     return {name: (path, file_sha256(path)) for name, path in paths.items()}
+
+
+def _print_tables(
+    results: Sequence[Result],
+    first: Condition,
+    full: bool,
+    with_cfa: bool,
+    heading: Sequence[str],
+    seeing: ColorVideoVdp | None,
+    style: str,
+) -> None:
+    """Print the scores of conditions, of which this is the first one, below the lines of a heading and a title."""
+    from .scoretable import condition_rows, scene_rows
+
+    described, sensor = _LAYOUTS.get(first.layout, first.layout), first.sensor
+    if full:
+        means = "14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"
+        title = f"{described[0].upper()}{described[1:]}, {means}"
+        seen_on = [seeing.described] if seeing else []
+        _print_table([*heading, *seen_on, title], condition_rows(results), style)
+        return
+    described += f", {first.cfa}" if with_cfa else ""
+    noise = f"{sensor.full_well_e:g} e-, {sensor.read_noise_e:g} e-, {sensor.bit_depth} bit"
+    described += f", {first.ratio_ev:g} EV, {noise}"
+    _print_table([*heading, f"PSNR-mu, dB; {described}"], scene_rows(results), style)
+    if seeing:
+        _print_table(["", seeing.described, f"CVVDP, JOD; {described}"], scene_rows(results, "cvvdp_jod"), style)
 
 
 def _print_table(heading: Sequence[str], rows: Rows, style: str) -> None:
