@@ -15,6 +15,7 @@ PEAK_NITS = 4000.0  # of the display that PU21 metrics imagine: what 1.0 is show
 PU21_NITS = (0.005, 10_000.0)  # the range PU21 is made for
 PU21_PEAK = 256.0
 PU21_LUMINANCE = np.array([0.212656, 0.715158, 0.072186])  # Rec. 709, as PU21's own code has it
+CELL_PX = 4  # side, over which speckle is averaged away
 PERIOD_PX = 4  # of the patterns whose stripes count as wrong colours
 SSIM_SIGMA, SSIM_REACH = 1.5, 5  # an 11 x 11 window
 MOIRE_PX = 2.0  # standard deviation of the Gaussian below which luminance is no longer fine detail but moire
@@ -131,10 +132,10 @@ def angular_error(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> f
     return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), (a * b).sum(1))).mean())
 
 
-def chroma_error(image: np.ndarray, truth: np.ndarray, border_px: int = 0, cell_px: int = 4) -> float:
+def chroma_error(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
     """Return how coloured an image of something flat is: 0.02 are 2 % of its brightness.
 
-    Each channel is divided by the truth's mean, so that the truth is grey, and averaged over cells of cell_px a side,
+    Each channel is divided by the truth's mean, so that the truth is grey, and averaged over cells of CELL_PX a side,
     as finer speckle is no blotch; then the root mean square over cells and channels of the distance from each cell's
     own grey, over the mean of all. Raises ValueError where there is no whole cell or no light.
 
@@ -145,10 +146,10 @@ def chroma_error(image: np.ndarray, truth: np.ndarray, border_px: int = 0, cell_
     inner, wanted = _inner(image, truth, border_px)
     light = wanted.mean((0, 1), dtype=np.float64)
     balanced = inner / np.where(light > 0, light, np.nan)
-    rows, columns = (n // cell_px for n in balanced.shape[:2])
-    cells = balanced[: rows * cell_px, : columns * cell_px].reshape(rows, cell_px, columns, cell_px, 3).mean((1, 3))
+    rows, columns = (n // CELL_PX for n in balanced.shape[:2])
+    cells = balanced[: rows * CELL_PX, : columns * CELL_PX].reshape(rows, CELL_PX, columns, CELL_PX, 3).mean((1, 3))
     if not cells.size or not np.isfinite(cells).all() or cells.mean() <= 0:
-        raise ValueError(f"no whole cell of {cell_px} px with light in all three channels")
+        raise ValueError(f"no whole cell of {CELL_PX} px with light in all three channels")
     return float(np.sqrt(np.mean((cells - cells.mean(2, keepdims=True)) ** 2)) / cells.mean())
 
 

@@ -206,8 +206,8 @@ def _weighed(first: Estimate, match: Match) -> np.ndarray:
     return np.asarray((own + weight * first.black) / (1 + weight), np.float32)
 
 
-def save_parameters(path: Path, parameters: LockedParameters, overwrite: bool = False) -> None:
-    """Write what a sequence shares as JSON, whole or not at all. Raises UnwritableOutput.
+def save_parameters(path: Path, parameters: LockedParameters) -> None:
+    """Write what a sequence shares as JSON, whole or not at all. Raises UnwritableOutput, also where the file exists.
 
     What comes from the image is rounded, so that it does not depend on the device.
     """
@@ -236,7 +236,7 @@ def save_parameters(path: Path, parameters: LockedParameters, overwrite: bool = 
         "defects": None if parameters.defects is None else parameters.defects.by_row(),
         "focus_pixels": None if focus is None else focus.as_json(),
     }
-    with replacing(path, overwrite) as partial:
+    with replacing(path) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -29,6 +29,8 @@ from .optimizer import Muon, optimizers_of
 from .shards import Scenes
 from .signals import handling
 
+AHEAD = 3  # batches that are made before they are asked for
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -87,10 +89,10 @@ def loss_of(network: Network, planes: Tensor, truth: Tensor, options: TrainingOp
     return (l1_loss if options.loss == "l1" else radiance_loss)(predicted, truth, options.angle_weight)
 
 
-def ahead(batches_: Iterator[tuple[Tensor, Tensor]], depth: int = 3) -> Generator[tuple[Tensor, Tensor]]:
-    """Yield the same batches, made by a thread a few steps ahead."""
+def ahead(batches_: Iterator[tuple[Tensor, Tensor]]) -> Generator[tuple[Tensor, Tensor]]:
+    """Yield the same batches, made by a thread AHEAD of them."""
     pool = ThreadPoolExecutor(1)
-    made = deque(pool.submit(next, batches_) for _ in range(depth))
+    made = deque(pool.submit(next, batches_) for _ in range(AHEAD))
     try:
         while True:
             made.append(pool.submit(next, batches_))
