@@ -259,7 +259,7 @@ class Batch:
             return
         try:
             ready = wait(ends, TICK_S)
-        except InterruptedError:  # Windows: by Ctrl-C, of which `asked` has been told
+        except InterruptedError:  # Windows: by Ctrl-C, of which `_asked_to_stop` has been told
             return
         for worker in [worker for worker in self._workers if worker.connection in ready]:
             order = worker.order
