@@ -90,6 +90,15 @@ def work(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def one_scene(scene_exr: Path, work: Path) -> None:
+    """Put a small part of a scene into the folder `scenes`: enough for `evaluate`."""
+    (work / "scenes").mkdir()
+    with OpenEXR.File(str(scene_exr)) as exr:
+        part = np.ascontiguousarray(exr.channels()["RGB"].pixels[:64, :80])
+    OpenEXR.File({"type": OpenEXR.scanlineimage}, {"RGB": part}).write("scenes/a.exr")
+
+
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
@@ -362,9 +371,7 @@ def test_simulate_takes_a_stack_of_raws(scene_exr: Path, work: Path) -> None:
     refused("simulate", *stack, "-o", "no.dng", "--cfa", "BGGR", code=2)  # the stack's own, not to be chosen
 
 
-def test_dataset_train_evaluate_convert(scene_exr: Path, made: Path, work: Path) -> None:
-    (work / "scenes").mkdir()
-    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+def test_dataset_train_evaluate_convert(one_scene: None, made: Path, work: Path) -> None:
     (work / "scenes" / "broken.exr").write_bytes(b"no image")
     packed = run("dataset", "scenes", "-o", "shards", "--synthetic", 1)
     assert packed.exit_code == 1  # as not all could be packed
@@ -384,9 +391,7 @@ def test_dataset_train_evaluate_convert(scene_exr: Path, made: Path, work: Path)
     done("convert", made / "raw.dng", "-o", "mine.exr", "--model", "mine/weights.safetensors")
 
 
-def test_evaluate_compares_methods_in_the_asked_form(scene_exr: Path, work: Path) -> None:
-    (work / "scenes").mkdir()
-    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+def test_evaluate_compares_methods_in_the_asked_form(one_scene: None, work: Path) -> None:
     asked = ("evaluate", "scenes", "--model", "classical", "--ev", 2)
     lines = [json.loads(line) for line in done(*asked, "--format", "json").stdout.splitlines()]
     assert {line["method"] for line in lines} == {"linear", "classical"}
@@ -396,9 +401,7 @@ def test_evaluate_compares_methods_in_the_asked_form(scene_exr: Path, work: Path
     assert "--ev cannot be given with --full" in refused("evaluate", "scenes", "--full", "--ev", 2, code=2)
 
 
-def test_evaluate_adds_what_people_see_where_it_is_asked_for(
-    scene_exr: Path, work: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_evaluate_adds_what_people_see_where_it_is_asked_for(one_scene: None, monkeypatch: pytest.MonkeyPatch) -> None:
     class Seeing:
         described = "a metric on a display"
 
@@ -408,8 +411,6 @@ def test_evaluate_adds_what_people_see_where_it_is_asked_for(
         def __call__(self, image: np.ndarray, truth: np.ndarray, border_px: int) -> float:
             return 10 - float(np.abs(image - truth)[border_px:-border_px, border_px:-border_px].max() > 0) / 8
 
-    (work / "scenes").mkdir()
-    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
     asked = ("evaluate", "scenes", "--model", "linear", "--device", "cpu")
     monkeypatch.setitem(sys.modules, "pycvvdp", None)
     assert "pip install 'sve2hdr[cvvdp]'" in refused(*asked, "--cvvdp")
@@ -426,9 +427,7 @@ def test_evaluate_adds_what_people_see_where_it_is_asked_for(
     assert any("CVVDP JOD" in line for line in full)
 
 
-def test_evaluate_shows_each_network_and_its_ensemble(scene_exr: Path, work: Path) -> None:
-    (work / "scenes").mkdir()
-    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+def test_evaluate_shows_each_network_and_its_ensemble(one_scene: None) -> None:
     asked = ("evaluate", "scenes", "--model", "classical", "--model", "standard", "--ensemble", "--format", "json")
     scores = {
         (line["method"], line["mode"]): line["psnr_mu"] for line in map(json.loads, done(*asked).stdout.splitlines())
@@ -437,9 +436,7 @@ def test_evaluate_shows_each_network_and_its_ensemble(scene_exr: Path, work: Pat
     assert all(scores["standard ensemble", mode] > scores["standard", mode] for mode in ("exposure", "gain"))
 
 
-def test_evaluate_in_full_goes_through_conditions_and_charts(scene_exr: Path, work: Path) -> None:
-    (work / "scenes").mkdir()
-    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+def test_evaluate_in_full_goes_through_conditions_and_charts(one_scene: None) -> None:
     table = done("evaluate", "scenes", "--full", "--model", "linear").stdout
     for told in ("gain 4 EV", "clean noise", "ISO 6400", "phase 3", "BGGR", "black +2", "zone plates", "flat grey"):
         assert told in table
@@ -454,9 +451,7 @@ def test_evaluate_in_full_goes_through_conditions_and_charts(scene_exr: Path, wo
         assert told in table
 
 
-def test_evaluate_takes_the_network_of_the_layout(scene_exr: Path, work: Path) -> None:
-    (work / "scenes").mkdir()
-    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+def test_evaluate_takes_the_network_of_the_layout(one_scene: None) -> None:
     models = {"columns": "standard", "blocks": "blocks", "chessboard": "blocks", "quad": "quad", "quad3": "quad"}
     for layout, model in models.items():
         asked = ("evaluate", "scenes", "--layout", layout)
@@ -466,9 +461,7 @@ def test_evaluate_takes_the_network_of_the_layout(scene_exr: Path, work: Path) -
     assert run(*asked, "--model", "standard").stderr.endswith("use --model quad\n")
 
 
-def test_evaluate_takes_a_sensor_of_ones_own(scene_exr: Path, work: Path) -> None:
-    (work / "scenes").mkdir()
-    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+def test_evaluate_takes_a_sensor_of_ones_own(one_scene: None, work: Path) -> None:
     cells = "grid:1,1,1/2,1/2;1,1,1/2,1/2;1/4,1/4,1/8,1/8;1/4,1/4,1/8,1/8"
     told = cells.replace("1/2", "0.5").replace("1/4", "0.25").replace("1/8", "0.125")
     sensor = ("--cfa", "GBRG", "--bits", 10, "--full-well", 8000, "--read-noise", 2)
@@ -487,9 +480,7 @@ def test_evaluate_takes_a_sensor_of_ones_own(scene_exr: Path, work: Path) -> Non
     assert "PSNR-mu, dB; row pairs, 3 EV, 30000 e-, 4 e-, 14 bit" in usual
 
 
-def test_evaluate_tells_of_patterns_that_no_network_knows(scene_exr: Path, work: Path) -> None:
-    (work / "scenes").mkdir()
-    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+def test_evaluate_tells_of_patterns_that_no_network_knows(one_scene: None) -> None:
     asked = ("evaluate", "scenes", "--pattern", "rows:1,1/8", "--format", "json")
     result = done(*asked)
     assert {json.loads(line)["method"] for line in result.stdout.splitlines()} == {"linear", "classical"}
@@ -681,11 +672,7 @@ def test_evaluate_goes_on_past_what_it_cannot_use(scene_exr: Path, work: Path) -
     assert {json.loads(line)["scene"] for line in result.stdout.splitlines()} == {"scene"}
 
 
-def test_evaluate_that_is_stopped_tells_what_it_has(
-    scene_exr: Path, work: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (work / "scenes").mkdir()
-    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
+def test_evaluate_that_is_stopped_tells_what_it_has(one_scene: None, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = evaluate.simulate
     calls: list[object] = []
 
@@ -707,10 +694,8 @@ def test_evaluate_that_is_stopped_tells_what_it_has(
 
 @pytest.mark.parametrize("replaced", [True, False], ids=["replaced", "deleted"])
 def test_evaluate_names_the_weights_that_were_scored(
-    scene_exr: Path, weights: Path, work: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+    one_scene: None, weights: Path, work: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
 ) -> None:
-    (work / "scenes").mkdir()
-    (work / "scenes" / "a.exr").write_bytes(scene_exr.read_bytes())
     mine = work / "mine.safetensors"
     mine.write_bytes(weights.read_bytes())
     whole = evaluate.simulate
