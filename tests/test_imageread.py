@@ -8,6 +8,7 @@ import numpy as np
 import OpenEXR
 import pytest
 import tifffile
+from images import image_of, write
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr.color import COLOR_SPACES, rec709_from
@@ -15,15 +16,6 @@ from sve2hdr.errors import UnreadableImage
 from sve2hdr.hdrfile import WriteOptions, write_hdr
 from sve2hdr.imageread import read_hdr, read_scene
 from sve2hdr.mosaic import Capture
-
-
-def image_of(height: int = 37, width: int = 53) -> np.ndarray:
-    return np.random.default_rng(0).lognormal(0, 3, (height, width, 3)).clip(1e-4, 6e4).astype(np.float32)
-
-
-def write(path: Path, image: np.ndarray) -> None:
-    write_hdr(path, image, color_space=COLOR_SPACES["rec709"], capture=Capture())
-
 
 # As stored
 
