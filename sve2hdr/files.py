@@ -63,7 +63,8 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         yield partial
         with partial.open("rb+") as written:
             os.fsync(written.fileno())
-        _rename(partial, path, overwrite)
+        if not take_name(partial, path, overwrite):
+            raise _exists(path)
     except OSError as error:
         finding = error.strerror or str(error) or type(error).__name__
         raise UnwritableOutput(
@@ -74,16 +75,20 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def _rename(partial: Path, path: Path, overwrite: bool) -> None:
-    if overwrite:
-        partial.replace(path)
-        return
-    try:
-        os.link(partial, path)  # unlike a rename, this fails if another program has taken the name meanwhile
-    except OSError:  # it has, or the file system has no hard links, such as a memory card's
-        if os.path.lexists(path):
-            raise _exists(path) from None
-        partial.replace(path)
+def take_name(partial: Path, path: Path, overwrite: bool) -> bool:
+    """Give a file its name; return False where another program has taken that meanwhile, unless `overwrite`.
+
+    Its old name may be there as well.
+    """
+    if not overwrite:
+        try:
+            os.link(partial, path)  # unlike a rename, this fails where the name is taken
+            return True
+        except OSError:  # it is, or the file system has no hard links, such as a memory card's, or is another one
+            if os.path.lexists(path):
+                return False
+    partial.replace(path)
+    return True
 
 
 def _exists(path: Path) -> UnwritableOutput:

@@ -23,7 +23,7 @@ import numpy as np
 
 from .claims import Claims, key_of, keys_in
 from .errors import UnwritableOutput
-from .files import file_sha256, replacing
+from .files import file_sha256, replacing, take_name
 from .places import At, Place, Status, lies_at, place
 
 STATE = ".sve2hdr"
@@ -368,16 +368,9 @@ def _has_grown(path: Place, size: int) -> bool:
 
 
 def _publish(staged: Path, target: Path, may_replace: bool) -> None:
-    if not may_replace:
-        try:
-            os.link(staged, target)  # unlike a rename, this fails where another program has taken the name
-        except OSError:  # it has, or a file system has no hard links, or is another one
-            if os.path.lexists(target):
-                raise UnwritableOutput(f"{target}: exists already; give --overwrite or another --name") from None
-        else:
-            return
     try:
-        staged.replace(target)
+        if not take_name(staged, target, may_replace):
+            raise UnwritableOutput(f"{target}: exists already; give --overwrite or another --name")
     except OSError as error:
         if error.errno != errno.EXDEV:  # a folder of OUT lies on another file system
             raise
