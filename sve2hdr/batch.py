@@ -300,7 +300,8 @@ class Batch:
             self._waiting.extend([order])  # last: others may be innocent of what ends this one
             return
         times = f"{CRASH_TRIES} times; the file is damaged, or --memory too small"
-        self._over(order, _failed(order, f"the process that read it {how}, {times}"))
+        error = f"the process that read it {how}, {times}"
+        self._over(order, FileResult(order.job.raw, "failed", error=error))
 
     # Results
 
@@ -329,7 +330,3 @@ class Batch:
     def _asked_to_stop(self, number: int, _frame: object) -> None:
         """Ctrl-C: finish what is in work; again, or a signal to end: drop it."""
         self.stop(drop=self._stop or number != signal.SIGINT)
-
-
-def _failed(order: Order, error: str) -> FileResult:
-    return FileResult(order.job.raw, "failed", error=error)

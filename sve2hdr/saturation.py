@@ -137,15 +137,11 @@ def _top(histogram: np.ndarray) -> int:
 
 
 def _histogram(counts: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Return how often each count occurs, (65536,) int, at the chosen sites of a period, (P, Q) bool."""
-    return np.bincount(_sites(counts, chosen).ravel(), minlength=65536)
-
-
-def _sites(counts: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Return the counts of the chosen sites of a period, (P, Q) bool, thinned out by whole periods."""
+    """Return how often each count occurs, (65536,) int, at chosen sites of a period, (P, Q) bool: at many of them."""
     rows, columns = chosen.shape
-    step = max(1, counts.size * int(chosen.sum()) // chosen.size // MAX_SITES)
-    return np.concatenate([counts[y :: rows * step, x::columns].ravel() for y, x in np.argwhere(chosen)])
+    step = max(1, counts.size * int(chosen.sum()) // chosen.size // MAX_SITES)  # whole periods
+    sites = np.concatenate([counts[y :: rows * step, x::columns].ravel() for y, x in np.argwhere(chosen)])
+    return np.bincount(sites, minlength=65536)
 
 
 def pile_up(histogram: np.ndarray, black: float, white: float, known: Sequence[float] | None = None) -> float | None:
