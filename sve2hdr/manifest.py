@@ -209,26 +209,18 @@ class Records(ABC, Generic[At]):
             return Standing("foreign", foreign) if lies_at(self.out / output) else Standing("new")
         file, of_raw = self.out / record.file, known_again(raw, record.raw_stamp, record.raw_sha256)
         as_is = known_again(file, record.stamp, record.sha256) if record.file else record.stamp
+        wanted = record.recipe in recipes
         if as_is is None:
-            if not _has_grown(file, record.stamp.size):
-                return Standing(
-                    "foreign",
-                    f"{file}: was changed since it was written, and is no longer than it was: damaged, or edited",
-                )
-            edited = of_raw and record.recipe in recipes
-            return (
-                Standing("edited", "", record)
-                if edited
-                else Standing("foreign", f"{file}: was changed since it was written")
-            )
+            changed, grown = f"{file}: was changed since it was written", _has_grown(file, record.stamp.size)
+            if grown and of_raw and wanted:
+                return Standing("edited", "", record)
+            damaged = ", and is no longer than it was: damaged, or edited"
+            return Standing("foreign", changed if grown else changed + damaged)
         if of_raw is None:
-            return (
-                Standing("outdated", f"{file}: was made of another raw ({record.raw})")
-                if record.file
-                else Standing("new")
-            )
+            another = f"{file}: was made of another raw ({record.raw})"
+            return Standing("outdated", another) if record.file else Standing("new")
         now = replace(record, raw_stamp=of_raw, stamp=as_is)
-        return Standing("done" if record.recipe in recipes else "stale", "", now, moved=now != record)
+        return Standing("done" if wanted else "stale", "", now, moved=now != record)
 
     def done_by_stamps(self, record: Record, raw: Stamp, recipes: Sequence[str]) -> bool:
         """Return whether sizes and times alone show that an output is what is wanted of a raw; raise OSError."""
