@@ -188,33 +188,29 @@ def _listed(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterator[
 
 
 def _files_of(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterator[Found]:
-    path = Path(given)
+    top, named = Path(given), False
     if is_url(given):
         yield from _files_at(given, inputs, out, found)
-    elif path.is_dir():
-        source = path.resolve().name
-        for file in walk(path, out, found):
-            relative = _relative(file, Path(inputs.base) if inputs.base else path)
-            if _wanted(file, file.relative_to(path).as_posix(), inputs, found):
-                yield Found(str(file), relative, source)
-    elif os.path.lexists(path) or not glob.has_magic(given):
-        if not path.is_file():
+        return
+    if top.is_dir():
+        source, files = top.resolve(), walk(top, out, found)
+    elif os.path.lexists(top) or not glob.has_magic(given):
+        if not top.is_file():
             raise Sve2HdrError(f"{given}: no such file or folder; check the path")
-        relative = _relative(path, Path(inputs.base) if inputs.base else path.parent)
-        if _wanted(path, path.name, inputs, found, named=True):
-            yield Found(str(path), relative, path.resolve().parent.name)
+        source, files, named = top.resolve().parent, iter([top]), True
+        top = top.parent
     else:
-        start = fixed_part(path)
-        fitting = [match for match in _fitting(given) if not _in_system(Path(match), start)]
-        matches = _outside(fitting, out, start)
+        top = fixed_part(top)
+        fitting = [match for match in _fitting(given) if not _in_system(Path(match), top)]
+        matches = _outside(fitting, out, top)
         if not (matches or inputs.watched):
             where = " outside the output folder, which is not searched" if fitting else ""
             raise Sve2HdrError(f"{given}: nothing matches{where}; check the pattern")
-        source, base = start.resolve().name, Path(inputs.base) if inputs.base else start
-        for file in _below_matches(sorted(matches, key=natural), out, found):
-            relative = _relative(file, base)
-            if _wanted(file, file.relative_to(start).as_posix(), inputs, found):
-                yield Found(str(file), relative, source)
+        source, files = top.resolve(), _below_matches(sorted(matches, key=natural), out, found)
+    for file in files:
+        relative = _relative(file, Path(inputs.base) if inputs.base else top)
+        if _wanted(file, file.relative_to(top).as_posix(), inputs, found, named):
+            yield Found(str(file), relative, source.name)
 
 
 def _fitting(pattern: str) -> Iterator[str]:
