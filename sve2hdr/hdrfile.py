@@ -228,12 +228,20 @@ def _exr_utc_offset(told: str) -> float | None:
 
 def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, str]) -> dict[str, Any]:
     # Names and types: ImfStandardAttributes.h. OpenEXR.File writes into the dict it is given: a new one each time.
-    standard: dict[str, Any] = {
+    place = capture.position
+    numbers: dict[str, Any] = {
         "expTime": capture.exposure_time_s,
         "aperture": capture.f_number,
         "isoSpeed": capture.iso,
         "nominalFocalLength": capture.focal_length_mm,
         "sensorPhotositePitch": capture.pixels_per_mm and 1000 / capture.pixels_per_mm,  # micrometres
+        "pixelAspectRatio": capture.upright_pixel_aspect,
+        "utcOffset": _exr_utc_offset(capture.utc_offset),
+        "latitude": place and place.latitude_deg,
+        "longitude": place and place.longitude_deg,
+        "altitude": place and place.altitude_m,
+    }
+    others: dict[str, Any] = {
         "cameraMake": capture.make,
         "cameraModel": capture.model,
         "lensModel": capture.lens,
@@ -241,20 +249,13 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
         "owner": capture.copyright or capture.artist,
         "Artist": capture.artist,  # no standard attribute; named as OpenImageIO has it
         "capDate": capture.taken,
-        "utcOffset": _exr_utc_offset(capture.utc_offset),
         "colorInteropID": space.interop_id,
         "framesPerSecond": capture.frame_rate and Fraction(capture.frame_rate).limit_denominator(1001),  # 24000/1001
         "timeCode": _exr_time_code(capture.time_code) if capture.time_code else None,
     }
-    if capture.position is not None:
-        place = capture.position
-        standard |= {"latitude": place.latitude_deg, "longitude": place.longitude_deg, "altitude": place.altitude_m}
-    header: dict[str, Any] = {name: value for name, value in standard.items() if value not in (None, "")}
-    header["pixelAspectRatio"] = float(capture.upright_pixel_aspect)
-    optics = ("expTime", "aperture", "isoSpeed", "nominalFocalLength", "sensorPhotositePitch")
-    for name in (*optics, "latitude", "longitude", "altitude"):
-        if name in header:
-            header[name] = float(header[name])  # an int would become an attribute of another type
+    header: dict[str, Any] = {name: value for name, value in others.items() if value not in (None, "")}
+    # an int would become an attribute of another type
+    header |= {name: float(value) for name, value in numbers.items() if value is not None}
     if space.chromaticities is not None:
         header["chromaticities"] = tuple(float(v) for xy in space.chromaticities for v in xy)
         header["adoptedNeutral"] = space.neutral  # another one than the white point in XYZ
