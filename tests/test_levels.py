@@ -254,12 +254,16 @@ def test_a_black_level_that_the_margins_do_not_show_is_noted(frame: Mosaic) -> N
     assert estimate_levels(with_margins, RAW, Levels(black=BLACKS + 2)).note == ""
 
 
+@pytest.fixture(scope="module")
+def truth() -> np.ndarray:
+    return camera_scene(synthetic_scene(7, 256), 98)
+
+
 @pytest.mark.parametrize("mode", ["exposure", "gain"])
 @pytest.mark.parametrize("ev", [1.0, 3.0, 6.0])
 @pytest.mark.parametrize("layout", ["rows", "columns", "blocks", "quad"])
-def test_true_levels_go_without_a_word(layout: str, ev: float, mode: Mode) -> None:
+def test_true_levels_go_without_a_word(truth: np.ndarray, layout: str, ev: float, mode: Mode) -> None:
     condition = Condition(ev, mode, layout=layout, cfa=usual_cfa(layout))
-    truth = camera_scene(synthetic_scene(7, 256), 98)
     for sensor in (Sensor(mode=mode), replace(ISO_6400, mode=mode)):
         mosaic = simulate(truth, condition.cfa, condition.pattern, sensor, 3)
         true = Levels(condition.pattern, black=sensor.black_level, white=sensor.white_level)
