@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .color import COLOR_SPACES
-    from .convert import upright
     from .errors import Sve2HdrError
     from .hdrfile import write_hdr
     from .levels import Levels
     from .models import model_named
-    from .mosaic import Capture, ExposurePattern, Mosaic
+    from .mosaic import Capture, ExposurePattern, Mosaic, upright
     from .pattern import Detection, detect_pattern, parse_pattern
     from .pipeline import ConvertOptions, reconstruct_file, reconstruct_mosaic
 
@@ -38,12 +37,11 @@ __all__ = [
 # Imported when asked for, so that the program is past its first lines, and Ctrl-C in hand, before NumPy is there.
 _NAMES = {
     "color": ("COLOR_SPACES",),
-    "convert": ("upright",),
     "errors": ("Sve2HdrError",),
     "hdrfile": ("write_hdr",),
     "levels": ("Levels",),
     "models": ("model_named",),
-    "mosaic": ("Capture", "ExposurePattern", "Mosaic"),
+    "mosaic": ("Capture", "ExposurePattern", "Mosaic", "upright"),
     "pattern": ("Detection", "detect_pattern", "parse_pattern"),
     "pipeline": ("ConvertOptions", "reconstruct_file", "reconstruct_mosaic"),
 }

@@ -18,7 +18,7 @@ from .hdrfile import HDR_EXTENSIONS, PREVIEW_EXTENSIONS, encoded_preview, write_
 from .lineardng import DNG_EXTENSIONS, LinearDngOptions, baseline_exposure, reduced_for_preview, write_linear_dng
 from .memory import release_freed_memory
 from .models import Model
-from .mosaic import ExposurePattern
+from .mosaic import ExposurePattern, upright
 from .parameters import LEAD_EV, LockedParameters, save_parameters
 from .pattern import certainty
 from .pipeline import ConvertOptions, Reconstruction, locked_for, reconstructed
@@ -58,19 +58,6 @@ class Converted:
             f"{found}; clipped in all exposures: {self.clipped:.2%}{bad}; "
             f"{self.shape[1]} x {self.shape[0]} on {self.device} in {self.seconds:.1f} s, {rate:.2f} MP/s"
         )
-
-
-def upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Return an image, (H, W, ...), turned as EXIF Orientation 1 to 8 says: a view.
-
-    >>> upright(np.array([[1, 2], [3, 4]]), 6).tolist()
-    [[3, 1], [4, 2]]
-    """
-    if orientation >= 5:
-        image = image.swapaxes(0, 1)
-    rows = -1 if orientation in (3, 4, 7, 8) else 1
-    columns = -1 if orientation in (2, 3, 6, 7) else 1
-    return image[::rows, ::columns]
 
 
 def convert_file(

@@ -40,8 +40,8 @@ image_options = options_of(
     click.option(
         "--wb",
         type=WHITE_BALANCE,
-        help="White balance: as-shot, auto, daylight, multipliers R,G,B, or a temperature such as 5500K.  "
-        "[default: as-shot if plausible, else auto]",
+        help="White balance: as-shot, auto, daylight, multipliers R,G,B, a temperature such as 5500K, or "
+        "grey:X,Y,WIDTH,HEIGHT, where a grey card lies in the image, px.  [default: as-shot if plausible, else auto]",
     ),
     click.option(
         "--exposure",

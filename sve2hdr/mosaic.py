@@ -114,6 +114,19 @@ class Capture:
         return 1 / self.pixel_aspect if self.orientation >= 5 else self.pixel_aspect
 
 
+def upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Return an image, (H, W, ...), turned as EXIF Orientation 1 to 8 says: a view.
+
+    >>> upright(np.array([[1, 2], [3, 4]]), 6).tolist()
+    [[3, 1], [4, 2]]
+    """
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return image[::rows, ::columns]
+
+
 @dataclass(frozen=True, eq=False)
 class RowOffsets:
     """By how many counts whole rows lie too high, and how sure that is."""

@@ -30,7 +30,7 @@ LEAD_EV = 0.015  # the error from which a frame shall not decide for others: 1 %
 TOO_BRIGHT = 0.5  # share of the most exposed sites that are saturated
 UNSURE = 1e-4  # of the range: from that error on a black level gives way to what other frames say
 OTHER_DEPTH = 0.45  # of the white level of another file: 12 bits have a quarter of 14
-FOUND_OUT = ("usual", "as-shot", "auto")  # white balances that differ from frame to frame
+FOUND_OUT = ("usual", "as-shot", "auto", "grey")  # white balances that differ from frame to frame
 
 
 class FileKind(NamedTuple):

@@ -83,7 +83,7 @@ class ConvertOptions:
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """A mosaic as an image, which lies as on the sensor (see `convert.upright`), and all that was found on the way."""
+    """A mosaic as an image, which lies as on the sensor (see `mosaic.upright`), and all that was found on the way."""
 
     camera_rgb: np.ndarray  # (H, W, 3) float32, radiance: 1.0 = saturation of the most exposed sites, or a sequence's
     mosaic: Mosaic  # as it was reconstructed: levels measured, defects repaired, as_shot_neutral as the balance has it
@@ -203,7 +203,7 @@ def reconstructed(
     near_clipped = hold_clipped(camera_rgb, mosaic, pattern)
     neutral = locked.neutral_for(options.white_balance) if locked is not None else None
     if neutral is None:
-        neutral = neutral_of(options.white_balance, mosaic, camera_rgb, pattern.ratio)
+        neutral = neutral_of(options.white_balance, mosaic, camera_rgb, pattern.ratio, name)
     without_magenta(camera_rgb, near_clipped, neutral.camera_rgb, pattern.ratio)
     if scale != 1:
         camera_rgb *= np.float32(scale)

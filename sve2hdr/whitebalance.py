@@ -13,9 +13,9 @@ from .cameracolor import camera_from_xyz_at, camera_from_xyz_of, neutral_of_ligh
 from .clipping import CLIP_STARTS
 from .errors import Sve2HdrError, check_one_of
 from .lights import D65, GREATEST_KELVIN, LEAST_KELVIN, Xy, kelvin_and_duv, mired_and_duv, xy_of_kelvin, xy_of_mired
-from .mosaic import Mosaic
+from .mosaic import Mosaic, upright
 
-RULES = ("usual", "as-shot", "auto", "daylight", "multipliers", "kelvin")
+RULES = ("usual", "as-shot", "auto", "daylight", "multipliers", "kelvin", "grey")
 
 BELIEVABLE_KELVIN = (1800.0, 15000.0)  # candle light to blue shade
 BELIEVABLE_DUV = 0.03  # fluorescent lamps and leafy shade stay within 0.02 of the locus, the rest is the matrix
@@ -27,10 +27,11 @@ USUAL_MIRED, USUAL_DUV, USUAL_SHARE = 185.0, 0.003, 0.1  # sunlight, and its wei
 
 @dataclass(frozen=True)
 class WhiteBalance:
-    """A `--wb` as parsed: `rule` is one of RULES. Of them, multipliers (R, G, B) and kelvin have `values`.
+    """A `--wb` as parsed: `rule` is one of RULES. Of them, multipliers (R, G, B), kelvin and grey have `values`.
 
-    Raises ValueError, with a sentence for the user, for other rules, multipliers that are not above 0 or further apart
-    than a factor of 100, and temperatures outside 1600 to 25000 K.
+    Those of grey are a part of the upright image, px: column and row where it begins, width and height. Raises
+    ValueError, with a sentence for the user, for other rules, multipliers that are not above 0 or further apart than a
+    factor of 100, temperatures outside 1600 to 25000 K, and no whole px.
     """
 
     rule: str = "usual"
@@ -47,14 +48,19 @@ class WhiteBalance:
         ):
             raise ValueError(f"'{self}': multipliers must be three, above 0, and within a factor of 100 of each other")
 
+        if self.rule == "grey" and not (
+            len(values) == 4 and all(0 <= value < np.inf and value % 1 == 0 for value in values) and min(values[2:]) > 0
+        ):
+            raise ValueError(f"'{self}': grey is told as grey:X,Y,WIDTH,HEIGHT, in whole pixels of the image")
+
     def __str__(self) -> str:
         """Return it as `--wb` takes it."""
         listed = ",".join(f"{value:g}" for value in self.values)
-        return {"kelvin": f"{listed}K", "multipliers": listed}.get(self.rule, self.rule)
+        return {"kelvin": f"{listed}K", "multipliers": listed, "grey": f"grey:{listed}"}.get(self.rule, self.rule)
 
 
 def parse_white_balance(text: str) -> WhiteBalance:
-    """Return what `--wb` says: as-shot, auto, daylight, three multipliers R,G,B or a colour temperature in kelvin.
+    """Return what `--wb` says: as-shot, auto, daylight, multipliers R,G,B, a temperature in kelvin, or where grey is.
 
     Raises ValueError, with a sentence for the user, for anything else, and what WhiteBalance refuses.
 
@@ -62,29 +68,41 @@ def parse_white_balance(text: str) -> WhiteBalance:
     WhiteBalance(rule='multipliers', values=(2.0, 1.0, 1.5))
     >>> parse_white_balance("5500K")
     WhiteBalance(rule='kelvin', values=(5500.0,))
+    >>> parse_white_balance("grey:1200,800,60,40")
+    WhiteBalance(rule='grey', values=(1200.0, 800.0, 60.0, 40.0))
     """
     given = text.strip().lower()
     if given in ("as-shot", "auto", "daylight"):
         return WhiteBalance(given)
     if re.fullmatch(r"\d+(\.\d*)? ?k?", given):
         return WhiteBalance("kelvin", (float(given.rstrip("k ")),))
+    if place := re.fullmatch(r"gr[ae]y:(\d{1,6}(?:,\d{1,6}){3})", given):
+        return WhiteBalance("grey", tuple(map(float, place[1].split(","))))
     parts = given.split(",")
     try:
         values = tuple(float(part) for part in parts)
     except ValueError:
         values = ()
     if len(values) != 3:
-        raise ValueError(f"{text!r} is no white balance: as-shot, auto, daylight, R,G,B multipliers or kelvin (5500K)")
+        raise ValueError(
+            f"{text!r} is no white balance: as-shot, auto, daylight, R,G,B multipliers, kelvin (5500K), or "
+            "grey:X,Y,WIDTH,HEIGHT"
+        )
     return WhiteBalance("multipliers", values)
 
 
 def check_lights(choice: WhiteBalance, mosaic: Mosaic, raw: str | Path) -> None:
-    """Raise Sve2HdrError where a temperature was asked for that `camera_from_xyz` gives no neutral of.
+    """Raise Sve2HdrError where a temperature was asked for that `camera_from_xyz` gives no neutral of, or grey outside.
 
     Few matrices hold for candle light: at 1600 K, in some, blue is below 0. Raises ValueError for a matrix that is no
     camera's, as it gives no neutral of daylight.
     """
     neutral_of_light(D65, mosaic)
+    if choice.rule == "grey":
+        x, y, width, height = choice.values
+        rows, columns = upright(mosaic.counts, mosaic.capture.orientation).shape
+        if x + width > columns or y + height > rows:
+            raise Sve2HdrError(f"{raw}: --wb {choice} lies outside of the image, which has {columns} x {rows} px")
     if choice.rule == "kelvin":
         try:
             neutral_of_light(xy_of_kelvin(choice.values[0]), mosaic)
@@ -102,21 +120,27 @@ class Neutral(NamedTuple):
     note: str = ""  # for the user
 
 
-def neutral_of(choice: WhiteBalance, mosaic: Mosaic, camera_rgb: np.ndarray, clip_level: float) -> Neutral:
-    """Return the neutral of a shot.
+def neutral_of(
+    choice: WhiteBalance, mosaic: Mosaic, camera_rgb: np.ndarray, clip_level: float, raw: str | Path = "mosaic"
+) -> Neutral:
+    """Return the neutral of a shot, which errors call `raw`.
 
     usual (no `--wb`): as shot; where that is not believable (`looks_wrong`), as Dual ISO misleads cameras, or the file
     has none, auto. as-shot: the file's, believable or not; where it has none, daylight.
     auto: `auto_neutral` of the reconstructed image, (H, W, 3) float32 camera RGB, with its clip level.
     daylight: the camera's response to D65. kelvin: that to a light of this temperature, see `xy_of_kelvin`.
+    grey: the mean of a part of the image; the note tells multipliers for other shots in the same light.
 
-    Raises ValueError where `camera_from_xyz` gives a light that is no neutral.
+    Raises ValueError where `camera_from_xyz` gives a light that is no neutral, and Sve2HdrError where what shall be
+    grey is dark or clipped.
     """
     auto, daylight = WhiteBalance("auto"), WhiteBalance("daylight")
     if choice.rule == "multipliers":
         return Neutral(choice.values[1] / np.array(choice.values), choice)
     if choice.rule == "kelvin":
         return Neutral(neutral_of_light(xy_of_kelvin(choice.values[0]), mosaic), choice)
+    if choice.rule == "grey":
+        return _grey_at(choice, mosaic, camera_rgb, clip_level, raw)
     if choice.rule == "auto":
         return Neutral(auto_neutral(camera_rgb, mosaic, clip_level), auto)
     if choice.rule == "daylight":
@@ -131,6 +155,21 @@ def neutral_of(choice: WhiteBalance, mosaic: Mosaic, camera_rgb: np.ndarray, cli
     if choice.rule == "as-shot" or not doubt:
         return Neutral(neutral, WhiteBalance("as-shot"), f"{doubt}; --wb auto may do better" if doubt else "")
     return Neutral(auto_neutral(camera_rgb, mosaic, clip_level), auto, f"{doubt}; --wb auto is used instead")
+
+
+def _grey_at(
+    choice: WhiteBalance, mosaic: Mosaic, camera_rgb: np.ndarray, clip_level: float, raw: str | Path
+) -> Neutral:
+    x, y, width, height = map(int, choice.values)
+    card = upright(camera_rgb, mosaic.capture.orientation)[y : y + height, x : x + width]
+    if card.max() > CLIP_STARTS * clip_level:
+        raise Sve2HdrError(f"{raw}: what lies at --wb {choice} is clipped; name a darker grey")
+    mean = card.mean(axis=(0, 1), dtype=np.float64)
+    if not mean.min() > 0:
+        raise Sve2HdrError(f"{raw}: what lies at --wb {choice} is black; name a lighter grey")
+    neutral = mean / mean[1]
+    others = ",".join(f"{multiplier:.4f}" for multiplier in 1 / neutral)
+    return Neutral(neutral, choice, f"what lies at {choice} is grey now; for other photos in this light: --wb {others}")
 
 
 def looks_wrong(neutral: np.ndarray, mosaic: Mosaic) -> str:

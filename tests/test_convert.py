@@ -195,13 +195,36 @@ def test_a_progress_that_raises_ends_the_work_before_the_network_starts(
     assert shares == [0.0] * calls
 
 
-def test_a_temperature_without_neutral_is_refused_before_the_long_work(
-    tmp_path: Path, raw: Path, network: SveNet, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [
+        (WhiteBalance("kelvin", (1600.0,)), "no neutral at 1600K"),
+        (WhiteBalance("grey", (120, 0, 9, 9)), "grey:120,0,9,9 lies outside"),
+    ],
+)
+def test_a_balance_without_neutral_is_refused_before_the_long_work(
+    tmp_path: Path, raw: Path, network: SveNet, monkeypatch: pytest.MonkeyPatch, choice: WhiteBalance, reason: str
 ) -> None:
     monkeypatch.setattr("sve2hdr.pipeline.estimate_levels", lambda *_: pytest.fail("levels were measured first"))
-    with pytest.raises(Sve2HdrError, match="no neutral at 1600K"):
-        run(raw, tmp_path / "a.exr", network, white_balance=WhiteBalance("kelvin", (1600.0,)))
+    with pytest.raises(Sve2HdrError, match=reason):
+        run(raw, tmp_path / "a.exr", network, white_balance=choice)
     assert names_in(tmp_path) == []
+
+
+def test_frames_of_a_sequence_share_what_a_grey_card_in_the_first_says(
+    tmp_path: Path, raw: Path, network: SveNet
+) -> None:
+    for name, choice in (("card", WhiteBalance("grey", (30, 30, 20, 20))), ("next", WhiteBalance())):
+        made = run(
+            raw, tmp_path / f"{name}.exr", network, white_balance=choice, lock_parameters=tmp_path / "levels.json",
+            levels=Levels(pattern=PAIRS) if name == "card" else Levels(),
+        )  # fmt: skip
+        card = read_hdr(tmp_path / f"{name}.exr")[30:50, 30:50].mean(axis=(0, 1))
+        assert_allclose(card, card[1], rtol=1e-3)
+        assert [note for note in made.notes if "is grey now" in note] == [
+            f"{raw}: what lies at grey:30,30,20,20 is grey now; for other photos in this light: --wb "
+            + ",".join(f"{1 / channel:.4f}" for channel in made.neutral)
+        ] * (name == "card")
 
 
 def test_highlights_and_negatives_are_kept_and_exposure_shifts_them(tmp_path: Path, raw: Path, network: SveNet) -> None:

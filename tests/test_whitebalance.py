@@ -16,7 +16,7 @@ from sve2hdr.cameracolor import neutral_of_light, white_balance
 from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.lights import D65, kelvin_and_duv, xy_of_kelvin
-from sve2hdr.mosaic import Mosaic
+from sve2hdr.mosaic import Capture, Mosaic, upright
 from sve2hdr.simulate import CAMERA_FROM_XYZ
 from sve2hdr.whitebalance import (
     WhiteBalance,
@@ -220,19 +220,55 @@ def test_where_the_file_says_nothing_the_image_does_or_daylight_is_as_shot() -> 
         "30000",
         "5.5.5",
         "K",
+        "grey",
+        "grey:1,2,3",
+        "grey:1,2,3,0",
+        "grey:-1,2,3,4",
     ],
 )
 def test_nonsense_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"no white balance|no colour temperature|multipliers must"):
+    with pytest.raises(ValueError, match=r"no white balance|no colour temperature|multipliers must|grey is told as"):
         parse_white_balance(text)
 
 
 @pytest.mark.parametrize(
-    "made", [("5500K",), ("As-Shot",), ("kelvin",), ("kelvin", (500.0,)), ("multipliers", (0, 1, 1))]
-)
+    "made",
+    [
+        ("5500K",), ("As-Shot",), ("kelvin",), ("kelvin", (500.0,)), ("multipliers", (0, 1, 1)), ("grey",),
+        ("grey", (-1, 0, 1, 1)), ("grey", (0, 0, 0.5, 1)), ("grey", (0, 0, np.inf, 1)),
+    ],
+)  # fmt: skip
 def test_a_white_balance_is_checked_when_it_is_made(made: tuple[Any, ...]) -> None:
-    with pytest.raises(ValueError, match=r"rule must be one of usual, as-shot|no colour temperature|multipliers must"):
+    reasons = r"rule must be one of usual, as-shot|no colour temperature|multipliers must|grey is told as"
+    with pytest.raises(ValueError, match=reasons):
         WhiteBalance(*made)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_grey_card_comes_out_grey_wherever_the_upright_image_has_it(orientation: int) -> None:
+    turned = replace(mosaic_with(), counts=np.zeros((60, 90), np.uint16), capture=Capture(orientation=orientation))
+    image = scene(np.array([0.7, 1.0, 0.4]))
+    x, y, width, height = 7, 11, 20, 13
+    card = upright(image, orientation)[y : y + height, x : x + width]  # a view
+    card[:] = np.float32([0.15, 0.2, 0.09]) * np.random.default_rng(0).normal(1, 0.05, (height, width, 1))
+    choice = parse_white_balance(f"gray:{x},{y},{width},{height}")
+    check_lights(choice, turned, "card.dng")
+    neutral, taken, note = neutral_of(choice, turned, image, 8.0)
+    assert_allclose(neutral, [0.75, 1.0, 0.45], rtol=1e-5)
+    assert parse_white_balance(str(taken)) == choice
+    told = parse_white_balance(note.rsplit(" ", 1)[1])
+    assert_allclose(neutral_of(told, turned, image, 8.0)[0], neutral, rtol=1e-4)
+
+
+def test_what_cannot_be_a_grey_card_is_refused() -> None:
+    mosaic = replace(mosaic_with(), counts=np.zeros((60, 90), np.uint16), capture=Capture(orientation=6))
+    check_lights(parse_white_balance("grey:40,70,20,20"), mosaic, "card.dng")
+    with pytest.raises(Sve2HdrError, match=r"^card\.dng: --wb grey:41,70,20,20 lies outside .* 60 x 90 px$"):
+        check_lights(parse_white_balance("grey:41,70,20,20"), mosaic, "card.dng")
+    for level, reason in ((8.0, "is clipped"), (-0.001, "is black")):
+        image = np.full((60, 90, 3), level, np.float32)
+        with pytest.raises(Sve2HdrError, match=rf"^card\.dng: what lies at --wb grey:40,70,20,20 {reason}; name a "):
+            neutral_of(parse_white_balance("grey:40,70,20,20"), mosaic, image, 8.0, "card.dng")
 
 
 def test_wrong_arguments_are_refused() -> None:
