@@ -17,7 +17,7 @@ import click
 from .errors import Sve2HdrError
 from .imageoptions import check_ensemble, check_formats, convert_options, image_options
 from .memory import DEFAULT_SHARE, Load, available_bytes, megapixels_of, parse_size, too_large, usable_cores
-from .options import FILE, FOLDER, Command, Number, Parsed, overwrite_option, tell
+from .options import FILE, FOLDER, Command, Number, Parsed, overwrite_option, refuse_given, tell
 from .places import is_url, place, without_file_url
 
 if TYPE_CHECKING:
@@ -107,6 +107,11 @@ def scheduler_address(text: str) -> str:
     "none.",
 )
 @click.option(
+    "--lock-params",
+    type=FILE,
+    help="All frames share what this file has, which `convert --lock-params` has written, of a chart for example.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(1),
     help="How many files to convert at a time.  [default: as many as cores and memory allow]",
@@ -148,6 +153,7 @@ def batch(
     template: str,
     if_not_sve: str,
     lock: str,
+    lock_params: Path | None,
     workers: int | None,
     memory: int | None,
     timeout: float,
@@ -170,6 +176,7 @@ def batch(
     """
     from .batch import Batch, RunOptions
     from .batchdisplay import Display, Report
+    from .filejob import found_in_parameters
     from .joblist import Inputs, Naming, read_list
     from .jobstate import BatchOptions
     from .models import is_file, model_digest, model_named
@@ -199,9 +206,11 @@ def batch(
         if_not_sve=if_not_sve,
         overwrite=overwrite,
         look_only=dry_run,
+        shared=None if lock_params is None else found_in_parameters(lock_params),
         run=secrets.token_hex(8),
     )
-    where = Inputs(named, include, exclude, base or "", lock, watch, if_not_sve == "copy", listed)
+    locked = lock if lock_params is None else "all"
+    where = Inputs(named, include, exclude, base or "", locked, watch, if_not_sve == "copy", listed)
     manifest = manifest_of(output)
     if not dry_run:
         manifest.create()
@@ -233,11 +242,14 @@ def batch(
 
 def _refuse_contradictions(
     *, idle: float | None, watch: bool, dry_run: bool, report: Path | None, dask: str | None, workers: int | None,
-    memory: int | None, preview: bool, formats: tuple[str, ...], ultra_hdr: bool, ensemble: bool, model: str, **_: Any,
+    memory: int | None, preview: bool, formats: tuple[str, ...], ultra_hdr: bool, ensemble: bool, model: str,
+    lock_params: Path | None, **_: Any,
 ) -> None:  # fmt: skip
     """Refuse options that are not for each other."""
     if idle is not None and not watch:
         raise click.UsageError("--idle needs --watch")
+    if lock_params is not None:
+        refuse_given(("lock", "pattern", "ev", "black", "white"), "is in the --lock-params file; leave one of them out")
     check_ensemble(ensemble, model)
     check_formats([f".{name}" for name in formats or ("exr",)])
     if ultra_hdr and not preview:

@@ -27,14 +27,13 @@ from .jobstate import BatchOptions, FileResult, Order, Tools, is_ours, shared_be
 from .levels import Levels
 from .manifest import Record, Stamp, Standing
 from .memory import peak_mb, release_freed_memory, reset_peak
-from .parameters import LEAD_EV, FileKind, as_laid_out, difference
+from .parameters import LEAD_EV, FileKind, as_laid_out, difference, load_parameters
 from .pattern import parse_pattern
 from .pipeline import ConvertOptions
 from .places import Place, is_url, place, real
 from .remotemanifest import AnyManifest
 
 PARAMETERS = "parameters.json"
-APART = "put shots into folders of their own, or take --lock none"
 FETCHED = "raw"  # folder of a raw that came from a URL
 HOPELESS = (errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))  # the next files would fare no better
 
@@ -119,11 +118,13 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
             evidence = {"sve": True}
     if found and evidence["sve"]:  # the frame that leads the sequence decides
         if finding := _unlike(evidence, found):
-            raise Sve2HdrError(f"{job.raw}: {finding}; {APART}")
+            raise Sve2HdrError(f"{job.raw}: {finding}; {options.apart}")
         evidence |= {name: found[name] for name in ("pattern", "ratio_ev", "confidence", "megapixels")}
     outputs = tuple(str(tools.manifest.out / output) for output in wanted)
     if evidence["sve"]:
-        return FileResult(job.raw, "converted", outputs, found=evidence | {"sequence": job.sequence})
+        return FileResult(
+            job.raw, "converted", outputs, found=evidence | {"sequence": options.shared is None and job.sequence}
+        )
     if options.if_not_sve == "fail":
         raise PatternNotFound(f"{job.raw}: no exposure pattern: {evidence['reason']}")
     outcome = {"skip": "skipped", "copy": "copied", "develop": "developed"}[options.if_not_sve]
@@ -183,14 +184,15 @@ def _done(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
             made, result = _made(_Task(job, raw, options, tools, folder, staged, record), found, evidence)
         except Sve2HdrError as error:
             text = str(error).replace(str(raw), job.raw)
-            raise type(error)(_with_final_names(text, folder, staged, manifest)) from error
+            raise type(error)(_with_final_names(text, folder, staged, manifest, options.apart)) from error
         if _stamp(source) != before:
             return FileResult(job.raw, "moving", error="changes while it is read; run again when it is complete")
         replaceable = {o for o in wanted if options.overwrite or is_ours(manifest, o)}
         if result.outcome == "copied" and not options.overwrite:  # a copy's place is no output's
             replaceable = set()
         manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in made])
-    notes = (_with_final_names(note.replace(str(raw), job.raw), folder, staged, manifest) for note in result.notes)
+    notes = [note.replace(str(raw), job.raw) for note in result.notes]
+    notes = [_with_final_names(note, folder, staged, manifest, options.apart) for note in notes]
     return replace(result, sha256=sha256, notes=tuple(notes))
 
 
@@ -352,12 +354,25 @@ def found_in(converted: Converted) -> dict[str, Any]:
     }
 
 
+def found_in_parameters(path: Path) -> dict[str, Any]:
+    """Return what `found_in` tells of the frame that has written a file of `--lock-params`. Raises Sve2HdrError."""
+    locked = load_parameters(path)
+    pattern, confidence = locked.estimate.pattern, locked.estimate.confidence
+    return {
+        "pattern": str(pattern),
+        "ratio_ev": round(pattern.ratio_ev, 4),
+        "confidence": None if confidence is None else round(confidence, 3),
+        "megapixels": round(locked.shape[0] * locked.shape[1] / 1e6, 3),
+        "parameters": path.read_text(encoding="utf-8"),
+    }
+
+
 def _is_preview(job: Job, output: str) -> bool:
     return job.preview and output == job.outputs[-1]
 
 
-def _with_final_names(text: str, folder: Path, staged: dict[str, str], manifest: AnyManifest) -> str:
+def _with_final_names(text: str, folder: Path, staged: dict[str, str], manifest: AnyManifest, apart: str) -> str:
     for output, name in staged.items():
         text = text.replace(str(folder / name), str(manifest.out / output))
     text = text.replace(str(folder / PARAMETERS), "its sequence")
-    return text.replace("name another --lock-params file", APART)
+    return text.replace("name another --lock-params file", apart)

@@ -84,7 +84,7 @@ class Inputs:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     base: str = ""  # the tree is mirrored from here; "": from each folder named
-    lock: str = "auto"  # auto: CinemaDNG clips share their parameters; folder: all raws of a folder do; none
+    lock: str = "auto"  # whose frames share parameters: auto: CinemaDNG clips; folder: all of a folder; all; none
     watched: bool = False  # what is not there yet may come: patterns and URLs may be empty
     copied: bool = False  # ordinary raws are copied to OUT
     listed: tuple[str, ...] = ()  # as `paths`, but one that is not there is refused, and the others are done
@@ -467,7 +467,7 @@ def _with_sequences(jobs: Sequence[Job], lock: str, reals: Reals) -> Iterator[Jo
     clips: dict[str, bool | None] = {}
     for job, name in zip(jobs, names, strict=True):
         if clips.get(name) is None:  # a frame that cannot be read says nothing of the others
-            clips[name] = lock == "folder" or (job.raw.lower().endswith(".dng") and _is_cinema(place(job.raw)))
+            clips[name] = lock in ("folder", "all") or (job.raw.lower().endswith(".dng") and _is_cinema(place(job.raw)))
     for job, name in zip(jobs, names, strict=True):
         yield replace(job, sequence=name) if clips[name] else job
 
@@ -477,6 +477,8 @@ def _sequence_of(raw: Place, lock: str, reals: Reals) -> str:
 
     Which number counts is not looked for among the frames: a part of them may be all that a batch is given.
     """
+    if lock == "all":
+        return lock
     path, folder = PurePosixPath(raw.name), reals(str(raw.parent))
     clip = re.sub(r"[0-9]+([^0-9]*)$", r"#\1", path.stem)
     return folder if lock == "folder" else f"{folder}/{clip}{path.suffix.lower()}"

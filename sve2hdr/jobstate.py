@@ -35,7 +35,16 @@ class BatchOptions:
     if_not_sve: str = "skip"  # or "copy", "develop", "fail"
     overwrite: bool = False  # make everything anew, and replace files that are not from a batch
     look_only: bool = False  # find out and tell; write nothing
+    shared: dict[str, Any] | None = None  # what all jobs take, as a result's `found` has it; None: sequences find out
     run: str = ""  # a name for this run alone; what a lost worker has finished in it is no work of an earlier one
+
+    @property
+    def apart(self) -> str:
+        """What a user can do with a frame that cannot take what its sequence shares."""
+        given = self.shared is not None
+        return (
+            "name another --lock-params file" if given else "put shots into folders of their own, or take --lock none"
+        )
 
     @property
     def in_temporary(self) -> bool:

@@ -98,6 +98,8 @@ class Queue:
         while self._waiting:
             order = self._waiting.popleft()
             name = order.job.sequence
+            if self.options.shared is not None:
+                return replace(order, found=self.options.shared)
             if not name:
                 return order
             if name not in self._found and (name not in self._held or self._leads[name] == order.job.raw):

@@ -577,6 +577,32 @@ def test_a_part_of_a_clip_takes_what_the_clip_shares(shoot: list[object], here: 
     assert OpenEXR.File("out/3.exr").header()["sve2hdr:ratio_ev"] == ratios[0]
 
 
+def test_all_folders_take_what_a_file_of_lock_params_has(shoot: list[object], here: type[Here]) -> None:
+    network = ("--model", str(shoot[4]), "--lock-params")
+    for name, seed in (("chart", 3), ("other", 4)):
+        write_frame(Path(f"{name}.dng"), seed=seed)
+        made = CliRunner().invoke(cli.main, ["convert", f"{name}.dng", "-o", f"{name}.exr", *network, f"{name}.json"])
+        assert made.exit_code == 0, made.output
+    Path("in/broken.dng").unlink()
+    session = (*shoot[:-2], "--lock-params", "chart.json")
+    looked = command(*session, "--dry-run").stdout
+    assert "1.dng: would convert" in looked
+    assert "plain.dng: would skip" in looked
+    assert "of a sequence" not in looked
+    assert "2  converted\n      1  skipped" in command(*session).stdout
+    ratio, *ratios = (
+        OpenEXR.File(f"{name}.exr").header()["sve2hdr:ratio_ev"] for name in ("chart", "out/a/1", "out/b/2")
+    )
+    assert ratios == [ratio] * 2
+    assert "3  finished before" in command(*session).stdout
+    assert "2  converted" in command(*session[:-1], "other.json").stdout
+    assert OpenEXR.File("out/b/2.exr").header()["sve2hdr:ratio_ev"] != ratio
+    write_frame(Path("in/tall.dng"), rows=128)
+    for look in ((), ("--dry-run",)):
+        refused = command(*session[:-1], "other.json", *look, code=1)
+        assert "128 x 128 sites, but its sequence is for 128 x 96; name another --lock-params file" in refused.output
+
+
 def test_edited_outputs_are_kept_and_said_to_be(shoot: list[object], here: type[Here]) -> None:
     Path("in/broken.dng").unlink()
     command(*shoot)
@@ -863,6 +889,8 @@ def test_a_report_may_be_a_pipe(tmp_path: Path) -> None:
         ("in", "-o", "out", "--format", "tif", "--format", "hdr", "--float"),
         ("in", "-o", "out", "--format", "dng", "--compression", "zip"),
         ("in", "-o", "out", "--idle", "5"),
+        ("in", "-o", "out", "--lock-params", "chart.json", "--lock", "folder"),
+        ("in", "-o", "out", "--lock-params", "chart.json", "--white", "15000"),
         ("in", "-o", "out", "--ultra-hdr"),
         ("in", "-o", "out", "--ensemble", "--model", "classical"),
         ("in", "-o", "out", "--watch", "--dry-run"),
@@ -883,6 +911,7 @@ def test_what_cannot_be_is_one_line(shoot: list[object]) -> None:
         (["none", *shoot[1:]], "none: no such file or folder"),
         ([*shoot, "--memory", "100M"], "100"),
         ([*shoot[:-1], "notes.txt"], "notes.txt: exists already and is no report"),
+        ([*shoot, "--lock-params", "none.json"], "none.json: cannot be read"),
         (["none" if part == shoot[shoot.index("--model") + 1] else part for part in shoot], "none: no such weights"),
     ]
     for arguments, said in refused:
