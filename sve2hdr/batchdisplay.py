@@ -41,6 +41,7 @@ def report_line(result: FileResult) -> str:
         "outcome": result.outcome,
         "outputs": list(result.outputs),
         "sha256": result.sha256 or None,
+        "outputs_sha256": [digest or None for digest in result.outputs_sha256],
         **{name: found.get(name) for name in ("pattern", "ratio_ev", "confidence", "clipped", "megapixels", "device")},
         "seconds": result.seconds,
         "peak_mb": result.peak_mb,

@@ -190,10 +190,14 @@ def _done(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
         replaceable = {o for o in wanted if options.overwrite or is_ours(manifest, o)}
         if result.outcome == "copied" and not options.overwrite:  # a copy's place is no output's
             replaceable = set()
-        manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in made])
+        records = manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in made])
     notes = [note.replace(str(raw), job.raw) for note in result.notes]
     notes = [_with_final_names(note, folder, staged, manifest, options.apart) for note in notes]
-    return replace(result, sha256=sha256, notes=tuple(notes))
+    digests = {str(manifest.out / record.file): record.sha256 for record in records}
+    outputs_sha256 = tuple(
+        digests.get(output, sha256) for output in result.outputs
+    )  # a raw in its place is no record's
+    return replace(result, sha256=sha256, outputs_sha256=outputs_sha256, notes=tuple(notes))
 
 
 def _keep_times(job: Job, manifest: AnyManifest, standings: Iterable[Standing]) -> None:

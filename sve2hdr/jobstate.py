@@ -101,6 +101,7 @@ class FileResult:
     outcome: str  # one of GOOD; failed; busy: another batch has it; moving: it changes while it is read; unsure; leads
     outputs: tuple[str, ...] = ()
     sha256: str = ""  # of the raw
+    outputs_sha256: tuple[str, ...] = ()  # of each; "": edited since
     found: dict[str, Any] = field(default_factory=dict)  # pattern, exposure, ratio_ev, confidence, megapixels, ...
     seconds: float = 0.0
     peak_mb: float = 0.0
@@ -178,17 +179,18 @@ def before(
     job: Job, options: BatchOptions, manifest: AnyManifest, records: Sequence[Record], edited: bool = False
 ) -> FileResult:
     """Return the result of a job whose outputs are all there, by their records."""
-    files = tuple(dict.fromkeys(str(manifest.out / record.file) for record in records if record.file))
+    files = {str(manifest.out / record.file): record.sha256 for record in records if record.file}
     outcome = "edited" if edited else "unchanged"
     if any(of_this_run(record, options) for record in records):
         outcome = records[0].outcome
-    return FileResult(job.raw, outcome, files, records[0].raw_sha256, records[0].found)
+    return FileResult(job.raw, outcome, (*files,), records[0].raw_sha256, (*files.values(),), records[0].found)
 
 
 def unchanged(job: Job, options: BatchOptions, manifest: AnyManifest, standings: Collection[Standing]) -> FileResult:
     """Return the result of a job whose outputs are all there, by what was found there."""
-    records = [standing.record for standing in standings if standing.record is not None]
-    return before(job, options, manifest, records, any(standing.state == "edited" for standing in standings))
+    there = [(standing.record, standing.state == "edited") for standing in standings if standing.record is not None]
+    records = [replace(record, sha256="") if edited else record for record, edited in there]
+    return before(job, options, manifest, records, any(edited for _, edited in there))
 
 
 def shared_before(

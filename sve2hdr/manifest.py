@@ -176,8 +176,8 @@ class Records(ABC, Generic[At]):
             shutil.rmtree(folder, ignore_errors=True)
 
     @abstractmethod
-    def publish(self, folder: Path, made: Sequence[tuple[Record, str, bool]]) -> None:
-        """Let files of a job's folder become outputs, and record them.
+    def publish(self, folder: Path, made: Sequence[tuple[Record, str, bool]]) -> list[Record]:
+        """Let files of a job's folder become outputs, and record them; return the records with what they are.
 
         `made`: a record, the name of its file in `folder` ("": none), and whether it may replace a file. Raises
         UnwritableOutput where another program has taken a name meanwhile, and OSError as the system does.
@@ -277,7 +277,7 @@ class Manifest(Records[Path]):
 
     # From a job's folder to the outputs
 
-    def publish(self, folder: Path, made: Sequence[tuple[Record, str, bool]]) -> None:
+    def publish(self, folder: Path, made: Sequence[tuple[Record, str, bool]]) -> list[Record]:
         """Let files of a job's folder take their names, and record them.
 
         `made`: a record, the name of its file in `folder` ("": none), and whether it may replace a file. Raises
@@ -293,6 +293,7 @@ class Manifest(Records[Path]):
         _sync_folder(folder)
         for record, name, may_replace in complete:
             self._finish(folder, record, name, may_replace)
+        return [record for record, *_ in complete]
 
     def recover(self, claims: Claims, names: Iterable[str] | None = None) -> None:
         """Finish or remove what processes have left that are gone: of jobs with these first outputs, or of all."""

@@ -86,7 +86,7 @@ class RemoteManifest(Records[RemotePath]):
     def _listed(self) -> dict[str, Status]:
         return (self.folder / "done").statuses()
 
-    def publish(self, folder: Path, made: Sequence[tuple[Record, str, bool]]) -> None:
+    def publish(self, folder: Path, made: Sequence[tuple[Record, str, bool]]) -> list[Record]:
         """Send files of a job's folder to their place, and record them, as `Manifest.publish` does."""
         complete = []
         for record, name, may_replace in made:
@@ -108,6 +108,7 @@ class RemoteManifest(Records[RemotePath]):
             journal.unlink()
         except OSError as error:
             raise RefusedByStore(str(self.unwritable(error))) from error
+        return [record for record, *_ in complete]
 
     def _keep(self, record: Record) -> None:
         if record.file:

@@ -672,6 +672,24 @@ def test_looking_writes_nothing(bench: Bench) -> None:
 CHESS = ExposurePattern(np.float32([[1, 1 / 8], [1 / 8, 1]]))
 
 
+def test_the_report_tells_the_digest_of_each_output(bench: Bench) -> None:
+    job = bench.job("photo.dng", "p.exr", "p.dng")
+    jobs = [
+        (job, "converted"),
+        (job, "unchanged"),
+        (bench.job("plain.dng"), "copied"),
+        (bench.job("plain.dng"), "unchanged"),
+    ]
+    for job, outcome in jobs:
+        line = json.loads(report_line(bench.run(job, if_not_sve="copy")))
+        assert line["outcome"] == outcome
+        assert line["outputs_sha256"] == [file_sha256(Path(output)) for output in line["outputs"]] != []
+    with (bench.out / "p.dng").open("ab") as file:
+        file.write(b"rated")
+    line = json.loads(report_line(bench.run(jobs[0][0])))
+    assert (line["outcome"], line["outputs_sha256"]) == ("edited", [file_sha256(bench.out / "p.exr"), None])
+
+
 @pytest.mark.parametrize("look_only", [False, True])
 @pytest.mark.parametrize(
     ("levels", "said"), [(Levels(CHESS), "use --model classical"), (Levels(white=1000), "change --white or --black")]
@@ -685,7 +703,7 @@ def test_a_pattern_and_levels_that_do_not_fit_are_refused(
 
 def test_the_report_is_json_with_what_was_promised(bench: Bench) -> None:
     line = json.loads(report_line(bench.run()))
-    promised = "input outcome outputs sha256 pattern ratio_ev confidence seconds peak_mb error"
+    promised = "input outcome outputs sha256 outputs_sha256 pattern ratio_ev confidence seconds peak_mb error"
     assert set(promised.split()) <= set(line)
     assert line["pattern"].startswith("rows:")
     assert line["error"] is None
