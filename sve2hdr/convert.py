@@ -22,7 +22,7 @@ from .mosaic import ExposurePattern, upright
 from .parameters import LEAD_EV, LockedParameters, save_parameters
 from .pattern import certainty
 from .pipeline import ConvertOptions, Reconstruction, locked_for, reconstructed
-from .preview import look_of, tone_map, tone_map_with_gain
+from .preview import Look, look_of, tone_map, tone_map_with_gain
 from .radiance import clipped_share
 from .rawfile import read_raw
 
@@ -119,9 +119,13 @@ def _check_outputs(raw: Path, written: Sequence[Path], options: ConvertOptions) 
 
 
 def _to_be_shared(made: Reconstruction) -> LockedParameters:
-    """Return what the frames of a sequence take from this one, whatever is to be written of it."""
+    """Return what the frames of a sequence take from this one, whatever is to be written of it.
+
+    The look is rounded, as what `neutral_of` measures is, so that it does not depend on the device.
+    """
     mosaic, small = made.mosaic, reduced_for_preview(made.camera_rgb)
     look = look_of(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], made.clip_level), made.noise, made.lost_level)
+    look = look and Look(*(round(value, 3) for value in look))
     baseline_ev = baseline_exposure(small, made.clip_level, made.noise)
     return LockedParameters(
         made.estimate, mosaic.shape, mosaic.cfa, made.neutral, look, baseline_ev, made.defects, mosaic.capture.iso

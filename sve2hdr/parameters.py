@@ -209,7 +209,7 @@ def _weighed(first: Estimate, match: Match) -> np.ndarray:
 def save_parameters(path: Path, parameters: LockedParameters) -> None:
     """Write what a sequence shares as JSON, whole or not at all. Raises UnwritableOutput, also where the file exists.
 
-    What comes from the image is rounded, so that it does not depend on the device.
+    All is kept as it is, so that a frame comes out the same whether it has found it out or takes it.
     """
     estimate, neutral = parameters.estimate, parameters.neutral
     focus = None if parameters.defects is None else parameters.defects.focus_pixels
@@ -229,9 +229,9 @@ def save_parameters(path: Path, parameters: LockedParameters) -> None:
         "gain": estimate.noise.gain.tolist(),
         "read_noise": estimate.noise.read_noise.tolist(),
         "sources": estimate.sources,
-        "neutral": None if neutral is None else neutral.camera_rgb.round(5).tolist(),
+        "neutral": None if neutral is None else neutral.camera_rgb.tolist(),
         "white_balance": None if neutral is None else str(neutral.taken),
-        "look": None if parameters.look is None else [round(value, 3) for value in parameters.look],
+        "look": None if parameters.look is None else list(parameters.look),
         "baseline_exposure_ev": parameters.baseline_exposure_ev,
         "defects": None if parameters.defects is None else parameters.defects.by_row(),
         "focus_pixels": None if focus is None else focus.as_json(),

@@ -22,6 +22,7 @@ BELIEVABLE_DUV = 0.03  # fluorescent lamps and leafy shade stay within 0.02 of t
 
 GREY_SIDE = 128  # cells at most along the long side that `auto` looks at
 GREY_MIRED, GREY_DUV = (100.0, 540.0), 0.02  # what `auto` takes for grey: 1850 to 10000 K, near the locus
+MEASURED_DECIMALS = 5  # of a neutral that is measured on an image: all devices make the same of it
 USUAL_MIRED, USUAL_DUV, USUAL_SHARE = 185.0, 0.003, 0.1  # sunlight, and its weight, where the whole image has 1
 
 
@@ -167,7 +168,7 @@ def _grey_at(
     mean = card.mean(axis=(0, 1), dtype=np.float64)
     if not mean.min() > 0:
         raise Sve2HdrError(f"{raw}: what lies at --wb {choice} is black; name a lighter grey")
-    neutral = mean / mean[1]
+    neutral = (mean / mean[1]).round(MEASURED_DECIMALS)
     others = ",".join(f"{multiplier:.4f}" for multiplier in 1 / neutral)
     return Neutral(neutral, choice, f"what lies at {choice} is grey now; for other photos in this light: --wb {others}")
 
@@ -202,7 +203,7 @@ def auto_neutral(camera_rgb: np.ndarray, mosaic: Mosaic, clip_level: float) -> n
     light = xy_of_mired(USUAL_MIRED, USUAL_DUV)
     for _ in range(1 if mosaic.calibrations is None else 4):  # whose matrix depends on the light
         light = _light_of_grey(cells, np.linalg.inv(camera_from_xyz_at(light, mosaic)))
-    return neutral_of_light(light, mosaic)
+    return neutral_of_light(light, mosaic).round(MEASURED_DECIMALS)
 
 
 def _light_of_grey(cells: np.ndarray, xyz_from_camera: np.ndarray) -> Xy:

@@ -20,7 +20,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sve2hdr import convert, hdrfile, pipeline
 from sve2hdr.calibration import Calibrations
 from sve2hdr.color import COLOR_SPACES, linear_rgb
-from sve2hdr.convert import Converted, convert_file, upright
+from sve2hdr.convert import Converted, convert_file
 from sve2hdr.defects import Defects
 from sve2hdr.devices import choose_device, has_bfloat16
 from sve2hdr.dngfile import write_cfa_dng
@@ -31,7 +31,7 @@ from sve2hdr.imageread import read_hdr
 from sve2hdr.levels import Levels
 from sve2hdr.metrics import psnr_mu
 from sve2hdr.models import Model, model_named
-from sve2hdr.mosaic import ONE_EXPOSURE, QUAD_BAYERS, Capture, ExposurePattern, Mosaic
+from sve2hdr.mosaic import ONE_EXPOSURE, QUAD_BAYERS, Capture, ExposurePattern, Mosaic, upright
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.noise import estimate_noise
 from sve2hdr.parameters import load_parameters
@@ -233,6 +233,21 @@ def test_highlights_and_negatives_are_kept_and_exposure_shifts_them(tmp_path: Pa
     image, shifted = read_hdr(tmp_path / "a.exr"), read_hdr(tmp_path / "b.exr")
     assert image.max() > 4
     assert_allclose(shifted, image * 2**-1.5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("choice", ["as-shot", "auto", "grey:30,30,20,20"])
+def test_the_frame_that_finds_out_what_all_share_comes_out_the_same_when_it_is_made_again(
+    tmp_path: Path, frame: Mosaic, network: SveNet, choice: str
+) -> None:
+    write_cfa_dng(tmp_path / "a.raw.dng", replace(frame, as_shot_neutral=np.array([0.4567891, 1.0, 0.6543219])))
+    for name, levels in (("first", Levels(pattern=PAIRS)), ("again", Levels())):
+        run(
+            tmp_path / "a.raw.dng", [tmp_path / f"{name}.{ending}" for ending in ("exr", "tif", "dng")], network,
+            levels=levels, lock_parameters=tmp_path / "levels.json",
+            white_balance=parse_white_balance(choice), preview=tmp_path / f"{name}.jpg",
+        )  # fmt: skip
+    for ending in ("exr", "tif", "dng", "jpg"):
+        assert (tmp_path / f"first.{ending}").read_bytes() == (tmp_path / f"again.{ending}").read_bytes(), ending
 
 
 @pytest.mark.parametrize("color_space", ["rec709", "acescg", "camera"])
