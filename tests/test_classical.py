@@ -53,6 +53,16 @@ def test_an_exponential_ramp_of_one_colour_is_followed_for_any_pattern(cfa: str,
     assert_allclose(image[16:-16, 16:-16], scene[16:-16, 16:-16], rtol=0.03)
 
 
+@pytest.mark.parametrize(("dark", "light"), [(0.05, 0.9), (0.15, 0.6), (0.01, 0.3)])
+def test_level_edges_have_no_bright_line_where_the_brighter_rows_clip(dark: float, light: float) -> None:
+    y, x = np.mgrid[:96, :96]
+    share = np.clip(y - 48 - 0.09 * (x - 48) + 0.5, 0, 1)[..., None]
+    scene = np.float32(dark + (light - dark) * share) * TINT
+    pattern, noise = ExposurePattern(PAIRS), NOISELESS.noise_model(ExposurePattern(PAIRS))
+    image = classical(simulate(scene, "RGGB", pattern, NOISELESS, 0), pattern, noise) / 8 / TINT
+    assert image[16:-16, 16:-16].max() < 1.15 * light
+
+
 def test_the_result_does_not_depend_on_tiles() -> None:
     pattern, sensor = ExposurePattern(PAIRS), Sensor()
     scene = np.random.default_rng(0).uniform(0, 1, (72, 60, 1)).astype(np.float32) * TINT
