@@ -16,14 +16,13 @@ from .joblist import Job
 from .jobstate import BatchOptions, FileResult, Order, finished_before
 from .orderqueue import Queue
 from .remotemanifest import manifest_of
-from .signals import handling
+from .signals import STOP_SIGNALS, handling
 from .worker import Worker, WorkerDied, WorkerOptions
 
 TICK_S = 0.25
 BUSY_WAIT_S, MOVING_WAIT_S, MOVING_TRIES = 1.0, 3.0, 5
 START_TRIES, CRASH_TRIES = 3, 2
 UNSURE_WAIT_S = 30.0  # without new jobs, until a frame that is unsure decides for its sequence all the same
-STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Events:

@@ -18,6 +18,7 @@ import numpy as np
 from .errors import one_line, printable
 from .mosaic import BAYER_ORDERS, QUAD_BAYERS
 from .pattern import MAX_EV, MIN_EV, parse_pattern
+from .signals import TO_END, handling, interrupt
 from .whitebalance import parse_white_balance
 
 if TYPE_CHECKING:
@@ -140,9 +141,10 @@ class Commands(click.Group):
     command_class = Command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
+        """Run the command; signals to end interrupt it as Ctrl-C does."""
         try:
-            return super().invoke(ctx)
+            with handling(TO_END, interrupt):
+                return super().invoke(ctx)
         except click.ClickException as error:
             error.message = "\n".join(map(printable, error.message.split("\n")))  # type: ignore[misc]  # "final"
             raise

@@ -8,6 +8,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
+TO_END = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+STOP_SIGNALS = [signal.SIGINT, *TO_END]
+
 
 @contextlib.contextmanager
 def handling(numbers: Iterable[int], handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
@@ -25,3 +28,13 @@ def handling(numbers: Iterable[int], handle: Callable[[int, FrameType | None], N
     finally:
         for number, handler in usual.items():
             signal.signal(number, handler)
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt for a signal to end, so that all is cleaned up as after Ctrl-C.
+
+    Once: a terminal that is closed tells of it more than once, and the cleaning up shall come to its end.
+    """
+    for number in TO_END:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt

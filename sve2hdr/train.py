@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 import math
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -27,7 +26,7 @@ from .errors import Sve2HdrError, UnwritableOutput
 from .losses import l1_loss, radiance_loss, rms_loss
 from .optimizer import Muon, optimizers_of
 from .shards import Scenes
-from .signals import handling
+from .signals import STOP_SIGNALS, handling
 
 AHEAD = 3  # batches that are made before they are asked for
 
@@ -64,7 +63,7 @@ DEFAULT_OPTIONS = {  # by the name of the architecture
 
 
 class Interrupted(Sve2HdrError):
-    """A run that Ctrl-C ended before its last step, with a checkpoint."""
+    """A run that Ctrl-C or a signal to end ended before its last step, with a checkpoint."""
 
 
 def learning_rate(options: TrainingOptions, step: int) -> float:
@@ -114,19 +113,19 @@ def train(
     `start` is a network that was trained before, to be refined (it stays as it is), or the configuration of a new one.
     Writes into run_folder: checkpoint.pt, log.jsonl (a line per `log_every` steps) and weights.safetensors (the
     moving average). Each step's batch depends on seed and step only, so a run that was interrupted at any moment and
-    started again ends with the same weights as an uninterrupted one on the same machine. Ctrl-C and SIGTERM end it
-    after the step at hand, with a checkpoint.
+    started again ends with the same weights as an uninterrupted one on the same machine. Ctrl-C and
+    signals to end stop it after the step at hand, with a checkpoint.
 
-    Raises Interrupted for Ctrl-C; Sve2HdrError for SIGTERM, a loss that is no number, or a run_folder that another
-    process trains in; UnreadableWeights for shards or a checkpoint that cannot be used, or are of other options,
+    Raises Interrupted for these; Sve2HdrError for a loss that is no number, or a run_folder that another process
+    trains in; UnreadableWeights for shards or a checkpoint that cannot be used, or are of other options,
     another start or other scenes; UnwritableOutput; ValueError for a patch the network cannot take.
     """
     scenes = Scenes(scenes_folder, simulated_on(device))
     with _claimed(run_folder):
         run = _begun(run_folder, start, options, scenes, device)
-        stopped_by = _steps(run, options, scenes, device, report)
+        _steps(run, options, scenes, device, report)
     if run.step < options.steps:
-        raise (Interrupted if signal.SIGINT in stopped_by else Sve2HdrError)(
+        raise Interrupted(
             f"{run_folder}: stopped after step {run.step} of {options.steps}; run the same command again to go on"
         )
     return run.weights
@@ -143,8 +142,8 @@ def simulated_on(device: torch.device) -> torch.device:
 
 def _steps(
     run: Run, options: TrainingOptions, scenes: Scenes, device: torch.device, report: Callable[[dict[str, float]], None]
-) -> list[int]:
-    """Train from where a run is to the last step; return the signals that ended it before, if any."""
+) -> None:
+    """Train from where a run is to the last step, or the first signal to stop."""
     config = run.network.config
     network, average = run.network, run.average
     started, total, since = time.monotonic() - run.seconds, torch.zeros((), device=device), run.step
@@ -196,7 +195,6 @@ def _steps(
             if to_save:
                 run.save()
                 saved = time.monotonic()
-    return stopped_by
 
 
 @contextmanager
@@ -242,7 +240,7 @@ def _digest(network: Network) -> str:
 
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Yield a list that the first Ctrl-C or SIGTERM is put into; a second one has its usual effect."""
+    """Yield a list that the first signal to stop is put into; a second one has its usual effect."""
     stopped_by: list[int] = []
 
     def handle(number: int, _frame: object) -> None:
@@ -250,5 +248,5 @@ def _stop_signals() -> Iterator[list[int]]:
         handlers.close()
 
     with ExitStack() as handlers:
-        handlers.enter_context(handling((signal.SIGINT, signal.SIGTERM), handle))
+        handlers.enter_context(handling(STOP_SIGNALS, handle))
         yield stopped_by

@@ -24,8 +24,10 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c() -> None:
-    """Let Ctrl-C be heeded: a shell's background jobs start without it."""
+    """Let Ctrl-C be heeded, and the end of the terminal: background jobs of a shell, and of nohup, start without."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

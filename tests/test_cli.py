@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -44,6 +45,7 @@ from sve2hdr.metrics import psnr_mu
 from sve2hdr.mosaic import Capture
 from sve2hdr.options import Command
 from sve2hdr.rawfile import read_raw
+from sve2hdr.signals import STOP_SIGNALS, TO_END, handling, interrupt
 from sve2hdr.weights import weights_path
 
 COMMANDS = ("batch", "convert", "dataset", "detect", "evaluate", "simulate", "train", "unpack")
@@ -786,13 +788,35 @@ def test_a_full_disk_leaves_nothing(made: Path, work: Path, monkeypatch: pytest.
     assert names(work) == set()
 
 
+@pytest.mark.parametrize("stop", STOP_SIGNALS)
 def test_an_interruption_leaves_nothing_and_exits_with_130(
-    made: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+    made: Path, work: Path, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals
 ) -> None:
-    monkeypatch.setattr(os, "fsync", raising(KeyboardInterrupt()))
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
+
+    def interrupted(_descriptor: int) -> None:
+        signal.raise_signal(stop)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
     result = run("convert", made / "raw.dng", "-o", "out.exr", "--preview", "auto")
     assert (result.exit_code, result.stderr) == (130, "sve2hdr: interrupted\n")
     assert names(work) == set()
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+
+
+def test_a_terminal_that_is_closed_tells_of_it_twice_and_the_cleaning_up_goes_on() -> None:
+    cleaned = []
+
+    def hung_up() -> None:
+        try:
+            signal.raise_signal(TO_END[-1])
+        finally:
+            signal.raise_signal(TO_END[-1])
+            cleaned.append(True)
+
+    with handling(TO_END, interrupt), pytest.raises(KeyboardInterrupt):
+        hung_up()
+    assert cleaned
 
 
 def test_an_interruption_while_modules_are_read_is_one_line_too(work: Path) -> None:
