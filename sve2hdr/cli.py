@@ -142,7 +142,7 @@ def detect(
         except Sve2HdrError as error:
             finding = one_line(error, str(path))
             nothing = {"sve": False, "exposure": None, "ratio_ev": 0.0, "confidence": 0.0, "cfa": None}
-            record, lines = {"file": str(path), **nothing, "reason": finding}, []
+            record, lines = {"file": str(path), **nothing, "reason": finding, "error": finding}, []
         failed |= not record["sve"]
         if as_json:
             click.echo(json.dumps(record))

@@ -217,6 +217,7 @@ def test_detect_json_has_a_line_for_each_file_and_goes_on_past_bad_ones(made: Pa
     assert records[0]["cfa"] == "RGGB"
     assert records[1]["file"] == "text.cr2"
     assert "no such file" in records[2]["reason"]
+    assert [record.get("error") for record in records] == [None, *(r["reason"] for r in records[1:3]), None]
 
 
 def test_patterns_are_expanded_where_no_shell_does(made: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
