@@ -13,11 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from .errors import Sve2HdrError
 from .imageoptions import check_ensemble, check_formats, convert_options, image_options
 from .memory import DEFAULT_SHARE, Load, available_bytes, megapixels_of, parse_size, too_large, usable_cores
-from .options import FILE, FOLDER, Command, Number, Parsed, overwrite_option, refuse_given, tell
+from .options import (
+    FILE,
+    FOLDER,
+    Command,
+    Number,
+    Parsed,
+    complete_path,
+    overwrite_option,
+    refuse_given,
+    tell,
+)
 from .places import is_url, place, without_file_url
 
 if TYPE_CHECKING:
@@ -42,6 +53,10 @@ class PlaceType(click.ParamType):  # type: ignore[type-arg]  # older releases of
             self.fail("the path is empty; name a folder", param, ctx)
         return text if is_url(text) else str(FOLDER.convert(text, param, ctx))
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Have the shell complete a folder."""
+        return FOLDER.shell_complete(ctx, param, incomplete)
+
 
 def scheduler_address(text: str) -> str:
     """Return the address of a Dask scheduler; raise ValueError for what is none.
@@ -56,7 +71,7 @@ def scheduler_address(text: str) -> str:
 
 
 @click.command(cls=Command)
-@click.argument("inputs", metavar="IN...", nargs=-1)
+@click.argument("inputs", metavar="IN...", nargs=-1, shell_complete=complete_path)
 @click.option(
     "-o",
     "--output",

@@ -21,6 +21,7 @@ from .options import (
     Counts,
     Files,
     FileType,
+    complete_path,
     level_options,
     levels_of,
     note,
@@ -55,6 +56,7 @@ for command in (batch, unpack, simulate, dataset, train, evaluate):
 @click.option("-o", "--output", type=FILE, required=True, help="Image to write: .exr, .hdr, .tif or linear .dng.")
 @click.option(
     "--preview",
+    shell_complete=complete_path,
     help="Also write a tone-mapped preview to this .jpg or .png; auto: to OUTPUT with .preview.jpg.",
 )
 @click.option(

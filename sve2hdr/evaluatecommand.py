@@ -17,6 +17,7 @@ from .options import (
     PATTERN,
     Command,
     Number,
+    complete_path,
     device_option,
     note,
     overwrite_option,
@@ -50,7 +51,7 @@ _LAYOUTS = {
 @click.command(cls=Command)
 @click.argument("scenes", type=FOLDER)
 @click.option(
-    "--model", "models", multiple=True,
+    "--model", "models", multiple=True, shell_complete=complete_path,
     help="Method to score: classical, a published network or a weights file; give it once for each.  [default: the "
     "network that knows the pattern, classical if none does; classical too with --full]",
 )  # fmt: skip

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+from click.shell_completion import CompletionItem
 
 from .errors import one_line, printable
 from .mosaic import BAYER_ORDERS, QUAD_BAYERS
@@ -53,6 +54,11 @@ def expanded(given: Iterable[str]) -> list[str]:
     """Return the files that patterns fit, sorted; what is there by its very name, or fits nothing, stays as it is."""
     found = ((text, [] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))) for text in given)
     return [file for text, files in found for file in files or [text]]
+
+
+def complete_path(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Have the shell complete a path, of what may also be a name or a URL."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 NO_SHELL_EXPANDS = os.name == "nt"
@@ -215,6 +221,7 @@ model_option = click.option(
     "--model",
     default="auto",
     show_default=True,
+    shell_complete=complete_path,
     help="auto: the published network that knows the pattern, else classical. Or the name of one, such as large, or a "
     "weights file of your own, or classical: nothing learned, any pattern, slower.",
 )

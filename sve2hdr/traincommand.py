@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import FOLDER, SEED, Command, Number, Parsed, device_option, note, refuse_given, tell
+from .options import FOLDER, SEED, Command, Number, Parsed, complete_path, device_option, note, refuse_given, tell
 
 if TYPE_CHECKING:
     from .architecture import ArchitectureConfig, Network
@@ -67,7 +67,11 @@ def parse_blocks(text: str) -> tuple[int, ...]:
     show_default=True,
     help="Write a checkpoint at least this often.",
 )
-@click.option("--start", help="Published network, or weights file, to refine.  [default: begin with a new network]")
+@click.option(
+    "--start",
+    shell_complete=complete_path,
+    help="Published network, or weights file, to refine.  [default: begin with a new network]",
+)
 @click.option(
     "--architecture",
     type=click.Choice(["sve2hdr", "paper"]),

@@ -902,6 +902,24 @@ def test_completion_goes_on_past_a_value_given_twice() -> None:
     assert [item.value for item in found] == ["--preview"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (["batch"], "file"),
+        (["batch", "a", "-o"], "dir"),
+        (["batch", "a", "--base"], "dir"),
+        (["convert"], "file"),
+        (["convert", "a.dng", "--model"], "file"),
+        (["convert", "a.dng", "--preview"], "file"),
+        (["evaluate", "scenes", "--model"], "file"),
+        (["train", "shards", "--start"], "file"),
+    ],
+)
+def test_completion_leaves_paths_to_the_shell(arguments: list[str], kind: str) -> None:
+    completion = ShellComplete(cli.main, {}, "sve2hdr", "_SVE2HDR_COMPLETE")
+    assert [(item.value, item.type) for item in completion.get_completions(arguments, "sh")] == [("sh", kind)]
+
+
 def test_help_lists_every_command() -> None:
     assert set(cli.main.commands) == set(COMMANDS)
     text = done("--help").stdout
