@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import secrets
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from .options import (
     Number,
     Parsed,
     complete_path,
+    draws_bars,
     overwrite_option,
     refuse_given,
     tell,
@@ -152,7 +152,11 @@ def scheduler_address(text: str) -> str:
 @click.option("--dry-run", is_flag=True, help="Convert nothing; say what would become of each file.")
 @click.option("--watch", is_flag=True, help="Go on with what arrives in IN, until Ctrl-C or --idle.")
 @click.option("--idle", type=Number(1), help="End --watch after so many seconds with nothing to do.  [default: never]")
-@click.option("--plain", is_flag=True, help="Print lines for a log, not progress bars, as when stderr is no terminal.")
+@click.option(
+    "--plain",
+    is_flag=True,
+    help="Print lines for a log, not progress bars, as when stderr is no terminal or TERM is dumb.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures.")
 @image_options
 @overwrite_option
@@ -237,7 +241,7 @@ def batch(
         planned = _planned(options, load, limit, workers, chosen["tile"], None if watch else len(found.jobs))
         options = replace(options, convert=replace(options.convert, tile_px=planned.tile_px))
         run = RunOptions(planned.workers, planned.threads, 0 if dry_run else planned.worker_mb, timeout)
-    mode = "quiet" if quiet else "bar" if sys.stderr.isatty() and not (plain or dry_run) else "plain"
+    mode = "quiet" if quiet else "bar" if draws_bars() and not (plain or dry_run) else "plain"
     total = None if watch else len(found.jobs) + len(found.refused)
     reporter = Report(report, overwrite) if report else None
     with Display(mode, total, reporter, dry_run) as display:

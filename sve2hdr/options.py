@@ -271,10 +271,15 @@ def note(text: str) -> None:
     tell(f"sve2hdr: {text}", err=True)
 
 
+def draws_bars() -> bool:
+    """Return whether stderr is a terminal that bars can be drawn on; TERM=dumb, as for screen readers, has lines."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+
+
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
-    """Yield a callable that shows a share, 0 to 1, as a bar on stderr; silent where stderr is no terminal."""
-    if not sys.stderr.isatty():
+    """Yield a callable that shows a share, 0 to 1, as a bar on stderr; silent where none can be drawn."""
+    if not draws_bars():
         yield lambda share: None
         return
     from rich.console import Console

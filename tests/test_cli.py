@@ -960,11 +960,17 @@ def test_progress_is_drawn_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -
         def isatty(self) -> bool:
             return True
 
-    for stream, drawn in ((Terminal(), True), (io.StringIO(), False)):
+    for stream, term, drawn in (
+        (Terminal(), "xterm", True),
+        (Terminal(), "dumb", False),
+        (io.StringIO(), "xterm", False),
+    ):
         monkeypatch.setattr(sys, "stderr", stream)
-        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("TERM", term)
+        assert options.draws_bars() is drawn
         with options.progress_bar("[red]raw:boom:\x1b]0;\x07.dng") as progress:
             progress(0.5)
+        assert bool(stream.getvalue()) is drawn
         assert (r"[red]raw:boom:\x1b]0;\x07.dng" in stream.getvalue()) is drawn
 
 
