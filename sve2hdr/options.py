@@ -129,15 +129,20 @@ FOR_MEMORY = {  # by command: what of it takes less
 
 
 class Command(click.Command):
-    """Refuses options that take one value and are given several: click would take the last without a word."""
+    """Refuses what click takes without a word: the last of several values for one, and an option as a value."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line, or fail as a usage error."""
-        given = self.make_parser(ctx).parse_args(list(args))[2]
-        for option in given:
-            takes_one = isinstance(option, click.Option) and not (option.multiple or option.is_flag or option.count)
-            if takes_one and given.count(option) > 1 and not ctx.resilient_parsing:
-                raise click.UsageError(f"{max(option.opts, key=len)}: takes one value; give it once", ctx)
+        values, _, given = self.make_parser(ctx).parse_args(list(args))
+        names = {name for option in self.get_params(ctx) if isinstance(option, click.Option) for name in option.opts}
+        for option in given if not ctx.resilient_parsing else ():
+            if not isinstance(option, click.Option):
+                continue
+            said, shown = values[str(option.name)], max(option.opts, key=len)
+            if given.count(option) > 1 and not (option.multiple or option.is_flag or option.count):
+                raise click.UsageError(f"{shown}: takes one value; give it once", ctx)
+            for taken in {*(said if option.multiple else [said])} & names:  # `-o --dry-run` would be no dry run
+                raise click.UsageError(f"{shown}: needs a value, and {taken} is an option", ctx)
         return super().parse_args(ctx, args)
 
 
