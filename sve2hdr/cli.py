@@ -56,8 +56,10 @@ for command in (batch, unpack, simulate, dataset, train, evaluate):
 @click.option("-o", "--output", type=FILE, required=True, help="Image to write: .exr, .hdr, .tif or linear .dng.")
 @click.option(
     "--preview",
+    is_flag=False,
+    flag_value="auto",
     shell_complete=complete_path,
-    help="Also write a tone-mapped preview to this .jpg or .png; auto: to OUTPUT with .preview.jpg.",
+    help="Also write a tone-mapped preview to this .jpg or .png; auto, or no name: to OUTPUT with .preview.jpg.",
 )
 @click.option(
     "--lock-params",

@@ -140,6 +140,8 @@ def test_preview_auto_lies_beside_the_output_and_is_upright_8_bit(made: Path, wo
     assert names(work) == {"out.v2.exr", "out.v2.preview.jpg"}
     with Image.open("out.v2.preview.jpg") as picture:
         assert (picture.format, picture.size, picture.mode) == ("JPEG", (160, 128), "RGB")
+    done("convert", made / "raw.dng", "--preview", "-o", "out3.exr", "--model", "classical")  # as batch has it
+    assert (work / "out3.preview.jpg").exists()
     done("convert", made / "raw.dng", "-o", "out.exr", "--preview", "named.png")
     with Image.open("named.png") as picture:
         assert picture.format == "PNG"
