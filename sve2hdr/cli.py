@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +39,30 @@ if TYPE_CHECKING:
 MANY = "sve2hdr batch converts many"
 
 
+def show_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
+    """Print the version, and below it what a report of a fault should tell; then exit."""
+    if not asked or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+    from platform import platform, python_version
+
+    told = [f"Python {python_version()}"]
+    for name in ("torch", "rawpy", "numpy", "imagecodecs", "openexr"):
+        with suppress(PackageNotFoundError):  # training needs none that reads raws
+            told.append(f"{name} {version(name)}")
+    tell(f"sve2hdr, version {__version__}", ", ".join([*told, platform()]))
+    ctx.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="sve2hdr")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Show the version, and those of what it runs on, and exit.",
+)
 def main() -> None:
     """Turn raw photos that have several exposures in one frame (SVE, Dual ISO) into HDR images.
 

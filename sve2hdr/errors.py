@@ -62,7 +62,10 @@ def one_line(error: Exception, file: str | None = None, for_memory: str = "use a
         return f"not enough memory; {for_memory}, or close other programs"
     if isinstance(error, OSError):
         return f"{text}; check the path and the free space"
-    return f"unexpected {type(error).__name__}: {text}; please report it with what SVE2HDR_TRACEBACK=1 makes it show"
+    return (
+        f"unexpected {type(error).__name__}: {text}; please report it with `sve2hdr --version` and what "
+        "SVE2HDR_TRACEBACK=1 makes it show"
+    )
 
 
 def printable(text: str) -> str:

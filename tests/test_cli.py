@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from PIL import Image
 from sve2hdr import (
     Sve2HdrError,
     __main__,
+    __version__,
     cli,
     convert,
     evaluate,
@@ -923,6 +925,12 @@ def test_completion_goes_on_past_a_value_given_twice() -> None:
 def test_completion_leaves_paths_to_the_shell(arguments: list[str], kind: str) -> None:
     completion = ShellComplete(cli.main, {}, "sve2hdr", "_SVE2HDR_COMPLETE")
     assert [(item.value, item.type) for item in completion.get_completions(arguments, "sh")] == [("sh", kind)]
+
+
+def test_the_version_is_told_with_what_it_runs_on() -> None:
+    first, second = done("--version").stdout.splitlines()
+    assert first == f"sve2hdr, version {__version__}"
+    assert all(f"{name} {version(name)}, " in second for name in ("torch", "rawpy", "numpy"))
 
 
 def test_help_lists_every_command() -> None:
