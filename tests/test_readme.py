@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -16,9 +17,11 @@ from numpy.testing import assert_array_equal
 
 import sve2hdr
 from sve2hdr import ConvertOptions, cli
+from sve2hdr.batchdisplay import OUTCOMES, report_line
 from sve2hdr.convert import convert_file
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.imageread import read_hdr
+from sve2hdr.jobstate import FileResult
 from sve2hdr.rawfile import read_raw
 
 
@@ -67,6 +70,14 @@ def test_options_of_convert_are_in_the_readme(readme: str) -> None:
     for option in cli.main.commands["convert"].params:
         if isinstance(option, click.Option):
             assert max(option.opts, key=len) in readme or option.opts[0] in readme
+
+
+def test_each_key_of_a_report_is_in_the_readme(readme: str) -> None:
+    table = readme.partition("`--report` has")[2].partition("\n\n### ")[0]
+    assert set(re.findall(r"`([a-z0-9_]+)`", "\n".join(re.findall(r"^\|([^|]*)\|", table, re.MULTILINE)))) == set(
+        json.loads(report_line(FileResult("a.CR2", "failed")))
+    )
+    assert all(f"`{outcome}`" in table for outcome in OUTCOMES)
 
 
 def test_python_of_the_readme_writes_what_convert_writes_also_of_portraits(
