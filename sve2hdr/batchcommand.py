@@ -15,7 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from .errors import Sve2HdrError
-from .imageoptions import check_ensemble, check_formats, convert_options, image_options
+from .imageoptions import IMAGE_HEADINGS, check_ensemble, check_formats, convert_options, image_options
 from .memory import DEFAULT_SHARE, Load, available_bytes, megapixels_of, parse_size, too_large, usable_cores
 from .options import (
     FILE,
@@ -70,7 +70,7 @@ def scheduler_address(text: str) -> str:
     return text
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, headings={"lists": "Inputs", "formats": "Outputs", "workers": "Run", **IMAGE_HEADINGS})
 @click.argument("inputs", metavar="IN...", nargs=-1, shell_complete=complete_path)
 @click.option(
     "-o",

@@ -13,7 +13,7 @@ from . import __version__
 from .batchcommand import batch
 from .errors import Sve2HdrError, one_line
 from .evaluatecommand import evaluate
-from .imageoptions import check_ensemble, check_formats, convert_options, image_options
+from .imageoptions import IMAGE_HEADINGS, check_ensemble, check_formats, convert_options, image_options
 from .labcommands import dataset, simulate, unpack
 from .memory import keep_freed_memory
 from .options import (
@@ -54,7 +54,17 @@ def show_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> No
     ctx.exit()
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+EXAMPLES = """\b
+Examples:
+  sve2hdr convert photo.CR2 -o photo.exr --preview
+  sve2hdr batch card/DCIM -o hdr --format dng --preview"""
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXAMPLES,
+)
 @click.option(
     "--version",
     is_flag=True,
@@ -70,11 +80,7 @@ def main() -> None:
     """
 
 
-for command in (batch, unpack, simulate, dataset, train, evaluate):
-    main.add_command(command)
-
-
-@main.command()
+@main.command(headings=IMAGE_HEADINGS)
 @click.argument("raws", cls=Files, metavar="RAW", type=FileType(MANY), nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="Image to write: .exr, .hdr, .tif or linear .dng.")
 @click.option(
@@ -215,3 +221,7 @@ def _detected(mosaic: Mosaic, levels: Levels, path: Path) -> tuple[dict[str, Any
         lines.append(f"{name.replace('_', ' ')} {rows}")
     lines.append("from " + ", ".join(f"{name.replace('_', ' ')}: {at}" for name, at in estimate.sources.items()))
     return record, lines, ""
+
+
+for command in (batch, unpack, simulate, dataset, train, evaluate):
+    main.add_command(command)

@@ -48,7 +48,7 @@ _LAYOUTS = {
 }
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, headings={"layout": "Sensor", "style": "Options"})
 @click.argument("scenes", type=FOLDER)
 @click.option(
     "--model", "models", multiple=True, shell_complete=complete_path,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 COMPRESSIONS = ("zip", "zips", "piz", "none", "rle", "pxr24", "b44", "b44a", "dwaa", "dwab")
 
+IMAGE_HEADINGS = {"color_space": "Image", "tile": "Network", "pattern": "Levels", "overwrite": "Options"}
 image_options = options_of(
     click.option(
         "--color-space",

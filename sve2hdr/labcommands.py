@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .mosaic import ExposurePattern
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, headings={"pattern": "Sensor and exposure", "seed": "Options"})
 @click.argument("sources", cls=Files, metavar="SOURCE...", type=FILE, nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="Raw to write: .dng.")
 @click.option("--truth", type=FILE, help="Also write the ground truth in camera RGB: .exr, .hdr or .tif.")

@@ -7,7 +7,7 @@ import glob
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,7 @@ def complete_path(_ctx: click.Context, _param: click.Parameter, incomplete: str)
 NO_SHELL_EXPANDS = os.name == "nt"
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+FOLDER.name = "folder"  # as it is called everywhere else
 SEED = click.IntRange(0, 2**63 - 1)
 CFA = click.Choice([*BAYER_ORDERS, *QUAD_BAYERS])
 CFA_HELP = "Colours of 2 x 2 sites, such as GBRG, or of quad-Bayer's 4 x 4 at any phase, such as GRRGBGGBBGGBGRRG."
@@ -129,7 +130,26 @@ FOR_MEMORY = {  # by command: what of it takes less
 
 
 class Command(click.Command):
-    """Refuses what click takes without a word: the last of several values for one, and an option as a value."""
+    """Refuses what click takes without a word: the last of several values for one, and an option as a value.
+
+    `headings` are those of its help, by the names of the options that each begins with.
+    """
+
+    def __init__(self, *args: Any, headings: Mapping[str, str] | None = None, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.headings = headings or {}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options below their headings; what has the heading of earlier ones joins them."""
+        heading = "Options"
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for option in self.get_params(ctx):
+            if isinstance(option, click.Option) and (record := option.get_help_record(ctx)) is not None:
+                heading = self.headings.get(str(option.name), heading)
+                sections.setdefault(heading, []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line, or fail as a usage error."""
@@ -150,6 +170,10 @@ class Commands(click.Group):
     """Prints every error as one line and exits with 1; usage errors exit with 2, as click has it."""
 
     command_class = Command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands' names in the order in which they were added."""
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; signals to end interrupt it as Ctrl-C does."""

@@ -30,7 +30,7 @@ def parse_blocks(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in text.split(","))
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, headings={"start": "Network", "loss": "Options", "layout": "Network", "device": "Options"})
 @click.argument("shards", type=FOLDER)
 @click.option(
     "-o", "--output", type=FOLDER, required=True, help="Folder of the run; a run that was begun there goes on."

@@ -882,6 +882,16 @@ def test_help_describes_every_option(command: str) -> None:
             assert not parameter.help.startswith(("[", "Of "))  # a default alone says nothing
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_headings_of_help_are_of_options_that_there_are_and_leave_none_out(command: str) -> None:
+    of = cli.main.commands[command]
+    assert isinstance(of, Command)
+    assert set(of.headings) <= {parameter.name for parameter in of.params}
+    text = done(command, "--help").stdout
+    assert all(text.count(f"\n{heading}:\n") == 1 for heading in ("Options", *of.headings.values()))
+    assert len(re.findall(r"^  -", text, re.MULTILINE)) == 1 + sum(isinstance(p, click.Option) for p in of.params)
+
+
 @pytest.mark.parametrize("command", [(), *((command,) for command in COMMANDS)])
 def test_help_is_ascii_which_every_encoding_has(command: tuple[str, ...]) -> None:
     assert done(*command, "--help").stdout.isascii()
@@ -936,6 +946,7 @@ def test_the_version_is_told_with_what_it_runs_on() -> None:
 def test_help_lists_every_command() -> None:
     assert set(cli.main.commands) == set(COMMANDS)
     text = done("--help").stdout
+    assert text.index("\n  convert ") < text.index("\n  batch ") < text.index("\n  train ")  # not by the alphabet
     assert all(f"\n  {command} " in text for command in COMMANDS)
     assert "..." not in text.partition("Commands:")[2]  # click cuts first sentences that are too long
 

@@ -39,8 +39,9 @@ def commands(text: str) -> list[list[str]]:
     return [words[1:] for line in lines if (words := shlex.split(line, comments=True)) and words[0] == "sve2hdr"]
 
 
-def test_every_command_of_the_readme_parses(readme: str) -> None:
+def test_every_command_of_the_readme_and_of_help_parses(readme: str) -> None:
     shown = commands(readme)
+    shown += commands(f"```sh\n{re.sub('^ +', '', cli.EXAMPLES, flags=re.MULTILINE)}\n```")
     assert len(shown) > 10
     for words in shown:
         with click.Context(cli.main, info_name="sve2hdr") as context:
