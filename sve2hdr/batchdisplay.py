@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -122,6 +123,7 @@ class Display(Events):
         self.results: list[FileResult] = []
         self._place: dict[str, int] = {}  # of each raw's result, which that of its next state replaces
         self._failed = 0  # of the results
+        self._notes: Counter[str] = Counter()  # by what they say of any file
         self._began, self._worked, self._megapixels = time.monotonic(), 0, 0.0
         self._begun_at: float | None = None  # the first file that needed work
         self._rows: dict[str, TaskID] = {}
@@ -146,6 +148,11 @@ class Display(Events):
     def seconds(self) -> float:
         """Since the display was made."""
         return time.monotonic() - self._began
+
+    @property
+    def left_out(self) -> int:
+        """How many notes were not shown, because others said the same of other files."""
+        return self._notes.total() - len(self._notes) if self.mode == "bar" else 0
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
@@ -198,7 +205,10 @@ class Display(Events):
         elif self.mode == "plain" and result.outcome != "unchanged":
             self.say(f"[{len(self.results)}{f'/{self.total}' if self.total else ''}] {_line(result)}")
         for note in result.notes if self.mode != "quiet" else ():
-            self.say(f"sve2hdr: {note}")
+            kind = _kind(note)
+            self._notes[kind] += 1
+            if self.mode == "plain" or self._notes[kind] == 1:
+                self.say(f"sve2hdr: {note}")
         self._bars.update(self._all, completed=len(self.results), says=self._rate())
 
     def tick(self) -> None:
@@ -226,6 +236,15 @@ class Display(Events):
         return said
 
 
+def _kind(note: str) -> str:
+    """Return a note without what differs from file to file.
+
+    >>> _kind("IMG_1.CR2: as-shot is of a light of 1512 K") == _kind("IMG_20.CR2: as-shot is of a light of 983 K")
+    True
+    """
+    return re.sub(r"[-+]?\d[\d.]*", "0", note.partition(": ")[2] or note)
+
+
 def _line(result: FileResult) -> str:
     found = result.found
     if result.outcome == "skipped":
@@ -248,6 +267,8 @@ def _would(result: FileResult) -> str:
 def ending(outcome: Outcome, display: Display) -> list[str]:
     """Return what is to be said after the last file: the table, and how to go on with what is left."""
     lines = [] if display.look_only else table(display.results, display.seconds)
+    if display.left_out:
+        lines.append(f"{display.left_out:>7}  notes as above of other files; --report and --plain tell each")
     if outcome.hopeless:
         lines.append(f"given up, {outcome.not_begun} file(s) not begun: {outcome.hopeless}")
     elif outcome.interrupted:

@@ -32,7 +32,7 @@ from frames import PAIRS, SINGLE, write_frame
 from sve2hdr import batch as batch_module
 from sve2hdr import batchcommand, cli, watch
 from sve2hdr.batch import Batch, Events, Outcome, RunOptions
-from sve2hdr.batchdisplay import Display, Report
+from sve2hdr.batchdisplay import Display, Report, ending
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.filejob import run_job
@@ -836,6 +836,21 @@ def test_a_log_that_cannot_be_written_ends_nothing_but_one_that_nobody_reads_doe
     number = errno.EPIPE
     with pytest.raises(BrokenPipeError):
         Display("plain", None).say("1.dng")
+
+
+@pytest.mark.parametrize(("mode", "told"), [("bar", 2), ("plain", 4), ("quiet", 0)])
+def test_what_is_noted_of_every_file_is_said_once_above_the_bars(
+    monkeypatch: pytest.MonkeyPatch, mode: str, told: int
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(Display, "say", lambda self, text: said.append(text))
+    display = Display(mode, 4)
+    for name, note in (("1", "a light of 980 K"), ("2", "a light of 1012.5 K"), ("3", "as"), ("4", "a light of -3 K")):
+        result = FileResult(f"{name}.dng", "edited", notes=(f"{name}.dng: {note}",))
+        display.finished(Job(f"{name}.dng", name, ()), result)
+    assert len([text for text in said if text.startswith("sve2hdr: ")]) == told
+    counted = "      2  notes as above of other files; --report and --plain tell each"
+    assert (counted in ending(Outcome(), display)) is (mode == "bar")
 
 
 def test_progress_counts_failures_without_going_through_all_results() -> None:
