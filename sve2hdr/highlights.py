@@ -7,6 +7,7 @@ guessed well is pink.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -16,54 +17,67 @@ from .radiance import saturation_limit
 STRIP_ROWS = 64  # worked on at a time: the temporaries stay in the processor's cache
 SURROUNDED = 0.6  # share of clipped sites around a pixel, by distance, from which it is drawn to the level
 COLOURED = 0.7  # of the level: magenta up to there is a colour, and none that clipping has made
-BESIDE = 1 / 3  # share of clipped green sites around a pixel, by distance, from which its own green counts as missing
+BESIDE = 1 / 3  # share of clipped sites of a colour around a pixel, by distance, from which its own counts as missing
 
 
-def hold_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
-    """Hold camera RGB, (H, W, 3) float32, in place where the least exposed sites clip; return how near green does.
+class _ClippedSites:
+    """Which of the least exposed sites of a mosaic clip, and how many of those around each pixel."""
+
+    def __init__(self, mosaic: Mosaic, pattern: ExposurePattern) -> None:
+        letters = cfa_period(mosaic.cfa)
+        white, black = mosaic.white_by_site, mosaic.black_level
+        self._period = common_period(letters, pattern.exposure, white, black)
+        self._reach = common_period(letters, pattern.exposure)  # a site of every kind lies within it, either way
+        letters, white, black, exposure = (repeated(p, self._period) for p in (letters, white, black, pattern.exposure))
+        least = exposure == exposure.min()
+        over_strip = (self._period[0] + STRIP_ROWS + 2 * self._reach[0], mosaic.shape[1])
+        self._limit = repeated(np.where(least, saturation_limit(black, white), np.inf), over_strip)
+        self._sites = {letter: repeated(least & (letters == letter), over_strip) for letter in "RGB"}
+        self._counted: dict[tuple[int, int, str], np.ndarray] = {}  # the same for most strips
+        self._counts = mosaic.counts
+
+    def shares(self, top: int, letters: str) -> Iterator[np.ndarray]:
+        """Yield the share of clipped sites around each pixel of the strip from row `top` on, (h, W), by colour.
+
+        Nearer ones count more. Nothing is yielded where none clips.
+        """
+        height = len(self._counts)
+        bottom = min(height, top + STRIP_ROWS)
+        first, last = max(0, top - self._reach[0]), min(height, bottom + self._reach[0])
+        phase, rows, inner = first % self._period[0], last - first, slice(top - first, bottom - first)
+        clipped = self._counts[first:last] >= self._limit[phase:][:rows]
+        if not clipped.any():
+            return
+        for letter in letters:
+            kind, sites = (phase, rows, letter), self._sites[letter][phase:][:rows]
+            if kind not in self._counted:
+                self._counted[kind] = np.maximum(_spread_out(sites, self._reach), 1)
+            yield _spread_out(clipped & sites, self._reach)[inner] / self._counted[kind][inner]
+
+
+def hold_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePattern) -> None:
+    """Hold camera RGB, (H, W, 3) float32, in place where the least exposed sites clip.
 
     1.0 is saturation of the most exposed sites. No channel stays above the level at which the least exposed sites clip,
     `pattern.ratio`, for no site has seen more. Where all of the least exposed sites around a pixel clip, of all three
     colours, it is at that level; one channel alone is not drawn there, or thin dark things before lamps would glow in
-    its colour. Returned is (H, W) float16, 0 to 1, for `without_magenta`: how much of the green around is clipped.
+    its colour.
     """
-    near = np.zeros(mosaic.shape, np.float16)
-    letters = cfa_period(mosaic.cfa)
-    white, black = mosaic.white_by_site, mosaic.black_level
-    period = common_period(letters, pattern.exposure, white, black)
-    reach = common_period(letters, pattern.exposure)  # a site of every kind lies within it, either way
-    letters, white, black, exposure = (repeated(p, period) for p in (letters, white, black, pattern.exposure))
-    least = exposure == exposure.min()
-    height, width = mosaic.shape
-    over_strip = (period[0] + STRIP_ROWS + 2 * reach[0], width)
-    limit = repeated(np.where(least, saturation_limit(black, white), np.inf), over_strip)
-    sites = {letter: repeated(least & (letters == letter), over_strip) for letter in "GRB"}
-    counted: dict[tuple[int, int, str], np.ndarray] = {}  # the same for most strips
-    for top in range(0, height, STRIP_ROWS):
-        bottom = min(height, top + STRIP_ROWS)
-        here = camera_rgb[top:bottom]
-        np.minimum(here, np.float32(pattern.ratio), out=here)
-        first, last = max(0, top - reach[0]), min(height, bottom + reach[0])
-        phase, rows, inner = first % period[0], last - first, slice(top - first, bottom - first)
-        clipped = mosaic.counts[first:last] >= limit[phase:][:rows]
-        if not clipped.any():
-            continue
-        held = np.ones((bottom - top, width), np.float32)
-        for letter, of_letter in sites.items():
-            kind = phase, rows, letter
-            if kind not in counted:
-                counted[kind] = np.maximum(_spread_out(of_letter[phase:][:rows], reach), 1)
-            share = _spread_out(clipped & of_letter[phase:][:rows], reach)[inner] / counted[kind][inner]
-            if letter == "G":
-                near[top:bottom] = np.minimum(share / BESIDE, 1)
-            np.minimum(held, np.clip((share - SURROUNDED) / (1 - SURROUNDED), 0, 1), out=held)
+    level, sites = np.float32(pattern.ratio), _ClippedSites(mosaic, pattern)
+    for top in range(0, mosaic.shape[0], STRIP_ROWS):
+        here = camera_rgb[top : top + STRIP_ROWS]
+        np.minimum(here, level, out=here)
+        held = None
+        for share in sites.shares(top, "GRB"):
+            of_colour = np.clip((share - SURROUNDED) / (1 - SURROUNDED), 0, 1)
+            held = of_colour if held is None else np.minimum(held, of_colour)
             if not held.any():
                 break  # whatever the other colours say
-        else:
-            for channel in range(3):
-                here[..., channel] *= 1 - held
-                here[..., channel] += held * np.float32(pattern.ratio)  # a sum of products: exact where held is 1
-    return near
+        if held is None or not held.any():
+            continue
+        for channel in range(3):
+            here[..., channel] *= 1 - held
+            here[..., channel] += held * level  # a sum of products: exact where held is 1
 
 
 def early_saturation(cfa: str, pattern: ExposurePattern) -> str:
@@ -84,24 +98,26 @@ def early_saturation(cfa: str, pattern: ExposurePattern) -> str:
     return f"{told}; if rows and columns go in pairs, write {ExposurePattern(pairs)}"
 
 
-def without_magenta(camera_rgb: np.ndarray, near: np.ndarray, neutral: np.ndarray, clip_level: float) -> None:
-    """Raise green, in place, to the lower one of red and blue, as `neutral`, (3,), balances them, by the share `near`.
+def complete_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePattern, neutral: np.ndarray) -> None:
+    """Raise the channel that clips first, in place, to the lower one of the others, as `neutral`, (3,), balances them.
 
-    Beside what is clipped, green is the first to be missing: it is the channel that clips first, at `clip_level`, and
-    is raised no higher. What is well below that, red and blue, is a colour of the scene: a blossom before the sky. So
-    is what lies further from clipped sites of green than others of its kind, `near` 0.
+    That is mostly green, and leaves magenta where it is missing; in infrared and by candle light it is red, and leaves
+    cyan. Only beside what is clipped in that colour, and up to where it clips. Where the other two are well below that,
+    it is a colour of the scene: a blossom before the sky.
     """
-    most = np.float32(clip_level / neutral[1])
-    for top in range(0, len(near), STRIP_ROWS):
-        beside = near[top : top + STRIP_ROWS]
-        if not beside.any():
-            continue
-        here = camera_rgb[top : top + STRIP_ROWS]
-        red, green, blue = (here[..., channel] / np.float32(neutral[channel]) for channel in range(3))
-        wanted = np.minimum(red, blue)
-        share = beside * np.clip((wanted / most - COLOURED) / (1 - COLOURED), 0, 1)
-        green += share * np.maximum(np.minimum(wanted, most) - green, 0)
-        np.multiply(green, np.float32(neutral[1]), out=here[..., 1])
+    first = int(np.argmax(neutral))
+    others = [channel for channel in range(3) if channel != first]
+    most, sites = np.float32(pattern.ratio / neutral[first]), _ClippedSites(mosaic, pattern)
+    for top in range(0, mosaic.shape[0], STRIP_ROWS):
+        for share in sites.shares(top, "RGB"[first]):
+            if not share.any():
+                continue
+            here = camera_rgb[top : top + STRIP_ROWS]
+            one, other = (here[..., channel] / np.float32(neutral[channel]) for channel in others)
+            wanted, missed = np.minimum(one, other), here[..., first] / np.float32(neutral[first])
+            beside = np.minimum(share / BESIDE, 1) * np.clip((wanted / most - COLOURED) / (1 - COLOURED), 0, 1)
+            missed += beside * np.maximum(np.minimum(wanted, most) - missed, 0)
+            np.multiply(missed, np.float32(neutral[first]), out=here[..., first])
 
 
 def _spread_out(sites: np.ndarray, reach: tuple[int, int]) -> np.ndarray:

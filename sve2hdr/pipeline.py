@@ -24,7 +24,7 @@ from .develop import develop
 from .devices import DEVICES, choose_device
 from .errors import Sve2HdrError, UnreadableWeights, check_one_of
 from .hdrfile import WriteOptions
-from .highlights import early_saturation, hold_clipped, without_magenta
+from .highlights import complete_clipped, early_saturation, hold_clipped
 from .levels import Estimate, Levels, estimate_levels
 from .linegain import even_lines
 from .models import Model, model_named
@@ -200,11 +200,11 @@ def reconstructed(
         raise UnreadableWeights(
             f"{taken}: these weights give values that are not finite; train on, or leave --model out"
         )
-    near_clipped = hold_clipped(camera_rgb, mosaic, pattern)
+    hold_clipped(camera_rgb, mosaic, pattern)
     neutral = locked.neutral_for(options.white_balance) if locked is not None else None
     if neutral is None:
         neutral = neutral_of(options.white_balance, mosaic, camera_rgb, pattern.ratio, name)
-    without_magenta(camera_rgb, near_clipped, neutral.camera_rgb, pattern.ratio)
+    complete_clipped(camera_rgb, mosaic, pattern, neutral.camera_rgb)
     if scale != 1:
         camera_rgb *= np.float32(scale)
     matrix = camera_from_xyz_of(neutral.camera_rgb, mosaic)

@@ -26,7 +26,7 @@ from sve2hdr.devices import choose_device, has_bfloat16
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnreadableRaw, UnreadableWeights, UnwritableOutput
 from sve2hdr.hdrfile import WriteOptions
-from sve2hdr.highlights import hold_clipped, without_magenta
+from sve2hdr.highlights import complete_clipped, hold_clipped
 from sve2hdr.imageread import read_hdr
 from sve2hdr.levels import Levels
 from sve2hdr.metrics import psnr_mu
@@ -74,7 +74,8 @@ def raw(frame: Mosaic, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def camera_rgb(frame: Mosaic, network: SveNet) -> np.ndarray:
     image = reconstruct(frame, PAIRS, estimate_noise(frame, PAIRS), network)
-    without_magenta(image, hold_clipped(image, frame, PAIRS), NEUTRAL, PAIRS.ratio)
+    hold_clipped(image, frame, PAIRS)
+    complete_clipped(image, frame, PAIRS, NEUTRAL)
     return image
 
 
