@@ -25,6 +25,12 @@ GREY_MIRED, GREY_DUV = (100.0, 540.0), 0.02  # what `auto` takes for grey: 1850 
 MEASURED_DECIMALS = 5  # of a neutral that is measured on an image: all devices make the same of it
 USUAL_MIRED, USUAL_DUV, USUAL_SHARE = 185.0, 0.003, 0.1  # sunlight, and its weight, where the whole image has 1
 
+# Where light one photographs by makes less of an image grey, it is infrared, or from under water. A balance that was
+# set for it makes so much of it grey. Where camera RGB itself is nearly all grey, though no light is of that colour, no
+# filter lies over the sensor.
+LEAST_GREY, GREY_AS_SHOT, COLOURLESS = 0.02, 0.1, 0.9
+GREY_EV = 0.25  # within which balanced channels are grey
+
 
 @dataclass(frozen=True)
 class WhiteBalance:
@@ -127,7 +133,8 @@ def neutral_of(
     """Return the neutral of a shot, which errors call `raw`.
 
     usual (no `--wb`): as shot; where that is not believable (`looks_wrong`), as Dual ISO misleads cameras, or the file
-    has none, auto. as-shot: the file's, believable or not; where it has none, daylight.
+    has none, auto. Of an image that has no colours, auto; of one that no believable light makes grey anywhere, and that
+    as shot does, as shot. as-shot: the file's, believable or not; where it has none, daylight.
     auto: `auto_neutral` of the reconstructed image, (H, W, 3) float32 camera RGB, with its clip level.
     daylight: the camera's response to D65. kelvin: that to a light of this temperature, see `xy_of_kelvin`.
     grey: the mean of a part of the image; the note tells multipliers for other shots in the same light.
@@ -135,27 +142,33 @@ def neutral_of(
     Raises ValueError where `camera_from_xyz` gives a light that is no neutral, and Sve2HdrError where what shall be
     grey is dark or clipped.
     """
-    auto, daylight = WhiteBalance("auto"), WhiteBalance("daylight")
+    as_shot, auto, daylight = WhiteBalance("as-shot"), WhiteBalance("auto"), WhiteBalance("daylight")
     if choice.rule == "multipliers":
         return Neutral(choice.values[1] / np.array(choice.values), choice)
     if choice.rule == "kelvin":
         return Neutral(neutral_of_light(xy_of_kelvin(choice.values[0]), mosaic), choice)
     if choice.rule == "grey":
         return _grey_at(choice, mosaic, camera_rgb, clip_level, raw)
-    if choice.rule == "auto":
-        return Neutral(auto_neutral(camera_rgb, mosaic, clip_level), auto)
     if choice.rule == "daylight":
         return Neutral(neutral_of_light(D65, mosaic), daylight)
-    if mosaic.as_shot_neutral is None:
-        doubt = "no as-shot white balance is stated"
-        if choice.rule == "as-shot":
+    stated = None if mosaic.as_shot_neutral is None else mosaic.as_shot_neutral / mosaic.as_shot_neutral[1]
+    doubt = "no as-shot white balance is stated" if stated is None else looks_wrong(stated, mosaic)
+    if choice.rule == "as-shot":
+        if stated is None:
             return Neutral(neutral_of_light(D65, mosaic), daylight, f"{doubt}, daylight is used; choose one with --wb")
-        return Neutral(auto_neutral(camera_rgb, mosaic, clip_level), auto, f"{doubt}; --wb auto is used")
-    neutral = mosaic.as_shot_neutral / mosaic.as_shot_neutral[1]
-    doubt = looks_wrong(neutral, mosaic)
-    if choice.rule == "as-shot" or not doubt:
-        return Neutral(neutral, WhiteBalance("as-shot"), f"{doubt}; --wb auto may do better" if doubt else "")
-    return Neutral(auto_neutral(camera_rgb, mosaic, clip_level), auto, f"{doubt}; --wb auto is used instead")
+        return Neutral(stated, as_shot, f"{doubt}; --wb auto may do better" if doubt else "")
+    found = _Greys.of(camera_rgb, mosaic, clip_level)
+    if choice.rule == "auto":
+        return Neutral(found.neutral, auto)
+    if stated is not None:
+        if not (doubt or found.colourless):
+            return Neutral(stated, as_shot)
+        if doubt and found.share < LEAST_GREY and found.grey_by(stated) >= GREY_AS_SHOT:
+            return Neutral(stated, as_shot, f"{doubt}, but nothing in the image is grey by one that is; it is used")
+    if found.colourless:
+        alike = "the channels are alike all over, as of a sensor without colour filters"
+        return Neutral(found.neutral, auto, f"{alike}, and left so; --wb as-shot tints them")
+    return Neutral(found.neutral, auto, f"{doubt}; --wb auto is used" + ("" if stated is None else " instead"))
 
 
 def _grey_at(
@@ -196,28 +209,58 @@ def auto_neutral(camera_rgb: np.ndarray, mosaic: Mosaic, clip_level: float) -> n
     locus. The estimate is their weighted mean in reciprocal temperature and distance from the locus, with sunlight
     counted in as a tenth of the image. So foliage, neon and flowers do not move it, the less can be grey the nearer it
     is to sunlight. A scene of orange walls is not told from one in orange light. Candles look like amber lamps (LED,
-    560 MK^-1): GREY_MIRED ends between the two, so candle light below 2000 K comes out a little orange.
+    560 MK^-1): GREY_MIRED ends between the two, so candle light below 2000 K comes out a little orange. Where all
+    channels are alike, and no light makes them so, that is the neutral: no filter lies over such a sensor.
     """
-    cells, usable = _cells(camera_rgb, CLIP_STARTS * clip_level)
-    cells = cells[usable & (cells.min(axis=1) > 0)].astype(np.float64)
-    light = xy_of_mired(USUAL_MIRED, USUAL_DUV)
-    for _ in range(1 if mosaic.calibrations is None else 4):  # whose matrix depends on the light
-        light = _light_of_grey(cells, np.linalg.inv(camera_from_xyz_at(light, mosaic)))
-    return neutral_of_light(light, mosaic).round(MEASURED_DECIMALS)
+    return _Greys.of(camera_rgb, mosaic, clip_level).neutral
 
 
-def _light_of_grey(cells: np.ndarray, xyz_from_camera: np.ndarray) -> Xy:
-    """Return the chromaticity of the light that makes camera RGB, (n, 3), grey on average."""
+@dataclass(frozen=True, eq=False)
+class _Greys:
+    """What of an image can be grey."""
+
+    cells: np.ndarray  # (n, 3) float64, camera RGB of those parts that are not clipped
+    neutral: np.ndarray  # (3,) float64, see `auto_neutral`
+    share: float  # of the parts, that a light one photographs by makes grey
+    colourless: bool  # all channels are alike, which no light makes them
+
+    @classmethod
+    def of(cls, camera_rgb: np.ndarray, mosaic: Mosaic, clip_level: float) -> _Greys:
+        cells, usable = _cells(camera_rgb, CLIP_STARTS * clip_level)
+        cells = cells[usable & (cells.min(axis=1) > 0)].astype(np.float64)
+        if looks_wrong(np.ones(3), mosaic) and _grey_by(cells, np.ones(3)) >= COLOURLESS:
+            return cls(cells, np.ones(3), 0.0, True)
+        light, share = xy_of_mired(USUAL_MIRED, USUAL_DUV), 0.0
+        for _ in range(1 if mosaic.calibrations is None else 4):  # whose matrix depends on the light
+            light, share = _light_of_grey(cells, np.linalg.inv(camera_from_xyz_at(light, mosaic)))
+        return cls(cells, neutral_of_light(light, mosaic).round(MEASURED_DECIMALS), share, False)
+
+    def grey_by(self, neutral: np.ndarray) -> float:
+        """Return the share of the parts that a neutral, (3,), makes grey."""
+        return _grey_by(self.cells, neutral)
+
+
+def _grey_by(cells: np.ndarray, neutral: np.ndarray) -> float:
+    """Return the share of camera RGB, (n, 3), all above 0, that a neutral, (3,), makes grey."""
+    if not cells.size:
+        return 0.0
+    of_green = np.log2(cells / neutral)
+    return float((np.abs(of_green - of_green[:, 1:2]) <= GREY_EV).all(axis=1).mean())
+
+
+def _light_of_grey(cells: np.ndarray, xyz_from_camera: np.ndarray) -> tuple[Xy, float]:
+    """Return the chromaticity of the light that makes camera RGB, (n, 3), grey on average, and what share can be it."""
     mired, duv = mired_and_duv(cells @ xyz_from_camera.T) if cells.size else (np.empty(0), np.empty(0))
     grey = (mired >= GREY_MIRED[0]) & (mired <= GREY_MIRED[1]) & (np.abs(duv) <= GREY_DUV)
-    estimate = np.array([USUAL_MIRED, USUAL_DUV])
+    estimate, share = np.array([USUAL_MIRED, USUAL_DUV]), 0.0
     if grey.any():
         found = np.stack([mired[grey], duv[grey]], axis=1)
         green = cells[grey, 1]
         weights = np.sqrt(np.minimum(green, np.percentile(green, 95)))  # dark ones are noisy, lamps are few
-        weights *= grey.mean() / weights.sum()
+        share = float(grey.mean())
+        weights *= share / weights.sum()
         estimate = (weights @ found + USUAL_SHARE * estimate) / (weights.sum() + USUAL_SHARE)
-    return xy_of_mired(*estimate)
+    return xy_of_mired(*estimate), share
 
 
 def _cells(camera_rgb: np.ndarray, clipped_from: float) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from sve2hdr.cameracolor import neutral_of_light, white_balance
-from sve2hdr.color import COLOR_SPACES, linear_rgb
+from sve2hdr.color import COLOR_SPACES, linear_rgb, rgb_from_xyz
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.lights import D65, kelvin_and_duv, xy_of_kelvin
 from sve2hdr.mosaic import Capture, Mosaic, upright
@@ -182,6 +182,41 @@ def test_what_no_light_gives_is_told_and_auto_takes_over(neutral: tuple[float, .
     kept, _, note = neutral_of(WhiteBalance("as-shot"), mosaic, image, 8.0)
     assert_allclose(kept, neutral)
     assert "--wb auto" in note
+
+
+@pytest.mark.parametrize("neutral", [(6.67, 1.0, 0.9), (3.5, 1.0, 0.8), (1.2, 1.0, 0.8), (0.1, 1.0, 0.7)])
+def test_a_balance_set_for_infrared_or_under_water_is_kept(neutral: tuple[float, ...]) -> None:
+    """Behind filters of 720 and 590 nm, of a full-spectrum body, and where water has taken red away."""
+    mosaic, image = mosaic_with(neutral), scene(np.array(neutral))[6:]  # leaves are as white as the rest
+    assert looks_wrong(np.array(neutral), mosaic)
+    used, taken, note = neutral_of(WhiteBalance(), mosaic, image, 8.0)
+    assert_allclose(used, neutral)
+    assert taken.rule == "as-shot"
+    assert note.endswith("which is not plausible, but nothing in the image is grey by one that is; it is used")
+    for other in ((1.0, 1.0, 1.0), (0.3, 1.0, 0.5)):  # what a camera was misled to
+        used, taken, note = neutral_of(WhiteBalance(), mosaic_with(other), image, 8.0)
+        assert_allclose(used, auto_neutral(image, mosaic, 8.0))
+        assert taken.rule == "auto"
+        assert note.endswith("--wb auto is used instead")
+
+
+@pytest.mark.parametrize("neutral", [None, (0.5, 1.0, 0.66), (0.4, 1.0, 0.85), (0.7, 1.0, 1.5)])
+def test_what_a_sensor_without_filters_saw_stays_grey(neutral: tuple[float, ...] | None) -> None:
+    mosaic = mosaic_with(neutral)
+    image = scene(np.ones(3)).mean(axis=2, keepdims=True) * np.float32([1.02, 1, 0.98])
+    for choice in (WhiteBalance(), WhiteBalance("auto")):
+        used, taken, note = neutral_of(choice, mosaic, image, 8.0)
+        assert_allclose(used, 1)
+        assert taken.rule == "auto"
+        assert (choice.rule == "auto") == (note == "")
+    assert "without colour filters" in neutral_of(WhiteBalance(), mosaic, image, 8.0).note
+    if neutral is not None:
+        assert_allclose(neutral_of(WhiteBalance("as-shot"), mosaic, image, 8.0)[0], neutral)
+    balanced = replace(mosaic_with((1.0, 1.0, 1.0)), camera_from_xyz=rgb_from_xyz(COLOR_SPACES["rec709"]))
+    assert neutral_of(WhiteBalance(), balanced, image, 8.0)[1:] == (WhiteBalance("as-shot"), "")
+    warm = neutral_of_light(xy_of_kelvin(5500), balanced)  # of a camera whose daylight is equal in all channels
+    found = neutral_of(WhiteBalance("auto"), balanced, image * np.float32(warm), 8.0).camera_rgb
+    assert np.abs(found - warm).max() < 0.5 * np.abs(1 - warm).max()
 
 
 @pytest.mark.parametrize("neutral", [(0.5, 1.0, 0.66), (0.72, 1.0, 0.38), (0.4, 1.0, 0.85), (1.0, 2.0, 1.3)])
