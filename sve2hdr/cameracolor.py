@@ -7,7 +7,9 @@ import numpy as np
 from .lights import BRADFORD_CONES_FROM_XYZ, D65, Xy, adaptation, mired_and_duv, xyz_from_xy
 from .mosaic import Mosaic
 
-MOST_ADAPTATION = 100.0  # between cones: candle light to D65 has 35, and beyond there is no light, but a mistake
+# What is adapted to D65: beyond there is no light, but a mistake, or a balance for infrared, which cones do not see.
+MOST_ADAPTATION = 100.0  # between cones: candle light has 35
+MOST_DUV = 0.05  # from the Planckian locus: lamps stay within 0.03
 
 
 def camera_from_xyz_of(neutral: np.ndarray, mosaic: Mosaic) -> np.ndarray:
@@ -58,7 +60,8 @@ def xyz_from_balanced(mosaic: Mosaic) -> np.ndarray:
     """Return the matrix from white-balanced camera RGB to XYZ where equal channels are D65, (3, 3) float64.
 
     Of one matrix, as dcraw and LibRaw use a DNG ColorMatrix1: its rows are scaled so, whatever the light was. Of two,
-    as Adobe's: that at the light of the white balance, then Bradford's adaptation from this light to D65.
+    as Adobe's: that at the light of the white balance, then Bradford's adaptation from this light to D65. Where that is
+    no light, as of an infrared filter, its rows are scaled, too: adaptation would multiply colours by ten.
     """
     neutral = 1 / white_balance(mosaic)
     camera_from_xyz = camera_from_xyz_of(neutral, mosaic)
@@ -66,7 +69,8 @@ def xyz_from_balanced(mosaic: Mosaic) -> np.ndarray:
         xyz_of_light = np.linalg.inv(camera_from_xyz) * neutral
         white = xyz_of_light.sum(axis=1)
         gains = (BRADFORD_CONES_FROM_XYZ @ xyz_from_xy(D65)) / (BRADFORD_CONES_FROM_XYZ @ white)
-        if 0 < gains.max() < MOST_ADAPTATION * gains.min():
+        duv = float(mired_and_duv(white[None])[1][0])
+        if 0 < gains.max() < MOST_ADAPTATION * gains.min() and abs(duv) <= MOST_DUV:
             x, y, _ = white / white.sum()
             return np.asarray(adaptation((x, y), D65) @ xyz_of_light / white[1])
     daylight = camera_from_xyz @ xyz_from_xy(D65)

@@ -76,6 +76,15 @@ def test_neutrals_stay_neutral_whatever_the_balance(neutral: tuple[float, ...] |
         assert_allclose(rgb_from_camera(mosaic, COLOR_SPACES[name]) @ (1 / white_balance(mosaic)), 1, rtol=1e-9)
 
 
+@pytest.mark.parametrize("red", [1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 6.67])
+def test_balances_for_infrared_do_not_blow_colours_up(red: float) -> None:
+    """What two matrices make of a red that is 20 % too much for grey, behind filters of no light's colour."""
+    neutral = np.array([red, 1.0, 0.8])
+    camera = np.float32([[neutral * [1.2, 1, 1]]])
+    found = linear_rgb(camera, replace(MOSAIC, as_shot_neutral=neutral), COLOR_SPACES["rec709"], 80.0)
+    assert np.abs(found - 1).max() < 0.8  # 5.1, -2.2, 1.2 behind 590 nm, were it adapted to daylight as light is
+
+
 def test_auto_sees_through_the_matrix_of_the_light_it_finds() -> None:
     neutral = neutral_of_light(A, MOSAIC)
     image = (np.random.default_rng(2).lognormal(-1, 0.8, (60, 90, 1)) * neutral).astype(np.float32)
