@@ -218,11 +218,14 @@ def taken_at(frame: Frame) -> datetime.datetime | None:
 def _neutral(frame: Frame, mosaic: Mosaic) -> np.ndarray | None:
     mode, kelvin, *custom = _told(frame, b"WBAL", WHITE_BALANCE) or (0,) * 5
     if mode == CUSTOM:
-        # A grey card's colour, as Canon has it, or the multipliers that undo it, as the format's description has it:
-        # of both, no more than one stands for a light there is.
-        grey = np.array(custom, np.float64) / max(custom[1], 1)
-        readings = (grey, 1 / grey) if grey.all() else ()
-        return next((neutral for neutral in readings if not looks_wrong(neutral, mosaic)), None)
+        # A grey card's colour, as Canon has it and Magic Lantern's own converter takes it, or the multipliers that undo
+        # it, as the format's description has it: of both, no more than one stands for a light there is; in infrared
+        # and under water, none does.
+        grey: np.ndarray = np.array(custom, np.float64) / max(custom[1], 1)
+        if not grey.all():
+            return None
+        undoing: np.ndarray = 1 / grey
+        return undoing if looks_wrong(grey, mosaic) and not looks_wrong(undoing, mosaic) else grey
     try:
         return neutral_of_light(xy_of_kelvin(kelvin if mode == IN_KELVIN else KELVIN_OF_MODE.get(mode, 0)), mosaic)
     except ValueError:  # the camera chose it, or the matrix has no neutral there
