@@ -165,7 +165,10 @@ def _cfa(path: Path, raw: Any, dng: Ifd) -> str:
     else:
         pattern = raw.raw_pattern
         if pattern is None or pattern.shape == (1, 1):
-            raise UnreadableRaw(f"{path}: monochrome, no colour filter array; give a Bayer raw file")
+            raise UnreadableRaw(
+                f"{path}: monochrome, no colour filter array; its counts can be taken from Python, as "
+                "examples/monochrome.py shows"
+            )
         if pattern.shape != (2, 2) or size not in ((), (2, 2)):
             shape = tuple(pattern.shape if size in ((), (2, 2)) else size[:2])
             kind = "X-Trans, " if shape == (6, 6) else ""

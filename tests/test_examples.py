@@ -42,6 +42,7 @@ SHOWN = {
     "machine.py",
     "make_example.py",
     "make_picture.py",
+    "monochrome.py",
     "use_from_python.py",
 }
 
@@ -92,6 +93,13 @@ def test_use_from_python(repository: Path, tmp_path: Path) -> None:
         shades = np.asarray(preview.convert("L"))
     assert 70 < shades.mean() < 180
     assert ((shades < 3) | (shades > 252)).mean() < 0.1
+
+
+def test_monochrome(repository: Path, tmp_path: Path) -> None:
+    printed = run(repository / "examples" / "monochrome.py", folder=tmp_path)
+    assert float(printed.split()[-2]) > 40  # dB
+    image = read_hdr(tmp_path / "example.monochrome.exr")
+    assert (image == image[..., :1]).all()
 
 
 @pytest.mark.parametrize(
