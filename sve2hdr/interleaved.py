@@ -14,6 +14,7 @@ import numpy as np
 from .mosaic import CELL, ExposurePattern, Mosaic, in_period
 
 PERIOD = 2 * CELL
+ROW_PLACES = 0.0, 0.5, 2.0, 2.5  # of the rows of a half's cell, in sites of the half: rows 0, 1, 4 and 5 of the frame
 _IN_FOURS = np.arange(PERIOD) < CELL
 
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .interleaved import half_patterns, halves, in_fours, joined
+from .interleaved import ROW_PLACES, half_patterns, halves, in_fours, joined
 from .mosaic import CELL, ExposurePattern, Mosaic, cfa_period, repeated
 from .pattern import Detection, offset_sigma_of
 from .patternfit import colour_classes, error_ev, fit_line, fit_pairs, offsets_at, sample_groups
@@ -64,17 +64,28 @@ def match_exposures(
     and colour, and only the ratios are asked for.
     """
     if in_fours(pattern.exposure):
-        return _match_in_fours(mosaic, pattern, ratio_given, black_known)
+        return _match_in_fours(mosaic, pattern, detection, ratio_given, black_known)
     if CELL % pattern.exposure.shape[0] or CELL % pattern.exposure.shape[1]:
         return None
+    windows = measure_windows(mosaic) if detection is None or detection.windows is None else detection.windows
+    steps = () if detection is None else detection.steps
+    return _match(mosaic, pattern, windows, steps, ratio_given, black_known)
+
+
+def _match(
+    mosaic: Mosaic,
+    pattern: ExposurePattern,
+    windows: Windows,
+    measured: Sequence[Step],
+    ratio_given: bool,
+    black_known: bool,
+) -> Match:
+    """Do it for a period that divides 4 x 4 sites; `measured`: its steps, if they are known already."""
     exposure = pattern.over((CELL, CELL)).ravel()
     levels = np.unique(exposure)[::-1]
     groups = [np.flatnonzero(exposure == level).tolist() for level in levels]
-    if detection is not None and detection.windows is not None:
-        windows, steps = detection.windows, list(detection.steps)
-    else:
-        windows, sigma = measure_windows(mosaic), offset_sigma_of(mosaic)
-        steps = [measure_step(mosaic, windows, *pair, sigma) for pair in pairwise(groups)]
+    sigma = offset_sigma_of(mosaic)
+    steps = list(measured) or [measure_step(mosaic, windows, *pair, sigma) for pair in pairwise(groups)]
     if black_known:
         steps = [_step_of_pairs(mosaic, step) for step in steps]
     found = pattern if ratio_given else _with_steps(pattern, [step.ev for step in steps])
@@ -96,14 +107,15 @@ def match_exposures(
     return Match(found, *ratio, black, black_error, fitted, moved)
 
 
-def _match_in_fours(mosaic: Mosaic, pattern: ExposurePattern, ratio_given: bool, black_known: bool) -> Match | None:
+def _match_in_fours(
+    mosaic: Mosaic, pattern: ExposurePattern, detection: Detection | None, ratio_given: bool, black_known: bool
+) -> Match:
     """Return what the two halves of a frame whose rows are exposed in fours say: one ratio, and the blacks of each."""
-    parts = []
-    for half, pairs in zip(halves(mosaic), half_patterns(pattern), strict=True):
-        part = match_exposures(half, pairs, ratio_given=ratio_given, black_known=black_known)
-        if part is None:
-            return None
-        parts.append(part)
+    parts, found = [], detection.halves if detection is not None else ()
+    for k, (half, pairs) in enumerate(zip(halves(mosaic), half_patterns(pattern), strict=True)):
+        windows = found[k].windows if found else None
+        windows, steps = windows or measure_windows(half, ROW_PLACES), found[k].steps if found else ()
+        parts.append(_match(half, pairs, windows, steps, ratio_given, black_known))
     weight = np.array([1 / max(part.ratio_ev_error, 1e-6) ** 2 for part in parts])  # 0: unknown
     ev, error = math.nan, math.inf
     if weight.any():

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import PatternNotFound
-from .interleaved import PERIOD, halves, in_fours, joined
+from .interleaved import PERIOD, ROW_PLACES, halves, in_fours, joined
 from .mosaic import CELL, ExposurePattern, Mosaic
 from .patternfit import colour_classes
 from .patternlayout import MIN_WINDOWS, Layout, PhaseLevels, choose_layout, measure_phases
@@ -51,6 +51,7 @@ class Detection:
     steps: tuple[Step, ...] = ()  # from each exposure to the next lower one, where there is a pattern
     suspected: ExposurePattern | None = None  # what was measured and refused, where it has a layout that is known
     doubtful: bool = False  # refused, and may well be SVE all the same: no ordinary photo
+    halves: tuple[Detection, ...] = ()  # of rows in fours, what was measured: that of each of their frames of row pairs
 
     def as_json(self, path: str | Path) -> dict[str, object]:
         """Return the record that `detect --json` prints for a file.
@@ -153,7 +154,7 @@ def _rows_in_fours(mosaic: Mosaic, found: Detection) -> Detection | None:
         return None
     parts, exposures = [], []
     for half in halves(mosaic):
-        part = _detected(half, measure_windows(half))
+        part = _detected(half, measure_windows(half, ROW_PLACES))
         if part.pattern is None or part.pattern.exposure.shape != (CELL, 1):
             return None
         parts.append(part)
@@ -170,6 +171,7 @@ def _rows_in_fours(mosaic: Mosaic, found: Detection) -> Detection | None:
     return replace(
         found, sve=True, pattern=pattern, ratio_ev=ev, ratio_ev_error=error, confidence=min(scores.values()),
         reason=reason, phase_ev=joined(first.phase_ev, second.phase_ev), scores=scores, suspected=None,
+        halves=(first, second),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ level can have independent noise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +21,11 @@ STEP_CELLS = 2  # from window to window; even, so that a tap's number tells the 
 MAX_WINDOWS = 24_000
 
 
-def _taps() -> np.ndarray:
+def _taps(places: Sequence[float]) -> np.ndarray:
     """Return the B-spline's weights by phase and cell, (4, 4); those of the even and of the odd cells each sum to 1."""
-    cell, phase = np.meshgrid(np.arange(WINDOW_CELLS), np.arange(CELL))
+    cell, place = np.meshgrid(np.arange(WINDOW_CELLS), places)
     half_width = WINDOW_CELLS * CELL / 2
-    return np.asarray(np.maximum(1 - np.abs(CELL * cell + phase - half_width) / half_width, 0), np.float32)
+    return np.asarray(np.maximum(1 - np.abs(CELL * cell + place - half_width) / half_width, 0), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,16 +39,17 @@ class Windows:
     column: np.ndarray  # (N,) int
 
 
-def measure_windows(mosaic: Mosaic) -> Windows:
+def measure_windows(mosaic: Mosaic, row_places: Sequence[float] = range(CELL)) -> Windows:
     """Measure the phases of `mosaic` in overlapping windows of 16 x 16 sites, at most some 24 thousand of them.
 
     Of a frame with more windows evenly spaced strips are read; of one below 16 x 16 sites nothing is measured.
+    row_places: where the rows of a cell lie in it, in sites; not evenly in a frame of which some rows were left out.
     """
     rows, columns = mosaic.shape[0] // CELL, mosaic.shape[1] // CELL
     per_strip = max(0, (columns - WINDOW_CELLS) // STEP_CELLS + 1)
     strips = max(0, (rows - WINDOW_CELLS) // STEP_CELLS + 1)
     kept = min(strips, -(-MAX_WINDOWS // max(per_strip, 1)))
-    black, taps = cell_black(mosaic), _taps()
+    black, across, down = cell_black(mosaic), _taps(range(CELL)), _taps(row_places)
     saturation = saturation_counts(mosaic) - black
     if per_strip == 0 or kept == 0:
         empty = np.zeros(0, np.int64)
@@ -61,22 +63,28 @@ def measure_windows(mosaic: Mosaic) -> Windows:
         first = int(strip) * STEP_CELLS * CELL
         sites = mosaic.counts[first : first + WINDOW_CELLS * CELL, : columns * CELL].astype(np.float32)
         cells = sites.reshape(WINDOW_CELLS, CELL, columns, CELL).transpose(1, 3, 0, 2)  # phase y, phase x, cell y, x
-        values[:, :, :, k], peak[:, :, k] = _measure_strip(cells - black[:, :, None, None], taps, per_strip)
+        values[:, :, :, k], peak[:, :, k] = _measure_strip(cells - black[:, :, None, None], across, down, per_strip)
     row, column = np.meshgrid(chosen, np.arange(per_strip), indexing="ij")
     return Windows(values.reshape(2, 16, -1), peak.reshape(16, -1), saturation.ravel(), row.ravel(), column.ravel())
 
 
-def _measure_strip(cells: np.ndarray, taps: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (2, 4, 4, count) values and (4, 4, count) peaks from one strip's cells, (4, 4, 4, columns)."""
+def _measure_strip(
+    cells: np.ndarray, across: np.ndarray, down: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (2, 4, 4, count) values and (4, 4, count) peaks from one strip's cells, (4, 4, 4, columns).
+
+    across, down: the `_taps` of columns and rows.
+    """
 
     def tap(of: np.ndarray, t: int) -> np.ndarray:
         return of[..., t : t + STEP_CELLS * (count - 1) + 1 : STEP_CELLS]
 
-    across = [sum(tap(cells, t) * taps[None, :, None, t, None] for t in (half, half + 2)) for half in (0, 1)]
-    down = taps[:, None, :, None]  # phase y, -, cell y, -
+    summed = [sum(tap(cells, t) * across[None, :, None, t, None] for t in (half, half + 2)) for half in (0, 1)]
+    by_row = down[:, None, :, None]  # phase y, -, cell y, -
     values = np.stack(
         [
-            sum((across[(half + t) % 2][:, :, t] * down[:, :, t] for t in range(WINDOW_CELLS)), start=np.float32(0)) / 2
+            sum((summed[(half + t) % 2][:, :, t] * by_row[:, :, t] for t in range(WINDOW_CELLS)), start=np.float32(0))
+            / 2
             for half in (0, 1)
         ]
     )

@@ -100,6 +100,16 @@ def test_rows_in_fours_are_measured_as_two_frames_of_pairs(phase: int) -> None:
     np.testing.assert_allclose(given.black, repeated(black, (8, 2)), atol=5)
 
 
+@pytest.mark.parametrize("phase", range(4))
+def test_rows_in_fours_are_measured_in_light_that_grows_from_row_to_row(phase: int) -> None:
+    """As in a sky: of the two greens of an exposure one lies a row below the other."""
+    true = ExposurePattern(np.roll(np.float32([[1 / 8]] * 4 + [[1]] * 4), phase, 0))
+    light = np.linspace(0.01, 0.8, 400)[:, None, None] * np.full((1, 600, 3), [0.5, 1, 0.6])
+    found = estimate_levels(shot(true, "RGGB", np.full((1, 1), STATED), WHITES, np.float32(light)), RAW)
+    assert (found.sources["black"], found.note) == ("file + fit", "")
+    np.testing.assert_allclose(found.black, STATED, atol=5)
+
+
 def test_the_cell_is_that_of_cfa_and_exposures(frame: Mosaic) -> None:
     found = estimate_levels(frame, RAW)
     for period in (found.black, found.white, found.noise.read_noise, found.noise.gain):
