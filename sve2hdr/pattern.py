@@ -7,6 +7,7 @@ frame, and its groups end exactly between two sites. A frame that does not show 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -27,6 +28,7 @@ MIN_EV, MAX_EV = 0.01, 20  # of the ratios that are taken
 KNOWN_EV = 0.1  # error of a ratio below which it is worth to be named
 SURE = 0.5  # confidence from which a frame counts as SVE
 DOUBTFUL_EV = 1.0  # from which exposures that are refused are no matter of course
+WORDS = "rows in fours"
 SAME_RATIO_EV = 0.15  # by which two halves of a frame may see their ratio apart
 BURNT_APART = 0.25  # share of the frame that is saturated in some sites of a colour and not in others: no scene's doing
 NEARLY = 0.9  # of saturation: a phase that comes there may well be saturated, as that is measured
@@ -72,8 +74,12 @@ class Detection:
     @property
     def undecided(self) -> bool:
         """Whether the frame shows too little to tell; another one of its clip may."""
-        a_layout = min(self.scores.get(name, 0) for name in ("layout", "greens")) > 0  # an ordinary photo has none
-        return not self.sve and (self.doubtful or a_layout or self.scores.get("certainty") == 0)
+        return not self.sve and (self.laid_out or self.scores.get("certainty") == 0)
+
+    @property
+    def laid_out(self) -> bool:
+        """Whether the exposures seem to differ in some layout; an ordinary photo has none."""
+        return self.sve or self.doubtful or min(self.scores.get(name, 0) for name in ("layout", "greens")) > 0
 
     @property
     def finding(self) -> str:
@@ -110,11 +116,13 @@ def detect_pattern(mosaic: Mosaic) -> Detection:
     Looked for are row pairs, column pairs and 2 x 2 blocks in all phases, rows in fours, and in a 4 x 4 CFA the sites
     of its 2 x 2 blocks. A pattern that is found has one period of 1 or 4 sites each way, or of 8 rows.
     """
-    windows = measure_windows(mosaic)
+    found = _found(mosaic, measure_windows(mosaic))
+    return found if found.sve or found.doubtful else _rows_in_fours(mosaic) or found
+
+
+def _found(mosaic: Mosaic, windows: Windows) -> Detection:
     found = _detected(mosaic, windows)
-    if found.sve or found.doubtful:
-        return found
-    return _rows_in_fours(mosaic, found) or _unless_burnt_apart(found, windows)
+    return found if found.sve or found.doubtful else _unless_burnt_apart(found, windows)
 
 
 def _detected(mosaic: Mosaic, windows: Windows) -> Detection:
@@ -148,31 +156,46 @@ def _detected(mosaic: Mosaic, windows: Windows) -> Detection:
     )  # fmt: skip
 
 
-def _rows_in_fours(mosaic: Mosaic, found: Detection) -> Detection | None:
-    """Return what is found of a frame of no period of 4, if its rows are exposed in fours, as both its halves show."""
+def _rows_in_fours(mosaic: Mosaic) -> Detection | None:
+    """Return what a frame's halves say of rows in fours, None if they do not show or suspect any.
+
+    The less sure half decides: the frame is in doubt where one of them is, or where their ratios differ.
+    """
     if mosaic.shape[0] < PERIOD:
         return None
-    parts, exposures = [], []
+    parts = []
     for half in halves(mosaic):
-        part = _detected(half, measure_windows(half, ROW_PLACES))
-        if part.pattern is None or part.pattern.exposure.shape != (CELL, 1):
+        parts.append(_found(half, measure_windows(half, ROW_PLACES)))
+        if not parts[-1].laid_out:
             return None
-        parts.append(part)
-        exposures.append(part.pattern.exposure)
-    first, second = parts
-    weight = np.array([1 / max(part.ratio_ev_error, 1e-6) ** 2 for part in parts])
-    ev, error = float(weight @ [part.ratio_ev for part in parts] / weight.sum()), float(weight.sum() ** -0.5)
-    exposure = np.exp2(-ev * (joined(*exposures) < 1))
-    if not in_fours(exposure) or abs(first.ratio_ev - second.ratio_ev) > max(SAME_RATIO_EV, 5 * error):
+    pattern, least = _in_fours(parts), min(parts, key=lambda part: (part.sve, part.doubtful, part.confidence))
+    if least.sve and pattern is None:
         return None
-    scores = {name: min(part.scores[name] for part in parts) for name in first.scores}
-    reason = f"rows in fours, 2 exposures over {ev:.2f} EV, alike at every level, colour and place"
-    pattern = ExposurePattern(exposure.astype(np.float32))
-    return replace(
-        found, sve=True, pattern=pattern, ratio_ev=ev, ratio_ev_error=error, confidence=min(scores.values()),
-        reason=reason, phase_ev=joined(first.phase_ev, second.phase_ev), scores=scores, suspected=None,
-        halves=(first, second),
+    (first, first_error), (second, second_error) = ((part.ratio_ev, part.ratio_ev_error) for part in parts)
+    ev, error = (first + second) / 2, math.hypot(first_error, second_error) / 2
+    whole = replace(
+        least, pattern=None, ratio_ev=ev, ratio_ev_error=error, reason=least.reason.replace("row pairs", WORDS),
+        phase_ev=joined(parts[0].phase_ev, parts[1].phase_ev), windows=None, steps=(), suspected=pattern,
     )  # fmt: skip
+    if not least.sve:
+        return whole
+    if abs(first - second) > max(SAME_RATIO_EV, 5 * error):
+        return replace(
+            whole, sve=False, confidence=0.0, scores={"steadiness": 0.0}, suspected=None, doubtful=True,
+            reason=f"{WORDS} differ by {first:.2f} EV in one half of the rows and by {second:.2f} EV in the other",
+        )  # fmt: skip
+    reason = f"{WORDS}, 2 exposures over {ev:.2f} EV, alike at every level, colour and place"
+    return replace(whole, pattern=pattern, reason=reason, suspected=None, halves=tuple(parts))
+
+
+def _in_fours(parts: Sequence[Detection]) -> ExposurePattern | None:
+    """Return the rows in fours whose halves, row pairs, are found or suspected, with their mean ratio."""
+    pairs = [found for part in parts if (found := part.pattern or part.suspected) and found.exposure.shape == (CELL, 1)]
+    if len(pairs) < len(parts):
+        return None
+    ev = sum(found.ratio_ev for found in pairs) / len(pairs)
+    exposure = np.exp2(-ev * (joined(*(found.exposure for found in pairs)) < 1)).astype(np.float32)
+    return ExposurePattern(exposure) if in_fours(exposure) else None
 
 
 def offset_sigma_of(mosaic: Mosaic) -> float:

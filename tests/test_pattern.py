@@ -476,6 +476,31 @@ def test_black_before_a_bright_sky_is_in_doubt(sky: float, ev: float, gain: bool
     assert not ordinary.doubtful
 
 
+@pytest.mark.parametrize("phase", [0, 3, 6])
+def test_rows_in_fours_are_in_doubt_where_row_pairs_are(phase: int) -> None:
+    pattern = turned([[1 / 8]] * 4 + [[1]] * 4, phase)
+    fog, sky = grey(PLAIN["fog"]), 0.5 * np.float32([0.8, 1, 0.9]) * (1 + SCENE / 20)
+    sky[200:] = 1e-4
+    assert_found(detect_pattern(taken(fog, pattern, gain=True)), pattern)
+    for light, known in ((fog, True), (np.full_like(FLAT, 0.3), False), (sky, False)):
+        found = detect_pattern(taken(light, pattern))
+        assert found.doubtful
+        assert found.suspected is not None
+        np.testing.assert_array_equal(found.suspected.exposure == 1, pattern.exposure == 1)
+        assert not known or found.suspected.ratio_ev == pytest.approx(3, abs=0.05)
+        assert known == ("as measured" in found.finding)
+    small = SCENE[:96, :128] / 64
+    assert detect_pattern(taken(small, pattern, gain=True, full_well_e=300)).doubtful
+    assert not detect_pattern(taken(small, gain=True, full_well_e=300)).doubtful
+
+
+def test_rows_in_fours_whose_halves_differ_in_ratio_are_in_doubt() -> None:
+    found = detect_pattern(taken(SCENE / 8, parse_pattern("rows:1/8,1/8,1/4,1/4,1,1,1,1"), gain=True))
+    assert found.doubtful
+    assert found.suspected is None
+    assert "in one half of the rows and by" in found.reason
+
+
 def leaves(sky: float, seed: int) -> np.ndarray:
     """Return dark leaves, 3 to 9 px long, before a smooth sky of this level, (H, W, 3) float32."""
     rng, y = np.random.default_rng(seed), np.linspace(0, 1, SHAPE[0])[:, None, None]
