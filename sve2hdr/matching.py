@@ -63,7 +63,7 @@ def match_exposures(
     are right, and only the black levels are asked for. `black_known`: the mosaic's black levels are those of every row
     and colour, and only the ratios are asked for.
     """
-    if in_fours(pattern.exposure):
+    if in_fours(pattern.exposure) and len(mosaic.cfa) == 4:
         return _match_in_fours(mosaic, pattern, detection, ratio_given, black_known)
     if CELL % pattern.exposure.shape[0] or CELL % pattern.exposure.shape[1]:
         return None

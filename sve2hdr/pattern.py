@@ -161,7 +161,7 @@ def _rows_in_fours(mosaic: Mosaic) -> Detection | None:
 
     The less sure half decides: the frame is in doubt where one of them is, or where their ratios differ.
     """
-    if mosaic.shape[0] < PERIOD:
+    if mosaic.shape[0] < PERIOD or len(mosaic.cfa) != 4:
         return None
     parts = []
     for half in halves(mosaic):

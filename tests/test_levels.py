@@ -110,6 +110,14 @@ def test_rows_in_fours_are_measured_in_light_that_grows_from_row_to_row(phase: i
     np.testing.assert_allclose(found.black, STATED, atol=5)
 
 
+def test_quad_bayer_is_not_taken_apart_as_rows_in_fours() -> None:
+    """Rows 0 and 1 of every four have two of its colours, which are not those of its other rows."""
+    fours = ExposurePattern(np.float32([[1 / 8]] * 4 + [[1]] * 4))
+    quad = shot(fours, QUAD, np.full((1, 1), STATED), WHITES, scene())
+    assert match_exposures(quad, fours) is None
+    assert detect_pattern(quad).pattern is None
+
+
 def test_the_cell_is_that_of_cfa_and_exposures(frame: Mosaic) -> None:
     found = estimate_levels(frame, RAW)
     for period in (found.black, found.white, found.noise.read_noise, found.noise.gain):
