@@ -189,7 +189,7 @@ def evaluate(
         for result in scored:
             results.append(result)
             if style == "json":
-                click.echo(as_json(result, digests))
+                click.echo(as_json(result, digests, seeing.described if seeing else None))
 
     try:
         further = {"cvvdp_jod": seeing} if seeing else {}

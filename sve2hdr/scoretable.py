@@ -98,13 +98,14 @@ def as_markdown(rows: Rows) -> str:
     return "\n".join(lines)
 
 
-def as_json(result: Result, weights: Mapping[str, str]) -> str:
+def as_json(result: Result, weights: Mapping[str, str], cvvdp: str | None = None) -> str:
     """Return a JSON object in one line; what was not measured, or is infinite, is null.
 
-    `weights`: the SHA-256 of the weights of each method that has some.
+    `weights`: the SHA-256 of the weights of each method that has some. `cvvdp`: by what, and on which display, JOD are.
     """
     record = {name: _finite(value) for name, value in asdict(result).items()}
-    return json.dumps(record | {"weights_sha256": weights.get(result.method)})
+    told = {"weights_sha256": weights.get(result.method), "cvvdp": None if result.cvvdp_jod is None else cvvdp}
+    return json.dumps(record | told)
 
 
 def _words(rows: Rows) -> list[bool]:

@@ -423,6 +423,8 @@ def test_evaluate_adds_what_people_see_where_it_is_asked_for(one_scene: None, mo
     assert "pip install 'sve2hdr[cvvdp]'" in refused(*asked, "--cvvdp")
     monkeypatch.setattr("sve2hdr.colorvideovdp.ColorVideoVdp", Seeing)
     assert all(json.loads(line)["cvvdp_jod"] is None for line in done(*asked, "--format", "json").stdout.splitlines())
+    told = done(*asked, "--cvvdp", "--format", "json").stdout.splitlines()
+    assert {json.loads(line)["cvvdp"] for line in told} == {Seeing.described}
     lines = done(*asked, "--cvvdp").stdout.splitlines()
     at = lines.index(Seeing.described)
     assert lines[at + 1].startswith("CVVDP, JOD; row pairs, 3 EV")

@@ -65,3 +65,5 @@ def test_json_lines_are_json_even_for_a_perfect_score() -> None:
     assert lines[-1]["psnr_mu"] is None
     assert lines[-1]["chroma"] == 0.25
     assert "Infinity" not in as_json(perfect, {})
+    seen = [as_json(replace(perfect, cvvdp_jod=jod), {}, "a metric on a display") for jod in (9.5, None)]
+    assert [json.loads(line)["cvvdp"] for line in seen] == ["a metric on a display", None]
