@@ -122,7 +122,8 @@ def _fit(
     read = usual * np.geomspace(1 / 16, 16, 33)[:, None]  # (reads, gains)
     if known is not None:
         read = np.full((1, base_gain.size), known)
-    prior = PRIOR / 2 * (np.log2((read**2 + ROUNDING) / (usual**2 + ROUNDING)) / 2) ** 2  # whole counts hide the rest
+    hidden = 0.0 if known is None else ROUNDING  # whole counts hide what masked sites have below it
+    prior = PRIOR / 2 * (np.log2((read**2 + hidden) / (usual**2 + hidden)) / 2) ** 2
     if not len(level):
         return prior.min(0), usual if known is None else read[0]
     model = read[..., None] ** 2 + gain[:, None] * level + ROUNDING

@@ -42,6 +42,13 @@ def test_what_rounding_adds_is_noise_too_and_counts_once() -> None:
         assert told == pytest.approx(max(of_margins, rounding), rel=1e-5)
 
 
+def test_read_noise_of_a_third_of_a_count_is_told_from_none_by_what_sensors_have() -> None:
+    sensor = Sensor("gain", bit_depth=10, black_level=64, white_level=1008, read_noise_e=2)
+    found = estimate_noise(simulate(gradients(), "RGGB", PAIRS, sensor, seed=1), PAIRS).read_noise
+    true = np.sqrt(sensor.noise_model(PAIRS).read_noise ** 2 + 1 / 12)
+    assert (np.abs(np.log2(found / true)) < 0.3).all()
+
+
 @pytest.mark.parametrize("bits", [8, 10, 12])
 def test_masked_sites_that_rounding_makes_alike_say_nothing_of_the_gain(bits: int) -> None:
     sensor = Sensor(bit_depth=bits, black_level=2**bits / 16, white_level=2**bits * 63 / 64)
