@@ -6,11 +6,12 @@ import copy
 import hashlib
 import json
 import math
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -189,12 +190,13 @@ def _steps(
                 }
                 log.write(json.dumps(record) + "\n")
                 log.flush()
-                report(record)
                 total.zero_()
                 since = run.step
             if to_save:
                 run.save()
                 saved = time.monotonic()
+            if to_log:
+                report(record)  # last: a terminal that was closed, whose signal has ended the run, cannot be told
 
 
 @contextmanager
@@ -240,13 +242,16 @@ def _digest(network: Network) -> str:
 
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Yield a list that the first signal to stop is put into; a second one has its usual effect."""
+    """Yield a list that signals to stop are put into; Ctrl-C beside another one raises KeyboardInterrupt.
+
+    Signals to end alone do not: a terminal that is closed tells of it more than once.
+    """
     stopped_by: list[int] = []
 
     def handle(number: int, _frame: object) -> None:
         stopped_by.append(number)
-        handlers.close()
+        if len(stopped_by) > 1 and signal.SIGINT in stopped_by:
+            raise KeyboardInterrupt
 
-    with ExitStack() as handlers:
-        handlers.enter_context(handling(STOP_SIGNALS, handle))
+    with handling(STOP_SIGNALS, handle):
         yield stopped_by

@@ -1,5 +1,6 @@
 """Training: it learns, it is interrupted and goes on as if it had not been, and it says what it refuses."""
 
+import errno
 import itertools
 import json
 import math
@@ -23,7 +24,7 @@ from sve2hdr.errors import Sve2HdrError, UnreadableWeights, UnwritableOutput
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.paper import PaperConfig, PaperNet
 from sve2hdr.shards import Scenes, pack_scenes
-from sve2hdr.signals import STOP_SIGNALS
+from sve2hdr.signals import STOP_SIGNALS, TO_END, handling
 from sve2hdr.synthetic import synthetic_scene
 from sve2hdr.train import DEFAULT_OPTIONS, Interrupted, TrainingOptions, ahead, learning_rate, loss_of, train
 from sve2hdr.weights import load_weights
@@ -309,6 +310,24 @@ def test_a_second_signal_ends_it_at_once(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(shards, tmp_path, TINY, OPTIONS, CPU, at_step(2, twice))
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_a_terminal_that_is_closed_tells_of_it_twice_and_takes_no_report_but_there_is_a_checkpoint(
+    shards: Path, tmp_path: Path
+) -> None:
+    def closed(record: Record) -> None:
+        if record["step"] == 2:
+            signal.raise_signal(TO_END[-1])
+            signal.raise_signal(TO_END[-1])
+        else:
+            raise OSError(errno.EIO, "Input/output error")
+
+    def at_once(_number: int, _frame: object) -> None:
+        raise AssertionError("ended before its checkpoint")
+
+    with handling(TO_END, at_once), pytest.raises(OSError, match="Input/output"):
+        train(shards, tmp_path, TINY, OPTIONS, CPU, closed)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 3
 
 
 def test_a_signal_that_is_ignored_from_the_start_stays_so(shards: Path, tmp_path: Path) -> None:
