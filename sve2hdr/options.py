@@ -161,8 +161,9 @@ class Command(click.Command):
             said, shown = values[str(option.name)], max(option.opts, key=len)
             if given.count(option) > 1 and not (option.multiple or option.is_flag or option.count):
                 raise click.UsageError(f"{shown}: takes one value; give it once", ctx)
-            for taken in {*(said if option.multiple else [said])} & names:  # `-o --dry-run` would be no dry run
-                raise click.UsageError(f"{shown}: needs a value, and {taken} is an option", ctx)
+            for value in said if option.multiple else [said]:
+                if (taken := str(value).partition("=")[0]) in names:  # `-o --dry-run` would be no dry run
+                    raise click.UsageError(f"{shown}: needs a value, and {taken} is an option", ctx)
         return super().parse_args(ctx, args)
 
 

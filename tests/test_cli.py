@@ -647,6 +647,7 @@ def test_usage_errors_exit_with_2(work: Path, arguments: list[str]) -> None:
         (["convert", "1.CR2", "-o", "a.exr", "2.CR2"], "2.CR2 is one too many; sve2hdr batch converts many"),
         (["convert", "1.CR2", "-o", "a.exr", "--output=b.dng"], "--output: takes one value; give it once"),
         (["convert", "1.CR2", "-o", "--model", "large"], "--output: needs a value, and --model is an option"),
+        (["batch", "card", "-o", "--model=large"], "--output: needs a value, and --model is an option"),
         (["batch", "card", "-o", "--dry-run"], "--output: needs a value, and --dry-run is an option"),
         (["batch", "card", "-o", "hdr", "--exclude", "-q"], "--exclude: needs a value, and -q is an option"),
         (["detect", "1.CR2", "card/"], "card/ is a folder; name the files in it, such as card/*.CR2"),
