@@ -81,7 +81,7 @@ def main() -> None:
 
 
 @main.command(headings=IMAGE_HEADINGS)
-@click.argument("raws", cls=Files, metavar="RAW", type=FileType(MANY), nargs=-1, required=True)
+@click.argument("raws", cls=Files, metavar="RAW", type=FileType(MANY), nargs=-1)
 @click.option("-o", "--output", type=FILE, required=True, help="Image to write: .exr, .hdr, .tif or linear .dng.")
 @click.option(
     "--preview",
@@ -123,6 +123,9 @@ def convert(
     from .convert import convert_file
     from .models import model_named
 
+    if not raws:
+        taken = "." if preview in (None, "auto") else f"; --preview has taken {preview} for its name, put RAW before it"
+        raise click.UsageError(f"Missing argument 'RAW'{taken}")
     raw = raws[0]
     if len(raws) > 1:
         raise click.UsageError(f"takes one raw, and {raws[1]} is one too many; {MANY}")

@@ -643,6 +643,8 @@ def test_usage_errors_exit_with_2(work: Path, arguments: list[str]) -> None:
     [
         (["convert", "card"], "card is a folder; sve2hdr batch converts many"),
         (["convert", "card/", "-o", "a.exr"], "card/ is a folder; sve2hdr batch converts many"),
+        (["convert", "-o", "a.exr"], "Missing argument 'RAW'."),
+        (["convert", "--preview", "1.CR2", "-o", "a.exr"], "--preview has taken 1.CR2 for its name, put RAW before it"),
         (["convert", "1.CR2", "a.exr"], "Missing option '-o' / '--output'."),
         (["convert", "1.CR2", "-o", "a.exr", "2.CR2"], "2.CR2 is one too many; sve2hdr batch converts many"),
         (["convert", "1.CR2", "-o", "a.exr", "--output=b.dng"], "--output: takes one value; give it once"),
