@@ -268,7 +268,8 @@ def ending(outcome: Outcome, display: Display) -> list[str]:
     """Return what is to be said after the last file: the table, and how to go on with what is left."""
     lines = [] if display.look_only else table(display.results, display.seconds)
     if display.left_out:
-        lines.append(f"{display.left_out:>7}  notes as above of other files; --report and --plain tell each")
+        where = "each is in the report" if display.report else "--report and --plain tell each when it is converted"
+        lines.append(f"{display.left_out:>7}  notes as above of other files; {where}")
     if outcome.hopeless:
         lines.append(f"given up, {outcome.not_begun} file(s) not begun: {outcome.hopeless}")
     elif outcome.interrupted:

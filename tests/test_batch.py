@@ -840,7 +840,7 @@ def test_a_log_that_cannot_be_written_ends_nothing_but_one_that_nobody_reads_doe
 
 @pytest.mark.parametrize(("mode", "told"), [("bar", 2), ("plain", 4), ("quiet", 0)])
 def test_what_is_noted_of_every_file_is_said_once_above_the_bars(
-    monkeypatch: pytest.MonkeyPatch, mode: str, told: int
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str, told: int
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(Display, "say", lambda self, text: said.append(text))
@@ -849,8 +849,12 @@ def test_what_is_noted_of_every_file_is_said_once_above_the_bars(
         result = FileResult(f"{name}.dng", "edited", notes=(f"{name}.dng: {note}",))
         display.finished(Job(f"{name}.dng", name, ()), result)
     assert len([text for text in said if text.startswith("sve2hdr: ")]) == told
-    counted = "      2  notes as above of other files; --report and --plain tell each"
-    assert (counted in ending(Outcome(), display)) is (mode == "bar")
+    counted = "      2  notes as above of other files; "
+    later = f"{counted}--report and --plain tell each when it is converted"  # what is finished has no notes any more
+    assert (later in ending(Outcome(), display)) is (mode == "bar")
+    display.report = Report(tmp_path / "report.jsonl", overwrite=False)
+    display.report.close()
+    assert (f"{counted}each is in the report" in ending(Outcome(), display)) is (mode == "bar")
 
 
 def test_progress_counts_failures_without_going_through_all_results() -> None:
