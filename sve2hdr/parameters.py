@@ -111,11 +111,14 @@ class LockedParameters:
         locked = first.applied(mosaic)
         # where most is saturated, what fits see are gaps in some texture
         unsure = self._black_is_unsure() and clipped_share(locked, pattern, float(pattern.exposure.max())) < TOO_BRIGHT
-        match = match_exposures(mosaic if unsure else locked, pattern, black_known=not unsure)
+        given = lead.sources["ratio_ev"] == "given"
+        match = match_exposures(mosaic if unsure else locked, pattern, ratio_given=given, black_known=not unsure)
         if match is not None:
             self._refuse(difference(match.steps_ev, match.step_errors, pattern.steps_ev, self.path), raw)
         if unsure and match is not None and match.fitted:
-            first = replace(first, black=_weighed(first, match), sources=first.sources | {"black": "sequence + fit"})
+            black = _weighed(first, match)
+            if (black != first.black).any():  # or it is the first frame, made again
+                first = replace(first, black=black, sources=first.sources | {"black": "sequence + fit"})
         if self._has_other_iso(mosaic):
             noise, sources = noise_of(first.applied(mosaic), pattern)
             first = replace(first, noise=noise, sources=first.sources | sources)

@@ -76,6 +76,19 @@ def test_black_levels_of_two_frames_are_weighed_by_their_errors(frame: Mosaic, f
     np.testing.assert_allclose(found.black, first.black + 2, atol=0.1)
 
 
+@pytest.mark.parametrize("levels", [Levels(), Levels(pattern=parse_pattern("rows:1/8,1,1,1/8")), Levels(ratio_ev=3.0)])
+def test_the_first_frame_made_again_has_the_levels_it_had(tmp_path: Path, levels: Levels) -> None:
+    frame = shot(PAIRS, "GRBG", BLACKS, WHITES, scene()[:64] * 2)  # too small and bright to be sure of black
+    first = estimate_levels(frame, RAW, levels)
+    assert first.black_error is not None
+    assert first.black_error.max() > 1.4
+    save_parameters(tmp_path / "levels.json", parameters(frame, first))
+    again = load_parameters(tmp_path / "levels.json").estimate_for(frame, RAW)
+    assert again.sources == first.sources
+    np.testing.assert_array_equal(again.black, first.black)
+    assert again.scale(frame) == 1
+
+
 def test_where_the_first_frame_had_no_fit_others_have(frame: Mosaic, first: Estimate) -> None:
     unfitted = replace(
         first, black=np.full_like(first.black, STATED), black_error=None, sources=first.sources | {"black": "file"}
