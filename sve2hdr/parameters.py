@@ -30,7 +30,7 @@ LEAD_EV = 0.015  # the error from which a frame shall not decide for others: 1 %
 TOO_BRIGHT = 0.5  # share of the most exposed sites that are saturated
 UNSURE = 1e-4  # of the range: from that error on a black level gives way to what other frames say
 OTHER_DEPTH = 0.45  # of the white level of another file: 12 bits have a quarter of 14
-FOUND_OUT = ("usual", "as-shot", "auto", "grey")  # white balances that differ from frame to frame
+FOUND_OUT = ("usual", "as-shot", "auto")  # white balances that differ from frame to frame
 
 
 class FileKind(NamedTuple):
@@ -92,8 +92,9 @@ class LockedParameters:
         return FileKind(self.shape, self.cfa, self.estimate.stated_white or float(self.estimate.white.max()))
 
     def neutral_for(self, asked: WhiteBalance) -> Neutral | None:
-        """Return the sequence's neutral, where the white balance asked for would be found out anew by each frame."""
-        return self.neutral if asked.rule in FOUND_OUT else None
+        """Return the sequence's neutral, where each frame would find out its own, or it is from the card asked for."""
+        of_card = self.neutral is not None and asked.rule == "grey" and asked == self.neutral.taken
+        return self.neutral if of_card or asked.rule in FOUND_OUT else None
 
     def estimate_for(self, mosaic: Mosaic, raw: str | Path) -> Estimate:
         """Return the levels of another frame of the sequence, as read: exposures and scale are the first one's.

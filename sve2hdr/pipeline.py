@@ -174,7 +174,8 @@ def reconstructed(
     """Return what `reconstruct_mosaic` does; `locked`: what its sequence shares, read already, None if nothing yet."""
     progress(0.0)
     device, model = choose_device(options.device), model if isinstance(model, Model) else model_named(model)
-    check_lights(options.white_balance, mosaic, name)
+    neutral = locked.neutral_for(options.white_balance) if locked is not None else None
+    check_lights(options.white_balance if neutral is None else WhiteBalance(), mosaic, name)
     listed = options.bad_pixel_map.sites(mosaic.shape) if options.bad_pixel_map is not None else None
     estimate, plain = _estimated(mosaic, name, options, locked)
     progress(0.0)
@@ -201,7 +202,6 @@ def reconstructed(
             f"{taken}: these weights give values that are not finite; train on, or leave --model out"
         )
     hold_clipped(camera_rgb, mosaic, pattern)
-    neutral = locked.neutral_for(options.white_balance) if locked is not None else None
     if neutral is None:
         neutral = neutral_of(options.white_balance, mosaic, camera_rgb, pattern.ratio, name)
     complete_clipped(camera_rgb, mosaic, pattern, neutral.camera_rgb)

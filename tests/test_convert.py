@@ -228,6 +228,28 @@ def test_frames_of_a_sequence_share_what_a_grey_card_in_the_first_says(
         ] * (name == "card")
 
 
+def test_a_grey_card_that_is_not_the_sequences_is_measured(tmp_path: Path, frame: Mosaic, network: SveNet) -> None:
+    card, lock = WhiteBalance("grey", (60, 30, 20, 20)), tmp_path / "levels.json"
+    turned = replace(frame, capture=replace(frame.capture, orientation=6), as_shot_neutral=np.array([0.4, 1.0, 0.8]))
+    write_cfa_dng(tmp_path / "upright.dng", replace(turned, capture=replace(frame.capture, orientation=1)))
+    write_cfa_dng(tmp_path / "turned.dng", turned)
+
+    def converted(name: str, choice: WhiteBalance, levels: Levels) -> Converted:
+        outputs = {"lock_parameters": lock, "overwrite": True, "white_balance": choice, "levels": levels}
+        return run(tmp_path / name, tmp_path / "a.exr", network, **outputs)
+
+    as_shot = converted("upright.dng", WhiteBalance("as-shot"), Levels(pattern=PAIRS))
+    measured = converted("upright.dng", card, Levels())
+    assert any("is grey now" in note for note in measured.notes)
+    assert abs(measured.neutral[0] - as_shot.neutral[0]) > 0.05
+    lock.unlink()
+    first = converted("upright.dng", card, Levels(pattern=PAIRS))
+    assert first.neutral == measured.neutral
+    assert converted("turned.dng", card, Levels()).neutral == first.neutral  # there the place would lie outside
+    with pytest.raises(Sve2HdrError, match="lies outside of the image, which has 66 x 82 px"):
+        converted("turned.dng", WhiteBalance("grey", (61, 30, 20, 20)), Levels())
+
+
 def test_highlights_and_negatives_are_kept_and_exposure_shifts_them(tmp_path: Path, raw: Path, network: SveNet) -> None:
     run(raw, tmp_path / "a.exr", network, color_space="camera")
     run(raw, tmp_path / "b.exr", network, color_space="camera", exposure_ev=-1.5)
