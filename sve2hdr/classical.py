@@ -27,9 +27,9 @@ SLOPE_PRIOR, CURVE_PRIOR, CHROMA_PRIOR = 0.3, 0.5, 4.0  # how much is against ea
 LEVEL_PRIOR, TEXTURE_FADES = 0.1, 16.0  # against a level, where all is noise; the more texture, the less
 SOLVABLE = 1e-3  # against a level anywhere, also where there is no site at all
 NOISE_BIAS = 0.7  # of what noise takes from the mean of a logarithm; the noise that is left gives back the rest
-# How far an estimate may leave the range of its colour's sites around it: a tenth upwards, where edges would have a
-# bright line beside them, and half an EV downwards, where thin dark lines lie between the sites.
-OVERSHOOT, UNDERSHOOT, RANGE_PX = 0.1, 0.35, 2
+# How far an estimate may leave the range of its colour's sites around it: half an EV, as thin lines and stars lie
+# between the sites; a tenth upwards beside saturated sites of brighter rows, where edges would have a bright line.
+BETWEEN_SITES, BESIDE_LOST, RANGE_PX = 0.35, 0.1, 2
 CHOICE_POWER = 6.0  # of the misfits' ratio: nearly the best window alone, without seams
 MONOMIALS = ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2))  # powers of x and y; the constants are one per colour
 PRIORS = (SLOPE_PRIOR, SLOPE_PRIOR, CURVE_PRIOR, CURVE_PRIOR, CURVE_PRIOR)
@@ -153,7 +153,9 @@ def _reconstruct(
     below = torch.where(usable > 0.5, -value, -torch.inf)
     # where the least exposed sites saturate, nobody knows how high it goes
     above = torch.where(usable > 0.5, value, torch.where(exposure == exposure.min(), torch.inf, -torch.inf))
-    lowest, highest = -_highest(below, colour), _highest(above, colour)
+    lost = ((usable <= 0.5) & (exposure > exposure.min())).float()
+    overshoot = BETWEEN_SITES + (BESIDE_LOST - BETWEEN_SITES) * F.max_pool2d(lost[None], 2 * RANGE_PX + 1, 1, RANGE_PX)
+    lowest, highest = -_highest(below, colour) - BETWEEN_SITES, _highest(above, colour) + overshoot
     guide = torch.zeros_like(value)
     estimate = guide[None]
     for windows in PASSES:
@@ -166,7 +168,7 @@ def _reconstruct(
         level_prior = SOLVABLE + LEVEL_PRIOR * torch.exp(-TEXTURE_FADES * texture * total)
         fits = [_fit(rest, weight, window, level_prior) for window in windows]
         estimate = pilot + (_chosen(fits) if len(fits) > 1 else fits[0][0])
-        estimate = torch.minimum(torch.maximum(estimate, lowest - UNDERSHOOT), highest + OVERSHOOT)
+        estimate = torch.minimum(torch.maximum(estimate, lowest), highest)
         guide = estimate.mean(0)
     return torch.sinh(estimate) * toe
 

@@ -63,6 +63,20 @@ def test_level_edges_have_no_bright_line_where_the_brighter_rows_clip(dark: floa
     assert image[16:-16, 16:-16].max() < 1.15 * light
 
 
+def test_stars_keep_their_colour() -> None:
+    y, x = np.mgrid[:96, :96]
+    light = np.full((96, 96), 0.004)
+    for row in range(16, 80, 16):
+        for column in range(16, 80, 16):
+            light += 0.08 * np.exp(-((y - row - column / 41) ** 2 + (x - column - row / 37) ** 2) / 2)
+    scene = np.float32(light[..., None]) * TINT
+    pattern, noise = ExposurePattern(PAIRS), NOISELESS.noise_model(ExposurePattern(PAIRS))
+    image = classical(simulate(scene, "RGGB", pattern, NOISELESS, 0), pattern, noise) / 8 / TINT
+    sums = (image - 0.004).reshape(6, 16, 6, 16, 3).sum(axis=(1, 3))[1:5, 1:5]
+    truth = (light - 0.004).reshape(6, 16, 6, 16).sum(axis=(1, 3))[1:5, 1:5, None]
+    assert_allclose(sums / truth, 1, atol=0.06)
+
+
 def test_the_result_does_not_depend_on_tiles() -> None:
     pattern, sensor = ExposurePattern(PAIRS), Sensor()
     scene = np.random.default_rng(0).uniform(0, 1, (72, 60, 1)).astype(np.float32) * TINT
