@@ -18,7 +18,7 @@ from .margins import black_of_margins, measure_margins
 from .mlv import VIDEO_FRAME, Clip, Frame
 from .mosaic import BAYER_ORDERS, MIN_SIDE_PX, Capture, Mosaic
 from .rawcolor import REC709_FROM_XYZ, of_a_camera
-from .whitebalance import looks_wrong
+from .whitebalance import MOST_APART, looks_wrong
 
 # RAWI: width and height of the frames; of the sensor's buffer version, address, height, width, pitch, bytes, bits,
 # black and white; crop; active area (top, left, bottom, right); exposure bias; CFA, illuminant, matrix, dynamic range
@@ -222,8 +222,8 @@ def _neutral(frame: Frame, mosaic: Mosaic) -> np.ndarray | None:
         # it, as the format's description has it: of both, no more than one stands for a light there is; in infrared
         # and under water, none does.
         grey: np.ndarray = np.array(custom, np.float64) / max(custom[1], 1)
-        if not grey.all():
-            return None
+        if not 0 < grey.max() <= MOST_APART * grey.min():
+            return None  # which no camera has measured
         undoing: np.ndarray = 1 / grey
         return undoing if looks_wrong(grey, mosaic) and not looks_wrong(undoing, mosaic) else grey
     try:

@@ -17,6 +17,7 @@ from .mosaic import Mosaic, upright
 
 RULES = ("usual", "as-shot", "auto", "daylight", "multipliers", "kelvin", "grey")
 
+MOST_APART = 100  # a factor, between the channels of a neutral
 BELIEVABLE_KELVIN = (1800.0, 15000.0)  # candle light to blue shade
 BELIEVABLE_DUV = 0.03  # fluorescent lamps and leafy shade stay within 0.02 of the locus, the rest is the matrix
 
@@ -51,9 +52,10 @@ class WhiteBalance:
             told = "K, ".join(f"{value!r}" for value in values)
             raise ValueError(f"'{told}K' is no colour temperature from {LEAST_KELVIN:g} to {GREATEST_KELVIN:g} K")
         if self.rule == "multipliers" and not (
-            len(values) == 3 and all(0 < value < np.inf for value in values) and max(values) <= 100 * min(values)
+            len(values) == 3 and all(0 < value < np.inf for value in values) and max(values) <= MOST_APART * min(values)
         ):
-            raise ValueError(f"'{self}': multipliers must be three, above 0, and within a factor of 100 of each other")
+            apart = f"within a factor of {MOST_APART} of each other"
+            raise ValueError(f"'{self}': multipliers must be three, above 0, and {apart}")
 
         if self.rule == "grey" and not (
             len(values) == 4 and all(0 <= value < np.inf and value % 1 == 0 for value in values) and min(values[2:]) > 0
