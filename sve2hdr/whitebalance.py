@@ -28,8 +28,8 @@ USUAL_MIRED, USUAL_DUV, USUAL_SHARE = 185.0, 0.003, 0.1  # sunlight, and its wei
 
 # Where light one photographs by makes less of an image grey, it is infrared, or from under water. A balance that was
 # set for it makes so much of it grey. Where camera RGB itself is nearly all grey, though no light is of that colour, no
-# filter lies over the sensor.
-LEAST_GREY, GREY_AS_SHOT, COLOURLESS = 0.02, 0.1, 0.9
+# filter lies over the sensor, or all is of one pink, which is seldom so near to it.
+LEAST_GREY, GREY_AS_SHOT, COLOURLESS, ALIKE_EV = 0.02, 0.1, 0.9, 0.07
 GREY_EV = 0.25  # within which balanced channels are grey
 
 
@@ -230,7 +230,7 @@ class _Greys:
     def of(cls, camera_rgb: np.ndarray, mosaic: Mosaic, clip_level: float) -> _Greys:
         cells, usable = _cells(camera_rgb, CLIP_STARTS * clip_level)
         cells = cells[usable & (cells.min(axis=1) > 0)].astype(np.float64)
-        if looks_wrong(np.ones(3), mosaic) and _grey_by(cells, np.ones(3)) >= COLOURLESS:
+        if _alike(cells) and looks_wrong(np.ones(3), mosaic):
             return cls(cells, np.ones(3), 0.0, True)
         light, share = xy_of_mired(USUAL_MIRED, USUAL_DUV), 0.0
         for _ in range(1 if mosaic.calibrations is None else 4):  # whose matrix depends on the light
@@ -240,6 +240,16 @@ class _Greys:
     def grey_by(self, neutral: np.ndarray) -> float:
         """Return the share of the parts that a neutral, (3,), makes grey."""
         return _grey_by(self.cells, neutral)
+
+
+def _alike(cells: np.ndarray) -> bool:
+    """Return whether the channels of camera RGB, (n, 3), all above 0, are alike: nearly everywhere, and in the median.
+
+    Noise strays on both sides. Pink paper, or a stage in pink light, is off on one, if only by a tenth of an EV.
+    """
+    if _grey_by(cells, np.ones(3)) < COLOURLESS:
+        return False
+    return bool(np.abs(np.median(np.log2(cells / cells[:, 1:2]), axis=0)).max() <= ALIKE_EV)
 
 
 def _grey_by(cells: np.ndarray, neutral: np.ndarray) -> float:

@@ -219,6 +219,14 @@ def test_what_a_sensor_without_filters_saw_stays_grey(neutral: tuple[float, ...]
     assert np.abs(found - warm).max() < 0.5 * np.abs(1 - warm).max()
 
 
+@pytest.mark.parametrize("paper", [(0.45, 0.4, 0.42), (0.42, 0.4, 0.45), (0.4, 0.44, 0.44)])
+def test_pink_paper_stays_pink(paper: tuple[float, ...]) -> None:
+    mosaic = mosaic_with((0.5, 1.0, 0.66))
+    noise = np.random.default_rng(3).normal(1, 0.04, (60, 90, 3))
+    for image in (np.float32(noise * paper), scene(np.array(paper)).mean(axis=2, keepdims=True) * np.float32(paper)):
+        assert neutral_of(WhiteBalance(), mosaic, image, 8.0)[1:] == (WhiteBalance("as-shot"), "")
+
+
 @pytest.mark.parametrize("neutral", [(0.5, 1.0, 0.66), (0.72, 1.0, 0.38), (0.4, 1.0, 0.85), (1.0, 2.0, 1.3)])
 def test_usual_is_as_shot(neutral: tuple[float, ...]) -> None:
     used, taken, note = neutral_of(WhiteBalance(), mosaic_with(neutral), scene(np.ones(3)), 8.0)
