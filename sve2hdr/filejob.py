@@ -32,6 +32,7 @@ from .pattern import parse_pattern
 from .pipeline import ConvertOptions
 from .places import Place, is_url, place, real
 from .remotemanifest import AnyManifest
+from .whitebalance import WhiteBalance
 
 PARAMETERS = "parameters.json"
 FETCHED = "raw"  # folder of a raw that came from a URL
@@ -104,7 +105,8 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
             doubt, known = doubt_of(raw, options.convert) if order.may_wait else (0.0, None)
             if doubt > LEAD_EV:
                 return _unsure(job, doubt)
-            evidence = known or look(raw, options.convert, tools.model)
+            asked = replace(options.convert, white_balance=WhiteBalance()) if found else options.convert
+            evidence = known or look(raw, asked, tools.model)
             if order.only_ordinary and not found and evidence["sve"]:
                 return FileResult(job.raw, "leads")
             may_be_one = found and not evidence["sve"] and not _other_kind(evidence, found)

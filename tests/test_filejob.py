@@ -692,12 +692,15 @@ def test_the_report_tells_the_digest_of_each_output(bench: Bench) -> None:
 
 @pytest.mark.parametrize("look_only", [False, True])
 @pytest.mark.parametrize(
-    ("levels", "said"), [(Levels(CHESS), "use --model classical"), (Levels(white=1000), "change --white or --black")]
+    ("asked", "said"),
+    [
+        ({"levels": Levels(CHESS)}, "use --model classical"),
+        ({"levels": Levels(white=1000)}, "change --white or --black"),
+        ({"white_balance": parse_white_balance("grey:0,0,1,9999")}, "lies outside of the image"),
+    ],
 )
-def test_a_pattern_and_levels_that_do_not_fit_are_refused(
-    bench: Bench, levels: Levels, said: str, look_only: bool
-) -> None:
-    refused = bench.run(look_only=look_only, convert=replace(bench.options.convert, levels=levels))
+def test_what_does_not_fit_the_raw_is_refused(bench: Bench, asked: dict[str, Any], said: str, look_only: bool) -> None:
+    refused = bench.run(look_only=look_only, convert=replace(bench.options.convert, **asked))
     assert (refused.outcome, said in refused.error) == ("failed", True)
 
 
