@@ -196,9 +196,8 @@ def _done(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
     notes = [note.replace(str(raw), job.raw) for note in result.notes]
     notes = [_with_final_names(note, folder, staged, manifest, options.apart) for note in notes]
     digests = {str(manifest.out / record.file): record.sha256 for record in records}
-    outputs_sha256 = tuple(
-        digests.get(output, sha256) for output in result.outputs
-    )  # a raw in its place is no record's
+    # a raw that is its own copy has no record
+    outputs_sha256 = tuple(digests.get(output, sha256) for output in result.outputs)
     return replace(result, sha256=sha256, outputs_sha256=outputs_sha256, notes=tuple(notes))
 
 

@@ -28,7 +28,7 @@ MIN_EV, MAX_EV = 0.01, 20  # of the ratios that are taken
 KNOWN_EV = 0.1  # error of a ratio below which it is worth to be named
 SURE = 0.5  # confidence from which a frame counts as SVE
 DOUBTFUL_EV = 1.0  # from which exposures that are refused are no matter of course
-WORDS = "rows in fours"
+IN_FOURS = "rows in fours"
 SAME_RATIO_EV = 0.15  # by which two halves of a frame may see their ratio apart
 BURNT_APART = 0.25  # share of the frame that is saturated in some sites of a colour and not in others: no scene's doing
 NEARLY = 0.9  # of saturation: a phase that comes there may well be saturated, as that is measured
@@ -174,7 +174,7 @@ def _rows_in_fours(mosaic: Mosaic) -> Detection | None:
     (first, first_error), (second, second_error) = ((part.ratio_ev, part.ratio_ev_error) for part in parts)
     ev, error = (first + second) / 2, math.hypot(first_error, second_error) / 2
     whole = replace(
-        least, pattern=None, ratio_ev=ev, ratio_ev_error=error, reason=least.reason.replace("row pairs", WORDS),
+        least, pattern=None, ratio_ev=ev, ratio_ev_error=error, reason=least.reason.replace("row pairs", IN_FOURS),
         phase_ev=joined(parts[0].phase_ev, parts[1].phase_ev), windows=None, steps=(), suspected=pattern,
     )  # fmt: skip
     if not least.sve:
@@ -182,9 +182,9 @@ def _rows_in_fours(mosaic: Mosaic) -> Detection | None:
     if abs(first - second) > max(SAME_RATIO_EV, 5 * error):
         return replace(
             whole, sve=False, confidence=0.0, scores={"steadiness": 0.0}, suspected=None, doubtful=True,
-            reason=f"{WORDS} differ by {first:.2f} EV in one half of the rows and by {second:.2f} EV in the other",
+            reason=f"{IN_FOURS} differ by {first:.2f} EV in one half of the rows and by {second:.2f} EV in the other",
         )  # fmt: skip
-    reason = f"{WORDS}, 2 exposures over {ev:.2f} EV, alike at every level, colour and place"
+    reason = f"{IN_FOURS}, 2 exposures over {ev:.2f} EV, alike at every level, colour and place"
     return replace(whole, pattern=pattern, reason=reason, suspected=None, halves=tuple(parts))
 
 
