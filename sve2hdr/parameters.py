@@ -16,7 +16,7 @@ from .defects import Defects
 from .errors import Sve2HdrError
 from .files import replacing
 from .focuspixels import FocusPixels
-from .levels import SOURCES, Estimate, noise_of
+from .levels import SOURCES, Estimate, Levels, noise_of
 from .matching import Match, match_exposures
 from .mosaic import ExposurePattern, Mosaic, folded, in_period, over_common_period, repeated
 from .preview import LEAST_BASE_SLOPE, LEAST_WHITE_EV, Look
@@ -112,8 +112,10 @@ class LockedParameters:
         locked = first.applied(mosaic)
         # where most is saturated, what fits see are gaps in some texture
         unsure = self._black_is_unsure() and clipped_share(locked, pattern, float(pattern.exposure.max())) < TOO_BRIGHT
-        given = lead.sources["ratio_ev"] == "given"
-        match = match_exposures(mosaic if unsure else locked, pattern, ratio_given=given, black_known=not unsure)
+        given = {name for name, source in lead.sources.items() if source == "given"}
+        read = Levels(white=float(lead.white.max()) if "white" in given else None).applied(mosaic, raw)
+        seen, ratio_given = read if unsure else locked, "ratio_ev" in given
+        match = match_exposures(seen, pattern, ratio_given=ratio_given, black_known=not unsure)
         if match is not None:
             self._refuse(difference(match.steps_ev, match.step_errors, pattern.steps_ev, self.path), raw)
         if unsure and match is not None and match.fitted:

@@ -76,7 +76,16 @@ def test_black_levels_of_two_frames_are_weighed_by_their_errors(frame: Mosaic, f
     np.testing.assert_allclose(found.black, first.black + 2, atol=0.1)
 
 
-@pytest.mark.parametrize("levels", [Levels(), Levels(pattern=parse_pattern("rows:1/8,1,1,1/8")), Levels(ratio_ev=3.0)])
+@pytest.mark.parametrize(
+    "levels",
+    [
+        Levels(),
+        Levels(pattern=parse_pattern("rows:1/8,1,1,1/8")),
+        Levels(ratio_ev=3.0),
+        Levels(white=15_800),
+        Levels(white=(15_800, 15_500)),
+    ],
+)
 def test_the_first_frame_made_again_has_the_levels_it_had(tmp_path: Path, levels: Levels) -> None:
     frame = shot(PAIRS, "GRBG", BLACKS, WHITES, scene()[:64] * 2)  # too small and bright to be sure of black
     first = estimate_levels(frame, RAW, levels)
