@@ -13,15 +13,13 @@ from .parameters import FileKind
 from .pattern import Detection, detect_pattern, with_ratio
 from .pipeline import ConvertOptions
 from .rawfile import read_raw
-from .whitebalance import check_lights
 
 
 def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, Any]:
     """Return what detection says of a raw file, as JSON has it: `sve`, `reason`, `pattern`, `ratio_ev`, `confidence`.
 
     Raises what converting it would raise at its start: UnreadableRaw, Sve2HdrError for levels that do not fit, and
-    PatternNotFound for a pattern that is in doubt; with `model`, also for one that it was not trained for, and
-    Sve2HdrError for a white balance that cannot be.
+    PatternNotFound for a pattern that is in doubt, or one that `model` was not trained for.
     """
     read = read_raw(raw)
     mosaic = options.levels.applied(read, raw)
@@ -37,7 +35,6 @@ def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, A
         pattern, error = with_ratio(pattern, options.levels.ratio_ev), 0.0
     if model is not None:
         model.for_pattern(raw, mosaic, pattern)
-        check_lights(options.white_balance, read, raw)
     found = {"pattern": str(pattern), "ratio_ev": round(pattern.ratio_ev, 4), "confidence": confidence}
     levels = {"ratio_ev_error": round(error, 4), "megapixels": round(mosaic.counts.size / 1e6, 3)}
     return {"sve": True, "reason": "", **found, **levels, **FileKind.of(read).as_json()}

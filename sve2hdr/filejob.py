@@ -31,8 +31,9 @@ from .parameters import LEAD_EV, FileKind, as_laid_out, difference, load_paramet
 from .pattern import parse_pattern
 from .pipeline import ConvertOptions
 from .places import Place, is_url, place, real
+from .rawfile import read_raw
 from .remotemanifest import AnyManifest
-from .whitebalance import WhiteBalance
+from .whitebalance import WhiteBalance, check_lights
 
 PARAMETERS = "parameters.json"
 FETCHED = "raw"  # folder of a raw that came from a URL
@@ -105,8 +106,7 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
             doubt, known = doubt_of(raw, options.convert) if order.may_wait else (0.0, None)
             if doubt > LEAD_EV:
                 return _unsure(job, doubt)
-            asked = replace(options.convert, white_balance=WhiteBalance()) if found else options.convert
-            evidence = known or look(raw, asked, tools.model)
+            evidence = known or look(raw, options.convert, tools.model)
             if order.only_ordinary and not found and evidence["sve"]:
                 return FileResult(job.raw, "leads")
             may_be_one = found and not evidence["sve"] and not _other_kind(evidence, found)
@@ -114,6 +114,8 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
                 evidence = {"sve": True}
             if options.if_not_sve == "copy" and not evidence["sve"]:
                 _copied_to(job, options, tools.manifest.out, file_sha256(raw))
+            if evidence["sve"] or options.if_not_sve == "develop":
+                _check_options(raw, options.convert, found if evidence["sve"] else None)
         except Sve2HdrError as error:
             if not (isinstance(error, PatternNotFound) and found):
                 raise type(error)(str(error).replace(str(raw), job.raw)) from error
@@ -132,6 +134,22 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
     outcome = {"skip": "skipped", "copy": "copied", "develop": "developed"}[options.if_not_sve]
     there = {"skipped": (), "copied": (str(tools.manifest.out / job.relative),), "developed": outputs}[outcome]
     return FileResult(job.raw, outcome, there, found=evidence)
+
+
+def _check_options(raw: Path, asked: ConvertOptions, found: dict[str, Any] | None) -> None:
+    """Raise what converting a raw would raise for a white balance, or a bad-pixel map, that does not fit it.
+
+    `found`: what its sequence shares.
+    """
+    choice = asked.white_balance
+    if choice.rule == "grey" and found:
+        shared = json.loads(found["parameters"])["white_balance"] if "parameters" in found else str(choice)
+        choice = WhiteBalance() if shared == str(choice) else choice  # the card is where the sequence has it
+    if choice.rule in ("grey", "kelvin") or asked.bad_pixel_map is not None:
+        mosaic = read_raw(raw)
+        check_lights(choice, mosaic, raw)
+        if asked.bad_pixel_map is not None:
+            asked.bad_pixel_map.sites(mosaic.shape)
 
 
 def _other_kind(evidence: dict[str, Any], found: dict[str, Any]) -> str:
@@ -288,10 +306,10 @@ def _made(task: _Task, found: dict[str, Any] | None, evidence: dict[str, Any] | 
     except Sve2HdrError as error:
         if options.if_not_sve == "fail":
             raise
-        if found is not None:  # a sequence's levels do not fit it
-            evidence = ordinary(task.raw, options.convert)
-        elif isinstance(error, PatternNotFound):
+        if found is None and isinstance(error, PatternNotFound):
             evidence = error.evidence
+        else:  # levels of a sequence, or options, do not fit it
+            evidence = ordinary(task.raw, options.convert)
         if evidence is None:
             raise
         return _ordinary(task, found, evidence)

@@ -704,6 +704,34 @@ def test_what_does_not_fit_the_raw_is_refused(bench: Bench, asked: dict[str, Any
     assert (refused.outcome, said in refused.error) == ("failed", True)
 
 
+@pytest.mark.parametrize("look_only", [False, True])
+@pytest.mark.parametrize(("policy", "outcome"), [("skip", "skipped"), ("copy", "copied"), ("develop", "failed")])
+@pytest.mark.parametrize("of", ["balance", "map"])
+def test_what_does_not_fit_an_ordinary_raw_matters_only_where_it_is_developed(
+    bench: Bench, of: str, policy: str, outcome: str, look_only: bool
+) -> None:
+    (bench.folder / "bad.txt").write_text("9999 0")
+    asked, said = {
+        "balance": ({"white_balance": parse_white_balance("grey:0,0,1,9999")}, "lies outside of the image"),
+        "map": ({"bad_pixel_map": bench.folder / "bad.txt"}, "is outside of the"),
+    }[of]
+    options = replace(bench.options.convert, **asked)  # type: ignore[arg-type]  # of several types
+    result = bench.run(bench.job("plain.dng"), convert=options, if_not_sve=policy, look_only=look_only)
+    assert (result.outcome, said in result.error) == (outcome, outcome == "failed")
+
+
+@pytest.mark.parametrize("look_only", [False, True])
+def test_a_balance_that_is_not_the_sequences_has_to_fit(bench: Bench, look_only: bool) -> None:
+    clip = replace(bench.job(), sequence="clip")
+    first = bench.run(clip, convert=replace(bench.options.convert, white_balance=parse_white_balance("daylight")))
+    assert "parameters" in first.found
+    outside = replace(bench.options.convert, white_balance=parse_white_balance("grey:0,0,1,9999"))
+    refused = bench.run(
+        replace(clip, outputs=("b.exr",)), first.found, convert=outside, shared=first.found, look_only=look_only
+    )
+    assert "lies outside of the image" in refused.error
+
+
 def test_the_report_is_json_with_what_was_promised(bench: Bench) -> None:
     line = json.loads(report_line(bench.run()))
     promised = "input outcome outputs sha256 outputs_sha256 pattern ratio_ev confidence seconds peak_mb error"
