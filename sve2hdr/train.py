@@ -30,6 +30,7 @@ from .shards import Scenes
 from .signals import STOP_SIGNALS, handling
 
 AHEAD = 3  # batches that are made before they are asked for
+ONE_WISH_S = 1.0  # within which signals tell of one wish to stop: `timeout` passes Ctrl-C on, twice
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def _steps(
         batches(scenes, config, options.ranges, options.patch_px, options.batch, options.seed, first_step=run.step)
     )
     saved, last = time.monotonic(), run.step >= options.steps
-    with closing(source), run.log.open("a") as log, _stop_signals() as stopped_by:
+    with closing(source), run.log.open("a") as log, _stop_signals() as stopped_at:
         while not last:
             planes, truth = (made.to(device) for made in next(source))
             rate = learning_rate(options, run.step)
@@ -173,7 +174,7 @@ def _steps(
             total += loss.detach()
             run.seconds = time.monotonic() - started
 
-            last = run.step == options.steps or bool(stopped_by)
+            last = run.step == options.steps or bool(stopped_at)
             to_log, to_save = (last or run.step % every == 0 for every in (options.log_every, options.checkpoint_every))
             to_save |= time.monotonic() - saved >= 60 * options.checkpoint_minutes
             if (to_log or to_save) and not math.isfinite(float(total)):
@@ -241,17 +242,17 @@ def _digest(network: Network) -> str:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Yield a list that signals to stop are put into; Ctrl-C beside another one raises KeyboardInterrupt.
+def _stop_signals() -> Iterator[list[float]]:
+    """Yield a list that the times of signals to stop are put into; Ctrl-C a while after the first ends it at once.
 
-    Signals to end alone do not: a terminal that is closed tells of it more than once.
+    Nothing else does: a terminal that is closed tells of it more than once, and perhaps after Ctrl-C.
     """
-    stopped_by: list[int] = []
+    stopped_at: list[float] = []
 
     def handle(number: int, _frame: object) -> None:
-        stopped_by.append(number)
-        if len(stopped_by) > 1 and signal.SIGINT in stopped_by:
+        stopped_at.append(time.monotonic())
+        if number == signal.SIGINT and stopped_at[-1] - stopped_at[0] > ONE_WISH_S:
             raise KeyboardInterrupt
 
     with handling(STOP_SIGNALS, handle):
-        yield stopped_by
+        yield stopped_at

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,16 @@ from sve2hdr.paper import PaperConfig, PaperNet
 from sve2hdr.shards import Scenes, pack_scenes
 from sve2hdr.signals import STOP_SIGNALS, TO_END, handling
 from sve2hdr.synthetic import synthetic_scene
-from sve2hdr.train import DEFAULT_OPTIONS, Interrupted, TrainingOptions, ahead, learning_rate, loss_of, train
+from sve2hdr.train import (
+    DEFAULT_OPTIONS,
+    ONE_WISH_S,
+    Interrupted,
+    TrainingOptions,
+    ahead,
+    learning_rate,
+    loss_of,
+    train,
+)
 from sve2hdr.weights import load_weights
 
 torch.set_num_threads(1)
@@ -242,6 +252,7 @@ def test_a_torn_log_does_not_keep_a_run_from_going_on(shards: Path, whole: Path,
 
 HOLD = """
 import sys
+import time
 from pathlib import Path
 from sve2hdr.claims import Claims
 claims = Claims(Path(sys.argv[1]) / ".lock")
@@ -302,14 +313,30 @@ def test_a_trained_network_is_refined_and_itself_left_alone(shards: Path, whole:
     assert not all(torch.equal(tensor, before[name]) for name, tensor in state_of(tmp_path).items())
 
 
-def test_a_second_signal_ends_it_at_once(shards: Path, tmp_path: Path) -> None:
+def test_a_second_ctrl_c_ends_it_at_once(shards: Path, tmp_path: Path) -> None:
     def twice() -> None:
         signal.raise_signal(signal.SIGINT)  # to this thread; another one might take them late, and both for one
+        time.sleep(ONE_WISH_S + 0.1)
         signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         train(shards, tmp_path, TINY, OPTIONS, CPU, at_step(2, twice))
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("others", [[signal.SIGINT, signal.SIGINT], TO_END])
+def test_signals_that_come_with_ctrl_c_leave_it_its_checkpoint(
+    shards: Path, tmp_path: Path, others: list[signal.Signals]
+) -> None:
+    """`timeout` passes Ctrl-C on to its child and to its group; a terminal may be closed while a step still runs."""
+
+    def stop() -> None:
+        for number in (signal.SIGINT, *others):
+            signal.raise_signal(number)
+
+    with pytest.raises(Interrupted):
+        train(shards, tmp_path, TINY, OPTIONS, CPU, at_step(2, stop))
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 3
 
 
 def test_a_terminal_that_is_closed_tells_of_it_twice_and_takes_no_report_but_there_is_a_checkpoint(
@@ -471,6 +498,7 @@ def test_an_error_in_making_a_batch_is_raised_where_it_is_asked_for() -> None:
 
 LEAN = """
 import sys
+import time
 for name in ("rawpy", "OpenEXR", "imagecodecs", "imageio", "tifffile"):
     sys.modules[name] = None  # whoever imports it meets an ImportError
 import sve2hdr.train
