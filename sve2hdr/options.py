@@ -19,7 +19,7 @@ from click.shell_completion import CompletionItem
 from .errors import one_line, printable
 from .mosaic import BAYER_ORDERS, QUAD_BAYERS
 from .pattern import MAX_EV, MIN_EV, parse_pattern
-from .signals import TO_END, handling, interrupt
+from .signals import stopping
 from .whitebalance import parse_white_balance
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; signals to end interrupt it as Ctrl-C does."""
         try:
-            with handling(TO_END, interrupt):
+            with stopping(at_once=True):
                 return super().invoke(ctx)
         except click.ClickException as error:
             error.message = "\n".join(map(printable, error.message.split("\n")))  # type: ignore[misc]  # "final"

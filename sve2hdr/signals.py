@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
-TO_END = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-STOP_SIGNALS = [signal.SIGINT, *TO_END]
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+ONE_WISH_S = 1.0  # within which signals tell of one wish to stop
 
 
 @contextlib.contextmanager
@@ -30,11 +31,21 @@ def handling(numbers: Iterable[int], handle: Callable[[int, FrameType | None], N
             signal.signal(number, handler)
 
 
-def interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt for a signal to end, so that all is cleaned up as after Ctrl-C.
+@contextlib.contextmanager
+def stopping(*, at_once: bool) -> Iterator[list[float]]:
+    """Yield a list that the times of Ctrl-C and signals to end are put into during the block.
 
-    Once: a terminal that is closed tells of it more than once, and the cleaning up shall come to its end.
+    `at_once`: the first raises KeyboardInterrupt, so that all is cleaned up, and those after it shall not disturb that:
+    `timeout` passes Ctrl-C on twice, and a terminal that is closed tells of it more than once, and perhaps after
+    Ctrl-C. Ctrl-C a while after the first raises it in any case.
     """
-    for number in TO_END:
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    stopped_at: list[float] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        stopped_at.append(time.monotonic())
+        insists = number == signal.SIGINT and stopped_at[-1] - stopped_at[0] > ONE_WISH_S
+        if insists or (at_once and len(stopped_at) == 1):
+            raise KeyboardInterrupt
+
+    with handling(STOP_SIGNALS, handle):
+        yield stopped_at

@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 import math
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -27,10 +26,9 @@ from .errors import Sve2HdrError, UnwritableOutput
 from .losses import l1_loss, radiance_loss, rms_loss
 from .optimizer import Muon, optimizers_of
 from .shards import Scenes
-from .signals import STOP_SIGNALS, handling
+from .signals import stopping
 
 AHEAD = 3  # batches that are made before they are asked for
-ONE_WISH_S = 1.0  # within which signals tell of one wish to stop: `timeout` passes Ctrl-C on, twice
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ def _steps(
         batches(scenes, config, options.ranges, options.patch_px, options.batch, options.seed, first_step=run.step)
     )
     saved, last = time.monotonic(), run.step >= options.steps
-    with closing(source), run.log.open("a") as log, _stop_signals() as stopped_at:
+    with closing(source), run.log.open("a") as log, stopping(at_once=False) as stopped_at:
         while not last:
             planes, truth = (made.to(device) for made in next(source))
             rate = learning_rate(options, run.step)
@@ -239,20 +237,3 @@ def _digest(network: Network) -> str:
     for tensor in network.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[float]]:
-    """Yield a list that the times of signals to stop are put into; Ctrl-C a while after the first ends it at once.
-
-    Nothing else does: a terminal that is closed tells of it more than once, and perhaps after Ctrl-C.
-    """
-    stopped_at: list[float] = []
-
-    def handle(number: int, _frame: object) -> None:
-        stopped_at.append(time.monotonic())
-        if number == signal.SIGINT and stopped_at[-1] - stopped_at[0] > ONE_WISH_S:
-            raise KeyboardInterrupt
-
-    with handling(STOP_SIGNALS, handle):
-        yield stopped_at

@@ -39,6 +39,7 @@ from sve2hdr import (
     options,
     pipeline,
     scenes,
+    signals,
 )
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.hdrfile import write_hdr
@@ -47,7 +48,7 @@ from sve2hdr.metrics import psnr_mu
 from sve2hdr.mosaic import Capture
 from sve2hdr.options import Command
 from sve2hdr.rawfile import read_raw
-from sve2hdr.signals import STOP_SIGNALS, TO_END, handling, interrupt
+from sve2hdr.signals import STOP_SIGNALS, stopping
 from sve2hdr.weights import weights_path
 
 COMMANDS = ("batch", "convert", "dataset", "detect", "evaluate", "simulate", "train", "unpack")
@@ -817,19 +818,36 @@ def test_an_interruption_leaves_nothing_and_exits_with_130(
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
 
 
-def test_a_terminal_that_is_closed_tells_of_it_twice_and_the_cleaning_up_goes_on() -> None:
+@pytest.mark.parametrize("first", STOP_SIGNALS)
+@pytest.mark.parametrize("second", STOP_SIGNALS)
+def test_a_wish_to_stop_that_is_told_twice_does_not_end_the_cleaning_up(
+    first: signal.Signals, second: signal.Signals
+) -> None:
     cleaned = []
 
-    def hung_up() -> None:
+    def interrupted() -> None:
         try:
-            signal.raise_signal(TO_END[-1])
+            signal.raise_signal(first)
         finally:
-            signal.raise_signal(TO_END[-1])
+            signal.raise_signal(second)
             cleaned.append(True)
 
-    with handling(TO_END, interrupt), pytest.raises(KeyboardInterrupt):
-        hung_up()
+    with stopping(at_once=True), pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert cleaned
+
+
+def test_ctrl_c_a_while_later_ends_the_cleaning_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            monkeypatch.setattr(signals, "ONE_WISH_S", -1)
+            signal.raise_signal(signal.SIGINT)
+            pytest.fail("was not ended")
+
+    with stopping(at_once=True), pytest.raises(KeyboardInterrupt):
+        interrupted()
 
 
 def test_an_interruption_while_modules_are_read_is_one_line_too(work: Path) -> None:

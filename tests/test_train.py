@@ -25,11 +25,10 @@ from sve2hdr.errors import Sve2HdrError, UnreadableWeights, UnwritableOutput
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.paper import PaperConfig, PaperNet
 from sve2hdr.shards import Scenes, pack_scenes
-from sve2hdr.signals import STOP_SIGNALS, TO_END, handling
+from sve2hdr.signals import ONE_WISH_S, STOP_SIGNALS, handling
 from sve2hdr.synthetic import synthetic_scene
 from sve2hdr.train import (
     DEFAULT_OPTIONS,
-    ONE_WISH_S,
     Interrupted,
     TrainingOptions,
     ahead,
@@ -324,7 +323,7 @@ def test_a_second_ctrl_c_ends_it_at_once(shards: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
-@pytest.mark.parametrize("others", [[signal.SIGINT, signal.SIGINT], TO_END])
+@pytest.mark.parametrize("others", [[signal.SIGINT, signal.SIGINT], STOP_SIGNALS[1:]])
 def test_signals_that_come_with_ctrl_c_leave_it_its_checkpoint(
     shards: Path, tmp_path: Path, others: list[signal.Signals]
 ) -> None:
@@ -344,15 +343,15 @@ def test_a_terminal_that_is_closed_tells_of_it_twice_and_takes_no_report_but_the
 ) -> None:
     def closed(record: Record) -> None:
         if record["step"] == 2:
-            signal.raise_signal(TO_END[-1])
-            signal.raise_signal(TO_END[-1])
+            signal.raise_signal(STOP_SIGNALS[-1])
+            signal.raise_signal(STOP_SIGNALS[-1])
         else:
             raise OSError(errno.EIO, "Input/output error")
 
     def at_once(_number: int, _frame: object) -> None:
         raise AssertionError("ended before its checkpoint")
 
-    with handling(TO_END, at_once), pytest.raises(OSError, match="Input/output"):
+    with handling(STOP_SIGNALS[1:], at_once), pytest.raises(OSError, match="Input/output"):
         train(shards, tmp_path, TINY, OPTIONS, CPU, closed)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 3
 
