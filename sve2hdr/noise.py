@@ -21,6 +21,12 @@ PREAMP_SHARE = 0.3  # of the usual read noise that is there before the amplifier
 PRIOR = 0.01
 ENOUGH_LEVELS = 3.0  # of signal, each counted with its trust: with less, it is the usual sensor that decides
 TEXTURE_SPREAD = 0.2  # median over flattest, as a logarithm: from here on nothing of it is taken for noise
+# The variances of a regular texture, such as a checkerboard, lie close together, too, but its differences do not spread
+# in a block as those of noise (the squared mean of their magnitudes over the mean of their squares; Geary, 1935), or do
+# not follow from each other so (correlation). A level that far off is trusted less, twice as far off not at all.
+NOISE_LIKE, OFF = np.array([0.66, -0.58]), 0.05
+ROUNDED = 6 * ROUNDING  # variance up to which whole counts decide of both
+LEAST_SQUARE = 1e-9
 
 
 def estimate_noise(mosaic: Mosaic, pattern: ExposurePattern) -> NoiseModel:
@@ -52,7 +58,7 @@ def measured_noise(
     for level in levels:
         sites = np.argwhere(exposure == level)
         blocks = [_block_statistics(mosaic, (int(y), int(x)), period) for y, x in sites]
-        curves.append(_photon_transfer(*(np.concatenate(values) for values in zip(*blocks, strict=True))))
+        curves.append(_photon_transfer(*(np.concatenate(values, -1) for values in zip(*blocks, strict=True))))
     base_gain = span / USUAL_FULL_WELL_E * np.geomspace(1 / 16, 64, 41)
     reads = [None if read_noise is None else _root_mean_square(repeated(known, period)[exposure == e]) for e in levels]
     measured = list(zip(curves, levels, reads, strict=True))
@@ -76,14 +82,19 @@ def _root_mean_square(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def _block_statistics(mosaic: Mosaic, phase: tuple[int, int], period: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean signal above black and noise variance, both in counts, of one phase's unsaturated blocks."""
+def _block_statistics(
+    mosaic: Mosaic, phase: tuple[int, int], period: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean signal above black and noise variance, in counts, of one phase's unsaturated blocks, (N,).
+
+    The third array, (2, N), is what `NOISE_LIKE` has of noise.
+    """
     plane = mosaic.counts[phase[0] :: period[0], phase[1] :: period[1]]
     step = max(1, plane.shape[0] // BLOCK[0] // 240)  # at most 240 to 480 rows of blocks: more changes nothing
     rows = [plane[y : y + BLOCK[0]] for y in range(0, plane.shape[0] - BLOCK[0] + 1, step * BLOCK[0])]
     columns = plane.shape[1] // BLOCK[1] * BLOCK[1]
     if not rows or not columns:
-        return np.empty(0), np.empty(0)
+        return np.empty(0), np.empty(0), np.empty((2, 0))
     # last, so that all goes along them, lie the blocks
     blocks = np.stack(rows)[:, :, :columns].reshape(len(rows), BLOCK[0], -1, BLOCK[1]).transpose(1, 3, 0, 2)
     blocks = blocks.astype(np.float32, order="C")
@@ -91,10 +102,15 @@ def _block_statistics(mosaic: Mosaic, phase: tuple[int, int], period: tuple[int,
     black = float(repeated(mosaic.black_level, (phase[0] + 1, phase[1] + 1))[phase])
     white = float(repeated(mosaic.white_by_site, (phase[0] + 1, phase[1] + 1))[phase])
     good = (blocks.max((0, 1)) < saturation_limit(black, white)) & (blocks.min((0, 1)) > 0)
-    return (blocks.mean((0, 1)) - black)[good], ((difference**2).mean((0, 1)) / 1.5)[good]
+    square, magnitude = (difference**2).mean((0, 1)), np.abs(difference).mean((0, 1))
+    likeness = np.stack([magnitude**2, (difference[:, 1:] * difference[:, :-1]).mean((0, 1))])
+    likeness /= np.maximum(square, LEAST_SQUARE)
+    return (blocks.mean((0, 1)) - black)[good], (square / 1.5)[good], likeness[:, good]
 
 
-def _photon_transfer(signal: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _photon_transfer(
+    signal: np.ndarray, variance: np.ndarray, likeness: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return signal levels, the variance of the flattest blocks at each, and the trust, 0 to 1, that it is noise."""
     if len(signal) < 8:
         return np.empty(0), np.empty(0), np.empty(0)
@@ -106,6 +122,9 @@ def _photon_transfer(signal: np.ndarray, variance: np.ndarray) -> tuple[np.ndarr
     # the variances of noise alone lie close together, those of texture far apart
     spread = np.log(np.maximum(middle, ROUNDING) / MEDIAN_BIAS / np.maximum(flattest, ROUNDING) * QUANTILE_BIAS)
     trust = np.clip(1 - spread / TEXTURE_SPREAD, 0, 1)
+    alike = np.array([likeness[:, b & (variance <= m)].mean(1) for b, m in zip(bins, middle, strict=True)])
+    off = np.abs(alike - NOISE_LIKE).max(1) / OFF
+    trust *= np.where(flattest > ROUNDED, np.clip(2 - off, 0, 1), 1)
     return np.maximum(level, 0), np.maximum(flattest / QUANTILE_BIAS, ROUNDING), trust
 
 

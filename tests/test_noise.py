@@ -1,5 +1,7 @@
 """Noise measured on the frame: near the truth where the frame shows it, and a usable answer for any frame."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -29,6 +31,34 @@ def test_a_smooth_scene_gives_the_noise_of_its_sensor(mode: Mode, full_well_e: f
             wanted = np.sqrt(true.read_noise[row, 0] ** 2 + true.gain[row, 0] * counts)
             told = np.sqrt(found.read_noise[row, 0] ** 2 + found.gain[row, 0] * counts)
             assert 1 / 1.6 < told / wanted < 1.6, (level, row)
+
+
+def board(y: np.ndarray, x: np.ndarray, side: float) -> np.ndarray:
+    return (np.floor((x + 0.09 * y) / side) + np.floor((y - 0.09 * x) / side)) % 2
+
+
+def slats(y: np.ndarray, x: np.ndarray, side: float) -> np.ndarray:
+    return np.floor((0.825 * x + 0.565 * y) / side) % 2
+
+
+def waves(y: np.ndarray, x: np.ndarray, side: float) -> np.ndarray:
+    return 0.5 + 0.25 * np.sin(np.pi * (x + 0.2 * y) / side)
+
+
+@pytest.mark.parametrize("cfa", ["RGGB", "RRGGRRGGGGBBGGBB"])
+@pytest.mark.parametrize(
+    ("draw", "side"), [(board, 12), (board, 20), (slats, 5.3), (slats, 11), (waves, 4), (waves, 8)]
+)
+def test_edges_and_waves_that_fill_the_frame_are_not_taken_for_noise(
+    draw: Callable[[np.ndarray, np.ndarray, float], np.ndarray], side: float, cfa: str
+) -> None:
+    fine = draw(*np.mgrid[: 3 * 256, : 3 * 384] / 3, side)
+    light = 0.02 + 0.43 * fine.reshape(256, 3, 384, 3).mean((1, 3))
+    pattern = PAIRS if len(cfa) == 4 else ExposurePattern(np.float32([[1 / 8, 1], [1, 1 / 8]]))
+    scene = (light[..., None] * np.array([0.5, 0.9, 0.6])).astype(np.float32)
+    true, found = Sensor().noise_model(pattern), estimate_noise(simulate(scene, cfa, pattern, Sensor(), 1), pattern)
+    told, wanted = (np.sqrt(noise.read_noise.max() ** 2 + noise.gain.min() * 3000) for noise in (found, true))
+    assert 1 / 2 < told / wanted < 2
 
 
 def test_what_rounding_adds_is_noise_too_and_counts_once() -> None:
