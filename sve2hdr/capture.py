@@ -97,7 +97,25 @@ def _position(gps: Ifd) -> Position | None:
         altitude = None
     if text(gps, 9) == "V" or angles == [0, 0]:  # a measurement that was interrupted; 0/0, where there was none
         return None
-    return Position(angles[0], angles[1], -altitude if altitude and below else altitude)
+    direction = number(gps, 17)
+    if direction is not None and not 0 <= direction <= 360:
+        direction = None
+    return Position(
+        angles[0],
+        angles[1],
+        -altitude if altitude and below else altitude,
+        _utc(text(gps, 29), numbers(gps, 7)),
+        direction,
+        magnetic=direction is not None and text(gps, 16)[:1].upper() == "M",
+    )
+
+
+def _utc(date: str, clock: tuple[float, ...]) -> str:
+    """Return date and time of a GPS IFD as `Position` has them; "" where one of them is missing, or is none."""
+    if len(clock) != 3 or not all(0 <= part < most for part, most in zip(clock, (24, 60, 61), strict=True)):
+        return ""
+    told = f"{date} {clock[0]:02.0f}:{clock[1]:02.0f}:{clock[2]:09.6f}"
+    return _matching(r"(?!0000)\d{4}:\d\d:\d\d \d\d:\d\d:\d\d(\.\d*[1-9])?", told.rstrip("0").removesuffix("."))
 
 
 def true_frame_rate(stored: float | None) -> float | None:

@@ -104,12 +104,20 @@ def ifds_of(capture: Capture, color_space: int | None = None, more: Sequence[Ent
         place = capture.position
         entries = [entry(0, BYTE, [2, 3, 0, 0])]  # GPSVersionID
         for tag, degrees, letters in ((1, place.latitude_deg, "NS"), (3, place.longitude_deg, "EW")):
-            seconds = round(abs(degrees) * 3_600_000)
-            parts = [seconds // 3_600_000, 1, seconds // 60_000 % 60, 1, seconds % 60_000, 1000]
+            second = 100_000  # in parts of 0.3 mm on the ground: some receivers are good to a centimetre
+            angle = round(abs(degrees) * 3600 * second)
+            parts = [angle // (3600 * second), 1, angle // (60 * second) % 60, 1, angle % (60 * second), second]
             entries += [text_entry(tag, letters[degrees < 0]), entry(tag + 1, RATIONAL, parts)]
         if place.altitude_m is not None:
             altitude = nearest_rational(abs(place.altitude_m))
             entries += [entry(5, BYTE, [int(place.altitude_m < 0)]), entry(6, RATIONAL, altitude)]
+        if place.taken_utc:
+            date, time = place.taken_utc.split()
+            parts = [n for part in time.split(":") for n in nearest_rational(float(part))]
+            entries += [entry(7, RATIONAL, parts), text_entry(29, date)]
+        if place.direction_deg is not None:
+            direction = nearest_rational(place.direction_deg)
+            entries += [text_entry(16, "M" if place.magnetic else "T"), entry(17, RATIONAL, direction)]
         ifds[GPS_IFD] = Ifd(entries)
     return ifds
 

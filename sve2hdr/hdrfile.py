@@ -249,6 +249,8 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
         "owner": capture.copyright or capture.artist,
         "Artist": capture.artist,  # no standard attribute; named as OpenImageIO has it
         "capDate": capture.taken,
+        "Exif:SubsecTimeOriginal": capture.subseconds,  # named as OpenImageIO has it, like the next
+        "Exif:FocalLengthIn35mmFilm": capture.focal_length_35mm and round(capture.focal_length_35mm),
         "colorInteropID": space.interop_id,
         "framesPerSecond": capture.frame_rate and Fraction(capture.frame_rate).limit_denominator(1001),  # 24000/1001
         "timeCode": _exr_time_code(capture.time_code) if capture.time_code else None,

@@ -81,6 +81,9 @@ class Position:
     latitude_deg: float  # north of the equator, -90 to 90
     longitude_deg: float  # east of Greenwich, -180 to 180
     altitude_m: float | None = None  # above the sea
+    taken_utc: str = ""  # as the receiver had it: "YYYY:MM:DD hh:mm:ss", and decimals of the second if it tells any
+    direction_deg: float | None = None  # that the camera looked in, 0 to 360, clockwise from north
+    magnetic: bool = False  # north is that of a compass, and not the true one
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ CAPTURE = Capture(
     serial_number="0123",
     utc_offset="-03:30",
     subseconds="070",
-    position=Position(48.25, -16.5, -2.25),
+    position=Position(48.25, -16.5, -2.25, "2020:01:02 06:04:05.07", 90.5, magnetic=True),
     focal_length_35mm=36.0,
     pixels_per_mm=160.125,
 )

@@ -111,6 +111,8 @@ def test_stitchers_find_the_angle_of_view(tmp_path: Path, name: str) -> None:
         Capture(),
         replace(CAPTURE, model="Größe", iso=102400.0, position=Position(0.0, -0.5)),
         Capture(position=Position(31.5, 35.5, -430.5)),
+        Capture(position=Position(48.123456789, 16.987654321, 151.25, "2026:05:06 10:11:12.345", 271.5)),
+        Capture(position=Position(-1.5, 2.5, None, "2026:05:06 23:59:59", 0.0, magnetic=True)),
     ],
 )
 def test_exiftool_finds_it_and_nothing_wrong(tmp_path: Path, name: str, capture: Capture) -> None:
@@ -133,10 +135,14 @@ def test_exiftool_finds_it_and_nothing_wrong(tmp_path: Path, name: str, capture:
     assert told.get("DateTimeOriginal", "") == capture.taken
     assert told.get("Orientation") == 1
     place = capture.position
-    assert told.get("GPSLatitude") == (None if place is None else pytest.approx(place.latitude_deg, abs=1e-6))
-    assert told.get("GPSLongitude") == (None if place is None else pytest.approx(place.longitude_deg, abs=1e-6))
+    assert told.get("GPSLatitude") == (None if place is None else pytest.approx(place.latitude_deg, abs=2e-9))
+    assert told.get("GPSLongitude") == (None if place is None else pytest.approx(place.longitude_deg, abs=2e-9))
     altitude = None if place is None or place.altitude_m is None else pytest.approx(place.altitude_m)
     assert told.get("GPSAltitude") == altitude
+    assert told.get("GPSDateTime", "").removesuffix("Z") == (place.taken_utc if place else "")
+    assert told.get("GPSImgDirection") == (place and place.direction_deg)
+    directed = place is not None and place.direction_deg is not None
+    assert told.get("GPSImgDirectionRef") == ("TM"[place.magnetic] if place and directed else None)
     iso = capture.iso and (65535 if capture.iso > 65535 else capture.iso)
     assert told.get("ISO") == iso
     assert told.get("RecommendedExposureIndex") == (capture.iso if capture.iso and capture.iso > 65535 else None)
@@ -192,6 +198,26 @@ def test_places_that_are_damaged_or_void_are_none(change: dict[int, Any]) -> Non
 
 
 @pytest.mark.parametrize(
+    ("date", "clock", "expected"),
+    [
+        ("2026:05:06", (10.0, 11.0, 12.345), "2026:05:06 10:11:12.345"),
+        ("2026:05:06", (0.0, 0.0, 0.0), "2026:05:06 00:00:00"),
+        ("2026:05:06", (10.0, 20.0, 30.0), "2026:05:06 10:20:30"),
+        ("2026:05:06", (24.0, 0.0, 0.0), ""),
+        ("2026:05:06", (10.0, math.nan, 0.0), ""),
+        ("2026:05:06", (10.0, 11.0), ""),
+        ("0000:00:00", (10.0, 11.0, 12.0), ""),
+        ("6 May 2026", (10.0, 11.0, 12.0), ""),
+        ("", (10.0, 11.0, 12.0), ""),
+    ],
+)
+def test_the_time_of_a_place_is_read_or_none(date: str, clock: tuple[float, ...], expected: str) -> None:
+    gps = {1: "N", 2: (48.0, 15.0, 0.0), 3: "W", 4: (16.0, 30.0, 0.0), 7: clock, 29: date, 16: "M", 17: (359.5,)}
+    assert _position(gps) == Position(48.25, -16.5, None, expected, 359.5, magnetic=True)
+    assert _position(gps | {17: (361.0,)}) == Position(48.25, -16.5, None, expected)
+
+
+@pytest.mark.parametrize(
     ("tags", "expected"),
     [
         ({41486: (4064.0,), 41488: (2,)}, 160.0),
@@ -214,5 +240,5 @@ def test_seconds_that_round_up_carry(tmp_path: Path, degrees: float) -> None:
     with Image.open(path) as image:
         gps = image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
     told = [sum(float(part) / 60**k for k, part in enumerate(gps[tag])) for tag in (2, 4)]
-    assert told == pytest.approx([degrees, degrees], abs=1.5e-7)  # half a thousandth of a second
+    assert told == pytest.approx([degrees, degrees], abs=1.5e-9)  # half of a 100,000th of a second
     assert all(float(part) < 60 for tag in (2, 4) for part in gps[tag][1:])

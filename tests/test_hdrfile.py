@@ -151,7 +151,7 @@ def test_halves_are_those_of_numpy_however_the_image_is_turned(tmp_path: Path) -
 
 
 def test_exr_attributes(tmp_path: Path) -> None:
-    capture = replace(CAPTURE, pixels_per_mm=160.0)
+    capture = replace(CAPTURE, pixels_per_mm=160.0, focal_length_35mm=80.4, subseconds="070")
     write(tmp_path / "a.exr", image_of(), capture=capture, attributes={"sve2hdr:pattern": "rows:1/8,1/8,1,1"})
     header = OpenEXR.File(str(tmp_path / "a.exr"), header_only=True).header()
     numbers = {"expTime": 0.01, "aperture": 2.8, "isoSpeed": 100, "nominalFocalLength": 50}
@@ -164,7 +164,9 @@ def test_exr_attributes(tmp_path: Path) -> None:
         "software": "sve2hdr",
         "sve2hdr:pattern": "rows:1/8,1/8,1,1",
         "colorInteropID": "lin_rec709_scene",
+        "Exif:SubsecTimeOriginal": "070",
     }
+    assert header["Exif:FocalLengthIn35mmFilm"] == 80
     assert_allclose([header[name] for name in numbers], list(numbers.values()), rtol=1e-6)
     assert {name: header[name] for name in texts} == texts
     assert_array_equal(header["dataWindow"], header["displayWindow"])
