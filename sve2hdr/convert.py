@@ -11,18 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from .color import COLOR_SPACES, linear_rgb
+from .color import COLOR_SPACES
 from .errors import UnwritableOutput
 from .files import check_writable, replacing
 from .hdrfile import HDR_EXTENSIONS, PREVIEW_EXTENSIONS, encoded_preview, write_hdr
-from .lineardng import DNG_EXTENSIONS, LinearDngOptions, baseline_exposure, reduced_for_preview, write_linear_dng
+from .lineardng import DNG_EXTENSIONS, LinearDngOptions, write_linear_dng
 from .memory import release_freed_memory
 from .models import Model
 from .mosaic import ExposurePattern, upright
-from .parameters import LEAD_EV, LockedParameters, save_parameters
+from .parameters import LockedParameters
 from .pattern import certainty
-from .pipeline import ConvertOptions, Reconstruction, locked_for, reconstructed
-from .preview import Look, look_of, tone_map, tone_map_with_gain
+from .pipeline import ConvertOptions, Reconstruction, locked_for, reconstructed, share
+from .preview import tone_map, tone_map_with_gain
 from .radiance import clipped_share
 from .rawfile import read_raw
 
@@ -86,10 +86,7 @@ def convert_file(
     unsure = ""
     with ExitStack() as undone:  # if nothing can be written, nothing is shared
         if options.lock_parameters is not None and locked is None and pattern.ratio > 1:
-            locked = _to_be_shared(made)
-            if made.estimate.ratio_ev_error > LEAD_EV:
-                unsure = f"{raw}: too dark or plain to tell its ratio well; its sequence uses it all the same"
-            save_parameters(options.lock_parameters, locked)  # refuses if another process has written it meanwhile
+            locked, unsure = share(made, options.lock_parameters, raw)
             undone.callback(options.lock_parameters.unlink, missing_ok=True)
         notes = _write(outputs, made, options, locked)
         undone.pop_all()
@@ -114,22 +111,6 @@ def _check_outputs(raw: Path, written: Sequence[Path], options: ConvertOptions) 
         if path.exists() and raw.exists() and path.samefile(raw):
             raise UnwritableOutput(f"{path}: is the raw file itself; name another output")
         check_writable(path, options.overwrite, PREVIEW_EXTENSIONS if path is options.preview else OUTPUT_EXTENSIONS)
-    if options.lock_parameters is not None and not options.lock_parameters.exists():
-        check_writable(options.lock_parameters)
-
-
-def _to_be_shared(made: Reconstruction) -> LockedParameters:
-    """Return what the frames of a sequence take from this one, whatever is to be written of it.
-
-    The look is rounded, as what `neutral_of` measures is, so that it does not depend on the device.
-    """
-    mosaic, small = made.mosaic, reduced_for_preview(made.camera_rgb)
-    look = look_of(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], made.clip_level), made.noise, made.lost_level)
-    look = look and Look(*(round(value, 3) for value in look))
-    baseline_ev = baseline_exposure(small, made.clip_level, made.noise)
-    return LockedParameters(
-        made.estimate, mosaic.shape, mosaic.cfa, made.neutral, look, baseline_ev, made.defects, mosaic.capture.iso
-    )
 
 
 def _write(

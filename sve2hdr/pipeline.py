@@ -23,15 +23,17 @@ from .defects import Defects, repair_defects
 from .develop import develop
 from .devices import DEVICES, choose_device
 from .errors import Sve2HdrError, UnreadableWeights, check_one_of
+from .files import check_writable
 from .hdrfile import WriteOptions
 from .highlights import complete_clipped, early_saturation, hold_clipped
 from .levels import Estimate, Levels, estimate_levels
+from .lineardng import baseline_exposure, reduced_for_preview
 from .linegain import even_lines
 from .models import Model, model_named
 from .mosaic import ONE_EXPOSURE, ExposurePattern, Mosaic
-from .parameters import LockedParameters, load_parameters
+from .parameters import LEAD_EV, LockedParameters, load_parameters, save_parameters
 from .pattern import detect_pattern
-from .preview import LUMINANCE_OF_RGB
+from .preview import LUMINANCE_OF_RGB, Look, look_of
 from .radiance import NoiseModel, full_scale
 from .rawfile import read_raw
 from .reconstruct import TILE_PX, Precision, reconstruct
@@ -154,12 +156,18 @@ def reconstruct_mosaic(
 
     `model` may be what `model_named` takes. The pattern decides which of its networks is taken. progress is told the
     share that is done, 0 to 1, also before and after levels and repairs; what it raises ends the work. The device is
-    used inside a `turn()`. `name` is what notes and errors call the mosaic, which stays as it is. Raises Sve2HdrErrors,
-    and ValueError for a matrix that is no camera's. Of `options`, those of files, `exposure_ev` and colour space are
-    not asked.
+    used inside a `turn()`. `name` is what notes and errors call the mosaic, which stays as it is. What the frames of a
+    sequence share is written to the file `lock_parameters` where there is none yet. Raises Sve2HdrErrors, and
+    ValueError for a matrix that is no camera's. Of `options`, those of images that are written, `exposure_ev` and
+    colour space are not asked.
     """
     options = options or ConvertOptions()
-    return reconstructed(mosaic, model, options, locked_for(options), progress, turn, name)
+    locked, path = locked_for(options), options.lock_parameters
+    made = reconstructed(mosaic, model, options, locked, progress, turn, name)
+    if path is None or locked is not None or made.estimate.pattern.ratio == 1:
+        return made
+    _, unsure = share(made, path, name)
+    return replace(made, notes=(*made.notes, unsure)) if unsure else made
 
 
 def reconstructed(
@@ -288,10 +296,31 @@ def _about_levels(estimate: Estimate) -> dict[str, str]:
     }
 
 
+def share(made: Reconstruction, path: Path, name: str | Path) -> tuple[LockedParameters, str]:
+    """Write what the frames of a sequence take from this one to `path`; return it, and what is to be said of it.
+
+    The look is rounded, as what `neutral_of` measures is, so that it does not depend on the device. Raises
+    UnwritableOutput, also where another process has written the file meanwhile.
+    """
+    mosaic, estimate, small = made.mosaic, made.estimate, reduced_for_preview(made.camera_rgb)
+    look = look_of(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], made.clip_level), made.noise, made.lost_level)
+    look = look and Look(*(round(value, 3) for value in look))
+    baseline_ev = baseline_exposure(small, made.clip_level, made.noise)
+    shared = LockedParameters(
+        estimate, mosaic.shape, mosaic.cfa, made.neutral, look, baseline_ev, made.defects, mosaic.capture.iso
+    )
+    save_parameters(path, shared)
+    unsure = estimate.ratio_ev_error > LEAD_EV
+    return shared, f"{name}: too dark or plain to tell its ratio well; its sequence uses it all the same" * unsure
+
+
 def locked_for(options: ConvertOptions) -> LockedParameters | None:
-    """Return what the sequence shares, None where there is none, or no file of it yet."""
+    """Return what the sequence shares, None where there is none, or no file of it yet, which must then be writable."""
     path = options.lock_parameters
-    if path is None or not path.exists():
+    if path is None:
+        return None
+    if not path.exists():
+        check_writable(path)
         return None
     if options.levels.any_given():
         raise Sve2HdrError(

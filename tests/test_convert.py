@@ -559,6 +559,27 @@ def test_a_mosaic_of_arrays_is_reconstructed_as_its_file_is(raw: Path, network: 
     assert_array_equal(mosaic.counts, before)  # the caller's own
 
 
+def test_arrays_of_a_sequence_share_what_the_first_shows_as_files_do(tmp_path: Path, network: SveNet) -> None:
+    scene = np.random.default_rng(0).uniform(0.05, 1, (12, 12, 3)).astype(np.float32).repeat(16, 0).repeat(16, 1)
+    first, second = (simulate(light * scene, "RGGB", PAIRS, Sensor("gain"), seed=0) for light in np.float32([0.3, 1.2]))
+    model, options = Model({"tiny": network}), replace(GIVEN, lock_parameters=tmp_path / "arrays.json")
+    of_first = reconstruct_mosaic(first, model, options)
+    of_second = reconstruct_mosaic(second, model, replace(options, levels=Levels()))
+    assert of_second.estimate.pattern.exposure.tolist() == PAIRS.exposure.tolist()
+    for made in (of_first, of_second):
+        assert_array_equal(made.estimate.noise.gain, of_first.estimate.noise.gain)
+        assert made.attributes["sve2hdr:neutral"] == of_first.attributes["sve2hdr:neutral"]
+    with pytest.raises(PatternNotFound):  # alone it does not show it
+        reconstruct_mosaic(second, model, replace(GIVEN, levels=Levels()))
+    write_cfa_dng(tmp_path / "a.dng", first)
+    in_files = replace(options, lock_parameters=tmp_path / "files.json")
+    convert_file(tmp_path / "a.dng", tmp_path / "a.exr", model, in_files)
+    assert (tmp_path / "arrays.json").read_bytes() == (tmp_path / "files.json").read_bytes()
+    nowhere = replace(options, lock_parameters=tmp_path / "none" / "levels.json")
+    with pytest.raises(UnwritableOutput, match="none"):
+        reconstruct_mosaic(first, model, nowhere, progress=lambda share: pytest.fail("told too late"))
+
+
 @pytest.mark.parametrize("phase", range(16))
 def test_quad_bayer_is_found_and_reconstructed_in_every_phase(phase: int) -> None:
     """What a crop at an odd row or column leaves of quad-Bayer had stripes."""
