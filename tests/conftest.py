@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from lights import light
 
 if TYPE_CHECKING:
     from sve2hdr.shards import Scenes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+# the same examples in every run, however busy the machine is
+settings.register_profile(
+    "sve2hdr", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("sve2hdr")
 
 
 @pytest.fixture(scope="session")

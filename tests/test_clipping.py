@@ -26,7 +26,7 @@ def test_coloured_ramps_never_turn_magenta_or_cyan(tint: tuple[float, ...], gain
 channel = st.floats(-0.5, 9.5, width=32)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.tuples(channel, channel, channel), st.integers(0, 2), st.floats(0, 2), st.sampled_from([DAYLIGHT, RED_HEAVY]),
     st.floats(-2, 2),

@@ -182,7 +182,7 @@ def test_a_turned_view_is_stored_as_it_looks(tmp_path: Path) -> None:
     assert first == write(tmp_path, np.ascontiguousarray(turned)).read_bytes()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(-8, 8), st.floats(0, 5))
 def test_baseline_exposure_makes_up_for_brightness(image_ev: float, ratio_ev: float) -> None:
     image = scene(20, 30)

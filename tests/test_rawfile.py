@@ -100,7 +100,7 @@ def test_cfa_and_black_belong_to_their_sites_whatever_the_margins(
             assert "".join(chr(raw.color_desc[colour]) for colour in first) == mosaic.cfa
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.binary(max_size=400), start=st.sampled_from(STARTS))
 def test_any_bytes_are_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, data: bytes, start: bytes) -> None:
     path = tmp_path_factory.mktemp("bytes") / "x.dng"

@@ -66,7 +66,7 @@ def test_a_neutral_patch_comes_out_neutral(text: str | None, matrix: np.ndarray)
     assert_allclose(neutral * white_balance(balanced), 1, rtol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(KELVINS, KELVINS)
 def test_higher_temperatures_are_bluer_lights(first: float, second: float) -> None:
     low, high = sorted((first, second))
@@ -77,7 +77,7 @@ def test_higher_temperatures_are_bluer_lights(first: float, second: float) -> No
         assert warm[0] / warm[2] > cold[0] / cold[2]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.floats(1600, 15000))
 def test_the_temperature_of_a_light_is_found_again(kelvin: float) -> None:
     x, y = xy_of_kelvin(kelvin)
@@ -86,7 +86,7 @@ def test_the_temperature_of_a_light_is_found_again(kelvin: float) -> None:
     assert abs(duv) < (0.004 if kelvin >= 4000 else 5e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.floats(1900, 14000), st.sampled_from([CANON, NIKON]))
 def test_lights_are_believable(kelvin: float, matrix: np.ndarray) -> None:
     mosaic = mosaic_with(matrix=matrix)
