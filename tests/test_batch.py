@@ -44,7 +44,7 @@ from sve2hdr.orderqueue import Queue
 from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.places import RemotePath, Status, real
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
-from sve2hdr.worker import Order, WorkerDied, WorkerOptions, prepared
+from sve2hdr.worker import Order, Worker, WorkerDied, WorkerOptions, prepared
 
 torch.set_num_threads(1)
 
@@ -649,13 +649,19 @@ def test_a_doubtful_frame_of_a_sequence_is_taken_as_its_first_one_is(shoot: list
 
 
 @pytest.fixture
-def watched(shoot: list[object], monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Return the arguments for a folder of two SVE raws, looked through often."""
-    monkeypatch.setattr(watch, "EVERY_S", 0.05)
-    monkeypatch.setattr(watch, "SETTLE_S", 0.1)
+def turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let watching count its looks at the clock in place of seconds, which would count how busy the machine is."""
+    counted = itertools.count()
+    monkeypatch.setattr(watch, "Watch", partial(watch.Watch, clock=lambda: float(next(counted))))
+    monkeypatch.setattr(watch, "SHARE", 1.0)
+
+
+@pytest.fixture
+def watched(shoot: list[object], turns: None) -> list[object]:
+    """Return the arguments for a folder of two SVE raws, which is watched until nothing comes for many looks."""
     Path("in/broken.dng").unlink()
     Path("in/plain.dng").unlink()
-    return shoot
+    return [*shoot, "--watch", "--idle", "40"]
 
 
 def test_watching_takes_what_arrives_when_it_is_complete(watched: list[object], here: type[Here]) -> None:
@@ -667,7 +673,7 @@ def test_watching_takes_what_arrives_when_it_is_complete(watched: list[object], 
         return true(options, order)
 
     true, here.answer = here.answer, staticmethod(answer)
-    result = command(*watched, "--watch", "--idle", "1")
+    result = command(*watched)
     assert "3  converted" in result.stdout
     assert Path("out/late.exr").exists()
 
@@ -683,7 +689,7 @@ def test_a_slow_copy_that_is_whole_in_the_end_is_no_failure(watched: list[object
         return result
 
     true, here.answer = here.answer, staticmethod(answer)
-    result = command(*watched, "--watch", "--idle", "4")
+    result = command(*watched)
     assert "slow.dng: truncated" in result.stderr  # told when it was
     assert "3  converted" in result.stdout
     assert "failed" not in result.stdout
@@ -698,18 +704,15 @@ def test_a_file_that_was_refused_and_is_converted_later_is_no_failure(watched: l
         return true(options, order)
 
     true, here.answer = here.answer, staticmethod(answer)
-    result = command(*watched, "--watch", "--idle", "2")
+    result = command(*watched)
     assert "in/link.dng: a link to nothing" in result.stderr  # told when it was
     assert "3  converted" in result.stdout
     assert "failed" not in result.stdout
 
 
 def test_watching_a_url_that_is_empty_away_and_emptied(
-    shoot: list[object], here: type[Here], monkeypatch: pytest.MonkeyPatch
+    shoot: list[object], here: type[Here], monkeypatch: pytest.MonkeyPatch, turns: None
 ) -> None:
-    turns = itertools.count()  # its clock: seconds would count how busy the machine is
-    monkeypatch.setattr(watch, "Watch", partial(watch.Watch, clock=lambda: float(next(turns))))
-    monkeypatch.setattr(watch, "SHARE", 1.0)
     bucket = RemotePath(f"memory://bucket{secrets.token_hex(4)}")
     listed, read = 0, list[str]()
     true_statuses, true_read = RemotePath.statuses, RemotePath.read_bytes
@@ -892,7 +895,7 @@ def test_a_report_may_be_a_pipe(tmp_path: Path) -> None:
     for end in ends:
         end.start()
     for end in ends:
-        end.join(10)
+        end.join(600)
     assert [json.loads(text)["input"] for text in read] == ["1.dng"]
 
 
@@ -956,26 +959,34 @@ def test_a_killed_and_a_hung_worker_cost_one_file(tmp_path: Path, weights: Path)
     write_frame(tmp_path / "2.dng", seed=1)
     os.mkfifo(tmp_path / "hangs.dng")
     todo = [Job(str(tmp_path / f"{name}.dng"), f"{name}.dng", (f"{name}.exr",)) for name in ("1", "hangs", "2")]
-    killed = []
+    killed, hangs = [], []
 
     class Killing(Events):
         def started(self, job: Job) -> None:
-            if job.relative == "hangs.dng" and not killed:
+            if job.relative != "hangs.dng":
+                return
+            worker = batch._workers[0]
+            if killed:
+                hangs.append(threading.Timer(1, silent_for_long, [worker]))
+                hangs[0].start()
+            else:
                 killed.append(job)
-                worker = batch._workers[0]
                 assert worker.alive()
                 os.kill(worker._process.pid or 0, signal.SIGKILL)
                 worker._process.join()
                 assert not worker.alive()
 
+    def silent_for_long(worker: Worker) -> None:
+        worker.last_sign -= 700
+
     options = BatchOptions(str(tmp_path / "out"), str(weights), convert=ConvertOptions(device="cpu"))
-    batch = Batch(options, RunOptions(1, 1, 2000.0, timeout_s=10), Killing())
+    batch = Batch(options, RunOptions(1, 1, 2000.0, timeout_s=600), Killing())
     outcome = batch.run(todo)
     assert {Path(r.input).name: r.outcome for r in outcome.results} == {
         "1.dng": "converted", "2.dng": "converted", "hangs.dng": "failed",
     }  # fmt: skip
-    assert killed
-    assert "no progress for 10 s" in next(r.error for r in outcome.results if not r.good)
+    assert len(killed) == len(hangs) == 1
+    assert "no progress for 600 s" in next(r.error for r in outcome.results if not r.good)
     assert read_hdr(tmp_path / "out/2.exr").shape == (96, 128, 3)
     assert list((tmp_path / "out/.sve2hdr/work").iterdir()) == []
 
@@ -985,7 +996,7 @@ def test_kill_9_and_go_on(repository: Path, tmp_path: Path) -> None:
     script = repository / "examples" / "bench_batch.py"
     options = ["--files", "5", "--broken", "2", "--kills", "1", "--workers", "1"]
     ran = subprocess.run(
-        [sys.executable, str(script), "crash", *options], cwd=tmp_path, capture_output=True, text=True, timeout=400
+        [sys.executable, str(script), "crash", *options], cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "3 of 3 whole and right, 2 reported, 5 lines, 0 temporary files" in ran.stdout

@@ -49,7 +49,7 @@ SHOWN = {
 
 def run(script: Path, *arguments: object, folder: Path) -> str:
     command = [sys.executable, str(script), *map(str, arguments)]
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 
@@ -127,7 +127,7 @@ def test_use_from_python_tells_in_a_line_that_there_is_no_pattern(
     plain = simulate(camera_scene(scene, 98), "RGGB", parse_pattern("rows:1,1"), Sensor(), seed=0)
     write_cfa_dng(tmp_path / "plain.dng", plain)
     command = [sys.executable, str(repository / "examples" / "use_from_python.py"), str(tmp_path / "plain.dng")]
-    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert refused.returncode == 1
     assert refused.stderr.startswith("mosaic: no exposure pattern")
     assert refused.stderr.count("\n") == 1
@@ -168,7 +168,7 @@ def test_averaged_weights_lie_between(repository: Path, tmp_path: Path) -> None:
     mean = load_weights(tmp_path / "mean.safetensors").state_dict()
     assert all(torch.allclose(mean[name], tensor + 0.5, atol=1e-6) for name, tensor in network.state_dict().items())
     other = [sys.executable, str(script), str(kept), str(repository / "weights" / "blocks.safetensors"), "-o", "no"]
-    refused = subprocess.run(other, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    refused = subprocess.run(other, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert refused.returncode == 2
     assert "differ in their configuration" in refused.stderr
     assert not (tmp_path / "no").exists()

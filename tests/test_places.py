@@ -633,7 +633,7 @@ def test_a_batch_from_s3_to_s3_and_again(s3: dict[str, str], tmp_path: Path, wei
         command = (sys.executable, "-m", "sve2hdr", "batch", *options)
         environment = {**s3, "TMPDIR": str(tmp_path / "machine")}
         ran = subprocess.run(
-            [*map(str, command)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+            [*map(str, command)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
         )
         assert ran.returncode == code, ran.stdout + ran.stderr
         return ran.stdout + ran.stderr
@@ -642,7 +642,7 @@ def test_a_batch_from_s3_to_s3_and_again(s3: dict[str, str], tmp_path: Path, wei
     lines = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
     assert sorted(line["input"] for line in lines) == ["s3://shoot/in/2.dng", "s3://shoot/in/a/1.dng"]
     fetch = "from sve2hdr.places import *; RemotePath('s3://shoot/out/a/1.exr').fetch(Path('1.exr'))"
-    subprocess.run([sys.executable, "-c", fetch], cwd=tmp_path, env=s3, check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", fetch], cwd=tmp_path, env=s3, check=True, timeout=600)
     assert read_hdr(tmp_path / "1.exr").shape == (96, 128, 3)
     assert "2  finished before" in batch("s3://shoot/in", "-o", "s3://shoot/out")
     assert left_here(tmp_path) == []
