@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, settings
 from lights import light
 
 if TYPE_CHECKING:
+    from workers import Here
+
     from sve2hdr.shards import Scenes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-
 
 # the same examples in every run, however busy the machine is
 settings.register_profile(
@@ -45,6 +46,14 @@ def muted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(quiet, "_ours", False)  # which it is again at the end
     quiet.mute_libraries()
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> type[Here]:
+    """Let batches use workers in this process, which convert as the true ones do."""
+    from workers import hired_here
+
+    return hired_here(monkeypatch)
 
 
 @pytest.fixture(scope="session")

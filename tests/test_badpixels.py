@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from numpy.testing import assert_array_equal
+from workers import Here
 
 from sve2hdr.badpixels import BadPixelMap, off_in_the_dark
 from sve2hdr.cli import main
@@ -238,7 +239,9 @@ def test_a_map_of_another_camera_and_one_that_is_missing_are_refused(
     assert not (tmp_path / "out.exr").exists()
 
 
-def test_a_batch_makes_anew_what_another_map_changes_but_not_one_that_moved(tmp_path: Path, photo: Mosaic) -> None:
+def test_a_batch_makes_anew_what_another_map_changes_but_not_one_that_moved(
+    tmp_path: Path, photo: Mosaic, here: type[Here]
+) -> None:
     (tmp_path / "card").mkdir()
     write_cfa_dng(tmp_path / "card" / "photo.dng", photo)
     for name, text in (("a.txt", "3 4"), ("same.txt", "3 4"), ("other.txt", "3 5")):

@@ -7,7 +7,6 @@ import io
 import itertools
 import json
 import math
-import multiprocessing
 import os
 import secrets
 import shutil
@@ -16,8 +15,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from frames import PAIRS, SINGLE, write_frame
+from workers import Here
 
 from sve2hdr import batch as batch_module
 from sve2hdr import batchcommand, cli, watch
@@ -35,7 +34,6 @@ from sve2hdr.batch import Batch, Events, Outcome, RunOptions
 from sve2hdr.batchdisplay import Display, Report, ending
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.filejob import run_job
 from sve2hdr.imageread import read_hdr
 from sve2hdr.joblist import Job
 from sve2hdr.jobstate import BatchOptions, FileResult
@@ -44,71 +42,9 @@ from sve2hdr.orderqueue import Queue
 from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.places import RemotePath, Status, real
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
-from sve2hdr.worker import Order, Worker, WorkerDied, WorkerOptions, prepared
+from sve2hdr.worker import Order, Worker, WorkerDied, WorkerOptions
 
 torch.set_num_threads(1)
-
-
-class Here:
-    """Stands for a worker, in this process: answers each order with what `answer` says, and dies where it raises."""
-
-    answer: Callable[[WorkerOptions, Order], FileResult | None]
-    started = 0
-
-    def __init__(self, options: WorkerOptions) -> None:
-        type(self).started += 1
-        self.options, self.ready, self.order, self.dead = options, True, None, False
-        self.order: Order | None
-        self.connection, self.inside = multiprocessing.Pipe()
-
-    def send(self, order: Order) -> None:
-        self.order = order
-        try:
-            result = type(self).answer(self.options, order)
-            if result is not None:
-                self.inside.send(result)
-        except WorkerDied:
-            self.inside.send(None)
-
-    def receive(self) -> FileResult:
-        said = self.connection.recv()
-        if said is None:
-            raise WorkerDied("was ended by SIGSEGV")
-        self.order = None
-        return said
-
-    def overdue(self, timeout_s: float) -> None:
-        return None
-
-    def end(self) -> str:
-        return ""
-
-    close = end
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> type[Here]:
-    """Let batches use workers in this process, which convert as the true ones do."""
-    tools = {}
-
-    def answer(options: WorkerOptions, order: Order) -> FileResult:
-        key = (options.batch.out, options.batch.look_only)
-        if key not in tools:
-            with monkeypatch.context() as patch:
-                patch.setattr("sve2hdr.worker.limit_memory", lambda megabytes: None)
-                patch.setattr("sve2hdr.worker.keep_freed_memory", lambda: None)
-                tools[key] = prepared(replace(options, threads=1), lambda share: None)
-        return run_job(order, options.batch, tools[key])
-
-    class Ours(Here):
-        pass
-
-    Ours.answer = staticmethod(answer)
-    monkeypatch.setattr(batch_module, "Worker", Ours)
-    monkeypatch.setattr(batch_module, "TICK_S", 0.01)
-    monkeypatch.setattr(batch_module, "BUSY_WAIT_S", 0.02)
-    monkeypatch.setattr(batch_module, "MOVING_WAIT_S", 0.02)
-    return Ours
 
 
 # Scheduling -----------------------------------------------------------------------------------------------------------

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -396,18 +394,6 @@ def test_with_ratio_refuses(ratio_ev: float) -> None:
         with_ratio(parse_pattern("rows:1/8,1"), ratio_ev)
     with pytest.raises(ValueError, match="one exposure"):
         with_ratio(SINGLE, 3)
-
-
-def test_detection_needs_no_torch() -> None:
-    command = "import sys, sve2hdr.pattern; assert not any(m.partition('.')[0] == 'torch' for m in sys.modules)"
-    subprocess.run([sys.executable, "-c", command], check=True, timeout=600)
-
-
-def test_benchmark_runs(repository: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(repository / "examples" / "bench_detect.py"), "--files", "4", "--megapixels", "0.1"]
-    printed = subprocess.run(command, cwd=tmp_path, check=True, timeout=600, capture_output=True, text=True).stdout
-    assert "cores" in printed
-    assert "false alarms: 0" in printed
 
 
 @pytest.mark.parametrize("share", [0.005, 0.02])
