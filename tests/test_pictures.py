@@ -25,6 +25,7 @@ def wrong_at(*places: tuple[int, int, float]) -> np.ndarray:
 
 def test_the_worst_region_comes_first_and_none_overlap() -> None:
     regions = worst_regions(wrong_at((150, 200, 3.0), (40, 40, 1.5)), TRUTH)
+    assert len(regions) > 1
     for region, (y, x) in zip(regions, [(150, 200), (40, 40)], strict=False):
         assert region[0].start <= y < region[0].stop
         assert region[1].start <= x < region[1].stop

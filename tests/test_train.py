@@ -360,6 +360,8 @@ def test_a_signal_that_is_ignored_from_the_start_stays_so(shards: Path, tmp_path
     usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background
     try:
         train(shards, tmp_path, TINY, OPTIONS, CPU, at_step(2, lambda: signal.raise_signal(signal.SIGINT)))
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        assert log_of(tmp_path)[-1]["step"] == OPTIONS.steps
     finally:
         signal.signal(signal.SIGINT, usual)
 
