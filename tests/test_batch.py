@@ -835,6 +835,25 @@ def test_a_report_may_be_a_pipe(tmp_path: Path) -> None:
     assert [json.loads(text)["input"] for text in read] == ["1.dng"]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="needs a name for what is printed to")
+def test_a_report_may_go_down_the_pipe_that_is_printed_to(
+    shoot: list[object], here: type[Here], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with capfd.disabled():
+        ours, printed = os.dup(1), os.pipe()
+        os.dup2(printed[1], 1)
+        try:
+            done = command(*shoot[:-2], "--quiet", "--report", "/dev/stdout", code=1)
+        finally:
+            os.dup2(ours, 1)
+            os.close(printed[1])
+            os.close(ours)
+    with os.fdopen(printed[0]) as pipe:
+        lines = [json.loads(line) for line in pipe]
+    assert sorted(line["outcome"] for line in lines) == ["converted", "converted", "failed", "skipped"]
+    assert done.stdout == ""
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from sve2hdr import (
     signals,
 )
 from sve2hdr.color import COLOR_SPACES
+from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.hdrfile import write_hdr
 from sve2hdr.imageread import read_hdr
 from sve2hdr.metrics import psnr_mu
@@ -167,6 +169,35 @@ def test_color_spaces_are_named_and_differ(made: Path, work: Path) -> None:
     assert len({image.tobytes() for image in images.values()}) == len(images)
 
 
+CHANGE = {
+    "--pattern": "rows:1/4,1/4,1,1", "--ev": 2.5, "--black": 1000, "--white": 15_000, "--wb": "3200K", "--exposure": 1,
+    "--color-space": "rec2020", "--bad-pixel-map": "bad.txt", "--no-bad-pixels": None, "--model": "classical",
+    "--ensemble": None, "--precision": "bfloat16", "--float": None, "--compression": "b44",
+}  # fmt: skip
+CHANGE_NOTHING = "--output --overwrite --preview --ultra-hdr --lock-params --if-not-sve --tile --device"
+
+
+def test_every_option_that_shall_change_the_image_does(made: Path, work: Path, weights: Path) -> None:
+    """One that leads nowhere, on its way from the command line to the pixels, would go unseen."""
+    options = [option for option in cli.main.commands["convert"].params if isinstance(option, click.Option)]
+    assert {max(option.opts, key=len) for option in options} == {*CHANGE, *CHANGE_NOTHING.split()}
+    raw = read_raw(made / "raw.dng")
+    counts = raw.counts.copy()
+    counts[60, 60] = 16_000  # a hot site
+    write_cfa_dng(work / "hot.dng", replace(raw, counts=counts))
+    (work / "bad.txt").write_text("31 40\n")
+
+    def converted(changed: dict[str, object]) -> bytes:
+        given = {"--model": weights, "--precision": "float32"} | changed
+        words = [word for pair in given.items() for word in pair if word is not None]
+        done("convert", "hot.dng", "-o", "a.exr", "--overwrite", "--device", "cpu", *words)
+        return read_hdr(work / "a.exr").tobytes()
+
+    usual = converted({})
+    assert converted({}) == usual
+    assert [name for name, value in CHANGE.items() if converted({name: value}) == usual] == []
+
+
 def test_tiles_and_overrides_that_say_the_truth_change_nothing(made: Path, work: Path) -> None:
     levels = ("--black", 1024, "--white", 16128)
     done("convert", made / "raw.dng", "-o", "plain.tif", "--pattern", PATTERN, *levels)
@@ -195,6 +226,22 @@ def test_the_raw_itself_is_never_replaced(scene_exr: Path, made: Path, work: Pat
     assert "the source itself" in refused("simulate", scene, "-o", "a.dng", "--truth", "scene.exr", "--overwrite")
     assert raw.read_bytes() == (made / "raw.dng").read_bytes()
     assert names(work) == {"raw.tif", "scene.exr"}
+
+
+def test_luminance_of_locked_frames_is_that_of_their_light(scene_exr: Path, work: Path) -> None:
+    for name, saturation in (("bright", 4), ("dim", 8)):
+        done("simulate", scene_exr, "-o", f"{name}.dng", "--saturation", saturation, "--mode", "gain")
+        xyz = ("--color-space", "xyz", "--float", "--lock-params", "session.json")
+        done("convert", f"{name}.dng", "-o", f"{name}.exr", *xyz)
+    truth = read_hdr(scene_exr) @ np.array([0.2126, 0.7152, 0.0722])
+    bright, dim = (read_hdr(work / f"{name}.exr")[..., 1] for name in ("bright", "dim"))
+    lit = (truth > 0.05) & (truth < 2)
+    assert np.median(bright[lit] / dim[lit]) == pytest.approx(2, rel=0.01)
+    off = np.abs(np.log2(bright[lit] / truth[lit] / np.median(bright[lit] / truth[lit])))
+    assert np.median(off) < 0.1  # EV
+    share = truth > np.median(truth[lit])
+    of_halves = [np.median(bright[lit & half] / truth[lit & half]) for half in (share, ~share)]
+    assert of_halves[0] == pytest.approx(of_halves[1], rel=0.03)  # proportional
 
 
 # What is found --------------------------------------------------------------------------------------------------------
@@ -340,6 +387,26 @@ def test_simulate_is_told_by_its_seed(scene_exr: Path, work: Path) -> None:
     assert (a != c).mean() > 0.5
 
 
+def test_every_option_of_a_simulated_sensor_changes_the_raw(scene_exr: Path, work: Path) -> None:
+    change = {
+        "--pattern": "columns:1,1,1/8,1/8", "--ev": 2, "--cfa": "GBRG", "--mode": "exposure", "--percentile": 90,
+        "--saturation": 2, "--bits": 12, "--black": 900, "--white": 15_000, "--full-well": 5000, "--read-noise": 9,
+        "--preamp-noise": 4, "--seed": 1,
+    }  # fmt: skip
+    options = [option for option in cli.main.commands["simulate"].params if isinstance(option, click.Option)]
+    of_files = {"--output", "--overwrite", "--truth", "--compress"}
+    assert {max(option.opts, key=len) for option in options} == {*change} | of_files
+
+    def simulated(changed: dict[str, object]) -> bytes:
+        words = [word for pair in ({"--mode": "gain"} | changed).items() for word in pair]
+        done("simulate", scene_exr, "-o", "a.dng", "--overwrite", *words)
+        return read_raw(work / "a.dng").counts.tobytes()
+
+    usual = simulated({})
+    assert simulated({}) == usual
+    assert [name for name, value in change.items() if simulated({name: value}) == usual] == []
+
+
 def test_simulate_takes_one_exposure_for_several_frames(scene_exr: Path, work: Path) -> None:
     done("simulate", scene_exr, "-o", "a.dng", "--percentile", 90)
     told = float(np.percentile(read_hdr(scene_exr)[..., 1], 90))
@@ -444,6 +511,19 @@ def test_evaluate_shows_each_network_and_its_ensemble(one_scene: None) -> None:
     }
     assert {method for method, _ in scores} == {"linear", "classical", "standard", "standard ensemble"}
     assert all(scores["standard ensemble", mode] > scores["standard", mode] for mode in ("exposure", "gain"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+def test_evaluate_scores_other_programs_and_leaves_out_what_they_fail_at(one_scene: None, work: Path) -> None:
+    Path("gives the scene.sh").write_text('cp scenes/a.exr "$2"')
+    asked = ("evaluate", "scenes", "--model", "linear", "--format", "json", "--timeout", 600, "--external")
+    scores = [json.loads(line) for line in done(*asked, "sh 'gives the scene.sh' {input} {output}").stdout.splitlines()]
+    of = {(score["method"], score["mode"]): score["psnr_mu"] for score in scores}
+    assert {method for method, _ in of} == {"linear", "sh"}
+    assert all(of["sh", mode] > of["linear", mode] + 10 for mode in ("exposure", "gain"))  # but for its scale perfect
+    failed = run(*asked, "false {input} {output}")
+    assert failed.exit_code == 1
+    assert "false: failed with code 1" in failed.stderr
 
 
 def test_evaluate_in_full_goes_through_conditions_and_charts(one_scene: None) -> None:

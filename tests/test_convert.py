@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -283,9 +284,12 @@ def test_files_tell_at_what_value_white_is_clipped(
     mosaic = simulate(light * np.float32(NEUTRAL), "RGGB", PAIRS, Sensor(), seed=1)
     write_cfa_dng(tmp_path / "a.raw.dng", mosaic)
     settings = {"levels": Levels(pattern=PAIRS), "color_space": color_space, "exposure_ev": exposure_ev}
-    run(tmp_path / "a.raw.dng", tmp_path / "a.exr", network, **settings)
-    told = float(OpenEXR.File(str(tmp_path / "a.exr")).header()["sve2hdr:clipped_white"])
-    assert_allclose(read_hdr(tmp_path / "a.exr")[40:-40, 90:-20], told, rtol=1e-3)
+    outputs = [tmp_path / f"a.{ending}" for ending in ("exr", "hdr", "tif", "dng")]
+    run(tmp_path / "a.raw.dng", outputs, network, **settings)
+    told = OpenEXR.File(str(outputs[0])).header()["sve2hdr:clipped_white"]
+    assert_allclose(read_hdr(outputs[0])[40:-40, 90:-20], float(told), rtol=1e-3)
+    found = [re.findall(rb"clipped_white\W+([0-9.]+)", output.read_bytes()) for output in outputs[1:]]
+    assert found == [[told.encode()], [told.encode()], []]  # of a DNG it is the white level
 
 
 def test_frames_of_a_sequence_share_scale_colour_and_brightness(tmp_path: Path, network: SveNet) -> None:

@@ -11,8 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+import numpy as np
 import OpenEXR
 import pytest
+from click.testing import CliRunner
+from frames import PAIRS, SINGLE, write_frame
 from numpy.testing import assert_array_equal
 
 import sve2hdr
@@ -23,6 +26,7 @@ from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.imageread import read_hdr
 from sve2hdr.jobstate import FileResult
 from sve2hdr.rawfile import read_raw
+from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +83,21 @@ def test_each_key_of_a_report_is_in_the_readme(readme: str) -> None:
         json.loads(report_line(FileResult("a.CR2", "failed")))
     )
     assert all(f"`{outcome}`" in table for outcome in OUTCOMES)
+
+
+def test_each_key_of_detect_is_in_the_readme(readme: str, example_raw: Path, tmp_path: Path) -> None:
+    table = readme.partition("`--json` prints one object")[2].partition("\n\n## ")[0]
+    told = set(re.findall(r"`([a-z_]+)`", "\n".join(re.findall(r"^\|([^|]*)\|", table, re.MULTILINE))))
+    fog = np.float32(0.01 * np.exp2(np.arange(128) / 128))[:, None, None] * np.ones((1, 128, 1)) * NEUTRAL
+    write_cfa_dng(tmp_path / "fog.dng", simulate(np.float32(fog), "RGGB", PAIRS, Sensor(), seed=0))
+    write_frame(tmp_path / "plain.dng", pattern=SINGLE)
+    (tmp_path / "empty.dng").touch()
+    raws = [example_raw, *(tmp_path / f"{name}.dng" for name in ("fog", "plain", "empty"))]
+    keys = set[str]()
+    for given in (raws, ["--ev", 2, example_raw]):
+        printed = CliRunner().invoke(cli.main, ["detect", "--json", *map(str, given)]).stdout
+        keys |= {key for line in printed.splitlines() for key in json.loads(line)}
+    assert keys == told
 
 
 def test_python_of_the_readme_writes_what_convert_writes_also_of_portraits(

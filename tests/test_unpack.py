@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import struct
 import wave
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import OpenEXR
 import pytest
 from click.testing import CliRunner
 from mlvcontainer import Shot, block, camera_blocks, file_header, raw_block, sound_block, video_block, write_mlv
+from workers import Here
 
 from sve2hdr import unpack
 from sve2hdr.cli import main
@@ -305,3 +308,23 @@ def test_batch_takes_the_frames_for_one_clip(tmp_path: Path) -> None:
     assert sequences[0] == sequences[1] != sequences[2] == sequences[3]
     assert {why for _, why in found.ignored} == {"no raw file by its name"}  # the sound
     assert detect_pattern(read_raw(Path(found.jobs[0].raw))).pattern is not None
+
+
+def test_a_clip_becomes_a_sequence_of_exrs_that_editors_take(
+    tmp_path: Path, weights: Path, here: type[Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    clip(tmp_path / "M01-1234.MLV")
+    assert run("unpack", "M01-1234.MLV", "-o", "clips")[0] == 0
+    converted = ("batch", "clips", "-o", "hdr", "--color-space", "acescg", "--model", weights, "--device", "cpu")
+    code, out, _ = run(*converted, "--workers", "1")
+    assert (code, "3  converted" in out) == (0, True)
+    headers = [OpenEXR.File(f"hdr/M01-1234/M01-1234_{i:06d}.exr").header() for i in range(3)]
+    assert {header["framesPerSecond"] for header in headers} == {Fraction(24000, 1001)}
+    codes = [header["timeCode"] for header in headers]
+    assert [(code.hours, code.minutes, code.seconds, code.frame) for code in codes] == [
+        (23, 59, 58, i) for i in range(3)
+    ]
+    for shared in ("pattern", "ratio_ev", "white_level", "neutral"):
+        assert len({header[f"sve2hdr:{shared}"] for header in headers}) == 1
+    np.testing.assert_allclose(headers[0]["chromaticities"][:2], (0.713, 0.293), atol=1e-4)  # red of ACEScg
