@@ -33,7 +33,7 @@ from sve2hdr import batchcommand, cli, watch
 from sve2hdr.batch import Batch, Events, Outcome, RunOptions
 from sve2hdr.batchdisplay import Display, Report, ending
 from sve2hdr.dngfile import write_cfa_dng
-from sve2hdr.errors import Sve2HdrError
+from sve2hdr.errors import Sve2HdrError, UnreadableRaw
 from sve2hdr.imageread import read_hdr
 from sve2hdr.joblist import Job
 from sve2hdr.jobstate import BatchOptions, FileResult
@@ -41,6 +41,7 @@ from sve2hdr.manifest import Manifest, Record, Stamp
 from sve2hdr.orderqueue import Queue
 from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.places import RemotePath, Status, real
+from sve2hdr.rawfile import read_raw
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.worker import Order, Worker, WorkerDied, WorkerOptions
 
@@ -492,6 +493,34 @@ def test_a_mixed_folder_from_first_to_last(shoot: list[object], here: type[Here]
     assert command(*look, *clip).stdout.count("finished before") == 4
     quiet = command(*shoot, "--exposure", "1", "-q")
     assert (quiet.stdout, quiet.stderr) == ("", "")
+
+
+def test_formats_previews_and_ordinary_raws_are_as_they_are_asked_for(shoot: list[object], here: type[Here]) -> None:
+    Path("in/broken.dng").unlink()
+    asked = ("--format", "dng", "--format", "exr", "--preview", "--ultra-hdr", "--if-not-sve")
+    assert "1  copied" in command(*shoot, *asked, "copy").stdout
+    made = {path.relative_to("out").as_posix() for path in Path("out").rglob("*.*") if ".sve2hdr" not in path.parts}
+    endings = ("dng", "exr", "preview.jpg")
+    assert made == {f"{raw}.{ending}" for raw in ("a/1", "b/2") for ending in endings} | {"plain.dng"}
+    with pytest.raises(UnreadableRaw, match="already demosaiced"):
+        read_raw(Path("out/a/1.dng"))
+    assert b"hdrgm:Version" in Path("out/a/1.preview.jpg").read_bytes()
+    assert Path("out/plain.dng").read_bytes() == Path("in/plain.dng").read_bytes()
+    assert "1  developed" in command(*shoot, *asked, "develop").stdout
+    assert read_hdr("out/plain.exr").shape == (96, 128, 3)
+    failed = command(*shoot, *asked, "fail", code=1)
+    assert "in/plain.dng: no exposure pattern" in failed.stdout
+
+
+def test_workers_are_given_up_after_the_seconds_that_are_asked_for(
+    shoot: list[object], here: type[Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = set[float]()
+    monkeypatch.setattr(here, "overdue", lambda self, timeout_s: asked.add(timeout_s))
+    for more, timeout_s in (((), 300), (("--overwrite", "--timeout", "7"), 7)):
+        asked.clear()
+        command(*shoot, *more, code=1)
+        assert asked == {timeout_s}
 
 
 def test_a_part_of_a_clip_takes_what_the_clip_shares(shoot: list[object], here: type[Here]) -> None:
