@@ -605,8 +605,9 @@ time.sleep(600)
 
 
 @pytest.fixture
-def s3() -> Iterator[dict[str, str]]:
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """Return the environment for an S3 on loopback, with one bucket."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
