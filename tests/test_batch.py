@@ -120,8 +120,11 @@ def test_a_sequence_takes_the_parameters_of_its_first_good_frame(tmp_path: Path,
     assert all(found["frame"] == "2" for found in given.values() if found)  # type: ignore[index]
 
 
-def test_frames_with_nothing_to_share_are_done_at_the_same_time(tmp_path: Path, here: type[Here]) -> None:
+def test_frames_with_nothing_to_share_are_done_at_the_same_time(
+    tmp_path: Path, here: type[Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A clip of one exposure, in which something seems to have two, takes all workers, and has no second leader."""
+    monkeypatch.setattr(batch_module, "TICK_S", 60.0)  # in which all workers are given jobs, however slow that is
     in_work, most, leaders = set[str](), 0, list[str]()
 
     def answer(options: WorkerOptions, order: Order) -> FileResult:
@@ -377,6 +380,7 @@ def test_ctrl_c_that_interrupts_the_waiting_as_on_windows(
     asked: list[int] = []
     true = batch_module.wait
     monkeypatch.setattr(batch_module, "wait", wait)
+    monkeypatch.setattr(batch_module, "TICK_S", 60.0)  # in which a job is given, however slow that is
     here.answer = staticmethod(lambda options, order: FileResult(order.job.raw, "converted"))
     outcome = run(tmp_path, jobs(*"123"), workers=1)
     assert outcome.interrupted
