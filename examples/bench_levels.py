@@ -26,7 +26,7 @@ import torch
 from machine import machine, spread
 
 from sve2hdr.architecture import Network
-from sve2hdr.banding import masked_row_offsets
+from sve2hdr.banding import masked_row_offsets, without_masked_banding
 from sve2hdr.errors import PatternNotFound
 from sve2hdr.imageread import read_hdr
 from sve2hdr.interpolate import interpolate
@@ -139,8 +139,9 @@ def as_told(sites: np.ndarray, area: tuple[slice, slice], cfa: str, black: float
     masked = measure_margins(sites, place, stated, NOMINAL) if area[1].start else None
     if masked is None:
         return told
-    masked = replace(masked, rows=masked_row_offsets(sites, place, masked))
-    return replace(told, masked=masked, black_level=black_of_margins(masked, stated, NOMINAL, 2))
+    told = replace(told, masked=masked, black_level=black_of_margins(masked, stated, NOMINAL, 2))
+    rows = masked_row_offsets(sites, place, masked)
+    return told if rows is None else without_masked_banding(told, rows)
 
 
 def write_sensor_dng(path: Path, sites: np.ndarray, area: tuple[slice, slice], cfa: str, black: float) -> None:

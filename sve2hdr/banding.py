@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from .mosaic import (
     SIGMA_OF_MAD,
@@ -20,6 +21,7 @@ from .mosaic import (
     repeated,
 )
 from .radiance import ROUNDING, SATURATED, NoiseModel, saturation_limit
+from .saturation import saturation_counts
 
 SEGMENTS, MIN_COLUMNS = 16, 24  # parts of a row that must agree, and how wide they are at least
 MIN_SITES, MIN_SEGMENTS = 12, 6  # unsaturated ones, of a part and of a row
@@ -32,43 +34,60 @@ OF_LIGHT = 0.3  # 0: rows differ by the same everywhere; 1: in proportion to the
 BAND_SITES = 50_000  # that are worked on at once, so that what is made of them stays in a processor's cache
 SKIP_COLUMNS, MIN_MASKED = 4, 16  # at either side of masked columns, where light leaks in; and how many there must be
 MASKED_NOISE = 2.0  # times the read noise: masked columns are no noisier
+DRIFT_ROWS, ERROR_OF_MEDIAN = 15, 1.2533  # of a phase, of whose offsets the median is a drift; over that of a mean
+OUTLYING = 6.0  # times the read noise: the mean that `measure_margins` takes for black is without such rows
 SECOND_DIFFERENCE = ((0, 1.0), (-1, -0.5), (1, -0.5))  # of a row and those one period above and below it
 
 
 def remove_banding(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> tuple[Mosaic, float]:
     """Return the mosaic without what whole rows lie too high or low, and the standard deviation of that in counts.
 
-    Where masked columns show it of each row, that decides. Else each row is compared with those one period above and
-    below, which have its colours and exposure; its parts must agree, so that what the scene has there is not taken for
-    banding, nor is what neighbouring rows share, as edges have it. Taken off are the most likely offsets, given how
-    much banding the frame has over all. A frame in which that is not significant, or less than a tenth of the read
-    noise, is returned as it is, with 0. So is one whose rows differ by more where there is more light, as level bricks
-    and stripes do, or by more than four times the read noise.
+    Where masked columns show it of each row, it was taken off when the file was read. Else each row is compared with
+    those one period above and below, which have its colours and exposure; its parts must agree, so that what the scene
+    has there is not taken for banding, nor is what neighbouring rows share, as edges have it. Taken off are the most
+    likely offsets, given how much banding the frame has over all. A frame in which that is not significant, or less
+    than a tenth of the read noise, is returned as it is, with 0. So is one whose rows differ by more where there is
+    more light, as level bricks and stripes do, or by more than four times the read noise.
     """
+    if mosaic.masked is not None and mosaic.masked.banding is not None:
+        return mosaic, mosaic.masked.banding
     step = common_period(cfa_period(mosaic.cfa), pattern.exposure)[0]
     read_noise = np.sqrt(np.mean(noise.read_noise.astype(np.float64) ** 2, axis=1))
     read_noise = np.resize(read_noise, mosaic.shape[0])  # of each row
-    rows = None if mosaic.masked is None else mosaic.masked.rows
-    if rows is not None and len(rows.counts) == mosaic.shape[0]:
-        spread, likely = _of_masked(rows.over(read_noise), step)
-    else:
-        seen, parts = _second_differences(mosaic, pattern, noise, step)
-        seen = seen.over(read_noise)
-        spread = _spread(seen, step)
-        if spread > MOST_SHARE or (spread and _of_light(parts, 1 / (seen.error**2 + spread**2))):
-            spread = 0.0
-        likely = _most_likely(seen, step, spread) if spread else np.zeros(mosaic.shape[0])
+    seen, parts = _second_differences(mosaic, pattern, noise, step)
+    seen = seen.over(read_noise)
+    spread = _spread(seen, step)
+    if spread > MOST_SHARE or (spread and _of_light(parts, 1 / (seen.error**2 + spread**2))):
+        spread = 0.0
     if spread < max(LEAST_SHARE, LEAST_COUNTS / float(read_noise.mean())):
         return mosaic, 0.0
-    offsets = likely * read_noise
-    levels = over_common_period(mosaic.black_level, mosaic.white_by_site)
-    limit = saturation_limit(*levels)
+    offsets = _most_likely(seen, step, spread) * read_noise
+    limit = saturation_limit(*over_common_period(mosaic.black_level, mosaic.white_by_site))
+    return _shifted(mosaic, offsets, limit), float(offsets.std())
+
+
+def without_masked_banding(mosaic: Mosaic, rows: RowOffsets) -> Mosaic:
+    """Return the mosaic without what its masked columns show of its rows, slow drifts among it, and of how much.
+
+    It comes before all that is measured: where black drifts along with the light of a scene, as from a sky to the
+    ground, exposures do not have the ratio that they seem to have.
+    """
+    assert mosaic.masked is not None
+    offsets = _of_masked(rows, len(mosaic.masked.black))
+    if offsets.std() < LEAST_COUNTS:
+        offsets = np.zeros(mosaic.shape[0])
+    masked = replace(mosaic.masked, banding=float(offsets.std()))
+    return replace(_shifted(mosaic, offsets, saturation_counts(mosaic)), masked=masked)
+
+
+def _shifted(mosaic: Mosaic, offsets: np.ndarray, limit: np.ndarray) -> Mosaic:
+    """Return the mosaic without offsets of its rows, (H,) counts; what is from `limit` on, (P, Q) counts, is left."""
     limit = repeated(np.ceil(limit).astype(np.int32), (len(limit), mosaic.shape[1]))
     counts, shifts = mosaic.counts.copy(), np.rint(offsets).astype(np.int32)
     for row in np.flatnonzero(shifts):  # what is below half a count is lost in rounding
         here = counts[row].astype(np.int32)
         counts[row] = np.where(here < limit[row % len(limit)], np.clip(here - shifts[row], 0, 65535), here)
-    return replace(mosaic, counts=counts), float(offsets.std())
+    return replace(mosaic, counts=counts)
 
 
 def masked_row_offsets(
@@ -95,18 +114,32 @@ def masked_row_offsets(
         return None
     limit = 3 * noise[:, None]
     offsets = (middle + np.clip(rest - middle, -limit, limit).mean(axis=1, keepdims=True))[:, 0]
-    for phase in range(period[0]):  # what the rows of a phase share is their black level
-        offsets[phase :: period[0]] -= np.median(offsets[phase :: period[0]])
+    for phase in range(period[0]):  # what the rows of a phase share is their black level: a mean, but of bad rows
+        here = offsets[phase :: period[0]]
+        here -= np.median(here)
+        here -= np.clip(here, -OUTLYING * noise[phase], OUTLYING * noise[phase]).mean()
     return RowOffsets(offsets, noise / np.sqrt(last - first))
 
 
-def _of_masked(shown: RowOffsets, step: int) -> tuple[float, np.ndarray]:
-    """Return the standard deviation of the offsets and the most likely ones, (H,), given what masked columns show."""
-    variance = np.zeros(len(shown.counts))
-    for first in range(step):  # each amplification has a banding of its own
-        here = slice(first, None, step)
-        variance[here] = max(0.0, float(np.mean(shown.counts[here] ** 2 - shown.error[here] ** 2)))
-    return float(np.sqrt(variance.mean())), shown.counts * variance / (variance + shown.error**2)
+def _of_masked(shown: RowOffsets, step: int) -> np.ndarray:
+    """Return the most likely offsets, (H,), given what masked columns show: a slow drift, and what rows have beside.
+
+    The rows of each phase of `step` are looked at apart, as each amplification has a banding of its own.
+    """
+    likely = np.zeros(len(shown.counts))
+    for first in range(step):
+        counts, error = shown.counts[first::step], shown.error[first::step]
+        around = np.pad(counts, DRIFT_ROWS // 2, "symmetric")
+        drift = np.median(sliding_window_view(around, DRIFT_ROWS), axis=1)  # bad rows are no part of it
+        likely[first::step] = _shrunk(drift, error * ERROR_OF_MEDIAN / np.sqrt(DRIFT_ROWS))
+        likely[first::step] += _shrunk(counts - drift, error)
+    return likely
+
+
+def _shrunk(seen: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Return what values, (N,), likely are that are spread about 0 and seen with an error."""
+    variance = max(0.0, float(np.mean(seen**2 - error**2)))
+    return np.asarray(seen * variance / (variance + error**2))
 
 
 def _second_differences(

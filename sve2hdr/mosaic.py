@@ -149,7 +149,7 @@ class MaskedSites:
     black: np.ndarray  # (P, Q) float64, counts
     error: np.ndarray  # (P, Q) float64, counts: one standard deviation of `black`
     read_noise: np.ndarray  # (P, Q) float64, counts: a standard deviation, without what whole rows or columns share
-    rows: RowOffsets | None = None  # of the visible rows, above the black of their phase; None: unknown
+    banding: float | None = None  # counts, standard deviation of the row offsets that were taken off; None: unknown
     level_believed: bool = True  # False: the file states another one, which the mean of `black` follows
 
 
@@ -157,7 +157,7 @@ class MaskedSites:
 class Mosaic:
     """One raw frame as read: counts of the visible area, and what they mean."""
 
-    counts: np.ndarray  # (H, W) uint16, as read
+    counts: np.ndarray  # (H, W) uint16, as read, without what masked columns show of whole rows
     cfa: str  # colours of the top-left 2 x 2, row by row: "RGGB"; 16 letters for a 4 x 4 CFA
     black_level: np.ndarray  # (P, Q) float32, counts without light, one period from site (0, 0)
     white_level: float  # counts; a site at or above it is saturated, whatever its place

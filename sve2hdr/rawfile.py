@@ -12,7 +12,7 @@ import numpy as np
 import rawpy
 
 from . import tifftags
-from .banding import masked_row_offsets
+from .banding import masked_row_offsets, without_masked_banding
 from .capture import read_capture
 from .errors import UnreadableRaw
 from .margins import LEAST_COUNTS, SIGMAS, black_of_margins, measure_margins
@@ -83,12 +83,14 @@ def _mosaic(path: Path, raw: Any, ifds: list[tuple[str, Ifd]]) -> Mosaic:
     _refuse_missing_rows(path, counts, black)
     sizes = raw.sizes
     area = (sizes.top_margin, sizes.left_margin, sizes.height, sizes.width)
-    masked = measure_margins(raw.raw_image, area, black, white)
+    masked, rows = measure_margins(raw.raw_image, area, black, white), None
     if masked is not None:
-        masked = replace(masked, rows=masked_row_offsets(raw.raw_image, area, masked))
+        rows = masked_row_offsets(raw.raw_image, area, masked)
         black = black_of_margins(masked, black, white, math.isqrt(len(cfa)))
     matrix, calibrations = camera_matrices(raw, dng)
     mosaic = Mosaic(counts, cfa, black, white, matrix, capture=capture, masked=masked, calibrations=calibrations)
+    if rows is not None:
+        mosaic = without_masked_banding(mosaic, rows)
     return replace(mosaic, as_shot_neutral=as_shot_neutral(raw, dng, mosaic))
 
 

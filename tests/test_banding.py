@@ -1,4 +1,4 @@
-"""remove_banding: what rows share goes, where it is there; edges, textures and clean frames stay."""
+"""What rows share goes, where it is there; edges, textures and clean frames stay."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sve2hdr.banding import _solution, masked_row_offsets, remove_banding
+from sve2hdr.banding import _solution, masked_row_offsets, remove_banding, without_masked_banding
+from sve2hdr.margins import measure_margins
 from sve2hdr.mosaic import ExposurePattern, MaskedSites, Mosaic, RowOffsets
 from sve2hdr.noise import estimate_noise
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
@@ -37,9 +38,10 @@ def offsets(level: float) -> np.ndarray:
 
 
 def removed(frame: Mosaic, rows: RowOffsets | None = None) -> tuple[np.ndarray, float]:
-    noise, nothing = estimate_noise(frame, ROWS), np.zeros((8, 4))
-    known = None if rows is None else MaskedSites(nothing, nothing, nothing, rows)
-    result, spread = remove_banding(replace(frame, masked=known), ROWS, noise)
+    read, noise, nothing = frame, estimate_noise(frame, ROWS), np.zeros((8, 4))
+    if rows is not None:
+        read = without_masked_banding(replace(frame, masked=MaskedSites(nothing, nothing, nothing)), rows)
+    result, spread = remove_banding(read, ROWS, noise)
     return np.median(frame.counts.astype(float) - result.counts, axis=1), spread
 
 
@@ -78,6 +80,28 @@ def test_masked_columns_tell_the_banding_of_each_exposure_apart() -> None:
     assert taken[~bright].std() < 0.5  # not what is noise of the masked columns there
 
 
+def test_a_slow_drift_is_taken_off_however_little_a_row_shows_of_it() -> None:
+    drift = np.linspace(-1, 1, SHAPE[0])
+    error = np.full(SHAPE[0], 1.5)
+    shown = drift + np.random.default_rng(8).normal(0, 1.5, SHAPE[0])
+    mosaic = replace(frame_of(dim()), masked=MaskedSites(*np.zeros((3, 8, 4))))
+    frame = replace(mosaic, counts=np.rint(mosaic.counts + drift[:, None]).astype(np.uint16))
+    taken = frame.counts.astype(float).mean(axis=1)
+    taken -= without_masked_banding(frame, RowOffsets(shown, error)).counts.mean(axis=1)
+    left = (drift - taken).reshape(-1, 32).mean(axis=1)  # but whole counts
+    assert np.abs(left).max() < 0.5
+
+
+def test_what_is_saturated_stays_where_it_piles_up() -> None:
+    frame = frame_of(np.where(np.arange(SHAPE[1]) < 200, 3.0, 0.01) * np.ones(SHAPE))
+    counts = np.minimum(frame.counts, 15_283)  # lower than the file says
+    rows = RowOffsets(10 * np.sin(np.arange(SHAPE[0])), np.ones(SHAPE[0]))
+    frame = replace(frame, counts=counts, masked=MaskedSites(*np.zeros((3, 8, 4))))
+    taken = counts.astype(int) - without_masked_banding(frame, rows).counts
+    assert not taken[:, :200].any()
+    assert np.abs(taken[:, 200:]).max() >= 9
+
+
 def sensor_with(
     banding: np.ndarray, left: int, right: int
 ) -> tuple[np.ndarray, tuple[int, int, int, int], MaskedSites]:
@@ -105,6 +129,19 @@ def test_masked_columns_show_the_offset_of_each_row(left: int, right: int) -> No
     miss = (found.counts - banding) / found.error
     assert 0.6 < miss.std() < 1.5
     assert np.median(found.error) == pytest.approx(8 / np.sqrt(max(left, right) - 8), rel=0.6)
+
+
+def test_offsets_are_those_from_the_mean_that_margins_take_for_black() -> None:
+    decay = 20 * np.exp(-np.arange(SHAPE[0]) / 20)  # its median is 0
+    sites, visible, known = sensor_with(decay, 122, 0)
+    stated = np.full((1, 1), 2050.0)
+    measured = measure_margins(sites, visible, stated, 15_488)
+    found = masked_row_offsets(sites, visible, known)
+    assert measured is not None
+    assert found is not None
+    rows = np.arange(SHAPE[0])
+    left = known.black[rows % 8, 0] + decay - found.counts - measured.black.mean(axis=1)[rows % 8]
+    assert np.abs(np.reshape(left, (-1, 8)).mean(axis=0)).max() < 1.2  # counts; 2.4 from a median
 
 
 def test_no_masked_columns_and_lit_ones_show_nothing() -> None:
