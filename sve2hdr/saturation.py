@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .mosaic import CELL, ExposurePattern, Mosaic, cfa_period, in_period, over_common_period, repeated
+from .radiance import SATURATED
 
 LOWEST = 0.6  # of the range from black to the white level that the file names: no pile-up is looked for below
 HAIR = 0.002  # of the range. Photon noise of a flat bright part is narrower from 150,000 electrons on only
@@ -15,6 +16,8 @@ FAR = 0.05  # of the range: so far from where others saturate a heap may be such
 MIN_HEAP = 20, 1e-4  # sites; share of the sites
 TAIL = 0.02  # of the heap: what may lie above it, hot sites
 APART, ABOVE = 0.005, 1e-3  # of the range: from which colours clip apart; share of sites that are too many above white
+BLURRED_HAIRS, LOW_SHARE = (2, 4, 8), 0.05  # of heaps that all colours share; of such a heap, taken for its low end
+ALIKE = 0.95  # of the sites of the colour with most in such a heap: from here on all have as many
 MAX_SITES = 700_000  # of one exposure and colour; more change nothing
 
 
@@ -83,8 +86,16 @@ def white_levels(mosaic: Mosaic, pattern: ExposurePattern) -> WhiteLevels:
             others += _shared_by_colours(heaps[level], histograms[level], black, mosaic.white_level)
         piles[level] = pile_up(histogram, black, mosaic.white_level, [mosaic.white_level, *others])
     found = [pile for pile in piles.values() if pile is not None]
+    unclear = {level: _blurred(histograms[level], black, mosaic.white_level) for level in piles if not piles[level]}
+    blurred = {level: pile for level, pile in unclear.items() if pile is not None}
+    if len(found) + len(blurred) < 2:  # less exposed sites saturate where the more exposed ones do, too
+        blurred = {}
     by_site, unknown, apart = np.empty(exposure.shape, np.float32), [], APART * (mosaic.white_level - black)
     for level, of_colours in histograms.items():
+        if level in blurred:
+            by_site[exposure == level] = blurred[level]
+            unknown.append(False)
+            continue
         shared = [pile for pile in found if _top(together[level]) <= pile + HAIR * (pile - black)]
         usual = piles[level] or min(shared, default=mosaic.white_level)
         for letter, histogram in of_colours.items():
@@ -130,6 +141,28 @@ def _shared_by_colours(
     return [heap] if max(abs(pile - heap) for pile in piles) <= HAIR * (white - black) else []
 
 
+def _blurred(of_colours: dict[str, np.ndarray], black: float, white: float) -> float | None:
+    """Return where counts of all colours pile up alike, wider than a HAIR, or None if they do not.
+
+    Full wells differ from site to site. A flat bright part has a level for each colour, or, without filters, as many
+    sites of each; saturated are more of one colour. Taken is a level near which, or above, next to all of the heap is.
+    """
+    for hairs in BLURRED_HAIRS:
+        heaps = [pile_up(histogram, black, white, hairs=hairs) for histogram in of_colours.values()]
+        piles = [heap for heap in heaps if heap is not None]
+        width = hairs * HAIR * (white - black)
+        if len(piles) < 3 or max(piles) - min(piles) > width / 2:
+            continue
+        first = round(min(piles) - 2 * width)
+        shares = [histogram[first:].sum() / histogram.sum() for histogram in of_colours.values()]
+        if min(shares) > ALIKE * max(shares):
+            return None
+        heap = np.cumsum(np.sum(list(of_colours.values()), axis=0)[first:])
+        low = first + int(np.searchsorted(heap, LOW_SHARE * heap[-1]))
+        return float(min(*piles, black + (low - black) / SATURATED))
+    return None
+
+
 def _top(histogram: np.ndarray) -> int:
     """Return the count that next to no site exceeds."""
     above = np.cumsum(histogram[::-1])[::-1]
@@ -144,18 +177,21 @@ def _histogram(counts: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return np.bincount(sites, minlength=65536)
 
 
-def pile_up(histogram: np.ndarray, black: float, white: float, known: Sequence[float] | None = None) -> float | None:
+def pile_up(
+    histogram: np.ndarray, black: float, white: float, known: Sequence[float] | None = None, hairs: int = 1
+) -> float | None:
     """Return the level at which counts pile up at the top of a histogram, (65536,) int, or None if they do not.
 
-    Clear is a heap of many sites, no wider than HAIR to either side, that stands out from what lies below, with next to
-    nothing above. FAR from all levels that are `known` to saturate, if they are told, half of it must lie within a
-    quarter of that: photon noise of a flat bright part is as narrow from a million electrons on only.
+    Clear is a heap of many sites, no wider than HAIR, or so many `hairs`, to either side, that stands out from what
+    lies below, with next to nothing above. FAR from all levels that are `known` to saturate, if they are told, half of
+    it must lie within a quarter of that: photon noise of a flat bright part is as narrow from a million electrons on
+    only.
 
     >>> histogram = np.bincount([15_000] * 500 + list(range(2000, 14_000)), minlength=65536)
     >>> pile_up(histogram, 1000.0, 16_383.0)
     15000.0
     """
-    hair = max(1, round(HAIR * (white - black)))
+    hair = max(1, round(hairs * HAIR * (white - black)))
     total = np.concatenate([[0], np.cumsum(histogram)])
 
     def between(first: np.ndarray, last: np.ndarray) -> np.ndarray:

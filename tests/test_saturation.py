@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sve2hdr.mosaic import ExposurePattern, Mosaic
+from sve2hdr.mosaic import ExposurePattern, Mosaic, repeated
 from sve2hdr.saturation import WhiteLevels, pile_up, white_levels
 
 BLACK, NOMINAL = 1024.0, 16_383.0
+SEEN = np.array([[0.5, 1.0], [1.0, 0.65]])  # of a grey light, by the colours of RGGB
 PAIRS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
 
 
@@ -83,6 +84,39 @@ def test_saturation_that_spreads_where_only_the_most_exposed_sites_clip_is_one_o
     spread = mosaic.counts + rng.normal(0, sigma, mosaic.shape) * (mosaic.counts >= 13_500)
     mosaic = replace(mosaic, counts=np.rint(spread).astype(np.uint16))
     np.testing.assert_allclose(by_exposure(white_levels(mosaic, PAIRS)), (13_500, 13_500), atol=2)
+
+
+def coloured(light: np.ndarray, sigma: float, full_well: float) -> Mosaic:
+    """Return a frame whose sites hold so many counts above black, +- sigma of them; light: of green, of the range."""
+    rng = np.random.default_rng(11)
+    light = light * (NOMINAL - BLACK) * repeated(SEEN, light.shape)
+    held = np.minimum(noisy(rng, BLACK + light) - BLACK, full_well * rng.normal(1, sigma, light.shape))
+    counts = BLACK + np.where(PAIRS.over(light.shape) == 1, 8, 1) * held
+    counts = np.clip(np.rint(counts), 0, 15_300).astype(np.uint16)
+    return Mosaic(counts, "RGGB", np.full((1, 1), BLACK, np.float32), NOMINAL, np.eye(3))
+
+
+@pytest.mark.parametrize("sigma", [0.003, 0.006, 0.01])
+@pytest.mark.parametrize("full_well", [10_500, 13_200])
+def test_full_wells_that_differ_from_site_to_site_are_the_white_of_the_less_exposed(
+    sigma: float, full_well: float
+) -> None:
+    light = np.exp2(np.random.default_rng(5).uniform(-8, 2, (400, 300)))
+    mosaic = coloured(light, sigma, full_well)
+    found = white_levels(mosaic, PAIRS)
+    least, most = by_exposure(found)
+    assert (most, found.source) == (15_300, "pile-up")
+    assert least - BLACK == pytest.approx(full_well, rel=0.002 + 1.2 * sigma)
+    lost = (mosaic.counts - BLACK)[(PAIRS.over(light.shape) < 1) & (light > 3)]
+    assert np.mean(lost >= 0.99 * (least - BLACK)) > 0.9
+
+
+def test_a_blurred_heap_of_a_flat_part_is_no_white_level() -> None:
+    light = np.exp2(np.random.default_rng(5).uniform(-8, -1, (400, 300)))
+    light[40:80, 40:80] = 0.85
+    assert by_exposure(white_levels(coloured(light, 0.01, 1e6), PAIRS)) == (15_300, 15_300)
+    light /= repeated(SEEN, light.shape)  # as without colour filters
+    assert by_exposure(white_levels(coloured(light, 0.01, 1e6), PAIRS)) == (15_300, 15_300)
 
 
 def test_a_flat_bright_patch_of_the_most_exposed_sites_differs_from_colour_to_colour() -> None:
