@@ -91,6 +91,10 @@ VARIANTS: dict[str, tuple[ArchitectureConfig, Callable[[Any], None]]] = {  # mos
     "partial blocks and base: 96, 2/1/4": (ROWS, as_it_is),
     "two levels: 96/128, blocks 2/3": (replace(ROWS, widths=(96, 128), strides=((2, 2),), blocks=(2, 3)), as_it_is),
     "one level: 96, 5 blocks": (replace(ROWS, widths=(96,), strides=(), blocks=(5,)), as_it_is),
+    "places of 2 x 2: 64/96/128, 1/2/4": (
+        replace(ROWS, parts=(2, 1), widths=(64, 96, 128), strides=((2, 2), (2, 2)), blocks=(1, 2, 4)),
+        as_it_is,
+    ),
     "cells of 4 x 4: 128/160, blocks 2/6": (WIDE_CELL, as_it_is),
     "base not learned": (ROWS, fixed_base),
     "no gates": (ROWS, ungated),

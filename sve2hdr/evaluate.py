@@ -54,6 +54,7 @@ _CELL, _DIAGONALS = np.ones((2, 2)), np.array([[0.0, 1.0], [1.0, 0.0]])
 LAYOUTS = {  # one period of the share of the ratio, in EV, by which a site is exposed more than the least exposed ones
     "rows": np.array([[0.0], [0.0], [1.0], [1.0]]),
     "columns": np.array([[0.0, 0.0, 1.0, 1.0]]),
+    "fours": np.repeat([[0.0], [1.0]], 4, 0),
     "blocks": np.kron(np.arange(4).reshape(2, 2) / 3, _CELL),  # 2 x 2 blocks, each a Bayer cell, of four exposures
     "chessboard": np.kron(_DIAGONALS, _CELL),  # the same of two exposures
     "quad": _DIAGONALS,  # of quad-Bayer

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _LAYOUTS = {
     "rows": "row pairs",
     "columns": "column pairs",
+    "fours": "rows in fours",
     "blocks": "2 x 2 blocks of four exposures",
     "chessboard": "2 x 2 blocks of two exposures",
     "quad": "quad-Bayer with diagonals of two exposures",
@@ -75,8 +76,8 @@ _LAYOUTS = {
 )  # fmt: skip
 @click.option(
     "--layout", type=click.Choice(list(_LAYOUTS)), default="rows", show_default=True,
-    help="Pattern: row or column pairs of two exposures, 2 x 2 blocks of four (blocks) or two (chessboard), or "
-    "quad-Bayer with two (on diagonals), three or four.",
+    help="Pattern: row pairs, column pairs or rows in fours of two exposures, 2 x 2 blocks of four (blocks) or two "
+    "(chessboard), or quad-Bayer with two (on diagonals), three or four.",
 )  # fmt: skip
 @click.option(
     "--pattern", type=PATTERN,

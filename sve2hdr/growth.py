@@ -12,20 +12,23 @@ def grown(network: SveNet, config: NetworkConfig) -> SveNet:
 
     Further blocks start as the identity, and what further channels hold is not read at first (Chen, Goodfellow and
     Shlens, "Net2Net", ICLR 2016). Where a level has fewer blocks, its last ones are left out. Colours and exposures may
-    lie otherwise in a cell of the same size: the network has still to learn that, and, for other colours, its base
-    image. Raises ValueError for a cell of another size, other strides or narrower levels.
+    lie otherwise: the network has still to learn that, and, for other colours, its base image, and to read a cell of
+    another size. Raises ValueError for places of another size, other strides or narrower levels.
     """
     old = network.config
-    if (config.cell, config.strides) != (old.cell, old.strides):
-        raise ValueError("a network grows in widths and blocks; the size of its cells and its strides stay")
+    if (config.place, config.strides) != (old.place, old.strides):
+        raise ValueError("a network grows in widths and blocks; the size of its places and its strides stay")
     if any(new < known for new, known in zip(config.widths, old.widths, strict=True)):
         raise ValueError(
             f"a network of widths {old.widths} cannot become one of {config.widths}, which has narrower ones"
         )
     larger = SveNet(config)
     state, known = larger.state_dict(), network.state_dict()
+    new: tuple[str, ...] = ("base.log_weight",) if config.cfa != old.cfa else ()
+    if config.cell != old.cell:
+        new = ("base.log_weight", "stem")
     for name, tensor in state.items():
-        if name == "base.log_weight" and config.cfa != old.cfa:
+        if name.startswith(new):
             continue
         if name in known:
             there = tuple(map(slice, known[name].shape))

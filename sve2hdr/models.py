@@ -15,7 +15,7 @@ from .mosaic import ExposurePattern, Mosaic
 from .weights import PUBLISHED, load_weights, published, weights_path
 
 AUTO, CLASSICAL = "auto", "classical"
-AUTOMATIC = ("standard", "blocks", "quad")  # published networks in the order in which `auto` tries them
+AUTOMATIC = ("standard", "blocks", "quad", "fours")  # published networks in the order in which `auto` tries them
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from operator import mod
 from typing import ClassVar
 
 import torch
@@ -74,13 +75,17 @@ def _near_identity(convolution: nn.Conv2d) -> None:
 
 @dataclass(frozen=True)
 class NetworkConfig(ArchitectureConfig):
-    """What rebuilds a SveNet; its cells are folded into channels."""
+    """What rebuilds a SveNet; its cells are folded into channels.
+
+    Each cell is one place of the first level, or, so that features lie as densely as in a smaller cell, several.
+    """
 
     architecture: ClassVar[str] = "sve2hdr"
 
     widths: tuple[int, ...] = (96, 96, 96)  # channels of each level
     strides: tuple[tuple[int, int], ...] = ((1, 2), (2, 2))  # from each level to the next
     blocks: tuple[int, ...] = (2, 1, 4)  # of each level; all but the last level have them on both ways
+    parts: tuple[int, int] = (1, 1)  # rows and columns of places on which a cell's features are laid out
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,6 +93,15 @@ class NetworkConfig(ArchitectureConfig):
             raise ValueError("a network of n levels has n widths, n blocks and n - 1 strides")
         if min(self.widths) < 2 or min(*self.blocks, *(n for stride in self.strides for n in stride), 1) < 1:
             raise ValueError("widths must be 2 or more, blocks and strides 1 or more")
+        if (
+            len(self.parts) != 2
+            or min(self.parts) < 1
+            or any(map(mod, self.cell, self.parts))
+            or any(map(mod, self.coarsest_place, self.cell))
+        ):
+            raise ValueError(
+                f"a cell of {self.cell[0]} x {self.cell[1]} sites has no {self.parts} parts for strides to join"
+            )
         largest = max((n for stride in self.strides for n in stride), default=1)
         if max(self.widths) > MOST_CHANNELS or sum(self.blocks) > MOST_BLOCKS or largest > MOST_STRIDE:
             raise ValueError(
@@ -95,9 +109,22 @@ class NetworkConfig(ArchitectureConfig):
             )
 
     @property
+    def place(self) -> tuple[int, int]:
+        """Rows and columns of sites that are one place of the first level."""
+        return self.cell[0] // self.parts[0], self.cell[1] // self.parts[1]
+
+    @property
+    def coarsest_place(self) -> tuple[int, int]:
+        """Rows and columns of sites that are one place of the last level."""
+        rows, columns = self.place
+        for down_rows, down_columns in self.strides:
+            rows, columns = rows * down_rows, columns * down_columns
+        return rows, columns
+
+    @property
     def features_per_px(self) -> float:
         """A third of the values that a block of the widest level holds for each pixel: what memory is measured by."""
-        sites, widest = math.prod(self.cell), 0.0
+        sites, widest = math.prod(self.place), 0.0
         for width, stride in zip(self.widths, (*self.strides, (1, 1)), strict=True):
             widest = max(widest, width / sites)
             sites *= math.prod(stride)
@@ -111,6 +138,9 @@ class NetworkConfig(ArchitectureConfig):
 # row pairs of two exposures; column pairs are row pairs, transposed
 ROWS = NetworkConfig()
 LARGE = replace(ROWS, widths=(160, 160, 160), blocks=(3, 2, 4))  # of four times the cost
+FOURS = replace(  # rows of two exposures, four of each, which some cameras make in place of row pairs
+    ROWS, cfa=("RG", "GB") * 4, exposure_rank=((0, 0),) * 4 + ((1, 1),) * 4, parts=(2, 1)
+)
 BLOCKS = NetworkConfig(  # Bayer cells of two to four exposures, in blocks of 2 x 2
     cfa=("RGRG", "GBGB", "RGRG", "GBGB"),
     exposure_rank=((0, 0, 1, 1), (0, 0, 1, 1), (2, 2, 3, 3), (2, 2, 3, 3)),
@@ -124,7 +154,7 @@ QUAD = replace(  # quad-Bayer: two to four exposures in every 2 x 2 sites of a c
     cfa=("RRGG", "RRGG", "GGBB", "GGBB"),
     exposure_rank=((0, 1, 0, 1), (2, 3, 2, 3), (0, 1, 0, 1), (2, 3, 2, 3)),
 )
-LAYOUTS = {"rows": ROWS, "blocks": BLOCKS, "quad": QUAD}  # that networks are made for
+LAYOUTS = {"rows": ROWS, "fours": FOURS, "blocks": BLOCKS, "quad": QUAD}  # that networks are made for
 
 
 class GuidedStem(nn.Module):
@@ -188,10 +218,9 @@ class SveNet(Network):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        p, q = config.cell
         widths, last = config.widths, len(config.widths) - 1
         self.base = MergingInterpolation(config)
-        self.stem = GuidedStem(p * q, widths[0])
+        self.stem = GuidedStem(math.prod(config.cell), widths[0] * math.prod(config.parts))
         self.encoder = nn.ModuleList(self._stack(i) for i in range(last))
         self.down = nn.ModuleList(
             nn.Conv2d(widths[i], widths[i + 1], 3, stride=config.strides[i], padding=1) for i in range(last)
@@ -201,7 +230,7 @@ class SveNet(Network):
             nn.Conv2d(widths[i + 1], widths[i] * math.prod(config.strides[i]), 1) for i in range(last)
         )
         self.decoder = nn.ModuleList(self._stack(i) for i in range(last))
-        self.head = nn.Conv2d(widths[0], 3 * p * q, 3, padding=1)
+        self.head = nn.Conv2d(widths[0], 3 * math.prod(config.place), 3, padding=1)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]  # it has one
 
     def _stack(self, level: int) -> nn.Sequential:
@@ -213,26 +242,22 @@ class SveNet(Network):
         """Rows and columns that an output pixel sees each way, rounded up to whole multiples of `alignment`."""
         halo = []
         for axis in range(2):
-            step, reach = self.config.cell[axis], 0
+            cell, step = self.config.cell[axis], self.config.place[axis]
+            reach = 2 * cell + step  # stem, the base image that it reads, and head
             for level, blocks in enumerate(self.config.blocks):
                 both_ways = 1 if level == len(self.config.blocks) - 1 else 2
                 reach += blocks * both_ways * step
-                if level == 0:
-                    reach += 3 * step  # the base image that it reads, stem and head
                 if both_ways == 2:
                     reach += step  # the strided convolution
                     step *= self.config.strides[level][axis]
-            reach += self.alignment[axis] - 1  # the pixel's place in the coarsest cell
+            reach += self.alignment[axis] - 1  # where the pixel lies in the coarsest place
             halo.append(math.ceil(reach / self.alignment[axis]) * self.alignment[axis])
         return halo[0], halo[1]
 
     @property
     def alignment(self) -> tuple[int, int]:
-        """Rows and columns of the coarsest level's cell: every size fed to the network is a multiple of it."""
-        rows, columns = self.config.cell
-        for down_rows, down_columns in self.config.strides:
-            rows, columns = rows * down_rows, columns * down_columns
-        return rows, columns
+        """Rows and columns of the coarsest level's place: every size fed to the network is a multiple of it."""
+        return self.config.coarsest_place
 
     def inner_weights(self) -> list[nn.Parameter]:
         """Return the weights of all convolutions but those that read the mosaic or write the image."""
@@ -247,7 +272,8 @@ class SveNet(Network):
         compressed_noise = noise * (10 * MU / math.log1p(MU)) / (1 + MU * radiance.clamp_min(0))
         with torch.autocast(planes.device.type, enabled=False):  # the light itself is read, and laid out, in float32
             base = compress(self.base(radiance, exposure, usable))
-            x = self.stem(value, usable, compressed_noise, base)
+            x = unfold(self.stem(value, usable, compressed_noise, base), self.config.parts)
+            x = x.contiguous(memory_format=torch.channels_last)
         if torch.is_autocast_enabled(planes.device.type):  # all at once: sums of two types are slow
             x = x.to(torch.get_autocast_dtype(planes.device.type))
         skips = []
@@ -260,15 +286,15 @@ class SveNet(Network):
             skip = inside(skips[level], *self._unseen(level, margin))
             x = skip + _middle(unfold(self.up[level](x), self.config.strides[level]), skip)
             x = self.decoder[level](x.contiguous(memory_format=torch.channels_last))
-        base = inside(base, *(m // n for m, n in zip(margin, self.config.cell, strict=True)))
+        base = inside(unfold(base, self.config.cell), *margin)
         residual = 0.1 * self.head(x).float()  # about as large as corrections are, while features stay around 1
-        return unfold(base + _middle(residual, base), self.config.cell)
+        return base + _middle(unfold(residual, self.config.place), base)
 
     def _unseen(self, level: int, margin: tuple[int, int]) -> tuple[int, int]:
-        """Return rows and columns of a level's cells, in its decoder, that the image inside a margin does not see."""
+        """Return rows and columns of a level's places, in its decoder, that the image inside a margin does not see."""
         unseen = []
         for axis, px in enumerate(margin):
-            step, seen = self.config.cell[axis], 1  # cells: by the head
+            step, seen = self.config.place[axis], 1  # places: by the head
             for finer in range(level + 1):
                 seen += self.config.blocks[finer]
                 if finer < level:

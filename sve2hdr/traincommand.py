@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .network import NetworkConfig
 
 
-_LAYOUTS = ("rows", "blocks", "quad")  # as in network.py, which takes long to import
+_LAYOUTS = ("rows", "fours", "blocks", "quad")  # as in network.py, which takes long to import
 
 
 def parse_blocks(text: str) -> tuple[int, ...]:
@@ -94,8 +94,8 @@ def parse_blocks(text: str) -> tuple[int, ...]:
 @click.option(
     "--layout",
     type=click.Choice(_LAYOUTS),
-    help="Patterns to learn: row pairs of two exposures (columns too), or 2 x 2 blocks or quad-Bayer of two to four.  "
-    "[default: rows, or that of --start]",
+    help="Patterns to learn: row pairs or rows in fours of two exposures (columns too), or 2 x 2 blocks or quad-Bayer "
+    "of two to four.  [default: rows, or that of --start]",
 )
 @click.option(
     "--large",
@@ -221,15 +221,17 @@ def _grown(
     if not isinstance(network, SveNet):
         raise click.UsageError("--layout, --large and --blocks cannot change the paper's network; leave them out")
     asked = LARGE if large else LAYOUTS[layout] if layout else network.config
-    if asked.cell != network.config.cell:
-        able = " or ".join(name for name, of in LAYOUTS.items() if of.cell == asked.cell)
+    if asked.place != network.config.place:
+        able = " or ".join(name for name, of in LAYOUTS.items() if of.place == asked.place)
         wanted = "large" if large else layout
         raise click.UsageError(f"--start {start} cannot become a {wanted} network; start from one for {able}")
     try:
         config = LARGE if large else network.config
         if layout is not None:
             of = LAYOUTS[layout]
-            config = replace(config, cfa=of.cfa, exposure_rank=of.exposure_rank, any_exposures=of.any_exposures)
+            config = replace(
+                config, cfa=of.cfa, exposure_rank=of.exposure_rank, any_exposures=of.any_exposures, parts=of.parts
+            )
         torch.manual_seed(seed)
         return grown(network, _with_blocks(config, blocks))
     except ValueError as error:

@@ -542,7 +542,14 @@ def test_evaluate_in_full_goes_through_conditions_and_charts(one_scene: None) ->
 
 
 def test_evaluate_takes_the_network_of_the_layout(one_scene: None) -> None:
-    models = {"columns": "standard", "blocks": "blocks", "chessboard": "blocks", "quad": "quad", "quad3": "quad"}
+    models = {
+        "columns": "standard",
+        "fours": "fours",
+        "blocks": "blocks",
+        "chessboard": "blocks",
+        "quad": "quad",
+        "quad3": "quad",
+    }
     for layout, model in models.items():
         asked = ("evaluate", "scenes", "--layout", layout)
         lines = [json.loads(line) for line in done(*asked, "--format", "json").stdout.splitlines()]

@@ -122,9 +122,10 @@ def test_each_layout_has_its_exposures_and_a_way_to_be_reconstructed() -> None:
     for layout in LAYOUTS:
         (scores[layout],) = measure({"m": method}, [scene()], quick_conditions(layout=layout)[:1])
     assert [str(pattern) for pattern in seen[:2]] == ["rows:0.125,0.125,1,1", "columns:0.125,0.125,1,1"]
-    assert sorted(np.log2(np.unique(seen[2].exposure)).tolist()) == pytest.approx([-3, -2, -1, 0], abs=1e-6)
-    assert [pattern.exposure.shape for pattern in seen[2:]] == [(4, 4)] * 2 + [(2, 2)] * 3
-    assert [np.unique(pattern.exposure).size for pattern in seen] == [2, 2, 4, 2, 2, 3, 4]
+    assert str(seen[2]) == "rows:0.125,0.125,0.125,0.125,1,1,1,1"
+    assert sorted(np.log2(np.unique(seen[3].exposure)).tolist()) == pytest.approx([-3, -2, -1, 0], abs=1e-6)
+    assert [pattern.exposure.shape for pattern in seen[3:]] == [(4, 4)] * 2 + [(2, 2)] * 3
+    assert [np.unique(pattern.exposure).size for pattern in seen] == [2, 2, 2, 4, 2, 2, 3, 4]
     assert all(score.psnr_mu is not None and score.psnr_mu > 20 for score in scores.values())
     assert scores["columns"].condition == "exposure 3 EV, columns"
 
@@ -176,7 +177,7 @@ def test_what_a_method_is_told_is_wrong_as_stated() -> None:
     assert right.cfa == "GRBG"
 
 
-@pytest.mark.parametrize("layout", ["quad", "blocks", "columns"])
+@pytest.mark.parametrize("layout", ["quad", "blocks", "columns", "fours"])
 def test_the_full_set_of_other_layouts_is_of_them(layout: str) -> None:
     rows, others = full_conditions(), full_conditions(layout)
     assert {c.layout for c in others} == {layout}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from sve2hdr.growth import grown
-from sve2hdr.network import BLOCKS, QUAD, NetworkConfig, SveNet
+from sve2hdr.network import BLOCKS, FOURS, QUAD, NetworkConfig, SveNet
 
 torch.set_num_threads(1)
 TINY = NetworkConfig(widths=(8, 8, 8), blocks=(2, 1, 1))
@@ -90,3 +90,15 @@ def test_a_network_of_another_layout_keeps_all_but_the_base_image_of_other_colou
         assert made.config == config
         assert_close(made.head.weight, known.head.weight)
         assert_close(made.base.log_weight, (known if kept else other).base.log_weight)
+
+
+def test_a_network_for_larger_cells_keeps_all_but_what_reads_them() -> None:
+    known, config = SveNet(TINY), replace(FOURS, widths=(8, 8, 8), blocks=(2, 1, 1))
+    made = grown(known, config)
+    assert made.config == config
+    kept, state = made.state_dict(), known.state_dict()
+    for name, tensor in state.items():
+        if not name.startswith(("base", "stem")):
+            assert_close(kept[name], tensor)
+    assert_close(kept["base.trust"], state["base.trust"])
+    assert_close(made.base.log_weight, SveNet(config).base.log_weight)

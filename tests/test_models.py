@@ -21,6 +21,7 @@ ROWS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
 BLOCKS = ExposurePattern(np.kron(np.float32([[1, 1 / 2], [1 / 4, 1 / 8]]), np.ones((2, 2), np.float32)))
 CHESS = ExposurePattern(np.kron(np.float32([[1, 1 / 8], [1 / 8, 1]]), np.ones((2, 2), np.float32)))
 THREE_BLOCKS = ExposurePattern(np.kron(np.float32([[1, 1 / 8], [1 / 4, 1 / 4]]), np.ones((2, 2), np.float32)))
+FOURS = ExposurePattern(ROWS.exposure.repeat(2, 0))
 SINGLE_ROWS = ExposurePattern(np.float32([[1 / 8], [1]]))
 DIAGONALS = ExposurePattern(np.float32([[1, 1 / 8], [1 / 8, 1]]))
 FOUR_OF_A_COLOUR = ExposurePattern(np.float32([[1, 1 / 2], [1 / 4, 1 / 8]]))
@@ -39,6 +40,8 @@ def frame(side: int = 16, cfa: str = "RGGB") -> Mosaic:
         (CHESS, "GRBG", "blocks"),
         (THREE_BLOCKS, "RGGB", "blocks"),
         (SINGLE_ROWS, "RGGB", "classical"),
+        (FOURS, "RGGB", "fours"),
+        (ExposurePattern(np.roll(FOURS.exposure, 3, 0).T.copy()), "GBRG", "fours"),
         (DIAGONALS, QUAD_BAYER, "quad"),
         (ExposurePattern(DIAGONALS.exposure[::-1].copy()), "GGBBGGBBRRGGRRGG", "quad"),
         (FOUR_OF_A_COLOUR, QUAD_BAYER, "quad"),
@@ -72,7 +75,7 @@ def test_one_name_is_one_candidate() -> None:
 
 
 def test_networks_to_compare_with_and_slow_ones_are_not_chosen() -> None:
-    assert list(model_named(AUTO).candidates) == ["standard", "blocks", "quad", CLASSICAL]
+    assert list(model_named(AUTO).candidates) == ["standard", "blocks", "quad", "fours", CLASSICAL]
 
 
 @pytest.fixture
@@ -93,9 +96,10 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int]
 def test_a_digest_is_of_the_weights_that_may_be_taken(tiny: Callable[[str, int], Path]) -> None:
     path = tiny("standard", 1)
     tiny("blocks", 2)
-    with pytest.raises(UnreadableWeights, match="lacks the networks quad; install"):
+    with pytest.raises(UnreadableWeights, match="lacks the networks quad, fours; install"):
         model_digest(AUTO)
     tiny("quad", 2)
+    tiny("fours", 2)
     tiny("paper", 3)
     first = model_digest(AUTO)
     assert len({first, model_digest("standard"), model_digest("blocks")}) == 3
@@ -108,7 +112,7 @@ def test_a_digest_is_of_the_weights_that_may_be_taken(tiny: Callable[[str, int],
 
 
 def test_automatic_is_not_the_classical_method_for_want_of_weights(tiny: Callable[[str, int], Path]) -> None:
-    with pytest.raises(UnreadableWeights, match="lacks the networks standard, blocks, quad; install"):
+    with pytest.raises(UnreadableWeights, match="lacks the networks standard, blocks, quad, fours; install"):
         model_named(AUTO)
 
 

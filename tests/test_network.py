@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from sve2hdr.architecture import inside
 from sve2hdr.network import (
     BLOCKS,
+    FOURS,
     LARGE,
     ROWS,
     NetworkConfig,
@@ -28,7 +29,8 @@ TINY = NetworkConfig(widths=(8, 8, 8))
 TINY_BLOCKS = replace(BLOCKS, widths=(8, 8))
 FLAT = NetworkConfig(widths=(8,), strides=(), blocks=(2,))
 DEEP = NetworkConfig(widths=(4, 4, 4, 4), strides=((2, 2), (1, 2), (2, 1)), blocks=(1, 2, 1, 1))
-SHAPES = [TINY, TINY_BLOCKS, FLAT, DEEP]
+IN_PARTS = replace(FOURS, widths=(8, 8, 8))
+SHAPES = {"rows": TINY, "blocks": TINY_BLOCKS, "flat": FLAT, "deep": DEEP, "in parts": IN_PARTS}
 
 
 def planes_of(config: NetworkConfig, radiance: Tensor) -> Tensor:
@@ -70,7 +72,7 @@ def all_active(config: NetworkConfig) -> SveNet:
     return network
 
 
-@pytest.mark.parametrize("config", SHAPES, ids=["rows", "blocks", "flat", "deep"])
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
 def test_the_halo_is_as_far_as_an_output_pixel_sees(config: NetworkConfig) -> None:
     network = all_active(config)
     (top, left), (rows, columns) = network.halo, network.alignment
@@ -95,7 +97,7 @@ def test_the_halo_is_as_far_as_an_output_pixel_sees(config: NetworkConfig) -> No
     assert (reach.reshape(2, 2).max(1) >= np.array([top - rows, left - columns])).all(), (reach, halo)
 
 
-@pytest.mark.parametrize("config", SHAPES, ids=["rows", "blocks", "flat", "deep"])
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
 def test_a_margin_is_left_out_and_nothing_else_changes(config: NetworkConfig) -> None:
     network = all_active(config)
     (rows, columns), (top, left) = network.alignment, network.halo
@@ -170,7 +172,7 @@ def test_a_batch_is_its_images() -> None:
         assert_close(network(images), torch.cat([network(image[None]) for image in images]), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("config", [ROWS, BLOCKS, LARGE, TINY, FLAT, DEEP])
+@pytest.mark.parametrize("config", [ROWS, BLOCKS, FOURS, LARGE, TINY, FLAT, DEEP])
 def test_a_configuration_is_rebuilt_from_its_json(config: NetworkConfig) -> None:
     assert NetworkConfig.from_json(config.to_json()) == config
     settled = json.dumps(json.loads(config.to_json()) | {"block": "partial", "base_input": True})  # as published
@@ -193,6 +195,11 @@ def test_a_configuration_is_rebuilt_from_its_json(config: NetworkConfig) -> None
         '{"base_input": false}',
         '{"widths": [8, 1, 8]}',
         '{"strides": [[2, 2]]}',
+        '{"parts": [4, 1]}',
+        '{"parts": [3, 1], "strides": [[3, 2], [4, 2]]}',
+        '{"parts": [0, 1]}',
+        '{"parts": [2]}',
+        '{"parts": 2}',
         '{"strides": [[2, 2], [0, 2]]}',
         '{"cfa": ["RG", "GB", "RG", "G"]}',
         '{"cfa": ["RG", "GX", "RG", "GB"]}',

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr.mosaic import ExposurePattern, Mosaic
-from sve2hdr.network import BLOCKS, NetworkConfig, SveNet
+from sve2hdr.network import BLOCKS, FOURS, NetworkConfig, SveNet
 from sve2hdr.radiance import NoiseModel
 from sve2hdr.reconstruct import reconstruct
 from sve2hdr.tiles import core_size, cores, run_tiled
@@ -19,9 +20,11 @@ from sve2hdr.tiles import core_size, cores, run_tiled
 torch.set_num_threads(1)
 TINY = NetworkConfig(widths=(8, 8, 8))
 TINY_BLOCKS = NetworkConfig(BLOCKS.cfa, BLOCKS.exposure_rank, (8, 8), BLOCKS.strides, BLOCKS.blocks)
+TINY_FOURS = replace(FOURS, widths=(8, 8, 8))
 NOISE = NoiseModel(np.full((1, 1), 0.5, np.float32), np.full((1, 1), 3, np.float32))
 PATTERNS = {
     TINY: ExposurePattern(np.array([[1], [1 / 8], [1 / 8], [1]], np.float32)),
+    TINY_FOURS: ExposurePattern(np.float32([[1]] * 2 + [[1 / 8]] * 4 + [[1]] * 2)),
     TINY_BLOCKS: ExposurePattern(np.kron(np.array([[1 / 8, 1 / 4], [1 / 2, 1]]), np.ones((2, 2))).astype(np.float32)),
 }
 
@@ -79,11 +82,12 @@ def test_every_pixel_is_kept_once_with_the_halo_around_it(shape: tuple[int, int]
     assert shares[-1] == 1
 
 
-@pytest.mark.parametrize("config", [TINY, TINY_BLOCKS], ids=["rows", "blocks"])
+@pytest.mark.parametrize("config", [TINY, TINY_FOURS, TINY_BLOCKS], ids=["rows", "fours", "blocks"])
 @pytest.mark.parametrize("shape", [(64, 64), (37, 51), (5, 4), (4, 30), (75, 23)])
 def test_the_image_does_not_depend_on_the_tiles(config: NetworkConfig, shape: tuple[int, int]) -> None:
     torch.manual_seed(3)
     network = SveNet(config)
+    shape = tuple(max(side, *config.cell) for side in shape)
     with torch.no_grad():
         network.head.weight.mul_(10)  # so that the image is far from the base, which sees little around it
     counts = np.random.default_rng(5).integers(0, 16_000, shape).astype(np.uint16)

@@ -188,14 +188,14 @@ def test_a_seed_decides_how_a_network_grows(shards: Path, tmp_path: Path) -> Non
     assert not torch.equal(found[0], found[2])
 
 
-def test_a_network_goes_on_for_another_layout_of_the_same_cell(shards: Path, tmp_path: Path) -> None:
-    options = ("--steps", 1, *SMALL, "--start", "blocks", "--layout")
-    for layout in ("blocks", "quad"):
-        done("train", shards, "-o", tmp_path / layout, *options, layout)
+def test_a_network_goes_on_for_another_layout(shards: Path, tmp_path: Path) -> None:
+    options = ("--steps", 1, *SMALL, "--start")
+    for start, layout in (("blocks", "blocks"), ("blocks", "quad"), ("standard", "fours")):
+        done("train", shards, "-o", tmp_path / layout, *options, start, "--layout", layout)
         made = load_weights(tmp_path / layout / "weights.safetensors")
-        known = load_weights(weights_path("blocks"))
+        known = load_weights(weights_path(start))
         asked = LAYOUTS[layout]
-        assert made.config == replace(known.config, cfa=asked.cfa, exposure_rank=asked.exposure_rank)
+        assert made.config == replace(known.config, cfa=asked.cfa, exposure_rank=asked.exposure_rank, parts=asked.parts)
         a, b = (torch.cat([weight.detach().flatten() for weight in net.inner_weights()]) for net in (made, known))
         assert torch.corrcoef(torch.stack([a, b]))[0, 1] > 0.9
 
@@ -223,6 +223,10 @@ def test_each_architecture_has_its_own_defaults(shards: Path, tmp_path: Path) ->
         (
             ("--layout", "quad", "--start", "standard"),
             "standard cannot become a quad network; start from one for blocks or quad",
+        ),
+        (
+            ("--layout", "fours", "--start", "blocks"),
+            "blocks cannot become a fours network; start from one for rows or fours",
         ),
         (("--layout", "rows", "--start", "quad"), "quad cannot become a rows network; start from one for rows"),
         (("--large", "--start", "blocks"), "blocks cannot become a large network; start from one for rows"),
