@@ -24,11 +24,9 @@ def grown(network: SveNet, config: NetworkConfig) -> SveNet:
         )
     larger = SveNet(config)
     state, known = larger.state_dict(), network.state_dict()
-    new: tuple[str, ...] = ("base.log_weight",) if config.cfa != old.cfa else ()
-    if config.cell != old.cell:
-        new = ("base.log_weight", "stem")
+    other_base, other_stem = config.cfa != old.cfa, config.cell != old.cell
     for name, tensor in state.items():
-        if name.startswith(new):
+        if (other_base and name == "base.log_weight") or (other_stem and name.startswith("stem.")):
             continue
         if name in known:
             there = tuple(map(slice, known[name].shape))
