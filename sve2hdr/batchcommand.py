@@ -34,7 +34,8 @@ from .places import is_url, place, without_file_url
 if TYPE_CHECKING:
     from .batch import Crew, Outcome
     from .batchdisplay import Display
-    from .joblist import Inputs, Job, JobList, Naming
+    from .inputs import Inputs
+    from .joblist import Job, JobList, Naming
     from .jobstate import BatchOptions
     from .memory import Plan
     from .remotemanifest import AnyManifest
@@ -196,7 +197,8 @@ def batch(
     from .batch import Batch, RunOptions
     from .batchdisplay import Display, Report
     from .filejob import found_in_parameters
-    from .joblist import Inputs, Naming, read_list
+    from .inputs import Inputs, read_list
+    from .joblist import Naming
     from .jobstate import BatchOptions
     from .models import is_file, model_digest, model_named
     from .remotemanifest import manifest_of
@@ -375,7 +377,7 @@ def _refused(display: Display, path: str, why: str) -> None:
 
 def _tell_ignored(found: JobList, display: Display, each: bool) -> None:
     """Say what is left out: in a dry run file by file, else in a line; quiet: nothing."""
-    from .joblist import VIDEO
+    from .inputs import VIDEO
 
     if display.mode == "quiet":
         return

@@ -1,30 +1,24 @@
-"""Folders, files, globs and lists -> the list of jobs: a raw file each, and what it shall become below OUT.
+"""The raw files of inputs -> the list of jobs: a raw file each, and what it shall become below OUT.
 
-All that is known before a raw file is opened: which files count as raws, the mirrored tree, names, and which raws
-would be written to the same output. Jobs are plain values; where a path of OUT lies is for manifest.py to say.
+All that is known before a raw file is opened: the mirrored tree, names, and which raws would be written to the same
+output. Jobs are plain values; where a path of OUT lies is for manifest.py to say.
 """
 
 from __future__ import annotations
 
-import glob
-import os
 import re
 import string
 import unicodedata
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from .errors import Sve2HdrError, one_line
-from .manifest import STATE
-from .places import Place, Reals, RemotePath, fixed_part, is_url, place, real
-from .rawcheck import RAW_EXTENSIONS
+from .errors import Sve2HdrError
+from .inputs import Found, Inputs, Search, natural
+from .places import Place, Reals, RemotePath, place
 from .tifftags import FRAME_RATE, TIME_CODES, ifds_in, numbers, read_ifds
 
 FIELDS = ("stem", "name", "model", "source", "ext")
-MLV, VIDEO = ".mlv", "a video; sve2hdr unpack makes DNG frames of it"  # why it is no raw
 TAGS_BYTES = 1 << 20  # of a file at a URL, where its tags are looked for
 
 
@@ -76,20 +70,6 @@ class Naming:
         return tuple(str(path.parent / self.template.format(**names, ext=extension)) for extension in made)
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What the user names, and what of it is left out."""
-
-    paths: tuple[str, ...]  # folders, files, patterns: an error where one is not there
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    base: str = ""  # the tree is mirrored from here; "": from each folder named
-    lock: str = "auto"  # whose frames share parameters: auto: CinemaDNG clips; folder: all of a folder; all; none
-    watched: bool = False  # what is not there yet may come: patterns and URLs may be empty
-    copied: bool = False  # ordinary raws are copied to OUT
-    listed: tuple[str, ...] = ()  # as `paths`, but one that is not there is refused, and the others are done
-
-
 @dataclass
 class JobList:
     """What was found."""
@@ -97,31 +77,6 @@ class JobList:
     jobs: list[Job] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)  # (path, why): counts as failed
     ignored: list[tuple[str, str]] = field(default_factory=list)  # (path, why): no failure
-    out_met: bool = False  # OUT lies among the inputs, where it is not searched
-
-
-@dataclass(frozen=True)
-class Found:
-    """A file that counts as raw."""
-
-    path: str
-    relative: str  # with /
-    source: str  # name of the input folder
-
-
-def read_list(content: bytes, name: str = "list") -> tuple[str, ...]:
-    r"""Return the paths of a list file, UTF-8: one a line; empty lines and those that begin with # are left out.
-
-    `name` is the file's, for Sve2HdrError where it is UTF-16 or no text.
-
-    >>> read_list(b"# two cards\ncard1/DCIM\r\n\ncard 2/IMG_0001.CR2")
-    ('card1/DCIM', 'card 2/IMG_0001.CR2')
-    """
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content:
-        raise Sve2HdrError(f"{name}: is UTF-16 or no text; save the list as UTF-8, a path a line")
-    text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    lines = (line.rstrip("\r") for line in text.split("\n"))
-    return tuple(line for line in lines if line.strip() and not line.startswith("#"))
 
 
 def collect(
@@ -133,10 +88,10 @@ def collect(
     `exact_case`: OUT tells `a.exr` from `A.exr`. Raises Sve2HdrError for an input that is not there, or if the only
     raws lie in OUT, which is searched only where it is named.
     """
-    made, found, names = dict(made_before or {}), JobList(), _Names(out, exact_case)
+    made, search, names = dict(made_before or {}), Search(inputs, out), _Names(out, exact_case)
     own = set(map(names.of_output, made))
-    files = [raw for path in inputs.paths for raw in _files_of(path, inputs, out, found)]
-    files += [raw for path in inputs.listed for raw in _listed(path, inputs, out, found)]
+    files = list(search.raws())
+    found = JobList(refused=search.refused, ignored=search.ignored)
     once: dict[str, Found] = {}
     for file in files:
         name = names.real(file.path)
@@ -146,8 +101,8 @@ def collect(
             found.ignored.append((file.path, f"the same file as {once[name].path}"))
         else:
             once.setdefault(name, file)
-    if found.out_met and not (once or found.refused or inputs.watched):
-        of_out = _files_of(str(out), replace(inputs, paths=(), base=""), out, JobList())
+    if search.out_met and not (once or found.refused or inputs.watched):
+        of_out = Search(replace(inputs, base=""), out).files_of(str(out))
         if missed := next((raw.path for raw in of_out if names.of_file(raw.path) not in own), None):
             raise Sve2HdrError(
                 f"{missed}: lies in the output folder, {out}, which is not searched, and there is no other raw; give "
@@ -163,234 +118,6 @@ def collect(
         jobs = _with_copies(jobs, made, raws, names)
     found.jobs = jobs if inputs.lock == "none" else list(_with_sequences(jobs, inputs.lock, names.real))
     return found
-
-
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Return a key that sorts names with their numbers by value.
-
-    >>> sorted(["b", "a10", "a9"], key=natural)
-    ['a9', 'a10', 'b']
-    """
-    parts = re.split(r"(\d+)", name)
-    return [(1, 0, part.casefold()) if i % 2 == 0 else (0, int(part), part) for i, part in enumerate(parts)]
-
-
-# Inputs -> files ------------------------------------------------------------------------------------------------------
-
-
-def _listed(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterator[Found]:
-    try:
-        yield from _files_of(given, inputs, out, found)
-    except Sve2HdrError as error:
-        if inputs.watched:  # what is away may come back
-            raise
-        found.refused.append((given, one_line(error, given)))
-
-
-def _files_of(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterator[Found]:
-    top, named = Path(given), False
-    if is_url(given):
-        yield from _files_at(given, inputs, out, found)
-        return
-    if top.is_dir():
-        source, files = top.resolve(), walk(top, out, found)
-    elif os.path.lexists(top) or not glob.has_magic(given):
-        if not top.is_file():
-            raise Sve2HdrError(f"{given}: no such file or folder; check the path")
-        source, files, named = top.resolve().parent, iter([top]), True
-        top = top.parent
-    else:
-        top = fixed_part(top)
-        fitting = [match for match in _fitting(given) if not _in_system(Path(match), top)]
-        matches = _outside(fitting, out, top)
-        if not (matches or inputs.watched):
-            where = " outside the output folder, which is not searched" if fitting else ""
-            raise Sve2HdrError(f"{given}: nothing matches{where}; check the pattern")
-        source, files = top.resolve(), _below_matches(sorted(matches, key=natural), out, found)
-    for file in files:
-        relative = _relative(file, Path(inputs.base) if inputs.base else top)
-        if _wanted(file, file.relative_to(top).as_posix(), inputs, found, named):
-            yield Found(str(file), relative, source.name)
-
-
-def _fitting(pattern: str) -> Iterator[str]:
-    """Yield what `glob` finds, but `**` enters each real folder once: some links lead upwards, to what they lie in."""
-    parts = Path(pattern).parts
-    if "**" not in parts:
-        yield from glob.glob(pattern)
-        return
-    at = parts.index("**")
-    rest = parts[at + 1 :]
-    for folder in _folders_in(glob.glob(os.path.join(*parts[:at])) if at else [os.curdir]):
-        yield from _fitting(os.path.join(glob.escape(folder), *rest)) if rest else [folder]
-
-
-def _folders_in(tops: Iterable[str]) -> Iterator[str]:
-    """Yield the folders `tops` and all below but hidden ones: each real folder once, by a link only if not without."""
-    seen: set[str] = set()
-    waiting = deque(sorted(tops, key=os.path.islink))
-    while waiting:
-        for folder, names, _ in os.walk(waiting.popleft()):
-            names[:] = (name for name in names if not name.startswith("."))
-            if (real_folder := os.path.realpath(folder)) in seen:
-                names.clear()
-                continue
-            seen.add(real_folder)
-            yield folder
-            waiting += (path for name in names if os.path.islink(path := os.path.join(folder, name)))
-
-
-def _below_matches(matches: Iterable[str], out: Place, found: JobList) -> Iterator[Path]:
-    """Yield files that match and those in folders that do, each folder once: `**` fits all folders in folders, too."""
-    walked: set[Path] = set()
-    for match in map(Path, matches):
-        if walked.isdisjoint(match.parents):
-            if match.is_dir():
-                walked.add(match)
-                yield from walk(match, out, found)
-            else:
-                yield match
-
-
-def _files_at(given: str, inputs: Inputs, out: Place, found: JobList) -> Iterator[Found]:
-    """Yield the files of a folder, file or pattern at a URL; folders are what lies between slashes."""
-    at = RemotePath(given)
-    try:
-        named = at.is_file()
-        start, urls = (at.parent, [at.url]) if named else (at, at.files())
-        if not urls and glob.has_magic(given):
-            start, urls = fixed_part(at), at.matches()
-    except FileNotFoundError:
-        start, urls = at, []
-    except OSError as error:
-        raise Sve2HdrError(f"{given}: cannot be read ({error.strerror}); check the address and your rights") from error
-    if not (urls or inputs.watched):
-        raise Sve2HdrError(f"{given}: nothing is there; check the address")
-    for url in urls:
-        below = url.removeprefix(f"{start}/")
-        if not _is_under(start.url, out) and _is_under(url, out):
-            found.out_met = True
-            continue
-        if STATE in below.split("/"):
-            continue
-        if any(part.startswith(".") for part in below.split("/")) and not named:
-            found.ignored.append((url, "hidden"))
-        elif _wanted(RemotePath(url), below, inputs, found, named):
-            yield Found(url, _relative_url(url, inputs.base) if inputs.base else below, start.name)
-
-
-def _is_under(url: str, out: Place) -> bool:
-    return f"{url}/".startswith(f"{out}/")
-
-
-def _relative_url(url: str, base: str) -> str:
-    if not url.startswith(f"{base.rstrip('/')}/"):
-        raise Sve2HdrError(f"{url}: does not lie below --base {base}; name another base")
-    return url[len(base.rstrip("/")) + 1 :]
-
-
-def _outside(paths: Iterable[str], out: Place, start: Path) -> list[str]:
-    """Return the paths but for those in OUT, which are met only because OUT lies among the inputs."""
-    out_real = real(str(out))
-    if isinstance(out, RemotePath) or start.resolve().is_relative_to(out_real):
-        return list(paths)
-    return [path for path in paths if not Path(real(path)).is_relative_to(out_real)]
-
-
-def _relative(path: Path, base: Path) -> str:
-    for seen in (Path, Path.resolve):  # as they are named, then as they are
-        below, top = seen(path), seen(base)
-        if below.is_relative_to(top) and ".." not in below.relative_to(top).parts:
-            return below.relative_to(top).as_posix()
-    raise Sve2HdrError(f"{path}: does not lie below --base {base}; name another base")
-
-
-def walk(top: Path, out: Place, found: JobList) -> Iterator[Path]:
-    """Yield the files below a folder: each real folder once, links last, hidden ones and OUT left out."""
-    waiting, seen, out_real = deque([top]), set(), real(str(out))
-    linked: deque[Path] = deque()
-    while waiting or linked:
-        folder = waiting.popleft() if waiting else linked.popleft()
-        resolved = os.path.realpath(folder)
-        if resolved in seen or (resolved == out_real and folder != top):
-            found.out_met |= resolved == out_real
-            if resolved != out_real:
-                found.ignored.append((str(folder), "a link to a folder that is there already"))
-            continue
-        seen.add(resolved)
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: natural(entry.name))
-        except OSError as error:
-            found.refused.append((str(folder), f"cannot be read ({error.strerror}); check its permissions"))
-            continue
-        for entry in entries:
-            path = folder / entry.name
-            try:
-                kind = _kind(entry)
-            except OSError as error:  # a link to itself, a disk that fails
-                found.refused.append(
-                    (str(path), f"cannot be read ({error.strerror}); remove the link, or check its disk")
-                )
-                continue
-            if kind == "hidden":
-                if entry.name not in (STATE, ".DS_Store"):
-                    found.ignored.append((str(path), "hidden"))
-            elif kind == "folder":
-                waiting.append(path)
-            elif kind == "linked folder":
-                linked.append(path)
-            elif kind == "file":
-                yield path
-            elif kind == "link":
-                found.refused.append((str(path), "a link to nothing; remove it, or mount what it points to"))
-
-
-def _kind(entry: os.DirEntry[str]) -> str:
-    """Return hidden, folder, linked folder, file, link (to nothing), or "" for what else there is; raise OSError."""
-    if entry.name.startswith(".") or _is_system(entry.name):
-        return "hidden"
-    if entry.is_dir():
-        return "folder" if entry.is_dir(follow_symlinks=False) else "linked folder"
-    if entry.is_file():
-        return "file"
-    return "link" if entry.is_symlink() else ""
-
-
-def _in_system(path: Path, start: Path) -> bool:
-    return any(map(_is_system, path.relative_to(start).parts))
-
-
-def _is_system(name: str) -> bool:
-    """Return whether a folder is one that Windows keeps on every drive: deleted raws are there, too."""
-    return name.lower() in ("$recycle.bin", "system volume information")
-
-
-def _wanted(path: Place, relative: str, inputs: Inputs, found: JobList, named: bool = False) -> bool:
-    """Return whether a file counts as raw: by its extension, or because it is named or included."""
-    if _matches(relative, inputs.exclude):
-        found.ignored.append((str(path), "excluded"))
-        return False
-    if inputs.include and not _matches(relative, inputs.include):
-        found.ignored.append((str(path), "not included"))
-        return False
-    if not (inputs.include or named) and path.suffix.lower() not in RAW_EXTENSIONS:
-        found.ignored.append((str(path), VIDEO if path.suffix.lower() == MLV else "no raw file by its name"))
-        return False
-    return True
-
-
-def _matches(relative: str, patterns: Collection[str], windows: bool = os.name == "nt") -> bool:
-    """Return whether a pattern fits a file's name or path, or one of the folders it lies in, upper or lower case."""
-    if not patterns:
-        return False
-    if windows:
-        patterns = [pattern.replace("\\", "/") for pattern in patterns]
-    path = PurePosixPath(relative.lower())
-    names = {str(part) for part in (path, *path.parents)} | set(path.parts)
-    return any(fnmatchcase(name, pattern.lower().rstrip("/")) for pattern in patterns for name in names)
-
-
-# Files -> jobs --------------------------------------------------------------------------------------------------------
 
 
 class _Names:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from .joblist import Job, natural
+from .inputs import natural
+from .joblist import Job
 from .jobstate import BatchOptions, FileResult, Order, of_this_run, shared_before
 from .places import real
 from .remotemanifest import AnyManifest

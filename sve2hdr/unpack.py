@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .dngfile import write_cfa_dng
 from .errors import Sve2HdrError, UnwritableOutput
-from .joblist import MLV, JobList, natural, walk
+from .inputs import MLV, Inputs, Search, natural
 from .memory import usable_cores
 from .mlv import Clip, Frame, open_clip
 from .mlvframe import pixel_aspect, raw_info, read_frame
@@ -48,21 +48,21 @@ def clips_of(given: Sequence[Path], output: Path) -> tuple[list[tuple[Path, Path
     a folder without clips.
     """
     clips: dict[str, tuple[Path, Path]] = {}
-    found = JobList()
+    search = Search(Inputs(()), output)
     for path in given:
-        amiss = len(found.refused)
+        amiss = len(search.refused)
         below = [path]
         if path.is_dir():
-            below = [file for file in walk(path, output, found) if file.suffix.lower() == MLV]
+            below = [file for file in search.walk(path) if file.suffix.lower() == MLV]
             below.sort(key=lambda file: natural(file.relative_to(path).as_posix()))
-            if not below and len(found.refused) == amiss:
+            if not below and len(search.refused) == amiss:
                 raise Sve2HdrError(f"{path}: no .MLV files in this folder; name another one")
         for clip in below:
             into = output / clip.relative_to(path).parent
             other, _ = clips.setdefault(str(into / clip.stem).casefold(), (clip, into))
             if other != clip:
                 raise ValueError(f"{other} and {clip} have one name; give each an -o of its own")
-    return list(clips.values()), found.refused
+    return list(clips.values()), search.refused
 
 
 def unpack_clip(

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sve2hdr import joblist
+from sve2hdr import inputs
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.joblist import Inputs, Job, JobList, Naming, collect, read_list
+from sve2hdr.inputs import Inputs, read_list
+from sve2hdr.joblist import Job, JobList, Naming, collect
 from sve2hdr.tiffwrite import RATIONAL, Ifd, entry, write_tiff
 
 
@@ -65,8 +66,8 @@ def test_folders_that_windows_keeps_on_drives_are_hidden(work: Path) -> None:
 def test_paths_of_patterns_may_have_the_separators_of_windows() -> None:
     name = "100CANON/IMG_1.CR2"
     for pattern in ("100CANON\\*.CR2", "100canon\\"):
-        assert joblist._matches(name, [pattern], windows=True)
-        assert not joblist._matches(name, [pattern], windows=False)  # a name may hold it there
+        assert inputs._matches(name, [pattern], windows=True)
+        assert not inputs._matches(name, [pattern], windows=False)  # a name may hold it there
 
 
 @pytest.mark.parametrize("given", ["in", "in/**", "in/*"])

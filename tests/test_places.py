@@ -24,7 +24,8 @@ from sve2hdr.errors import Sve2HdrError, UnwritableOutput
 from sve2hdr.filejob import run_job
 from sve2hdr.files import file_sha256
 from sve2hdr.imageread import read_hdr
-from sve2hdr.joblist import Inputs, Job, Naming, collect
+from sve2hdr.inputs import Inputs
+from sve2hdr.joblist import Job, Naming, collect
 from sve2hdr.jobstate import BatchOptions, FileResult, Order, Tools, finished_before
 from sve2hdr.manifest import Record, Stamp
 from sve2hdr.memory import megapixels_of

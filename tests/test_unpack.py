@@ -17,7 +17,8 @@ from workers import Here
 
 from sve2hdr import unpack
 from sve2hdr.cli import main
-from sve2hdr.joblist import Inputs, Naming, collect
+from sve2hdr.inputs import Inputs
+from sve2hdr.joblist import Naming, collect
 from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.pattern import detect_pattern
 from sve2hdr.rawfile import read_raw
