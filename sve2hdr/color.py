@@ -9,6 +9,7 @@ import numpy as np
 
 from .cameracolor import white_balance, xyz_from_balanced
 from .clipping import CLIP_STARTS, Surroundings, recover_clipped
+from .errors import check_image
 from .lights import D65, Xy, adaptation, xyz_from_xy
 from .mosaic import Mosaic
 
@@ -137,8 +138,7 @@ def linear_rgb(
 
     Raises ValueError for another shape or dtype, or a clip level that is not above 0.
     """
-    if camera_rgb.ndim != 3 or camera_rgb.shape[2] != 3 or camera_rgb.dtype != np.float32:
-        raise ValueError(f"camera_rgb must be (H, W, 3) float32, not {camera_rgb.shape} {camera_rgb.dtype}")
+    check_image("camera_rgb", camera_rgb)
     if not clip_level > 0:
         raise ValueError(f"clip_level must be above 0, not {clip_level}")
     result = np.empty_like(camera_rgb) if out is None else out

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Sve2HdrError(Exception):
@@ -88,3 +91,9 @@ def check_one_of(name: str, value: object, known: Collection[str]) -> None:
     """
     if value not in list(known):
         raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+
+
+def check_image(name: str, image: np.ndarray, dtype: str = "float32") -> None:
+    """Raise ValueError where an argument, `name`, is no image: (H, W, 3) of this dtype, and not empty."""
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != dtype:
+        raise ValueError(f"{name} must be (H, W, 3) {dtype}, not {image.shape} {image.dtype}")

@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from .color import COLOR_SPACES, ColorSpace
 from .curve import HEADROOM_EV
-from .errors import UnwritableOutput, check_one_of
+from .errors import UnwritableOutput, check_image, check_one_of
 from .exif import EXIF_START, SOFTWARE, UNCALIBRATED, camera_entries, exif_block, ifds_of
 from .files import check_writable, replacing
 from .gainmap import ultra_hdr
@@ -93,8 +93,7 @@ def write_hdr(
     """
     path = Path(path)
     check_writable(path, overwrite, HDR_EXTENSIONS)
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.float32:
-        raise ValueError(f"the image must be (H, W, 3) float32, not {image.shape} {image.dtype}")
+    check_image("the image", image)
     least, greatest = float(image.min()), float(image.max())
     if not (math.isfinite(least) and math.isfinite(greatest)):
         raise ValueError("the image holds values that are not finite")
@@ -142,8 +141,7 @@ def encoded_preview(
     Raises UnwritableOutput where the image is too large for the format, and ValueError for another shape or dtype, or a
     PNG with `gain`.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.uint8:
-        raise ValueError(f"the preview must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
+    check_image("the preview", image, "uint8")
     png = path.suffix.lower() == ".png"
     if png and gain is not None:
         raise ValueError("a PNG has no gain map")

@@ -17,7 +17,7 @@ from .cameracolor import white_balance
 from .clipping import CLIP_STARTS, clipped_share
 from .color import COLOR_SPACES, linear_rgb, lost_level
 from .dngfile import MATRIX_DENOMINATOR, STRIP_BYTES, UNCOMPRESSED, dng_entries
-from .errors import UnwritableOutput
+from .errors import UnwritableOutput, check_image
 from .exif import ifds_of, scale_entries
 from .files import replacing
 from .hdrfile import encoded_preview, with_square_pixels
@@ -100,8 +100,7 @@ def write_linear_dng(
     path, options = Path(path), options or LinearDngOptions()
     if path.suffix.lower() not in DNG_EXTENSIONS:
         raise UnwritableOutput(f"{path}: camera RGB is written as DNG; name the output *.dng")
-    if camera_rgb.ndim != 3 or camera_rgb.shape[2] != 3 or 0 in camera_rgb.shape or camera_rgb.dtype != np.float32:
-        raise ValueError(f"camera_rgb must be (H, W, 3) float32, not {camera_rgb.shape} {camera_rgb.dtype}")
+    check_image("camera_rgb", camera_rgb)
     if not clip_level > 0:
         raise ValueError(f"clip_level must be above 0, not {clip_level}")
     if not (math.isfinite(camera_rgb.min()) and math.isfinite(camera_rgb.max())):

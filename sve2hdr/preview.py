@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .curve import HEADROOM_EV, MIDDLE_GREY, MOST_LIGHT, WHITE_EV, Curve, index_of
+from .errors import check_image
 
 STRIP_SITES = 1 << 17  # pixels mapped at a time
 GRID_SIDE = 384  # px; long side of the low-resolution image that exposure and base are found in
@@ -130,8 +131,7 @@ class _Areas(NamedTuple):
 
 
 def _areas(image: np.ndarray, noise: float | None, lost: float | None) -> _Areas:
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != np.float32:
-        raise ValueError(f"the image must be (H, W, 3) float32, not {image.shape} {image.dtype}")
+    check_image("the image", image)
     if noise is not None and not 0 <= noise < np.inf:
         raise ValueError(f"noise must be a number from 0 on, not {noise}")
     if lost is not None and not 0 < lost < np.inf:
