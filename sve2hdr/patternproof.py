@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -69,10 +69,8 @@ def measure_step(mosaic: Mosaic, windows: Windows, brighter: list[int], darker: 
         samples = _samples(windows, mosaic.cfa, brighter, darker, slope)
         fit = fit_line(samples, offset_sigma, rounds)
         slope = fit.slope if fit.slope > 0 else None
-    if slope is None:
-        step = Step((brighter, darker), np.inf, np.inf, samples, fit, False)
-    else:
-        step = Step((brighter, darker), -math.log2(slope), error_ev(slope, fit.slope_error), samples, fit, False)
+    ev, error = (np.inf, np.inf) if slope is None else (-math.log2(slope), error_ev(slope, fit.slope_error))
+    step = Step((brighter, darker), ev, error, samples, fit, False)
     burnt = (windows.peak[brighter] >= windows.saturation[brighter, None]).any(axis=0)
     count = sum(s.window.size for s in samples)
     if burnt.sum() > burnt.size / 2:  # what is not may be special, such as dark gaps that lie on rows of one exposure
@@ -82,7 +80,7 @@ def measure_step(mosaic: Mosaic, windows: Windows, brighter: list[int], darker: 
             ev, error = -math.log2(pair_slope), error_ev(pair_slope, pair_error)
             contradicted = abs(ev - step.ev) > CONTRADICTED * math.hypot(error, step.error)
             if count < TOO_FEW_WINDOWS or (count < FEW_WINDOWS and error < step.error) or contradicted:
-                step = Step((brighter, darker), ev, error, samples, fit, True)
+                return replace(step, ev=ev, error=error, from_pairs=True)
     return step
 
 
