@@ -183,9 +183,25 @@ class Records(ABC, Generic[At]):
         UnwritableOutput where another program has taken a name meanwhile, and OSError as the system does.
         """
 
-    @abstractmethod
     def recover(self, claims: Claims, names: Iterable[str] | None = None) -> None:
-        """Finish or remove what processes have left that are gone: of jobs with these first outputs, or of all."""
+        """Finish or remove what processes have left that are gone: of jobs with these first outputs, or of all.
+
+        Raises OSError where that cannot be done now; what is left stays for another time.
+        """
+        for key in self._left() if names is None else map(key_of, names):
+            if claims.take([key]):
+                try:
+                    self._recover(key)
+                finally:
+                    claims.release([key])
+
+    @abstractmethod
+    def _left(self) -> Iterable[str]:
+        """Return the keys of all jobs of which something is left, also of those that are in work."""
+
+    @abstractmethod
+    def _recover(self, key: str) -> None:
+        """Finish or remove what is left of a job, if anything is; nobody works on it."""
 
     def get(self, output: str) -> Record | None:
         """Return the record of an output, or None where there is none; raise OSError where that is not known."""
@@ -278,11 +294,7 @@ class Manifest(Records[Path]):
     # From a job's folder to the outputs
 
     def publish(self, folder: Path, made: Sequence[tuple[Record, str, bool]]) -> list[Record]:
-        """Let files of a job's folder take their names, and record them.
-
-        `made`: a record, the name of its file in `folder` ("": none), and whether it may replace a file. Raises
-        UnwritableOutput where another program has taken a name meanwhile, and OSError as the system does.
-        """
+        """Let files of a job's folder take their names, and record them, as `Records.publish` has it."""
         complete = []
         for record, name, may_replace in made:
             if name:
@@ -295,18 +307,11 @@ class Manifest(Records[Path]):
             self._finish(folder, record, name, may_replace)
         return [record for record, *_ in complete]
 
-    def recover(self, claims: Claims, names: Iterable[str] | None = None) -> None:
-        """Finish or remove what processes have left that are gone: of jobs with these first outputs, or of all."""
-        for key in keys_in(self.work) if names is None else map(key_of, names):
-            folder = self.work / key
-            if not folder.exists() or not claims.take([key]):
-                continue
-            try:
-                self._recover(folder)
-            finally:
-                claims.release([key])
+    def _left(self) -> list[str]:
+        return keys_in(self.work)
 
-    def _recover(self, folder: Path) -> None:
+    def _recover(self, key: str) -> None:
+        folder = self.work / key
         with contextlib.suppress(OSError, *DAMAGED, UnwritableOutput):
             for stored, name, may_replace in json.loads((folder / JOURNAL).read_bytes()):
                 record = Record.from_json(json.dumps(stored))

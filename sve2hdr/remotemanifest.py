@@ -15,7 +15,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -87,7 +87,7 @@ class RemoteManifest(Records[RemotePath]):
         return (self.folder / "done").statuses()
 
     def publish(self, folder: Path, made: Sequence[tuple[Record, str, bool]]) -> list[Record]:
-        """Send files of a job's folder to their place, and record them, as `Manifest.publish` does."""
+        """Send files of a job's folder to their place, and record them, as `Records.publish` has it."""
         complete = []
         for record, name, may_replace in made:
             earlier = _size(self.out / record.file) if record.file else None
@@ -98,7 +98,7 @@ class RemoteManifest(Records[RemotePath]):
                     )
                 record = replace(record, sha256=file_sha256(folder / name), stamp=Stamp.of(folder / name))
             complete.append((record, name, earlier))
-        journal = self.folder / "work" / f"{folder.name}.json"
+        journal = self._journal(folder.name)
         try:
             journal.write_bytes(json.dumps([(asdict(record), earlier) for record, _, earlier in complete]).encode())
             for record, name, _ in complete:
@@ -115,24 +115,14 @@ class RemoteManifest(Records[RemotePath]):
             record = replace(record, stamp=Stamp.of(self.out / record.file))
         self._record_path(record.output).write_bytes(record.as_json().encode())
 
-    def recover(self, claims: Claims, names: Iterable[str] | None = None) -> None:
-        """Record or remove what has been sent by processes that are gone: of jobs with these outputs, or of all.
+    def _journal(self, key: str) -> RemotePath:
+        return self.folder / "work" / f"{key}.json"
 
-        Raises OSError where that cannot be done now; the journal stays for another time.
-        """
-        if names is None:
-            journals = [RemotePath(url) for url in (self.folder / "work").files()]
-        else:
-            journals = [self.folder / "work" / f"{key_of(name)}.json" for name in names]
-        for journal in journals:
-            key = journal.name.removesuffix(".json")
-            if claims.take([key]):
-                try:
-                    self._recover(journal)
-                finally:
-                    claims.release([key])
+    def _left(self) -> list[str]:
+        return [RemotePath(url).name.removesuffix(".json") for url in (self.folder / "work").files()]
 
-    def _recover(self, journal: RemotePath) -> None:
+    def _recover(self, key: str) -> None:
+        journal = self._journal(key)
         try:
             stored = journal.read_bytes()
         except FileNotFoundError:
