@@ -12,16 +12,16 @@ sites is what SVE sensors have, and is taken for it.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from machine import machine, spread
+from machine import machine, spread, timed
 
 from sve2hdr.errors import UnreadableRaw
+from sve2hdr.evaluate import scene_files
 from sve2hdr.imageread import read_hdr
-from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic
+from sve2hdr.mosaic import BAYER_ORDERS, ONE_EXPOSURE, ExposurePattern, Mosaic
 from sve2hdr.pattern import Detection, detect_pattern
 from sve2hdr.rawfile import read_raw
 from sve2hdr.simulate import Sensor, camera_scene, simulate
@@ -55,27 +55,30 @@ def random_pattern(rng: np.random.Generator, ev: float) -> ExposurePattern:
     return ExposurePattern(np.roll(cell, rng.integers(0, 4, 2), (0, 1)))
 
 
+def random_scene(rng: np.random.Generator, scenes: list[Path]) -> tuple[np.ndarray, str]:
+    """Return one of the scenes, or a synthetic one where there are none, (H, W, 3) float32, and its name."""
+    number = int(rng.integers(len(scenes) if scenes else 1 << 30))
+    return (read_hdr(scenes[number]), scenes[number].stem) if scenes else (synthetic_scene(number), str(number))
+
+
 def random_frame(
-    rng: np.random.Generator, scenes: list[Path] | None, drawn: Callable[[np.random.Generator, float], ExposurePattern]
+    rng: np.random.Generator, scenes: list[Path], drawn: Callable[[np.random.Generator, float], ExposurePattern]
 ) -> tuple[Mosaic, ExposurePattern | None, str]:
     """Return one simulated frame, its pattern (None: ordinary), and what it is in words."""
-    number = int(rng.integers(len(scenes) if scenes else 1 << 30))
-    scene, name = (read_hdr(scenes[number]), scenes[number].stem) if scenes else (synthetic_scene(number), str(number))
+    scene, name = random_scene(rng, scenes)
     noise, mode = str(rng.choice(list(SENSORS))), str(rng.choice(["exposure", "gain"]))
     percentile, dimmer, cfa = rng.choice(PERCENTILES), rng.choice(DIMMER), str(rng.choice(BAYER_ORDERS))
     pattern = drawn(rng, rng.uniform(1.5, 5)) if rng.random() >= ORDINARY_SHARE else None
     sensor = Sensor(mode=mode, **SENSORS[noise])  # type: ignore[arg-type]
-    exposed = pattern or ExposurePattern(np.ones((1, 1), np.float32))
     light = np.float32(camera_scene(scene, percentile) * dimmer)
-    mosaic = simulate(light, cfa, exposed, sensor, int(rng.integers(1 << 31)))
+    mosaic = simulate(light, cfa, pattern or ONE_EXPOSURE, sensor, int(rng.integers(1 << 31)))
     words = f"{pattern or 'one exposure'} of {name}, {cfa}, {mode}, {noise}, percentile {percentile}, x {dimmer}"
     return mosaic, pattern, words
 
 
-def ordinary_frame(rng: np.random.Generator, scenes: list[Path] | None) -> tuple[Mosaic, str]:
+def ordinary_frame(rng: np.random.Generator, scenes: list[Path]) -> tuple[Mosaic, str]:
     """Return one simulated frame of one exposure that is hard to tell, and what it is in words."""
-    number = int(rng.integers(len(scenes) if scenes else 1 << 30))
-    scene, name = (read_hdr(scenes[number]), scenes[number].stem) if scenes else (synthetic_scene(number), str(number))
+    scene, name = random_scene(rng, scenes)
     light, kind = camera_scene(scene, float(rng.choice(PERCENTILES))), str(rng.choice(HARD))
     noise, cfa = str(rng.choice(list(SENSORS))), str(rng.choice(BAYER_ORDERS))
     if "wall" in kind:
@@ -91,8 +94,7 @@ def ordinary_frame(rng: np.random.Generator, scenes: list[Path] | None) -> tuple
             light[:, light.shape[1] // 2 :] = camera_scene(scene, 99)[:, light.shape[1] // 2 :]
         kind += f" of {width:.2f} px, {ev:.1f} EV"
     light *= {"low light": 0.01, "burnt": 30.0, "black": 0.0}.get(kind, 1.0)
-    single = ExposurePattern(np.ones((1, 1), np.float32))
-    mosaic = simulate(np.float32(light), cfa, single, Sensor(**SENSORS[noise]), int(rng.integers(1 << 31)))
+    mosaic = simulate(np.float32(light), cfa, ONE_EXPOSURE, Sensor(**SENSORS[noise]), int(rng.integers(1 << 31)))
     return mosaic, f"{kind}, {name}, {cfa}, {noise}"
 
 
@@ -115,11 +117,9 @@ def main() -> None:
     parser.add_argument("--raws", type=Path, help="folder of raws of one exposure")
     parser.add_argument("--megapixels", type=float, default=24)
     options = parser.parse_args()
-    scenes = None
-    if options.scenes:
-        scenes = sorted(p for p in options.scenes.iterdir() if p.suffix.lower() in {".hdr", ".exr", ".tif", ".tiff"})
-        if not scenes:
-            parser.error(f"{options.scenes} holds no scene")
+    scenes = scene_files(options.scenes) if options.scenes else []
+    if options.scenes and not scenes:
+        parser.error(f"{options.scenes} holds no scene")
     print(machine())
     rng, wrong = np.random.default_rng(options.seed), []
     right, ordinary, false_alarms, errors = 0, 0, 0, []
@@ -138,7 +138,7 @@ def main() -> None:
                 trouble = errors[-1] > 0.05
         if trouble:
             wrong.append(f"{words}: {found.ratio_ev:.2f} EV, confidence {found.confidence:.2f}, {found.reason}")
-    print(f"{options.files} frames of {len(scenes) if scenes else 'synthetic'} scenes, seed {options.seed}")
+    print(f"{options.files} frames of {len(scenes) or 'synthetic'} scenes, seed {options.seed}")
     print(f"layout and phase right: {right} of {options.files - ordinary} SVE frames")
     if errors:
         middle, most, worst = np.quantile(errors, [0.5, 0.95, 1])
@@ -179,12 +179,8 @@ def timing(megapixels: float) -> str:
     small = simulate(light, "RGGB", pattern, Sensor(), 1)
     times = max(1, round((megapixels * 1e6) ** 0.5 / 256))
     frame = Mosaic(np.tile(small.counts, (times, times)), "RGGB", small.black_level, small.white_level, np.eye(3))
-    seconds = []
-    for _ in range(4):
-        start = time.perf_counter()
-        assert detect_pattern(frame).sve
-        seconds.append(time.perf_counter() - start)
-    return spread(seconds[1:])
+    assert detect_pattern(frame).sve
+    return spread(timed(lambda: detect_pattern(frame)))
 
 
 if __name__ == "__main__":

@@ -17,18 +17,18 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from machine import machine, spread
+from bench_detect import random_scene
+from machine import machine, spread, timed
 
 from sve2hdr.architecture import Network
 from sve2hdr.banding import masked_row_offsets, without_masked_banding
 from sve2hdr.errors import PatternNotFound
-from sve2hdr.imageread import read_hdr
+from sve2hdr.evaluate import scene_files
 from sve2hdr.interpolate import interpolate
 from sve2hdr.levels import Estimate, estimate_levels
 from sve2hdr.margins import black_of_margins, measure_margins
@@ -39,7 +39,6 @@ from sve2hdr.radiance import NoiseModel, full_scale
 from sve2hdr.rawfile import read_raw
 from sve2hdr.reconstruct import reconstruct
 from sve2hdr.simulate import CAMERA_FROM_XYZ, NEUTRAL, Sensor, camera_scene, expose, mosaic_of, noise_of_sites
-from sve2hdr.synthetic import synthetic_scene
 from sve2hdr.tiffwrite import BYTE, LONG, RATIONAL, SHORT, SRATIONAL, Ifd, entry, rationals, text_entry, write_tiff
 from sve2hdr.weights import load_weights, weights_path
 
@@ -49,7 +48,6 @@ from cr2container import EOS_D30, write_cr2
 NOISE = {"clean": (60_000.0, 1.0), "ISO 100": (30_000.0, 4.0), "ISO 1600": (4_000.0, 3.0)}  # full well, read noise, e-
 NAMES = ("ratio, EV", "black, counts", "white, share", "white where the exposure saturates, share")
 LIMITS = (0.03, 1.5, 0.01, 0.01)
-SCENES = {".hdr", ".exr", ".tif", ".tiff"}
 PERCENTILES = (85, 92, 97, 99, 99.9)
 NOMINAL, MARGIN, SPREAD = 16_383.0, 100, 30.0  # counts; sites; counts
 ROW_NOISE, HOT = 0.3, 2e-4  # of the read noise; share of the sites
@@ -71,9 +69,7 @@ def random_frame(
     rng: np.random.Generator, scenes: list[Path], margins: bool, independent: bool, through: str = ""
 ) -> Frame:
     """Return a frame with all that a camera does to it, and its true levels."""
-    number = int(rng.integers(len(scenes) if scenes else 1 << 30))
-    scene = read_hdr(scenes[number]) if scenes else synthetic_scene(number)
-    name = scenes[number].stem if scenes else str(number)
+    scene, name = random_scene(rng, scenes)
     ev, mode, noise = float(rng.uniform(1.5, 5)), str(rng.choice(["exposure", "gain"])), str(rng.choice(list(NOISE)))
     percentile, cfa = float(rng.choice(PERCENTILES)), str(rng.choice(BAYER_ORDERS))
     pattern = ExposurePattern(np.roll(np.float32([2.0**-ev, 2.0**-ev, 1, 1]), rng.integers(4)).reshape(4, 1))
@@ -208,7 +204,7 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=24)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    scenes = sorted(p for p in options.scenes.iterdir() if p.suffix.lower() in SCENES) if options.scenes else []
+    scenes = scene_files(options.scenes) if options.scenes else []
     if options.scenes and not scenes:
         parser.error(f"{options.scenes} holds no scene")
     network = load_weights(weights_path(options.model)) if options.model else None
@@ -261,12 +257,7 @@ def timing(megapixels: float) -> str:
     rows, columns = (n - n % 4 for n in frame.shape)
     times = max(1, round((megapixels * 1e6 / (rows * columns)) ** 0.5))
     large = replace(frame, counts=np.tile(frame.counts[:rows, :columns], (times, times)))
-    seconds = []
-    for _ in range(4):
-        started = time.perf_counter()
-        estimate_levels(large, Path("large"))
-        seconds.append(time.perf_counter() - started)
-    return spread(seconds[1:])
+    return spread(timed(lambda: estimate_levels(large, Path("large"))))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,11 @@ python examples/bench_network.py --runs 3
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from cost import macs_per_pixel
-from machine import machine, spread
+from machine import machine, spread, timed
 
 from sve2hdr import Mosaic
 from sve2hdr.architecture import Network
@@ -31,17 +29,6 @@ parser.add_argument("--size", type=int, default=2 * TILE_PX, help="side of the s
 parser.add_argument("--paper-size", type=int, default=384, help="side of the paper's network's input, px")
 arguments = parser.parse_args()
 torch.set_num_threads(arguments.threads)
-
-
-def timed(run: Callable[[], object]) -> list[float]:
-    """Return the seconds of each run, after one that is not counted."""
-    run()
-    seconds = []
-    for _ in range(arguments.runs):
-        started = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - started)
-    return seconds
 
 
 def parameters(network: torch.nn.Module) -> int:
@@ -71,9 +58,9 @@ keep_freed_memory()  # as the command does
 image = reconstruct(mosaic, pattern, noise, network)
 assert image.shape == (side, side, 3)
 assert np.isfinite(image).all()
-ours = timed(lambda: reconstruct(mosaic, pattern, noise, network))
-alone = timed(lambda: run_on_planes(network))
-theirs = timed(lambda: run_on_planes(paper))
+ours = timed(lambda: reconstruct(mosaic, pattern, noise, network), arguments.runs)
+alone = timed(lambda: run_on_planes(network), arguments.runs)
+theirs = timed(lambda: run_on_planes(paper), arguments.runs)
 ours_per_mp = [s / (side**2 / 1e6) for s in ours]
 alone_per_mp, theirs_per_mp = ([s / (paper_side**2 / 1e6) for s in seconds] for seconds in (alone, theirs))
 

@@ -1,8 +1,9 @@
-"""What a benchmark says of the machine it ran on."""
+"""What a benchmark says of the machine it ran on, and of the time that something took there."""
 
 import platform
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sve2hdr.memory import usable_cores
@@ -17,6 +18,17 @@ def machine() -> str:
     return (
         f"{name}, {usable_cores()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
     )
+
+
+def timed(run: Callable[[], object], runs: int = 3) -> list[float]:
+    """Return the seconds of each run, after one that is not counted."""
+    run()
+    seconds = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - started)
+    return seconds
 
 
 def spread(seconds: Sequence[float]) -> str:
