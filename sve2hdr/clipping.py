@@ -67,7 +67,7 @@ class Surroundings:
         )
         tint, ratio = (_between(_between(values, down).T, across).T for values in (self._tint, self._ratio))
         (middle, middle_clips), (highest, highest_clips) = (
-            (np.log2(np.maximum(balanced[channel], np.float32(1e-6))), clipped_share(balanced[channel], level))
+            (np.log2(np.maximum(balanced[channel], np.float32(1e-6))), clipped_weight(balanced[channel], level))
             for channel, level in zip(self._others, self._clip_levels, strict=True)
         )
         off = highest - middle - ratio
@@ -98,7 +98,7 @@ def recover_clipped(
     The result is continuous, never below the input, and grows with each input channel.
     """
     lowest, middle, highest = np.argsort(gains, kind="stable")
-    weights = _clipped_weights(balanced, gains, clip_level)
+    weights = clipped_weight(balanced, (gains * np.float32(clip_level)).reshape(3, *[1] * (balanced.ndim - 1)))
     out = balanced.copy()
     top, low = out[highest], balanced[lowest]
     target = top - 0.5 * (1 - weights[lowest]) * np.maximum(top - low, 0)
@@ -112,14 +112,10 @@ def recover_clipped(
     return out
 
 
-def clipped_share(balanced: np.ndarray, level: np.ndarray | float) -> np.ndarray:
-    """Return how clipped each value is that clips at `level`, 0 to 1, of the same shape: smooth, as noise blurs it."""
-    ramp = np.clip((balanced / level - np.float32(CLIP_STARTS)) / np.float32(CLIP_ENDS - CLIP_STARTS), 0, 1)
+def clipped_weight(values: np.ndarray, level: np.ndarray | float) -> np.ndarray:
+    """Return how clipped each value is that clips at `level`, (...) from 0 to 1: smooth, as noise blurs it."""
+    ramp = np.clip((values / level - np.float32(CLIP_STARTS)) / np.float32(CLIP_ENDS - CLIP_STARTS), 0, 1)
     return np.asarray(ramp * ramp * (3 - 2 * ramp))
-
-
-def _clipped_weights(balanced: np.ndarray, gains: np.ndarray, clip_level: float) -> np.ndarray:
-    return clipped_share(balanced, (gains * np.float32(clip_level)).reshape(3, *[1] * (balanced.ndim - 1)))
 
 
 def _blurred(cells: np.ndarray) -> np.ndarray:

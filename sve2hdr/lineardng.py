@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from .cameracolor import white_balance
-from .clipping import CLIP_STARTS, clipped_share
+from .clipping import CLIP_STARTS, clipped_weight
 from .color import COLOR_SPACES, linear_rgb, lost_level
 from .dngfile import MATRIX_DENOMINATOR, STRIP_BYTES, UNCOMPRESSED, dng_entries
 from .errors import UnwritableOutput, check_image
@@ -213,7 +213,7 @@ def _encoded(camera_rgb: np.ndarray, clip_level: float, floating: bool) -> np.nd
     """Return values as they are stored, little-endian uint16 or half: highlights raised, the rest scaled, clamped."""
     share = camera_rgb * np.float32(1 / clip_level)
     if float(share.max()) > CLIP_STARTS:
-        share += clipped_share(share, 1.0) * (1 - share)
+        share += clipped_weight(share, 1.0) * (1 - share)
     np.clip(share, 0, 1, out=share)
     if floating:
         return share.astype("<f2")
