@@ -13,13 +13,14 @@ import numpy as np
 from .demosaic import demosaic
 from .errors import UnusableStack
 from .merge import merge_frames
-from .mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
-from .radiance import saturation_limit
+from .mosaic import BAYER_ORDERS, ONE_EXPOSURE, ExposurePattern, Mosaic, cfa_period, repeated
+from .radiance import clipped_share
 from .rawfile import read_raw
 from .registration import NEARLY_SATURATED, PairMeasure, green_plane, measure_pair
 
 MAX_EXIF_ERROR_EV = 0.3  # shutters and apertures are nominal; more is another file or wrong tags
 MAX_STEP_ERROR_EV = 0.15  # between an exposure of the pattern and the frame that stands for it
+MOST_CLIPPED = 1e-3  # share of the sites of the frame that stands for the darkest
 MIN_RANGE_EV = 0.2
 MAX_SHIFT_PX = 0.7  # sites
 MAX_CHANGED_SHARE = 0.1
@@ -257,9 +258,5 @@ def frames_of_pattern(stack: ExposureStack, pattern: ExposurePattern) -> np.ndar
         raise UnusableStack(
             f"{stack.paths[0]}: the pattern needs exposures of {want} EV, the stack has {have}; take a ratio it has"
         )
-    good = (index for index in possible if _clipped_share(stack.frames[index.max()]) <= 1e-3)
+    good = (index for index in possible if clipped_share(stack.frames[index.max()], ONE_EXPOSURE) <= MOST_CLIPPED)
     return next(good, possible[-1])
-
-
-def _clipped_share(frame: Mosaic) -> float:
-    return float((frame.counts >= saturation_limit(float(frame.black_level.mean()), frame.white_level)).mean())
