@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .layout import source_index
-from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
+from .mosaic import ExposurePattern, Mosaic, cfa_period, over_common_period
 from .radiance import NoiseModel
 
 SAMPLE = 64  # sites of each line that are looked at before all of them are
@@ -41,10 +41,9 @@ def stuck_lines(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> 
     >>> [lines.tolist() for lines in stuck_lines(frame, ExposurePattern(np.ones((1, 1), np.float32)), noise)]
     [[], [41]]
     """
-    white, read_variance = mosaic.white_by_site, noise.read_noise**2
-    parts = (mosaic.black_level, white, noise.gain, read_variance)
-    period = common_period(cfa_period(mosaic.cfa), pattern.exposure, *parts)
-    black, white, gain, read_variance = (repeated(part, period).astype(np.float32) for part in parts)
+    parts = (mosaic.black_level, mosaic.white_by_site, noise.gain, noise.read_noise**2)
+    _, _, *parts_of_cell = over_common_period(cfa_period(mosaic.cfa), pattern.exposure, *parts)
+    black, white, gain, read_variance = (part.astype(np.float32) for part in parts_of_cell)
     levels = (black, white - black, gain, read_variance)
     return _stuck_columns(mosaic.counts.T, [part.T for part in levels]), _stuck_columns(mosaic.counts, levels)
 

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 
 from .layout import source_index
-from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
+from .mosaic import ExposurePattern, Mosaic, cfa_period, over_common_period
 from .radiance import SATURATED, NoiseModel, full_scale
 
 BAND_ROWS = 256
@@ -24,37 +24,42 @@ Offset = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Sites:
-    """A frame whose sites can be asked for, beyond its borders too; periods are those of the whole cell."""
+    """A frame whose sites can be asked for, beyond its borders too. Of the cell, (P, Q), all is float32 but letters.
 
-    counts: np.ndarray
-    letters: np.ndarray
-    black: np.ndarray
-    exposure: np.ndarray
-    scale: np.ndarray  # radiance of a count
-    gain: np.ndarray
-    read_variance: np.ndarray
-    saturation: np.ndarray  # counts above black
-    rows: np.ndarray  # the row that stands at each from -margin on
-    columns: np.ndarray
-    margin: Offset
+    The cell is what CFA, exposures, levels and noise have in common; a phase is a place in it, row and column.
+    """
+
+    counts: np.ndarray  # (H, W) uint16
+    letters: np.ndarray  # (P, Q), the colours
+    black: np.ndarray  # (P, Q) counts
+    exposure: np.ndarray  # (P, Q), relative
+    scale: np.ndarray  # (P, Q), radiance of a count, 1.0 = saturation of the least exposed sites
+    gain: np.ndarray  # (P, Q) counts per electron
+    read_variance: np.ndarray  # (P, Q) counts squared
+    saturation: np.ndarray  # (P, Q) counts above black
+    rows: np.ndarray  # (n,), the row that stands at each from -margin on
+    columns: np.ndarray  # (n,), likewise
+    margin: Offset  # rows and columns, whole periods
     neighbours: dict[Offset, list[Offset]]  # of each phase
 
     @classmethod
     def of(cls, mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> Sites:
         """Return the sites of a frame, at least a period of its cell in size."""
-        letters, white = cfa_period(mosaic.cfa), mosaic.white_by_site
-        parts = (pattern.exposure, mosaic.black_level, white, noise.gain, noise.read_noise)
-        period = common_period(letters, *parts)
-        exposure, black, white, gain, read = (repeated(p, period).astype(np.float32) for p in parts)
+        letters, *parts = over_common_period(
+            cfa_period(mosaic.cfa), pattern.exposure, mosaic.black_level, mosaic.white_by_site, noise.gain,
+            noise.read_noise,
+        )  # fmt: skip
+        exposure, black, white, gain, read = (part.astype(np.float32) for part in parts)
+        period = letters.shape
         margin = _whole_periods(MARGIN_PX, period[0]), _whole_periods(MARGIN_PX, period[1])
         rows, columns = (
             source_index(np.arange(-m, length + m + n), 0, length, n)
             for m, length, n in zip(margin, mosaic.shape, period, strict=True)
         )
         return cls(
-            mosaic.counts, repeated(letters, period), black, exposure,
+            mosaic.counts, letters, black, exposure,
             exposure.min() / exposure / np.float32(full_scale(mosaic, pattern)), gain, read**2,
-            SATURATED * (white - black), rows, columns, margin, _neighbours(repeated(letters, period), exposure),
+            SATURATED * (white - black), rows, columns, margin, _neighbours(letters, exposure),
         )  # fmt: skip
 
     @property
@@ -102,7 +107,7 @@ class Sites:
         return (phase[0] + offset[0]) % self.period[0], (phase[1] + offset[1]) % self.period[1]
 
     def signal(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Return counts above black at sites, which may lie `margin` beyond the borders."""
+        """Return counts above black at sites, (...) float32 each, which may lie `margin` beyond the borders."""
         inside = self.rows[y + self.margin[0]], self.columns[x + self.margin[1]]
         above: np.ndarray = self.counts[inside] - self.black[self.phases(y, x)]
         return above
