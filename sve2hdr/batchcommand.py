@@ -329,7 +329,7 @@ def _load(
 
     Raws that a record knows are not opened.
     """
-    from .manifest import Stamp
+    from .record import Stamp
 
     known = {record.raw: record for record in manifest.records().values()}
 

@@ -25,13 +25,14 @@ from .files import file_sha256
 from .joblist import Job
 from .jobstate import BatchOptions, FileResult, Order, Tools, is_ours, shared_before, standings_of, to_make, unchanged
 from .levels import Levels
-from .manifest import Record, Stamp, Standing
+from .manifest import Standing
 from .memory import peak_mb, release_freed_memory, reset_peak
 from .parameters import LEAD_EV, FileKind, as_laid_out, difference, load_parameters
 from .pattern import parse_pattern
 from .pipeline import ConvertOptions
 from .places import Place, is_url, place, real
 from .rawfile import read_raw
+from .record import Record, Stamp
 from .remotemanifest import AnyManifest
 from .whitebalance import WhiteBalance, check_lights
 

@@ -14,11 +14,12 @@ from .claims import Claims
 from .errors import UnwritableOutput
 from .joblist import Job
 from .levels import Levels
-from .manifest import Record, Stamp, Standing, known_again, recipe_of
+from .manifest import Standing, known_again
 from .models import Model
 from .parameters import FORMAT
 from .pipeline import ConvertOptions
 from .places import is_url, lies_at, place
+from .record import Record, Stamp, recipe_of
 from .remotemanifest import AnyManifest
 
 GOOD = ("converted", "unchanged", "edited", "developed", "copied", "skipped")

@@ -22,8 +22,9 @@ from pathlib import Path
 from .claims import Claims, key_of, keys_in
 from .errors import RefusedByStore, UnwritableOutput
 from .files import file_sha256
-from .manifest import DAMAGED, Manifest, Record, Records, Stamp
+from .manifest import Manifest, Records
 from .places import RemotePath, Status, place
+from .record import DAMAGED, Record, Stamp
 
 README = b"Records of `sve2hdr batch`, by which it knows what is finished. Without them all is done anew.\n"
 

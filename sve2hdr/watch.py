@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from .errors import Sve2HdrError, one_line
 from .joblist import Job, JobList
-from .manifest import Stamp
 from .places import place
+from .record import Stamp
 
 EVERY_S, SHARE = 1.0, 0.2  # the inputs are looked through so often, unless that takes more than this share of the time
 BUSY_SHARE = 0.05  # while there is work: who is done with a file waits for the next one until all is looked through

@@ -17,10 +17,10 @@ from sve2hdr.defects import repair_defects
 from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.imageread import read_hdr
-from sve2hdr.manifest import recipe_of
 from sve2hdr.mosaic import ExposurePattern, Mosaic
 from sve2hdr.noise import estimate_noise
 from sve2hdr.pipeline import ConvertOptions
+from sve2hdr.record import recipe_of
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 
 PAIRS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))

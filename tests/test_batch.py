@@ -37,11 +37,12 @@ from sve2hdr.errors import Sve2HdrError, UnreadableRaw
 from sve2hdr.imageread import read_hdr
 from sve2hdr.joblist import Job
 from sve2hdr.jobstate import BatchOptions, FileResult
-from sve2hdr.manifest import Manifest, Record, Stamp
+from sve2hdr.manifest import Manifest
 from sve2hdr.orderqueue import Queue
 from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.places import RemotePath, Status, real
 from sve2hdr.rawfile import read_raw
+from sve2hdr.record import Record, Stamp
 from sve2hdr.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.worker import Order, Worker, WorkerDied, WorkerOptions
 

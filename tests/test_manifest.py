@@ -17,7 +17,8 @@ import pytest
 from sve2hdr.claims import key_of
 from sve2hdr.errors import UnwritableOutput
 from sve2hdr.files import file_sha256
-from sve2hdr.manifest import STATE, Manifest, Record, Stamp, recipe_of
+from sve2hdr.manifest import STATE, Manifest
+from sve2hdr.record import Record, Stamp, recipe_of
 
 
 class Killed(BaseException):

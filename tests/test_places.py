@@ -27,11 +27,11 @@ from sve2hdr.imageread import read_hdr
 from sve2hdr.inputs import Inputs
 from sve2hdr.joblist import Job, Naming, collect
 from sve2hdr.jobstate import BatchOptions, FileResult, Order, Tools, finished_before
-from sve2hdr.manifest import Record, Stamp
 from sve2hdr.memory import megapixels_of
 from sve2hdr.models import model_named
 from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.places import Reals, RemotePath, fixed_part, place, real, without_file_url
+from sve2hdr.record import Record, Stamp
 from sve2hdr.remotemanifest import RemoteManifest, manifest_of
 
 torch.set_num_threads(1)
