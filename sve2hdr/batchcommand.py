@@ -17,19 +17,9 @@ from click.shell_completion import CompletionItem
 from .errors import Sve2HdrError
 from .imageoptions import IMAGE_HEADINGS, check_ensemble, check_formats, convert_options, image_options
 from .memory import DEFAULT_SHARE, Load, available_bytes, megapixels_of, parse_size, too_large, usable_cores
-from .options import (
-    FILE,
-    FOLDER,
-    Command,
-    Number,
-    Parsed,
-    complete_path,
-    draws_bars,
-    overwrite_option,
-    refuse_given,
-    tell,
-)
+from .options import FILE, FOLDER, Command, Number, Parsed, complete_path, overwrite_option, refuse_given
 from .places import is_url, place, without_file_url
+from .terminal import draws_bars, tell
 
 if TYPE_CHECKING:
     from .batch import Crew, Outcome

@@ -25,11 +25,9 @@ from .options import (
     complete_path,
     level_options,
     levels_of,
-    note,
     overwrite_option,
-    progress_bar,
-    tell,
 )
+from .terminal import note, progress_bar, tell
 from .traincommand import train
 
 if TYPE_CHECKING:

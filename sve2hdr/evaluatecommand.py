@@ -19,14 +19,13 @@ from .options import (
     Number,
     complete_path,
     device_option,
-    note,
     overwrite_option,
     refuse_given,
     refuse_one_exposure,
     sensor_options,
-    tell,
 )
 from .pattern import with_ratio
+from .terminal import note, tell
 
 if TYPE_CHECKING:
     import numpy as np

@@ -19,14 +19,12 @@ from .options import (
     Command,
     Files,
     Number,
-    note,
     overwrite_option,
-    progress_bar,
     refuse_given,
     sensor_options,
-    tell,
 )
 from .pattern import MAX_EV, MIN_EV, parse_pattern
+from .terminal import note, progress_bar, tell
 
 if TYPE_CHECKING:
     from .mosaic import ExposurePattern

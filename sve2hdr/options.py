@@ -1,4 +1,4 @@
-"""What the commands share: types of arguments, options, errors as one line, the progress bar."""
+"""What the commands share: types of arguments, options, and errors as one line."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import errno
 import glob
 import math
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +18,7 @@ from .errors import one_line, printable
 from .mosaic import BAYER_ORDERS, QUAD_BAYERS
 from .pattern import MAX_EV, MIN_EV, parse_pattern
 from .signals import stopping
+from .terminal import note
 from .whitebalance import parse_white_balance
 
 if TYPE_CHECKING:
@@ -288,34 +287,3 @@ def refuse_given(names: Sequence[str], why: str) -> None:
     for name in names:
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} {why}")
-
-
-def tell(*lines: str, err: bool = False) -> None:
-    """Print lines for people: control codes in them, from names and files, are shown, and no terminal obeys them."""
-    for line in lines:
-        click.echo(printable(line), err=err)
-
-
-def note(text: str) -> None:
-    """Tell the user something on stderr, in one line."""
-    tell(f"sve2hdr: {text}", err=True)
-
-
-def draws_bars() -> bool:
-    """Return whether stderr is a terminal that bars can be drawn on; TERM=dumb, as for screen readers, has lines."""
-    return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
-    """Yield a callable that shows a share, 0 to 1, as a bar on stderr; silent where none can be drawn."""
-    if not draws_bars():
-        yield lambda share: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(printable(title), total=1.0)
-        yield lambda share: bar.update(task, completed=share)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import FOLDER, SEED, Command, Number, Parsed, complete_path, device_option, note, refuse_given, tell
+from .options import FOLDER, SEED, Command, Number, Parsed, complete_path, device_option, refuse_given
+from .terminal import note, tell
 
 if TYPE_CHECKING:
     from .architecture import ArchitectureConfig, Network

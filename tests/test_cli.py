@@ -41,6 +41,7 @@ from sve2hdr import (
     pipeline,
     scenes,
     signals,
+    terminal,
 )
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.dngfile import write_cfa_dng
@@ -1101,8 +1102,8 @@ def test_progress_is_drawn_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -
     ):
         monkeypatch.setattr(sys, "stderr", stream)
         monkeypatch.setenv("TERM", term)
-        assert options.draws_bars() is drawn
-        with options.progress_bar("[red]raw:boom:\x1b]0;\x07.dng") as progress:
+        assert terminal.draws_bars() is drawn
+        with terminal.progress_bar("[red]raw:boom:\x1b]0;\x07.dng") as progress:
             progress(0.5)
         assert bool(stream.getvalue()) is drawn
         assert (r"[red]raw:boom:\x1b]0;\x07.dng" in stream.getvalue()) is drawn
