@@ -9,10 +9,10 @@ from typing import Any
 from .levels import estimate_levels
 from .models import Model
 from .mosaic import Mosaic
-from .parameters import FileKind
 from .pattern import Detection, detect_pattern, with_ratio
 from .pipeline import ConvertOptions
 from .rawfile import read_raw
+from .sequence import FileKind
 
 
 def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, Any]:

@@ -27,13 +27,14 @@ from .jobstate import BatchOptions, FileResult, Order, Tools, is_ours, shared_be
 from .levels import Levels
 from .manifest import Standing
 from .memory import peak_mb, release_freed_memory, reset_peak
-from .parameters import LEAD_EV, FileKind, as_laid_out, difference, load_parameters
+from .parameters import LEAD_EV, load_parameters
 from .pattern import parse_pattern
 from .pipeline import ConvertOptions
 from .places import Place, is_url, place, real
 from .rawfile import read_raw
 from .record import Record, Stamp
 from .remotemanifest import AnyManifest
+from .sequence import FileKind, as_laid_out, difference
 from .whitebalance import WhiteBalance, check_lights
 
 PARAMETERS = "parameters.json"
