@@ -186,8 +186,8 @@ def batch(
     """
     from .batch import Batch, RunOptions
     from .batchdisplay import Display, Report
-    from .filejob import found_in_parameters
     from .inputs import Inputs, read_list
+    from .jobfiles import found_in_parameters
     from .joblist import Naming
     from .jobstate import BatchOptions
     from .models import is_file, model_digest, model_named

@@ -8,7 +8,7 @@ from typing import Any
 
 from .levels import estimate_levels
 from .models import Model
-from .mosaic import Mosaic
+from .mosaic import ExposurePattern, Mosaic
 from .pattern import Detection, detect_pattern, with_ratio
 from .pipeline import ConvertOptions
 from .rawfile import read_raw
@@ -30,14 +30,23 @@ def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, A
             raise detection.not_found(raw)
         if detection.pattern is None:
             return _of_one_exposure(detection, read)
-        pattern, confidence, error = detection.pattern, round(detection.confidence, 3), detection.ratio_ev_error
+        pattern, confidence, error = detection.pattern, detection.confidence, detection.ratio_ev_error
     if options.levels.ratio_ev is not None:
         pattern, error = with_ratio(pattern, options.levels.ratio_ev), 0.0
     if model is not None:
         model.for_pattern(raw, mosaic, pattern)
-    found = {"pattern": str(pattern), "ratio_ev": round(pattern.ratio_ev, 4), "confidence": confidence}
-    levels = {"ratio_ev_error": round(error, 4), "megapixels": round(mosaic.counts.size / 1e6, 3)}
-    return {"sve": True, "reason": "", **found, **levels, **FileKind.of(read).as_json()}
+    found = {"sve": True, "reason": "", "ratio_ev_error": round(error, 4)}
+    return found | told_of(pattern, confidence, mosaic.shape) | FileKind.of(read).as_json()
+
+
+def told_of(pattern: ExposurePattern, confidence: float | None, shape: tuple[int, int]) -> dict[str, Any]:
+    """Return what reports tell of a frame, (H, W), that has a pattern; no confidence: it was given."""
+    return {
+        "pattern": str(pattern),
+        "ratio_ev": round(pattern.ratio_ev, 4),
+        "confidence": None if confidence is None else round(confidence, 3),
+        "megapixels": round(shape[0] * shape[1] / 1e6, 3),
+    }
 
 
 def ordinary(raw: Path, options: ConvertOptions) -> dict[str, Any] | None:

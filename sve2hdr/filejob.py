@@ -6,38 +6,33 @@ import contextlib
 import errno
 import json
 import math
-import os
 import platform
-import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .claims import key_of
-from .classify import doubt_of, look, ordinary
-from .convert import Converted, convert_file
+from .classify import doubt_of, look
 from .errors import PatternNotFound, RefusedByStore, Sve2HdrError, UnwritableOutput, one_line
 from .files import file_sha256
+from .jobfiles import PARAMETERS, Task, copied_to, made
 from .joblist import Job
 from .jobstate import BatchOptions, FileResult, Order, Tools, is_ours, shared_before, standings_of, to_make, unchanged
-from .levels import Levels
 from .manifest import Standing
 from .memory import peak_mb, release_freed_memory, reset_peak
-from .parameters import LEAD_EV, load_parameters
+from .parameters import LEAD_EV
 from .pattern import parse_pattern
 from .pipeline import ConvertOptions
-from .places import Place, is_url, place, real
+from .places import Place, is_url, place
 from .rawfile import read_raw
 from .record import Record, Stamp
 from .remotemanifest import AnyManifest
 from .sequence import FileKind, as_laid_out, difference
 from .whitebalance import WhiteBalance, check_lights
 
-PARAMETERS = "parameters.json"
 FETCHED = "raw"  # folder of a raw that came from a URL
 HOPELESS = (errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))  # the next files would fare no better
 
@@ -115,7 +110,7 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
             if may_be_one and math.isinf(doubt_of(raw, options.convert)[0]):
                 evidence = {"sve": True}
             if options.if_not_sve == "copy" and not evidence["sve"]:
-                _copied_to(job, options, tools.manifest.out, file_sha256(raw))
+                copied_to(job, options, tools.manifest.out, file_sha256(raw))
             if evidence["sve"] or options.if_not_sve == "develop":
                 _check_options(raw, options.convert, found if evidence["sve"] else None)
         except Sve2HdrError as error:
@@ -203,7 +198,7 @@ def _done(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
                     return _unsure(job, doubt)
                 if order.only_ordinary and evidence is None:
                     return FileResult(job.raw, "leads")
-            made, result = _made(_Task(job, raw, options, tools, folder, staged, record), found, evidence)
+            records, result = made(Task(job, raw, options, tools, folder, staged, record), found, evidence)
         except Sve2HdrError as error:
             text = str(error).replace(str(raw), job.raw)
             raise type(error)(_with_final_names(text, folder, staged, manifest, options.apart)) from error
@@ -212,10 +207,10 @@ def _done(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
         replaceable = {o for o in wanted if options.overwrite or is_ours(manifest, o)}
         if result.outcome == "copied" and not options.overwrite:  # a copy's place is no output's
             replaceable = set()
-        records = manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in made])
+        published = manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in records])
     notes = [note.replace(str(raw), job.raw) for note in result.notes]
     notes = [_with_final_names(note, folder, staged, manifest, options.apart) for note in notes]
-    digests = {str(manifest.out / record.file): record.sha256 for record in records}
+    digests = {str(manifest.out / record.file): record.sha256 for record in published}
     # a raw that is its own copy has no record
     outputs_sha256 = tuple(digests.get(output, sha256) for output in result.outputs)
     return replace(result, sha256=sha256, outputs_sha256=outputs_sha256, notes=tuple(notes))
@@ -254,146 +249,6 @@ def _stamp(raw: Place) -> Stamp:
 
 def _gone(raw: Place, error: OSError) -> Sve2HdrError:
     return Sve2HdrError(f"{raw}: cannot be read ({error.strerror}); check the card, cable or network")
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A job that is at work: its raw at hand, and the names of its outputs in its folder."""
-
-    job: Job
-    raw: Path
-    options: BatchOptions
-    tools: Tools
-    folder: Path
-    staged: dict[str, str]
-    record: Record
-
-    @property
-    def out(self) -> Place:
-        return self.tools.manifest.out
-
-    @property
-    def finals(self) -> tuple[str, ...]:
-        return tuple(str(self.out / output) for output in self.staged)
-
-    @property
-    def preview(self) -> Path | None:
-        return next((self.folder / name for o, name in self.staged.items() if _is_preview(self.job, o)), None)
-
-    def convert(self, asked: ConvertOptions) -> Converted:
-        images = [self.folder / name for output, name in self.staged.items() if not _is_preview(self.job, output)]
-        tools = self.tools
-        return convert_file(self.raw, images, tools.model, asked, tools.progress, tools.turn)
-
-
-Made = tuple[list[tuple[Record, str]], FileResult]  # records with the names of their files, and the result
-
-
-def _made(task: _Task, found: dict[str, Any] | None, evidence: dict[str, Any] | None) -> Made:
-    """Make a job's files in its folder; `found`: what its sequence shares, `evidence`: that it is an ordinary photo.
-
-    Both are None where that is not known.
-    """
-    job, options, folder = task.job, task.options, task.folder
-    if evidence is not None and options.if_not_sve != "fail":
-        return _ordinary(task, found, evidence)
-    asked = replace(options.convert, preview=task.preview, overwrite=False)
-    if job.sequence:
-        asked = replace(asked, lock_parameters=folder / PARAMETERS)
-    if found is not None:
-        asked = replace(asked, levels=Levels())
-        (folder / PARAMETERS).write_text(found["parameters"], encoding="utf-8")
-    try:
-        converted = task.convert(asked)
-    except Sve2HdrError as error:
-        if options.if_not_sve == "fail":
-            raise
-        if found is None and isinstance(error, PatternNotFound):
-            evidence = error.evidence
-        else:  # levels of a sequence, or options, do not fit it
-            evidence = ordinary(task.raw, options.convert)
-        if evidence is None:
-            raise
-        return _ordinary(task, found, evidence)
-    about, record = found_in(converted), task.record
-    result = FileResult(job.raw, "converted", task.finals, found=about, notes=converted.notes)
-    records = [(replace(record, output=o, file=o, found=about), name) for o, name in task.staged.items()]
-    if job.sequence and found is None and (folder / PARAMETERS).exists():  # this frame is the one that finds out
-        parameters = (folder / PARAMETERS).read_text(encoding="utf-8")
-        shared = about | {"parameters": parameters, "output": records[0][0].output}
-        recipe, raw = options.recipes(job, shared)[0], real(job.raw)
-        of_all = replace(record, output=options.sequence_record(job), raw=raw, found=shared)
-        records = [(replace(made, recipe=recipe), name) for made, name in records] + [(of_all, "")]
-        result = replace(result, found=shared)
-    return records, result
-
-
-def _ordinary(task: _Task, found: dict[str, Any] | None, evidence: dict[str, Any]) -> Made:
-    """Deal with a raw that has one exposure, as `--if-not-sve` says."""
-    job, options, out, staged = task.job, task.options, task.out, task.staged
-    record = replace(task.record, recipe=options.recipes(job, found)[1], found=evidence)
-    if options.if_not_sve == "develop":
-        asked = replace(options.convert, overwrite=False, preview=task.preview, if_not_sve="develop")
-        made = task.convert(asked)
-        records = [(replace(record, output=o, file=o, outcome="developed"), name) for o, name in staged.items()]
-        return records, FileResult(job.raw, "developed", task.finals, found=evidence, notes=made.notes)
-    if options.if_not_sve == "skip":
-        ours = [output for output in staged if is_ours(task.tools.manifest, output)]
-        records = [(replace(record, output=o, outcome="skipped"), "") for o in staged if o not in ours]
-        return records, FileResult(job.raw, "skipped", found=evidence)
-    target, there = _copied_to(job, options, out, record.raw_sha256)
-    name = "" if there else f"copy{target.suffix}"
-    if name:
-        shutil.copyfile(task.raw, task.folder / name)
-        about = task.raw.stat()
-        os.utime(task.folder / name, ns=(about.st_atime_ns, about.st_mtime_ns))
-        os.chmod(task.folder / name, stat.S_IMODE(about.st_mode) | stat.S_IWUSR)  # what is read-only cannot be synced
-    file = "" if real(str(target)) == real(job.raw) else job.relative  # a raw in its place is none of our files
-    copied = replace(record, file=file, outcome="copied", sha256=record.raw_sha256, stamp=record.raw_stamp)
-    records = [(replace(copied, output=o), name if i == 0 else "") for i, o in enumerate(staged)]
-    return records, FileResult(job.raw, "copied", (str(target),), found=evidence)
-
-
-def _copied_to(job: Job, options: BatchOptions, out: Place, sha256: str) -> tuple[Place, bool]:
-    """Return where a raw is copied to, and whether it is there already; raise UnwritableOutput where it cannot be."""
-    if job.no_copy:
-        raise UnwritableOutput(f"{job.raw}: {job.no_copy}")
-    target = out / job.relative
-    there = target.exists() and file_sha256(target) == sha256
-    if target.exists() and not there and not options.overwrite:
-        raise UnwritableOutput(f"{target}: exists already and differs from {job.raw}; give --overwrite")
-    return target, there
-
-
-def found_in(converted: Converted) -> dict[str, Any]:
-    """Return what a conversion found, as JSON has it."""
-    return {
-        "pattern": str(converted.pattern),
-        "exposure": converted.pattern.exposure.tolist(),
-        "ratio_ev": round(converted.pattern.ratio_ev, 4),
-        "confidence": None if converted.confidence is None else round(converted.confidence, 3),
-        "clipped": round(converted.clipped, 5),
-        "megapixels": round(converted.shape[0] * converted.shape[1] / 1e6, 3),
-        "neutral": list(converted.neutral),
-        "device": converted.device,
-    }
-
-
-def found_in_parameters(path: Path) -> dict[str, Any]:
-    """Return what `found_in` tells of the frame that has written a file of `--lock-params`. Raises Sve2HdrError."""
-    locked = load_parameters(path)
-    pattern, confidence = locked.estimate.pattern, locked.estimate.confidence
-    return {
-        "pattern": str(pattern),
-        "ratio_ev": round(pattern.ratio_ev, 4),
-        "confidence": None if confidence is None else round(confidence, 3),
-        "megapixels": round(locked.shape[0] * locked.shape[1] / 1e6, 3),
-        "parameters": path.read_text(encoding="utf-8"),
-    }
-
-
-def _is_preview(job: Job, output: str) -> bool:
-    return job.preview and output == job.outputs[-1]
 
 
 def _with_final_names(text: str, folder: Path, staged: dict[str, str], manifest: AnyManifest, apart: str) -> str:

@@ -22,7 +22,7 @@ import pytest
 import torch
 from frames import PAIRS, SINGLE, write_frame
 
-from sve2hdr import classify, convert, filejob, manifest, pipeline
+from sve2hdr import classify, convert, jobfiles, manifest, pipeline
 from sve2hdr.batchcommand import POLICIES
 from sve2hdr.batchdisplay import report_line
 from sve2hdr.convert import convert_file
@@ -245,27 +245,27 @@ def test_a_file_that_appears_where_a_copy_goes_is_not_replaced(bench: Bench, mon
     assert bench.run(bench.job("photo.dng", "sub/a.exr")).outcome == "converted"
     (bench.folder / "photo.dng").unlink()
     job, copy = bench.job("plain.dng", "sub/a.exr"), bench.out / "sub/plain.dng"
-    true = filejob._copied_to
+    true = jobfiles.copied_to
 
     def late(*rest: object) -> object:
         target = true(*rest)  # type: ignore[arg-type]
         copy.write_bytes(b"somebody's")
         return target
 
-    monkeypatch.setattr(filejob, "_copied_to", late)
+    monkeypatch.setattr(jobfiles, "copied_to", late)
     refused = run_job(Order(job, again=True), replace(bench.options, if_not_sve="copy"), bench.tools)
     assert "exists already" in refused.error
     assert copy.read_bytes() == b"somebody's"
 
 
 def test_a_file_that_appears_where_an_image_goes_is_not_replaced(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    true, output = filejob.convert_file, bench.out / "photo.exr"
+    true, output = jobfiles.convert_file, bench.out / "photo.exr"
 
     def late(*rest: object) -> object:
         output.write_bytes(b"somebody's")
         return true(*rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(filejob, "convert_file", late)
+    monkeypatch.setattr(jobfiles, "convert_file", late)
     assert "exists already" in bench.run(bench.job("photo.dng", "photo.exr")).error
     assert output.read_bytes() == b"somebody's"
 
@@ -379,7 +379,7 @@ def test_broken_raws_and_failures_to_write_leave_nothing(bench: Bench, monkeypat
 
 
 def test_a_raw_that_changes_while_it_is_read_is_not_taken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    true = filejob.convert_file
+    true = jobfiles.convert_file
 
     def slow_card(raw: Path, *rest: object) -> object:
         converted = true(raw, *rest)  # type: ignore[arg-type]
@@ -387,7 +387,7 @@ def test_a_raw_that_changes_while_it_is_read_is_not_taken(bench: Bench, monkeypa
             file.write(b"more")
         return converted
 
-    monkeypatch.setattr(filejob, "convert_file", slow_card)
+    monkeypatch.setattr(jobfiles, "convert_file", slow_card)
     assert bench.run().outcome == "moving"
     assert bench.files() == set()
 
