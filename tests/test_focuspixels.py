@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sve2hdr import defects, pipeline
+from sve2hdr import pipeline, replacement
 from sve2hdr.defects import repair_defects
 from sve2hdr.focuspixels import PERIOD, FocusPixels, focus_pixels
 from sve2hdr.levels import estimate_levels
@@ -233,8 +233,8 @@ def test_red_and_blue_curve_between_their_neighbours_as_green_does(
     light = 0.05 * (1 + 0.6 * np.sin(x / 1.9 + y / 3.7) * np.sin(y / 2.3))
     frame = simulate(np.float32(light[..., None] * NEUTRAL), "RGGB", exposures, SENSOR, 1)
     listed, off = tiled(places("RGGB", 40), SHAPE), []
-    for steepest in (defects.STEEPEST, 0.0):
-        monkeypatch.setattr(defects, "STEEPEST", steepest)
+    for steepest in (replacement.STEEPEST, 0.0):
+        monkeypatch.setattr(replacement, "STEEPEST", steepest)
         result, _ = repair_defects(frame, exposures, SENSOR.noise_model(exposures), listed=listed, search=False)
         off.append(np.abs(result.counts[listed] - frame.counts[listed].astype(float)).mean())
     assert off[0] < 0.75 * off[1]
@@ -248,8 +248,8 @@ def test_they_do_not_curve_where_they_do_not_follow_green(opposite: bool, monkey
     light = 0.05 * NEUTRAL * np.stack([others, 1 + wave, others], axis=-1)
     frame = simulate(np.float32(light), "RGGB", ROWS, SENSOR, 1)
     listed, off = tiled(places("RGGB", 40), SHAPE), []
-    for steepest in (defects.STEEPEST, 0.0):
-        monkeypatch.setattr(defects, "STEEPEST", steepest)
+    for steepest in (replacement.STEEPEST, 0.0):
+        monkeypatch.setattr(replacement, "STEEPEST", steepest)
         result, _ = repair_defects(frame, ROWS, SENSOR.noise_model(ROWS), listed=listed, search=False)
         off.append(np.abs(result.counts[listed] - frame.counts[listed].astype(float)).mean())
     assert off[0] < (0.9 if opposite else 1.05) * off[1]
