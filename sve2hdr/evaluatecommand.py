@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,9 +141,8 @@ def evaluate(
         scene_files,
     )
     from .highlights import early_saturation
-    from .methods import LINEAR, ensemble_of
+    from .methods import LINEAR
     from .pictures import check_folder, write_pictures
-    from .scoretable import as_json
 
     _refuse_contradictions(**click.get_current_context().params)
     if pattern is not None:
@@ -160,7 +160,7 @@ def evaluate(
     seeing = ColorVideoVdp(chosen) if cvvdp else None
     methods, weights = _loaded(names, chosen, ensemble)
     methods |= _of_programs(externals, timeout, methods)
-    digests = {of: digest for name, (_, digest) in weights.items() for of in (name, ensemble_of(name))}
+    scores = _Scores(style, weights, seeing)
     files = scene_files(scenes) if scenes.is_dir() else []
     nothing = Sve2HdrError(f"{scenes}: no folder with HDR images (.exr, .hdr, .tif) or exposure stacks; name one")
     if not files and not (scenes.is_dir() and any(scenes.iterdir())):
@@ -183,30 +183,19 @@ def evaluate(
         note(what)
 
     material = photographs(files, leave_out, note) if files else merged_stacks(scenes, leave_out, note)
-    results: list[Result] = []
-
-    def keep(scored: Iterable[Result]) -> None:
-        for result in scored:
-            results.append(result)
-            if style == "json":
-                click.echo(as_json(result, digests, seeing.described if seeing else None))
-
     try:
         further = {"cvvdp_jod": seeing} if seeing else {}
-        keep(measure(methods, material, conditions, done, seen, leave_out, further))
-        if not results:
+        scores.keep(measure(methods, material, conditions, done, seen, leave_out, further))
+        if not scores.results:
             raise Sve2HdrError(f"{scenes}: no scene is left to score; see above") if left_out else nothing
         if full:
-            keep(measure(methods, chart_scenes(), quick_conditions(layout=layout), done, seen, leave_out))
+            scores.keep(measure(methods, chart_scenes(), quick_conditions(layout=layout), done, seen, leave_out))
     except BaseException:  # also Ctrl-C: what has taken long is not lost
-        if results:
+        if scores.results:
             note("stopped; the scores are of what was done")
         raise
     finally:
-        if style != "json" and results:
-            files_told = [f"{path}, SHA-256 {digest}" for path, digest in weights.values()]
-            with_cfa = cfa is not None or pattern is not None
-            _print_tables(results, conditions[0], full, with_cfa, files_told, seeing, style)
+        scores.print_tables(conditions[0], full, with_cfa=cfa is not None or pattern is not None)
     if left_out:
         raise click.exceptions.Exit(1)
 
@@ -287,35 +276,50 @@ def _weights_of(names: Sequence[str]) -> dict[str, tuple[Path, str]]:
     return {name: (path, file_sha256(path)) for name, path in paths.items()}
 
 
-def _print_tables(
-    results: Sequence[Result],
-    first: Condition,
-    full: bool,
-    with_cfa: bool,
-    heading: Sequence[str],
-    seeing: ColorVideoVdp | None,
-    style: str,
-) -> None:
-    """Print the scores of conditions, of which this is the first one, below the lines of a heading and a title."""
-    from .scoretable import condition_rows, scene_rows
+@dataclass
+class _Scores:
+    """The results as they come: JSON is printed at once, tables at the end."""
 
-    described, sensor = _LAYOUTS.get(first.layout, first.layout), first.sensor
-    if full:
-        means = "14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"
-        title = f"{described[0].upper()}{described[1:]}, {means}"
-        seen_on = [seeing.described] if seeing else []
-        _print_table([*heading, *seen_on, title], condition_rows(results), style)
-        return
-    described += f", {first.cfa}" if with_cfa else ""
-    noise = f"{sensor.full_well_e:g} e-, {sensor.read_noise_e:g} e-, {sensor.bit_depth} bit"
-    described += f", {first.ratio_ev:g} EV, {noise}"
-    _print_table([*heading, f"PSNR-mu, dB; {described}"], scene_rows(results), style)
-    if seeing:
-        _print_table(["", seeing.described, f"CVVDP, JOD; {described}"], scene_rows(results, "cvvdp_jod"), style)
+    style: str
+    weights: Mapping[str, tuple[Path, str]]  # file and digest of each network's
+    seeing: ColorVideoVdp | None
+    results: list[Result] = field(default_factory=list)
 
+    def keep(self, scored: Iterable[Result]) -> None:
+        """Take results, each as soon as it is known."""
+        from .methods import ensemble_of
+        from .scoretable import as_json
 
-def _print_table(heading: Sequence[str], rows: Rows, style: str) -> None:
-    """Print a table below the lines of its heading."""
-    from .scoretable import as_markdown, as_text
+        digests = {of: digest for name, (_, digest) in self.weights.items() for of in (name, ensemble_of(name))}
+        for result in scored:
+            self.results.append(result)
+            if self.style == "json":
+                click.echo(as_json(result, digests, self.seeing.described if self.seeing else None))
 
-    tell(*heading, "", *(as_markdown if style == "markdown" else as_text)(rows).split("\n"))
+    def print_tables(self, first: Condition, full: bool, with_cfa: bool) -> None:
+        """Print the scores of conditions, of which this is the first one, if there are any."""
+        from .scoretable import condition_rows, scene_rows
+
+        if self.style == "json" or not self.results:
+            return
+        heading = [f"{path}, SHA-256 {digest}" for path, digest in self.weights.values()]
+        described, sensor = _LAYOUTS.get(first.layout, first.layout), first.sensor
+        if full:
+            means = "14 bit, means over the scenes; 1.0 = saturation of the least exposed sites, 4000 cd/m2"
+            title = f"{described[0].upper()}{described[1:]}, {means}"
+            seen_on = [self.seeing.described] if self.seeing else []
+            self._print_table([*heading, *seen_on, title], condition_rows(self.results))
+            return
+        described += f", {first.cfa}" if with_cfa else ""
+        noise = f"{sensor.full_well_e:g} e-, {sensor.read_noise_e:g} e-, {sensor.bit_depth} bit"
+        described += f", {first.ratio_ev:g} EV, {noise}"
+        self._print_table([*heading, f"PSNR-mu, dB; {described}"], scene_rows(self.results))
+        if self.seeing:
+            title = f"CVVDP, JOD; {described}"
+            self._print_table(["", self.seeing.described, title], scene_rows(self.results, "cvvdp_jod"))
+
+    def _print_table(self, heading: Sequence[str], rows: Rows) -> None:
+        """Print a table below the lines of its heading."""
+        from .scoretable import as_markdown, as_text
+
+        tell(*heading, "", *(as_markdown if self.style == "markdown" else as_text)(rows).split("\n"))
