@@ -117,7 +117,7 @@ def estimate_levels(
     given = levels.pattern is not None
     ratio_given = given or levels.ratio_ev is not None
     sources = {"pattern": "given" if given else "pixels", "ratio_ev": "given" if ratio_given else "fit"}
-    note = against = _contradiction(detection, pattern) if ratio_given and detection is not None else ""
+    against = _contradiction(detection, pattern) if ratio_given and detection is not None else ""
     sources["black"] = _black_source(mosaic, levels)
     known, match = sources["black"] not in ("file", "file + fit"), None
     if not (known and ratio_given):
@@ -126,19 +126,18 @@ def estimate_levels(
     error = 0.0 if ratio_given else np.inf
     if match is not None and not ratio_given:
         pattern, error = match.pattern, match.ratio_ev_error
-        if UNSURE_EV < error < np.inf:
-            note = f"the ratio, {pattern.ratio_ev:.2f} EV, is only known to within {error:.2f} EV; --ev sets it"
+    unsure = f"the ratio, {pattern.ratio_ev:.2f} EV, is only known to within {error:.2f} EV; --ev sets it"
     cell = common_period(cfa_period(mosaic.cfa), pattern.exposure)
     if levels.black is not None:
         _check_period(mosaic.black_level, cell, path)
-        note = against or _against_black(mosaic, read, detection) or note
+        against = against or _against_black(mosaic, read, detection)
     black, black_error, sources["black"] = _black(mosaic, sources["black"], match, cell)
-    if sources["black"] == "fit":
-        note = _moved(mosaic.black_level, black)
+    moved = _moved(mosaic.black_level, black) if sources["black"] == "fit" else ""
     mosaic = replace(mosaic, black_level=black)
     white, sources["white"] = _white(mosaic, path, levels, pattern)
+    note = against or moved or (unsure if UNSURE_EV < error < np.inf else "")
     if levels.white is not None:
-        note = "; ".join(said for said in (note, against_white(read, pattern, white)) if said)
+        note = "; ".join(filter(None, (note, against_white(read, pattern, white))))
     period = common_period(cfa_period(mosaic.cfa), pattern.exposure, black)
     black, white = repeated(black, period), repeated(white, period)
     if not white.min() > black.max():
