@@ -7,13 +7,9 @@ own are what such margins suffer from: the first are left out, the others averag
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-
 import numpy as np
 
-from .banding import masked_row_offsets, without_masked_banding
-from .mosaic import SIGMA_OF_MAD, MaskedSites, Mosaic, common_period, folded, repeated
+from .mosaic import SIGMA_OF_MAD, MaskedSites, common_period, folded, repeated
 
 ROWS, COLUMNS = 8, 4  # of the period: exposures repeat after 4 rows, on some bodies 8; colours after 2 or 4 columns
 LEAST_DIFFERENCE, LEAST_COUNTS, SIGMAS = 3e-5, 0.2, 4.0  # of the range; counts; errors: a difference is above all
@@ -26,22 +22,6 @@ SKIP_SITES = 4  # at either side: light leaks in, and some cameras store other t
 MAX_OFFSET, MAX_NOISE = 0.02, 0.02  # of the range: masked sites lie this near the black level the file states
 MAX_SLOPE = 5e-4  # of the range, from the outer half to the inner: light that leaks in
 BELIEVED_OFFSET = 0.005  # of the range: a mean further away is taken for another thing than the rows' black
-
-
-def with_margins(mosaic: Mosaic, sensor: np.ndarray, visible: tuple[int, int, int, int]) -> Mosaic:
-    """Return the mosaic with black levels, and without banding, as its masked margins show them, if it has some.
-
-    mosaic: as the file states it; sensor: (H, W) uint16, all sites; visible: top, left, height and width of the part
-    that sees light.
-    """
-    stated, white = mosaic.black_level, mosaic.white_level
-    masked = measure_margins(sensor, visible, stated, white)
-    if masked is None:
-        return mosaic
-    rows = masked_row_offsets(sensor, visible, masked)
-    black = black_of_margins(masked, stated, white, math.isqrt(len(mosaic.cfa)))
-    mosaic = replace(mosaic, black_level=black, masked=masked)
-    return mosaic if rows is None else without_masked_banding(mosaic, rows)
 
 
 def measure_margins(
