@@ -26,12 +26,11 @@ from bench_detect import random_scene
 from machine import machine, spread, timed
 
 from sve2hdr.architecture import Network
-from sve2hdr.banding import masked_row_offsets, without_masked_banding
+from sve2hdr.banding import as_margins_show
 from sve2hdr.errors import PatternNotFound
 from sve2hdr.evaluate import scene_files
 from sve2hdr.interpolate import interpolate
 from sve2hdr.levels import Estimate, estimate_levels
-from sve2hdr.margins import black_of_margins, measure_margins
 from sve2hdr.metrics import psnr_mu
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, repeated
 from sve2hdr.noise import estimate_noise
@@ -130,14 +129,9 @@ def as_told(sites: np.ndarray, area: tuple[slice, slice], cfa: str, black: float
             else:
                 write_sensor_dng(path, sites, area, cfa, black)
             return read_raw(path)
-    visible, stated = np.ascontiguousarray(sites[area]), np.full((1, 1), black, np.float32)
-    told, place = Mosaic(visible, cfa, stated, NOMINAL, np.eye(3)), (0, int(area[1].start), *visible.shape)
-    masked = measure_margins(sites, place, stated, NOMINAL) if area[1].start else None
-    if masked is None:
-        return told
-    told = replace(told, masked=masked, black_level=black_of_margins(masked, stated, NOMINAL, 2))
-    rows = masked_row_offsets(sites, place, masked)
-    return told if rows is None else without_masked_banding(told, rows)
+    visible = np.ascontiguousarray(sites[area])
+    told = Mosaic(visible, cfa, np.full((1, 1), black, np.float32), NOMINAL, np.eye(3))
+    return as_margins_show(told, sites, 0, int(area[1].start))
 
 
 def write_sensor_dng(path: Path, sites: np.ndarray, area: tuple[slice, slice], cfa: str, black: float) -> None:

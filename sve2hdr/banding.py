@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from .margins import black_of_margins, measure_margins
 from .mosaic import (
     SIGMA_OF_MAD,
     ExposurePattern,
@@ -64,6 +65,22 @@ def remove_banding(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) 
     offsets = _most_likely(seen, step, spread) * read_noise
     limit = saturation_limit(*over_common_period(mosaic.black_level, mosaic.white_by_site))
     return _shifted(mosaic, offsets, limit), float(offsets.std())
+
+
+def as_margins_show(mosaic: Mosaic, sensor: np.ndarray, top: int, left: int) -> Mosaic:
+    """Return a mosaic with the black levels that the masked margins of its sensor show, and without its banding.
+
+    mosaic: as read; sensor: (H, W) uint16, all sites; top, left: where those of the mosaic begin. Where there are no
+    margins, or none that are masked indeed, it is returned as it is.
+    """
+    visible = (top, left, *mosaic.shape)
+    masked = measure_margins(sensor, visible, mosaic.black_level, mosaic.white_level)
+    if masked is None:
+        return mosaic
+    rows, cfa_side = masked_row_offsets(sensor, visible, masked), len(cfa_period(mosaic.cfa))
+    black = black_of_margins(masked, mosaic.black_level, mosaic.white_level, cfa_side)
+    mosaic = replace(mosaic, black_level=black, masked=masked)
+    return mosaic if rows is None else without_masked_banding(mosaic, rows)
 
 
 def without_masked_banding(mosaic: Mosaic, rows: RowOffsets) -> Mosaic:

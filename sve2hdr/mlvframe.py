@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import imagecodecs
 import numpy as np
 
+from .banding import as_margins_show
 from .cameracolor import neutral_of_light
 from .capture import smpte_time_code
 from .errors import UnreadableRaw
 from .lights import xy_of_kelvin
-from .margins import black_of_margins, measure_margins
 from .mlv import VIDEO_FRAME, Clip, Frame
 from .mosaic import BAYER_ORDERS, MIN_SIDE_PX, Capture, Mosaic
 from .rawcolor import REC709_FROM_XYZ, of_a_camera
@@ -65,9 +65,10 @@ def raw_info(clip: Clip, frame: Frame) -> RawInfo:
 def read_frame(clip: Clip, frame: Frame) -> Mosaic:
     """Return a frame's counts with levels, colours, and what the camera wrote of the shot.
 
-    Frames of the whole sensor lose their masked margins, from which black levels of the row phases are measured. Where
-    the camera moved its window, frames lose `clip.lost_rows`, so that bright and dark rows stay in their places. White
-    balance is as set, in kelvin, as a preset or a custom one; `as_shot_neutral` is None where the camera chose it.
+    Frames of the whole sensor lose their masked margins, from which black levels of the row phases are measured, and
+    the banding that these show. Where the camera moved its window, frames lose `clip.lost_rows`, so that bright and
+    dark rows stay in their places. White balance is as set, in kelvin, as a preset or a custom one; `as_shot_neutral`
+    is None where the camera chose it.
 
     Raises UnreadableRaw for a frame that is cut off, damaged, or not Bayer.
     """
@@ -81,19 +82,23 @@ def read_frame(clip: Clip, frame: Frame) -> Mosaic:
         raise UnreadableRaw(f"{name}: colour filters {info.cfa:#x}, no Bayer order; give another clip")
     if not 0 <= info.black_level < info.white_level <= 65535:
         raise UnreadableRaw(f"{name}: damaged levels (black {info.black_level}, white {info.white_level})")
-    sites, black = _sites(clip, frame, info), np.full((1, 1), _black_level(info), np.float32)
+    counts = sensor = _sites(clip, frame, info)
     top, left, bottom, right = info.active_area
-    if info.shape == info.sensor_shape and 0 <= top < bottom <= height and 0 <= left < right <= width:
+    inside = (
+        0 <= top <= bottom - MIN_SIDE_PX and bottom <= height and 0 <= left <= right - MIN_SIDE_PX and right <= width
+    )
+    has_margins = inside and info.shape == info.sensor_shape
+    if has_margins:
         top, left = top + top % 2, left + left % 2  # in whole cells, so that the CFA is as it was
-        masked = measure_margins(sites, (top, left, bottom - top, right - left), black, info.white_level)
-        if masked is not None:
-            black = black_of_margins(masked, black, info.white_level, 2)
-        sites = sites[top:bottom, left:right].copy()
+        counts = sensor[top:bottom, left:right].copy()
     elif clip.lost_rows:
         above = clip.rows_above(frame)
-        sites = sites[above : height - clip.lost_rows + above].copy()
+        counts = sensor[above : height - clip.lost_rows + above].copy()
+    black = np.full((1, 1), _black_level(info), np.float32)
     matrix = info.camera_from_xyz if of_a_camera(info.camera_from_xyz) else REC709_FROM_XYZ.copy()
-    mosaic = Mosaic(sites, cfa, black, float(info.white_level), matrix, capture=_capture(clip, frame))
+    mosaic = Mosaic(counts, cfa, black, float(info.white_level), matrix, capture=_capture(clip, frame))
+    if has_margins:
+        mosaic = as_margins_show(mosaic, sensor, top, left)
     return replace(mosaic, as_shot_neutral=_neutral(frame, mosaic))
 
 

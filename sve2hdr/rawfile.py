@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,10 @@ import numpy as np
 import rawpy
 
 from . import tifftags
-from .banding import masked_row_offsets, without_masked_banding
+from .banding import as_margins_show
 from .capture import read_capture
 from .errors import UnreadableRaw
-from .margins import LEAST_COUNTS, SIGMAS, black_of_margins, measure_margins
+from .margins import LEAST_COUNTS, SIGMAS
 from .mosaic import CELL, MIN_SIDE_PX, Capture, Mosaic, over_common_period
 from .quiet import quiet_libraries
 from .rawcheck import dng_tags, is_raw_image, refuse_by_tags, refuse_damaged_data
@@ -81,16 +80,9 @@ def _mosaic(path: Path, raw: Any, ifds: list[tuple[str, Ifd]]) -> Mosaic:
         raise UnreadableRaw(f"{path}: damaged levels (black {black.max():g}, white {white:g}); try a DNG made of it")
     counts = visible.copy()  # LibRaw frees this view when the file is closed
     _refuse_missing_rows(path, counts, black)
-    sizes = raw.sizes
-    area = (sizes.top_margin, sizes.left_margin, sizes.height, sizes.width)
-    masked, rows = measure_margins(raw.raw_image, area, black, white), None
-    if masked is not None:
-        rows = masked_row_offsets(raw.raw_image, area, masked)
-        black = black_of_margins(masked, black, white, math.isqrt(len(cfa)))
     matrix, calibrations = camera_matrices(raw, dng)
-    mosaic = Mosaic(counts, cfa, black, white, matrix, capture=capture, masked=masked, calibrations=calibrations)
-    if rows is not None:
-        mosaic = without_masked_banding(mosaic, rows)
+    mosaic = Mosaic(counts, cfa, black, white, matrix, capture=capture, calibrations=calibrations)
+    mosaic = as_margins_show(mosaic, raw.raw_image, raw.sizes.top_margin, raw.sizes.left_margin)
     return replace(mosaic, as_shot_neutral=as_shot_neutral(raw, dng, mosaic))
 
 

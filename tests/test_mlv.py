@@ -216,7 +216,9 @@ def test_the_order_of_colours_is_heeded(tmp_path: Path, order: str) -> None:
     assert read_frame(clip, clip.frames[0]).cfa == order
 
 
-@pytest.mark.parametrize("active", [(28, 40, 230, 298), (27, 39, 230, 298), (0, 0, 0, 0), (28, 40, 231, 298)])
+@pytest.mark.parametrize(
+    "active", [(28, 40, 230, 298), (27, 39, 230, 298), (0, 0, 0, 0), (28, 40, 231, 298), (28, 40, 60, 298)]
+)
 def test_frames_of_the_whole_sensor_lose_their_margins(tmp_path: Path, active: tuple[int, int, int, int]) -> None:
     """Black of both exposures is measured in the masked columns; the first site stays a red one."""
     rng, path = np.random.default_rng(1), tmp_path / "a.MLV"
@@ -232,6 +234,19 @@ def test_frames_of_the_whole_sensor_lose_their_margins(tmp_path: Path, active: t
     np.testing.assert_array_equal(mosaic.counts, counts[28:, 40:].astype(np.uint16))
     assert mosaic.cfa == "RGGB"
     np.testing.assert_allclose(mosaic.black_level[:, 0], [2040, 2040, 2056, 2056], atol=0.5)
+
+
+def test_frames_of_the_whole_sensor_lose_what_their_margins_show_of_rows(tmp_path: Path) -> None:
+    """Without margins, nobody could tell black that drifts from light that does."""
+    rng, path = np.random.default_rng(2), tmp_path / "a.MLV"
+    drift = np.linspace(-10, 10, 430)[:, None]
+    counts = np.rint(2048 + drift + rng.normal(0, 4, (430, 298)))
+    counts[28:, 40:] += 100
+    write_mlv(path, [counts.astype(np.uint16)], Shot(sensor=(430, 298), active=(28, 40, 430, 298), black=2047))
+    clip = open_clip(path)
+    mosaic = read_frame(clip, clip.frames[0])
+    left = mosaic.counts.mean(axis=1) - np.resize(mosaic.black_level.mean(axis=1), 402) - 100
+    assert np.abs(left[:400].reshape(-1, 16).mean(axis=1)).max() < 1.5
 
 
 GREY_CARD = tuple(round(1024 * n) for n in NEUTRAL)  # as the sensor sees it
