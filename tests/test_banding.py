@@ -144,6 +144,16 @@ def test_offsets_are_those_from_the_mean_that_margins_take_for_black() -> None:
     assert np.abs(np.reshape(left, (-1, 8)).mean(axis=0)).max() < 1.2  # counts; 2.4 from a median
 
 
+def test_a_dead_row_moves_no_other() -> None:
+    sites, visible, known = sensor_with(np.zeros(SHAPE[0]), 122, 0)
+    sites[106] = 0
+    found = masked_row_offsets(sites, visible, known)
+    assert found is not None
+    others = np.arange(SHAPE[0]) != 100
+    assert found.counts[100] < -2000
+    assert np.abs(found.counts / found.error)[others].max() < 6
+
+
 def test_no_masked_columns_and_lit_ones_show_nothing() -> None:
     assert masked_row_offsets(*sensor_with(offsets(1), 20, 20)) is None
     sites, visible, known = sensor_with(offsets(1), 122, 0)

@@ -72,6 +72,12 @@ def test_what_rounding_adds_is_noise_too_and_counts_once() -> None:
         assert told == pytest.approx(max(of_margins, rounding), rel=1e-5)
 
 
+def test_noise_that_whole_counts_coarsen_is_noise_still() -> None:
+    sensor = Sensor("exposure", 8, black_level=16, white_level=250, full_well_e=1000, read_noise_e=1, preamp_noise_e=1)
+    frame = simulate(0.05 * gradients(), "RGGB", PAIRS, sensor, seed=1)  # noise of some counts at most
+    assert estimate_noise(frame, PAIRS).gain.min() == pytest.approx(234 / 1000, rel=0.25)
+
+
 def test_read_noise_of_a_third_of_a_count_is_told_from_none_by_what_sensors_have() -> None:
     sensor = Sensor("gain", bit_depth=10, black_level=64, white_level=1008, read_noise_e=2)
     found = estimate_noise(simulate(gradients(), "RGGB", PAIRS, sensor, seed=1), PAIRS).read_noise

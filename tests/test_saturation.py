@@ -119,6 +119,18 @@ def test_a_blurred_heap_of_a_flat_part_is_no_white_level() -> None:
     assert by_exposure(white_levels(coloured(light, 0.01, 1e6), PAIRS)) == (15_300, 15_300)
 
 
+def test_a_blurred_heap_is_no_white_level_where_nothing_else_saturates() -> None:
+    rng = np.random.default_rng(5)
+    light = np.exp2(rng.uniform(-12, -5, (400, 300)))
+    seen = repeated(SEEN, light.shape)
+    light[40:80] = 0.1 / seen[40:80]  # pink
+    light[120:140] = np.where(seen[120:140] == 1, 0.098, 0.02)  # and green, not quite as bright
+    signal = light * seen * rng.normal(1, 0.007, light.shape) * np.where(PAIRS.over(light.shape) == 1, 8, 1)
+    counts = np.rint(BLACK + (NOMINAL - BLACK) * signal).astype(np.uint16)
+    mosaic = Mosaic(counts, "RGGB", np.full((1, 1), BLACK, np.float32), NOMINAL, np.eye(3))
+    assert by_exposure(white_levels(mosaic, PAIRS)) == (NOMINAL, NOMINAL)
+
+
 def test_a_flat_bright_patch_of_the_most_exposed_sites_differs_from_colour_to_colour() -> None:
     rng = np.random.default_rng(10)
     light = BLACK + (NOMINAL - BLACK) * 0.6 * rng.random((400, 300)) ** 3
