@@ -71,15 +71,16 @@ def as_margins_show(mosaic: Mosaic, sensor: np.ndarray, top: int, left: int) -> 
     """Return a mosaic with the black levels that the masked margins of its sensor show, and without its banding.
 
     mosaic: as read; sensor: (H, W) uint16, all sites; top, left: where those of the mosaic begin. Where there are no
-    margins, or none that are masked indeed, it is returned as it is.
+    margins, or none that are masked indeed, it is returned as it is. Margins whose level is not that of the rows'
+    black, such as dimly lit ones, tell nothing of its banding.
     """
     visible = (top, left, *mosaic.shape)
     masked = measure_margins(sensor, visible, mosaic.black_level, mosaic.white_level)
     if masked is None:
         return mosaic
-    rows, cfa_side = masked_row_offsets(sensor, visible, masked), len(cfa_period(mosaic.cfa))
-    black = black_of_margins(masked, mosaic.black_level, mosaic.white_level, cfa_side)
+    black = black_of_margins(masked, mosaic.black_level, mosaic.white_level, len(cfa_period(mosaic.cfa)))
     mosaic = replace(mosaic, black_level=black, masked=masked)
+    rows = masked_row_offsets(sensor, visible, masked) if masked.level_believed else None
     return mosaic if rows is None else without_masked_banding(mosaic, rows)
 
 

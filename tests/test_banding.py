@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sve2hdr.banding import _solution, masked_row_offsets, remove_banding, without_masked_banding
+from sve2hdr.banding import _solution, as_margins_show, masked_row_offsets, remove_banding, without_masked_banding
 from sve2hdr.margins import measure_margins
 from sve2hdr.mosaic import ExposurePattern, MaskedSites, Mosaic, RowOffsets
 from sve2hdr.noise import estimate_noise
@@ -142,6 +142,15 @@ def test_offsets_are_those_from_the_mean_that_margins_take_for_black() -> None:
     rows = np.arange(SHAPE[0])
     left = known.black[rows % 8, 0] + decay - found.counts - measured.black.mean(axis=1)[rows % 8]
     assert np.abs(np.reshape(left, (-1, 8)).mean(axis=0)).max() < 1.2  # counts; 2.4 from a median
+
+
+def test_dim_light_beside_the_frame_is_not_taken_for_banding() -> None:
+    """As where the active area leaves out columns that are lit."""
+    light = 0.004 * (1.3 - 0.8 * np.arange(SHAPE[0]) / SHAPE[0])[:, None] * np.ones(SHAPE)
+    sensor = frame_of(light).counts
+    frame = replace(frame_of(light), counts=sensor[:, 40:].copy())
+    assert measure_margins(sensor, (0, 40, *frame.shape), frame.black_level, frame.white_level) is not None
+    np.testing.assert_array_equal(as_margins_show(frame, sensor, 0, 40).counts, frame.counts)
 
 
 def test_a_dead_row_moves_no_other() -> None:
