@@ -62,13 +62,30 @@ def raw_info(clip: Clip, frame: Frame) -> RawInfo:
     return RawInfo((height, width), (rows, columns), bits, black, white, (top, left, bottom, right), more[10], matrix)
 
 
-def read_frame(clip: Clip, frame: Frame) -> Mosaic:
-    """Return a frame's counts with levels, colours, and what the camera wrote of the shot.
+def kept_area(clip: Clip, frame: Frame) -> tuple[slice, slice]:
+    """Return the rows and columns that a frame keeps.
 
-    Frames of the whole sensor lose their masked margins, from which black levels of the row phases are measured, and
-    the banding that these show. Where the camera moved its window, frames lose `clip.lost_rows`, so that bright and
-    dark rows stay in their places. White balance is as set, in kelvin, as a preset or a custom one; `as_shot_neutral`
-    is None where the camera chose it.
+    Frames of the whole sensor lose their masked margins. Where the camera moved its window, frames lose
+    `clip.lost_rows`, so that bright and dark rows stay in their places.
+    """
+    info = raw_info(clip, frame)
+    (height, width), (top, left, bottom, right) = info.shape, info.active_area
+    top, left = top + top % 2, left + left % 2  # in whole cells, so that the CFA is as it was
+    inside = (
+        0 <= top <= bottom - MIN_SIDE_PX and bottom <= height and 0 <= left <= right - MIN_SIDE_PX and right <= width
+    )
+    if inside and info.shape == info.sensor_shape:
+        return slice(top, bottom), slice(left, right)
+    above = clip.rows_above(frame)
+    return slice(above, height - clip.lost_rows + above), slice(0, width)
+
+
+def read_frame(clip: Clip, frame: Frame) -> Mosaic:
+    """Return what a frame keeps of its counts, with levels, colours, and what the camera wrote of the shot.
+
+    Where it loses masked margins, black levels of the row phases are those that these show, and so is the banding that
+    is taken off. White balance is as set, in kelvin, as a preset or a custom one; `as_shot_neutral` is None where the
+    camera chose it.
 
     Raises UnreadableRaw for a frame that is cut off, damaged, or not Bayer.
     """
@@ -82,23 +99,12 @@ def read_frame(clip: Clip, frame: Frame) -> Mosaic:
         raise UnreadableRaw(f"{name}: colour filters {info.cfa:#x}, no Bayer order; give another clip")
     if not 0 <= info.black_level < info.white_level <= 65535:
         raise UnreadableRaw(f"{name}: damaged levels (black {info.black_level}, white {info.white_level})")
-    counts = sensor = _sites(clip, frame, info)
-    top, left, bottom, right = info.active_area
-    inside = (
-        0 <= top <= bottom - MIN_SIDE_PX and bottom <= height and 0 <= left <= right - MIN_SIDE_PX and right <= width
-    )
-    has_margins = inside and info.shape == info.sensor_shape
-    if has_margins:
-        top, left = top + top % 2, left + left % 2  # in whole cells, so that the CFA is as it was
-        counts = sensor[top:bottom, left:right].copy()
-    elif clip.lost_rows:
-        above = clip.rows_above(frame)
-        counts = sensor[above : height - clip.lost_rows + above].copy()
+    sites, (rows, columns) = _sites(clip, frame, info), kept_area(clip, frame)
     black = np.full((1, 1), _black_level(info), np.float32)
     matrix = info.camera_from_xyz if of_a_camera(info.camera_from_xyz) else REC709_FROM_XYZ.copy()
+    counts = sites[rows, columns].copy()
     mosaic = Mosaic(counts, cfa, black, float(info.white_level), matrix, capture=_capture(clip, frame))
-    if has_margins:
-        mosaic = as_margins_show(mosaic, sensor, top, left)
+    mosaic = as_margins_show(mosaic, sites, rows.start, columns.start)
     return replace(mosaic, as_shot_neutral=_neutral(frame, mosaic))
 
 

@@ -12,7 +12,7 @@ from .errors import Sve2HdrError, UnwritableOutput
 from .inputs import MLV, Inputs, Search, natural
 from .memory import usable_cores
 from .mlv import Clip, Frame, open_clip
-from .mlvframe import pixel_aspect, raw_info, read_frame
+from .mlvframe import kept_area, pixel_aspect, raw_info, read_frame
 from .mlvsound import sound_of
 from .tifftags import read_ifds, text
 
@@ -31,9 +31,9 @@ class Unpacked:
 
     def summary(self) -> str:
         """Return one line for the user."""
-        height, width = raw_info(self.clip, self.clip.frames[0]).shape
+        height, width = (kept.stop - kept.start for kept in kept_area(self.clip, self.clip.frames[0]))
         rate = f", {self.clip.frame_rate:.3f} frames a second" if self.clip.frame_rate else ""
-        parts = [f"{self.folder}: {self.written} frames of {width} x {height - self.clip.lost_rows} px{rate}"]
+        parts = [f"{self.folder}: {self.written} frames of {width} x {height} px{rate}"]
         parts += ["Dual ISO"] if self.clip.dual_iso else []
         parts += [f"{self.kept} kept that were there"] if self.kept else []
         parts += ["with sound"] if self.sound else []

@@ -329,3 +329,11 @@ def test_a_clip_becomes_a_sequence_of_exrs_that_editors_take(
     for shared in ("pattern", "ratio_ev", "white_level", "neutral"):
         assert len({header[f"sve2hdr:{shared}"] for header in headers}) == 1
     np.testing.assert_allclose(headers[0]["chromaticities"][:2], (0.713, 0.293), atol=1e-4)  # red of ACEScg
+
+
+def test_of_frames_of_the_whole_sensor_it_tells_the_size_that_they_keep(tmp_path: Path) -> None:
+    shot = Shot(sensor=(128, 160), active=(28, 40, 128, 160))
+    write_mlv(tmp_path / "A.MLV", [np.full((128, 160), 5000, np.uint16)], shot)
+    code, out, _ = run("unpack", tmp_path / "A.MLV", "-o", tmp_path)
+    assert (code, "1 frames of 120 x 100 px" in out) == (0, True)
+    assert read_raw(tmp_path / "A" / "A_000000.dng").shape == (100, 120)
