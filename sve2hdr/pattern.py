@@ -18,9 +18,17 @@ import numpy as np
 from .errors import PatternNotFound
 from .interleaved import PERIOD, ROW_PLACES, halves, in_fours, joined
 from .mosaic import CELL, ExposurePattern, Mosaic
-from .patternfit import colour_classes
 from .patternlayout import MIN_WINDOWS, Layout, PhaseLevels, choose_layout, measure_phases
-from .patternproof import CLEAR_MARGIN, SAME_EXPOSURE_EV, Step, judge, measure_steps, words
+from .patternproof import (
+    BURNT_APART,
+    CLEAR_MARGIN,
+    SAME_EXPOSURE_EV,
+    Step,
+    burnt_apart,
+    judge,
+    measure_steps,
+    words,
+)
 from .patternwindows import Windows, measure_windows
 
 BLACK_ERROR = 0.0025  # of the range from black to white: how wrong the black level of a phase may well be
@@ -30,8 +38,6 @@ SURE = 0.5  # confidence from which a frame counts as SVE
 DOUBTFUL_EV = 1.0  # from which exposures that are refused are no matter of course
 IN_FOURS = "rows in fours"
 SAME_RATIO_EV = 0.15  # by which two halves of a frame may see their ratio apart
-BURNT_APART = 0.25  # share of the frame that is saturated in some sites of a colour and not in others: no scene's doing
-NEARLY = 0.9  # of saturation: a phase that comes there may well be saturated, as that is measured
 EXAMPLE, EXAMPLE_EV = "rows:1/8,1/8,1,1", 3.0
 FEW_SITES = "too few sites are neither saturated nor lost in noise to compare the exposures"
 
@@ -122,7 +128,7 @@ def detect_pattern(mosaic: Mosaic) -> Detection:
 
 def _found(mosaic: Mosaic, windows: Windows) -> Detection:
     found = _detected(mosaic, windows)
-    return found if found.sve or found.doubtful else _unless_burnt_apart(found, windows)
+    return found if found.sve or found.doubtful else _unless_burnt_apart(found, mosaic, windows)
 
 
 def _detected(mosaic: Mosaic, windows: Windows) -> Detection:
@@ -140,7 +146,7 @@ def _detected(mosaic: Mosaic, windows: Windows) -> Detection:
         return _refusal(
             mosaic, levels, f"{words(layout.name)} do not differ where compared", ev, error, {"contrast": 0.0}
         )
-    scores, findings = judge(windows, mosaic.cfa, layout, steps, ev, error, offset_sigma)
+    scores, findings = judge(mosaic, windows, layout, steps, ev, error, offset_sigma)
     weakest = min(scores, key=lambda name: scores[name])
     pattern = _pattern(groups, [s.ev for s in steps])
     if scores[weakest] < SURE:
@@ -232,24 +238,19 @@ def _unmeasured(mosaic: Mosaic, windows: Windows, levels: PhaseLevels, layout: L
     return _refusal(mosaic, levels, reason, ev, np.inf, scores, suspected, doubtful=True)
 
 
-def _unless_burnt_apart(found: Detection, windows: Windows) -> Detection:
+def _unless_burnt_apart(found: Detection, mosaic: Mosaic, windows: Windows) -> Detection:
     """Return a refusal, as one in doubt where some phases of the sites are burnt out and others are not.
 
     Where something black stands before something bright, little else may be left to tell the exposures.
     """
     if not windows.row.size:
         return found
-    burnt, bright = ((windows.peak >= share * windows.saturation[:, None]).mean(axis=1) for share in (1.0, NEARLY))
-    least, most = np.zeros_like(burnt), np.zeros_like(burnt)
-    for phases in colour_classes(found.cfa):
-        least[phases], most[phases] = bright[phases].min(), burnt[phases].max()
-    apart = most - least
+    apart, more = burnt_apart(mosaic, windows)
     if apart.max() <= BURNT_APART:
         return found
     reason = f"{apart.max():.0%} of the frame is saturated in some sites of a colour and not in others, but {FEW_SITES}"
     suspected = found.suspected
     if apart.min() > BURNT_APART:
-        more = burnt > (least + most) / 2
         suspected = _pattern([np.flatnonzero(more).tolist(), np.flatnonzero(~more).tolist()], [EXAMPLE_EV])
     return replace(found, reason=reason, suspected=suspected, ratio_ev_error=np.inf, doubtful=True)
 

@@ -25,6 +25,7 @@ from .patternfit import (
 )
 from .patternlayout import MIN_WINDOWS, Layout
 from .patternwindows import Windows
+from .saturation import MAX_SITES, cell_black
 
 SAME_EXPOSURE_EV = 0.1  # groups closer than this are one
 FEW_WINDOWS, TOO_FEW_WINDOWS = 800, 200  # below the first single sites may know better, below the second they do
@@ -35,6 +36,8 @@ CLEAR_MARGIN = 100.0  # of chi squared, by which a layout that is beyond doubt i
 PLAIN_EV = 1.0  # of levels and colours: what is less varied may be anything
 LEAST_NOISE = 0.05  # counts, of a window's mean
 NOISE_ERROR_EV = 10.0  # of two variances, one standard deviation from one window; neighbours overlap
+BURNT_APART = 0.25  # share of the frame that is saturated in some sites of a colour and not in others: no scene's doing
+NEARLY = 0.9  # of saturation: a phase that comes there may well be saturated, as that is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +100,22 @@ def _samples(
     return samples
 
 
+def burnt_apart(mosaic: Mosaic, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """Return what share of the frame is saturated in some phases of a colour and not in others, and in which.
+
+    (16,) float64, of each phase's colour, and (16,) bool: the phase is one of those that are saturated.
+    """
+    step = max(1, mosaic.counts.size // MAX_SITES)
+    black, burnt, bright = cell_black(mosaic).ravel(), np.zeros(CELL * CELL), np.zeros(CELL * CELL)
+    for phase, saturation in enumerate(windows.saturation.tolist()):
+        counts = mosaic.counts[phase // CELL :: CELL * step, phase % CELL :: CELL]
+        burnt[phase], bright[phase] = ((counts >= black[phase] + share * saturation).mean() for share in (1.0, NEARLY))
+    least, most = np.zeros_like(burnt), np.zeros_like(burnt)
+    for phases in colour_classes(mosaic.cfa):
+        least[phases], most[phases] = bright[phases].min(), burnt[phases].max()
+    return most - least, burnt > (least + most) / 2
+
+
 def words(name: str) -> str:
     """Return a layout's name without its phase."""
     return re.sub(r" \d+$", "", name)
@@ -108,10 +127,16 @@ def _ramp(value: float, none: float, full: float) -> float:
 
 
 def judge(
-    windows: Windows, cfa: str, layout: Layout, steps: Sequence[Step], ev: float, error: float, offset_sigma: float
+    mosaic: Mosaic,
+    windows: Windows,
+    layout: Layout,
+    steps: Sequence[Step],
+    ev: float,
+    error: float,
+    offset_sigma: float,
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Return each condition's confidence, and what to say where it is too low; `offset_sigma` is that of `fit_line`."""
-    name = words(layout.name)
+    name, cfa = words(layout.name), mosaic.cfa
     views = [
         view
         for view in (_view(windows, cfa, s) for s in steps if s.fit.slope > 0 and not s.from_pairs)
@@ -127,13 +152,15 @@ def judge(
         clearest = max(views, key=lambda view: view.windows)
         covered, unsteady = clearest.covered, clearest.unsteady_ev / max(clearest.step_ev, 1.0)
     greens = max(_greens_ev(windows, cfa, group, offset_sigma) for step in steps for group in step.groups)
+    apart, burnt = burnt_apart(mosaic, windows)
+    laid_out = len(steps) == 1 and apart.min() > BURNT_APART and np.flatnonzero(burnt).tolist() == steps[0].groups[0]
     # Single sites are asked where most are saturated: then the layout is plain and only the ratio hard to measure.
     bounds = (1.0, 0.1) if any(s.from_pairs for s in steps) else (0.4, 0.05)
     scores = {
         "contrast": _ramp(ev, 0.5, 0.9),
         "certainty": min(_ramp(error, *bounds), _ramp(ev / max(error, 1e-6), 4, 12)),
         "layout": _ramp(layout.misfit_ev / max(ev, 0.1), 0.1, 0.03),
-        "clearness": _ramp(layout.margin, 20, CLEAR_MARGIN),
+        "clearness": 1.0 if laid_out else _ramp(layout.margin, 20, CLEAR_MARGIN),
         "greens": _ramp(greens, 0.5, 0.25),
         "coverage": _ramp(covered, 0.92, 0.99),
         "steadiness": _ramp(unsteady, 0.5, 0.15),

@@ -462,6 +462,16 @@ def test_black_before_a_bright_sky_is_in_doubt(sky: float, ev: float, gain: bool
     assert not ordinary.doubtful
 
 
+def test_brighter_rows_that_are_nearly_all_burnt_out_show_the_layout_by_that() -> None:
+    """Few windows are left to tell one layout from another, but no scene is saturated in two rows out of four."""
+    pattern = with_ratio(turned([[1 / 8], [1 / 8], [1], [1]], 1), 5)
+    light = np.tile(np.maximum(SCENE, 0.004) * 8, (2, 2, 1))
+    mosaic = taken(light, pattern, gain=True)
+    assert np.mean(mosaic.counts[pattern.over(mosaic.shape) == 1] == WHITE) > 0.99
+    assert_found(detect_pattern(mosaic), pattern)
+    assert not detect_pattern(taken(light * 32, gain=True)).laid_out
+
+
 @pytest.mark.parametrize("phase", [0, 3, 6])
 def test_rows_in_fours_are_in_doubt_where_row_pairs_are(phase: int) -> None:
     pattern = turned([[1 / 8]] * 4 + [[1]] * 4, phase)
