@@ -20,7 +20,7 @@ from .matching import Match, match_exposures
 from .mosaic import ExposurePattern, Mosaic, folded, in_period, repeated
 from .preview import LEAST_BASE_SLOPE, LEAST_WHITE_EV, Look
 from .radiance import NoiseModel, clipped_share, full_scale
-from .saturation import white_levels
+from .saturation import too_low, white_levels
 from .sequence import FileKind, difference
 from .whitebalance import Neutral, WhiteBalance, parse_white_balance
 
@@ -61,9 +61,10 @@ class LockedParameters:
         So are black, white and noise, but where the first frame could not know better. Black follows what the files
         state (or their margins show). One of which the first frame's fit was not sure is weighed against what this
         frame's fit says: in the dark it matters most, and is known best. White is never above the file's, and gives way
-        to a pile-up below it if it was only what a file names, or is of another ISO. The noise of another ISO is the
-        frame's own. The scale is one of counts, whatever clips where: light that is metered alike has the same counts
-        at every ISO. Raises Sve2HdrError for a frame of another shape, CFA, bit depth or layout of exposures.
+        to a pile-up below it if it was only what a file names, or is of another ISO; also to one above it if it was
+        that of another exposure. The noise of another ISO is the frame's own. The scale is one of counts, whatever
+        clips where: light that is metered alike has the same counts at every ISO. Raises
+        Sve2HdrError for a frame of another shape, CFA, bit depth or layout of exposures.
         """
         self._refuse(self.kind.unlike(FileKind.of(mosaic), self.path), raw)
         lead, pattern = self.estimate, self.estimate.pattern
@@ -102,13 +103,16 @@ class LockedParameters:
         # at the same ISO a pile-up is what it was, and another one just something flat
         if "file" not in source and mosaic.white_level >= white.max() and not self._has_other_iso(mosaic):
             return first
-        highest = min(float(white.max()), mosaic.white_level)
+        highest = mosaic.white_level if "file" in source else min(float(white.max()), mosaic.white_level)
         open_ended = replace(mosaic, black_level=first.black, white_level=highest, saturation=None)
         found = white_levels(open_ended, first.pattern)
-        lower = np.minimum(white, repeated(found.by_site, white.shape))
-        if "file" in source or (lower < white).any():
+        own = repeated(found.by_site, white.shape)
+        taken = np.minimum(white, own)
+        if "file" in source:  # an exposure that nothing saturated took the level of another one, perhaps too low
+            taken = np.where(too_low(open_ended, first.pattern, white), own, taken)
+        if "file" in source or (taken < white).any():
             source = found.source
-        return replace(first, white=lower, sources=first.sources | {"white": source})
+        return replace(first, white=taken, sources=first.sources | {"white": source})
 
     def _black_is_unsure(self) -> bool:
         first = self.estimate

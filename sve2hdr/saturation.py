@@ -130,6 +130,17 @@ def against_white(mosaic: Mosaic, pattern: ExposurePattern, given: np.ndarray) -
     return f"{above:.1%} of the sites of an exposure are above {option}" if above > ABOVE else ""
 
 
+def too_low(mosaic: Mosaic, pattern: ExposurePattern, white: np.ndarray) -> np.ndarray:
+    """Return at which sites, (P, Q) bool, too many counts of their exposure lie above `white`, (P, Q) counts."""
+    exposure, low = repeated(pattern.exposure, white.shape), np.zeros(white.shape, bool)
+    apart = APART * (mosaic.white_level - float(mosaic.black_level.mean()))
+    for level, top in np.unique(np.stack([exposure.ravel(), white.ravel()]), axis=1).T:
+        sites = (exposure == level) & (white == top)
+        histogram = _histogram(mosaic.counts, sites)
+        low[sites] = histogram[int(top + apart) :].sum() > ABOVE * histogram.sum()
+    return low
+
+
 def _shared_by_colours(
     heap: float | None, of_colours: dict[str, np.ndarray], black: float, white: float
 ) -> list[float]:

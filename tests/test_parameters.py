@@ -117,6 +117,21 @@ def test_a_white_level_that_only_the_file_names_gives_way_to_a_pile_up() -> None
     assert found.scale(bright) == pytest.approx((WHITES[0] - STATED) / (NOMINAL - STATED), rel=0.002)
 
 
+def test_less_exposed_rows_that_saturate_in_a_later_frame_keep_their_higher_white() -> None:
+    """In the first frame nothing saturated them, and they took the level of the other rows, the only one there was."""
+    first_light = np.minimum(scene(), 0.4)
+    leader = shot(PAIRS, "GRBG", TRUE, WHITES, first_light)
+    shared = parameters(leader, estimate_levels(leader, RAW))
+    assert shared.estimate.sources["white"] == "pile-up, file"
+    np.testing.assert_allclose(shared.estimate.white, min(WHITES), rtol=0.001)
+    lamp = shot(PAIRS, "GRBG", TRUE, WHITES, scene())
+    found = shared.estimate_for(lamp, RAW)
+    np.testing.assert_allclose(found.white[:, 0], [WHITES[0], WHITES[1], WHITES[1], WHITES[0]], rtol=0.001)
+    assert found.scale(lamp) == pytest.approx((WHITES[0] - STATED) / (WHITES[1] - STATED), rel=0.002)
+    again = shared.estimate_for(shot(PAIRS, "GRBG", TRUE, WHITES, first_light, seed=5), RAW)
+    np.testing.assert_array_equal(again.white, shared.estimate.white)
+
+
 def test_a_pile_up_gives_way_to_a_lower_one_of_another_iso_and_to_the_lower_white_of_a_file() -> None:
     leader, lower = (shot(PAIRS, "GRBG", TRUE, whites, scene()) for whites in (WHITES, (11_000.0, 10_500.0)))
     shared = parameters(at_iso(leader, 200), estimate_levels(leader, RAW))
