@@ -16,7 +16,7 @@ FAR = 0.05  # of the range: so far from where others saturate a heap may be such
 MIN_HEAP = 20, 1e-4  # sites; share of the sites
 TAIL = 0.02  # of the heap: what may lie above it, hot sites
 APART, ABOVE = 0.005, 1e-3  # of the range: from which colours clip apart; share of sites that are too many above white
-BLURRED_HAIRS, LOW_SHARE = (2, 4, 8), 0.05  # of heaps that all colours share; of such a heap, taken for its low end
+BLURRED_HAIRS, LOW_SHARE = (2, 4, 8), 0.02  # of heaps that all colours share; of such a heap, taken for its low end
 ALIKE = 0.95  # of the sites of the colour with most in such a heap: from here on all have as many
 MAX_SITES = 700_000  # of one exposure and colour; more change nothing
 

@@ -108,7 +108,7 @@ def test_full_wells_that_differ_from_site_to_site_are_the_white_of_the_less_expo
     assert (most, found.source) == (15_300, "pile-up")
     assert least - BLACK == pytest.approx(full_well, rel=0.002 + 1.2 * sigma)
     lost = (mosaic.counts - BLACK)[(PAIRS.over(light.shape) < 1) & (light > 3)]
-    assert np.mean(lost >= 0.99 * (least - BLACK)) > 0.9
+    assert np.mean(lost >= 0.99 * (least - BLACK)) > 0.93  # the others would tint the white around them
 
 
 def test_a_blurred_heap_of_a_flat_part_is_no_white_level() -> None:
