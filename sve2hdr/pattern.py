@@ -20,7 +20,6 @@ from .interleaved import PERIOD, ROW_PLACES, halves, in_fours, joined
 from .mosaic import CELL, ExposurePattern, Mosaic
 from .patternlayout import MIN_WINDOWS, Layout, PhaseLevels, choose_layout, measure_phases
 from .patternproof import (
-    BURNT_APART,
     CLEAR_MARGIN,
     SAME_EXPOSURE_EV,
     Step,
@@ -245,12 +244,12 @@ def _unless_burnt_apart(found: Detection, mosaic: Mosaic, windows: Windows) -> D
     """
     if not windows.row.size:
         return found
-    apart, more = burnt_apart(mosaic, windows)
-    if apart.max() <= BURNT_APART:
+    apart, telling, more = burnt_apart(mosaic, windows)
+    if not telling.any():
         return found
     reason = f"{apart.max():.0%} of the frame is saturated in some sites of a colour and not in others, but {FEW_SITES}"
     suspected = found.suspected
-    if apart.min() > BURNT_APART:
+    if telling.all():
         suspected = _pattern([np.flatnonzero(more).tolist(), np.flatnonzero(~more).tolist()], [EXAMPLE_EV])
     return replace(found, reason=reason, suspected=suspected, ratio_ev_error=np.inf, doubtful=True)
 

@@ -36,8 +36,9 @@ CLEAR_MARGIN = 100.0  # of chi squared, by which a layout that is beyond doubt i
 PLAIN_EV = 1.0  # of levels and colours: what is less varied may be anything
 LEAST_NOISE = 0.05  # counts, of a window's mean
 NOISE_ERROR_EV = 10.0  # of two variances, one standard deviation from one window; neighbours overlap
-BURNT_APART = 0.25  # share of the frame that is saturated in some sites of a colour and not in others: no scene's doing
-NEARLY = 0.9  # of saturation: a phase that comes there may well be saturated, as that is measured
+# Of what is not saturated in some sites of a colour, and of the frame: what is saturated in others is no scene's doing.
+BURNT_APART, LEAST_APART = 0.25, 0.05
+NEARLY = 0.8  # of saturation: a phase that comes there may well be saturated, as that is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +101,10 @@ def _samples(
     return samples
 
 
-def burnt_apart(mosaic: Mosaic, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-    """Return what share of the frame is saturated in some phases of a colour and not in others, and in which.
+def burnt_apart(mosaic: Mosaic, windows: Windows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what share of the frame is saturated in some phases of a colour and not in others, and in which ones.
 
-    (16,) float64, of each phase's colour, and (16,) bool: the phase is one of those that are saturated.
+    By phase: (16,) float64, of its colour; (16,) bool: that is no scene's doing; (16,) bool: it is one of those.
     """
     step = max(1, mosaic.counts.size // MAX_SITES)
     black, burnt, bright = cell_black(mosaic).ravel(), np.zeros(CELL * CELL), np.zeros(CELL * CELL)
@@ -113,7 +114,8 @@ def burnt_apart(mosaic: Mosaic, windows: Windows) -> tuple[np.ndarray, np.ndarra
     least, most = np.zeros_like(burnt), np.zeros_like(burnt)
     for phases in colour_classes(mosaic.cfa):
         least[phases], most[phases] = bright[phases].min(), burnt[phases].max()
-    return most - least, burnt > (least + most) / 2
+    apart = most - least
+    return apart, apart > np.maximum(LEAST_APART, BURNT_APART * (1 - least)), burnt > (least + most) / 2
 
 
 def words(name: str) -> str:
@@ -152,8 +154,8 @@ def judge(
         clearest = max(views, key=lambda view: view.windows)
         covered, unsteady = clearest.covered, clearest.unsteady_ev / max(clearest.step_ev, 1.0)
     greens = max(_greens_ev(windows, cfa, group, offset_sigma) for step in steps for group in step.groups)
-    apart, burnt = burnt_apart(mosaic, windows)
-    laid_out = len(steps) == 1 and apart.min() > BURNT_APART and np.flatnonzero(burnt).tolist() == steps[0].groups[0]
+    _, telling, burnt = burnt_apart(mosaic, windows)
+    laid_out = len(steps) == 1 and telling.all() and np.flatnonzero(burnt).tolist() == steps[0].groups[0]
     # Single sites are asked where most are saturated: then the layout is plain and only the ratio hard to measure.
     bounds = (1.0, 0.1) if any(s.from_pairs for s in steps) else (0.4, 0.05)
     scores = {

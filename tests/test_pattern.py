@@ -472,6 +472,18 @@ def test_brighter_rows_that_are_nearly_all_burnt_out_show_the_layout_by_that() -
     assert not detect_pattern(taken(light * 32, gain=True)).laid_out
 
 
+@pytest.mark.parametrize("share", [0.5, 0.85])
+def test_what_is_left_of_a_frame_that_is_burnt_out_tells_of_exposures(share: float) -> None:
+    light = np.maximum(SCENE, 0.02) * 2
+    light[:, : round(share * SHAPE[1])] = 99
+    pattern = with_ratio(turned([[1 / 8], [1 / 8], [1], [1]], 3), 5)
+    found = detect_pattern(taken(light, pattern, gain=True))
+    assert found.doubtful
+    assert found.suspected is not None
+    np.testing.assert_array_equal(found.suspected.exposure == 1, pattern.exposure == 1)
+    assert not detect_pattern(taken(light, gain=True)).doubtful
+
+
 @pytest.mark.parametrize("phase", [0, 3, 6])
 def test_rows_in_fours_are_in_doubt_where_row_pairs_are(phase: int) -> None:
     pattern = turned([[1 / 8]] * 4 + [[1]] * 4, phase)
