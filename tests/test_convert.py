@@ -565,7 +565,7 @@ def test_a_mosaic_of_arrays_is_reconstructed_as_its_file_is(raw: Path, network: 
 
 def test_arrays_of_a_sequence_share_what_the_first_shows_as_files_do(tmp_path: Path, network: SveNet) -> None:
     scene = np.random.default_rng(0).uniform(0.05, 1, (12, 12, 3)).astype(np.float32).repeat(16, 0).repeat(16, 1)
-    first, second = (simulate(light * scene, "RGGB", PAIRS, Sensor("gain"), seed=0) for light in np.float32([0.3, 1.2]))
+    first, second = (simulate(light * scene, "RGGB", PAIRS, Sensor("gain"), seed=0) for light in np.float32([0.3, 2.4]))
     model, options = Model({"tiny": network}), replace(GIVEN, lock_parameters=tmp_path / "arrays.json")
     of_first = reconstruct_mosaic(first, model, options)
     of_second = reconstruct_mosaic(second, model, replace(options, levels=Levels()))
