@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from sve2hdr.files import file_sha256
+from sve2hdr.system.files import file_sha256
 from sve2hdr.weights import load_weights, save_weights
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

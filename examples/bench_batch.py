@@ -25,12 +25,12 @@ from machine import machine
 
 from sve2hdr import ExposurePattern, Mosaic
 from sve2hdr.convert import convert_file
-from sve2hdr.dngfile import write_cfa_dng
-from sve2hdr.imageread import read_hdr
+from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.models import model_named
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.pipeline import ConvertOptions
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.weights import save_weights
 
 torch.set_num_threads(1)

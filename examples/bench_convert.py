@@ -16,7 +16,7 @@ import numpy as np
 from machine import machine, spread
 
 from sve2hdr import Mosaic
-from sve2hdr.dngfile import write_cfa_dng
+from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.rawfile import read_raw
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

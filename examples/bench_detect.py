@@ -19,13 +19,13 @@ import numpy as np
 from machine import machine, spread, timed
 
 from sve2hdr.errors import UnreadableRaw
-from sve2hdr.evaluate import scene_files
-from sve2hdr.imageread import read_hdr
+from sve2hdr.evaluation.evaluate import scene_files
+from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.mosaic import BAYER_ORDERS, ONE_EXPOSURE, ExposurePattern, Mosaic
 from sve2hdr.pattern import Detection, detect_pattern
 from sve2hdr.rawfile import read_raw
-from sve2hdr.simulate import Sensor, camera_scene, simulate
-from sve2hdr.synthetic import synthetic_scene
+from sve2hdr.simulation.simulate import Sensor, camera_scene, simulate
+from sve2hdr.training.synthetic import synthetic_scene
 
 SENSORS = {  # full well and read noise, electrons
     "clean": {"full_well_e": 60_000.0, "read_noise_e": 1.0},

@@ -26,19 +26,38 @@ from bench_detect import random_scene
 from machine import machine, spread, timed
 
 from sve2hdr.architecture import Network
-from sve2hdr.banding import as_margins_show
 from sve2hdr.errors import PatternNotFound
-from sve2hdr.evaluate import scene_files
+from sve2hdr.evaluation.evaluate import scene_files
+from sve2hdr.evaluation.metrics import psnr_mu
+from sve2hdr.formats.tiffwrite import (
+    BYTE,
+    LONG,
+    RATIONAL,
+    SHORT,
+    SRATIONAL,
+    Ifd,
+    entry,
+    rationals,
+    text_entry,
+    write_tiff,
+)
 from sve2hdr.interpolate import interpolate
 from sve2hdr.levels import Estimate, estimate_levels
-from sve2hdr.metrics import psnr_mu
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, repeated
-from sve2hdr.noise import estimate_noise
 from sve2hdr.radiance import NoiseModel, full_scale
 from sve2hdr.rawfile import read_raw
 from sve2hdr.reconstruct import reconstruct
-from sve2hdr.simulate import CAMERA_FROM_XYZ, NEUTRAL, Sensor, camera_scene, expose, mosaic_of, noise_of_sites
-from sve2hdr.tiffwrite import BYTE, LONG, RATIONAL, SHORT, SRATIONAL, Ifd, entry, rationals, text_entry, write_tiff
+from sve2hdr.sensor.banding import as_margins_show
+from sve2hdr.sensor.noise import estimate_noise
+from sve2hdr.simulation.simulate import (
+    CAMERA_FROM_XYZ,
+    NEUTRAL,
+    Sensor,
+    camera_scene,
+    expose,
+    mosaic_of,
+    noise_of_sites,
+)
 from sve2hdr.weights import load_weights, weights_path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.plot import plot_log
+from sve2hdr.training.plot import plot_log
 
 
 def join_logs(logs: list[Path]) -> str:

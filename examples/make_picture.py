@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 from sve2hdr import detect_pattern
 from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.interpolate import interpolate
-from sve2hdr.noise import estimate_noise
 from sve2hdr.preview import tone_map
 from sve2hdr.rawfile import read_raw
 from sve2hdr.reconstruct import reconstruct
+from sve2hdr.sensor.noise import estimate_noise
 from sve2hdr.weights import load_weights, weights_path
 
 CROPS = ((140, 108), (290, 300))  # left, top of what is enlarged, px

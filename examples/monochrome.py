@@ -12,11 +12,11 @@ import numpy as np
 
 from sve2hdr import COLOR_SPACES, Mosaic, model_named, parse_pattern, reconstruct_file, reconstruct_mosaic, write_hdr
 from sve2hdr.color import rgb_from_xyz
-from sve2hdr.imageread import read_scene
-from sve2hdr.metrics import psnr_mu
+from sve2hdr.evaluation.metrics import psnr_mu
+from sve2hdr.formats.imageread import read_scene
 from sve2hdr.mosaic import QUAD_BAYER
 from sve2hdr.preview import LUMINANCE_OF_RGB
-from sve2hdr.simulate import Sensor, simulate
+from sve2hdr.simulation.simulate import Sensor, simulate
 
 SENSOR, PATTERN = Sensor(), parse_pattern("grid:1,1/2;1/8,1/4")
 model = model_named("auto")

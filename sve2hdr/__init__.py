@@ -1,4 +1,10 @@
-"""Raw photos whose sites have different exposures (SVE, Dual ISO) to HDR images."""
+"""Raw photos whose sites have different exposures (SVE, Dual ISO) to HDR images.
+
+The way of the pixels: `rawfile`, `pattern`, `levels`, `radiance`, `reconstruct` with a `network` in `tiles`, `color`,
+and `preview` and `hdrfile`. `pipeline` joins them in memory, `convert` from file to file. Packages hold what these
+need (`raw`, `detection`, `sensor`, `formats`, `system`), what else there is to do (`video`, `folders`, `simulation`,
+`training`, `evaluation`), and the command line (`commands`).
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -9,8 +9,8 @@ def main() -> None:
     _have_streams()
     _take_any_text()
     try:
-        from .cli import main as commands
-        from .quiet import mute_libraries
+        from .commands.cli import main as commands
+        from .system.quiet import mute_libraries
     except KeyboardInterrupt:
         print("sve2hdr: interrupted", file=sys.stderr)
         raise SystemExit(130) from None

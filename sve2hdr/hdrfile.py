@@ -23,13 +23,11 @@ from PIL.PngImagePlugin import PngInfo
 from .color import COLOR_SPACES, ColorSpace
 from .curve import HEADROOM_EV
 from .errors import UnwritableOutput, check_image, check_one_of
-from .exif import EXIF_START, SOFTWARE, UNCALIBRATED, camera_entries, exif_block, ifds_of
-from .files import check_writable, replacing
-from .gainmap import ultra_hdr
-from .icc import icc_profile
-from .mosaic import Capture
-from .rgbe import write_rgbe
-from .tiffwrite import (
+from .formats.exif import EXIF_START, SOFTWARE, UNCALIBRATED, camera_entries, exif_block, ifds_of
+from .formats.gainmap import ultra_hdr
+from .formats.icc import icc_profile
+from .formats.rgbe import write_rgbe
+from .formats.tiffwrite import (
     BYTE,
     LONG,
     MAX_BYTES,
@@ -43,7 +41,9 @@ from .tiffwrite import (
     text_entry,
     write_tiff,
 )
-from .xmp import XMP_TAG, xmp_packet
+from .formats.xmp import XMP_TAG, xmp_packet
+from .mosaic import Capture
+from .system.files import check_writable, replacing
 
 HDR_EXTENSIONS = (".exr", ".hdr", ".tif", ".tiff")
 PREVIEW_EXTENSIONS = (".jpg", ".jpeg", ".png")

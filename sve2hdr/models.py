@@ -9,9 +9,9 @@ from pathlib import Path
 
 from .architecture import Network
 from .errors import PatternNotFound, UnknownLayout, UnreadableWeights
-from .files import file_sha256
 from .layout import placements
 from .mosaic import ExposurePattern, Mosaic
+from .system.files import file_sha256
 from .weights import PUBLISHED, load_weights, published, weights_path
 
 AUTO, CLASSICAL = "auto", "classical"

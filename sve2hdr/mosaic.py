@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .calibration import Calibrations
+from .raw.calibration import Calibrations
 
 BAYER_ORDERS = ("RGGB", "BGGR", "GRBG", "GBRG")
 QUAD_BAYER = "RRGGRRGGGGBBGGBB"

@@ -15,11 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import PatternNotFound
-from .interleaved import PERIOD, ROW_PLACES, halves, in_fours, joined
-from .mosaic import CELL, ExposurePattern, Mosaic
-from .patternlayout import MIN_WINDOWS, Layout, PhaseLevels, choose_layout, measure_phases
-from .patternproof import (
+from .detection.interleaved import PERIOD, ROW_PLACES, halves, in_fours, joined
+from .detection.patternlayout import MIN_WINDOWS, Layout, PhaseLevels, choose_layout, measure_phases
+from .detection.patternproof import (
     CLEAR_MARGIN,
     SAME_EXPOSURE_EV,
     Step,
@@ -28,7 +26,9 @@ from .patternproof import (
     measure_steps,
     words,
 )
-from .patternwindows import Windows, measure_windows
+from .detection.patternwindows import Windows, measure_windows
+from .errors import PatternNotFound
+from .mosaic import CELL, ExposurePattern, Mosaic
 
 BLACK_ERROR = 0.0025  # of the range from black to white: how wrong the black level of a phase may well be
 MIN_EV, MAX_EV = 0.01, 20  # of the ratios that are taken

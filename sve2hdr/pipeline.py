@@ -14,21 +14,15 @@ import numpy as np
 import torch
 
 from . import __version__
-from .badpixels import BadPixelMap
-from .banding import remove_banding
 from .cameracolor import camera_from_xyz_of
 from .classical import classical
 from .color import COLOR_SPACES, linear_rgb, lost_level, rgb_from_camera
-from .defects import Defects, repair_defects
 from .develop import develop
-from .devices import DEVICES, choose_device
 from .errors import Sve2HdrError, UnreadableWeights, check_one_of
-from .files import check_writable
+from .formats.lineardng import baseline_exposure, reduced_for_preview
 from .hdrfile import WriteOptions
 from .highlights import complete_clipped, early_saturation, hold_clipped
 from .levels import Estimate, Levels, estimate_levels
-from .lineardng import baseline_exposure, reduced_for_preview
-from .linegain import even_lines
 from .models import Model, model_named
 from .mosaic import ONE_EXPOSURE, ExposurePattern, Mosaic
 from .parameters import LEAD_EV, LockedParameters, load_parameters, save_parameters
@@ -37,6 +31,12 @@ from .preview import LUMINANCE_OF_RGB, Look, look_of
 from .radiance import NoiseModel, full_scale
 from .rawfile import read_raw
 from .reconstruct import TILE_PX, Precision, reconstruct
+from .sensor.badpixels import BadPixelMap
+from .sensor.banding import remove_banding
+from .sensor.defects import Defects, repair_defects
+from .sensor.linegain import even_lines
+from .system.devices import DEVICES, choose_device
+from .system.files import check_writable
 from .whitebalance import Neutral, WhiteBalance, check_lights, neutral_of
 
 MOST_EV = 30  # of a shift of files

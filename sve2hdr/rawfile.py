@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import rawpy
 
-from . import tifftags
-from .banding import as_margins_show
-from .capture import read_capture
 from .errors import UnreadableRaw
-from .margins import LEAST_COUNTS, SIGMAS
 from .mosaic import CELL, MIN_SIDE_PX, Capture, Mosaic, over_common_period
-from .quiet import quiet_libraries
-from .rawcheck import dng_tags, is_raw_image, refuse_by_tags, refuse_damaged_data
-from .rawcolor import as_shot_neutral, camera_matrices
-from .tifftags import Ifd, number, numbers
+from .raw import tifftags
+from .raw.capture import read_capture
+from .raw.margins import LEAST_COUNTS, SIGMAS
+from .raw.rawcheck import dng_tags, is_raw_image, refuse_by_tags, refuse_damaged_data
+from .raw.rawcolor import as_shot_neutral, camera_matrices
+from .raw.tifftags import Ifd, number, numbers
+from .sensor.banding import as_margins_show
+from .system.quiet import quiet_libraries
 
 MAX_COUNT = 65535
 UNLIT = 0.05  # of the rows, at the top, that may be 0: more are missing

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from .architecture import Network
-from .devices import has_bfloat16
 from .layout import Placement, placements
 from .mosaic import ExposurePattern, Mosaic
 from .radiance import NoiseModel, full_scale, site_planes
+from .system.devices import has_bfloat16
 from .tiles import run_tiled
 
 Precision = Literal["auto", "float32", "bfloat16"]

@@ -14,9 +14,9 @@ from torch.overrides import TorchFunctionMode
 
 from .architecture import ArchitectureConfig, Network
 from .errors import UnreadableWeights
-from .files import replacing
 from .network import NetworkConfig
-from .paper import PaperConfig
+from .system.files import replacing
+from .training.paper import PaperConfig
 
 WEIGHTS_FORMAT = "sve2hdr-weights-1"
 ARCHITECTURES: dict[str, type[ArchitectureConfig]] = {c.architecture: c for c in (NetworkConfig, PaperConfig)}

@@ -14,7 +14,7 @@ from lights import light
 if TYPE_CHECKING:
     from workers import Here
 
-    from sve2hdr.shards import Scenes
+    from sve2hdr.training.shards import Scenes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -42,7 +42,7 @@ def ctrl_c() -> None:
 @pytest.fixture
 def muted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drop what libraries print, as our own programs do."""
-    from sve2hdr import quiet
+    from sve2hdr.system import quiet
 
     monkeypatch.setattr(quiet, "_ours", False)  # which it is again at the end
     quiet.mute_libraries()
@@ -101,7 +101,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a shard of three scenes: one wide, one tall, one smaller than patches."""
-    from sve2hdr.shards import pack_scenes
+    from sve2hdr.training.shards import pack_scenes
 
     folder = tmp_path_factory.mktemp("shards")
     scenes = [("wide", light(0)), ("tall", light(1, 90, 72)), ("small", light(2, 24, 18))]
@@ -114,6 +114,6 @@ def scenes(shards: Path) -> Scenes:
     """Return the scenes of `shards`."""
     import torch
 
-    from sve2hdr.shards import Scenes
+    from sve2hdr.training.shards import Scenes
 
     return Scenes(shards, torch.device("cpu"))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sve2hdr.tiffwrite import ASCII, LONG, RATIONAL, SHORT, UNDEFINED, Entry, entry
+from sve2hdr.formats.tiffwrite import ASCII, LONG, RATIONAL, SHORT, UNDEFINED, Entry, entry
 
 EXIF_IFD, MAKER_NOTE, CR2_SLICES = 34665, 37500, 0xC640
 HEADER_BYTES = 16

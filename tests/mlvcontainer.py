@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from cr2container import lossless_jpeg
 
-from sve2hdr.simulate import CAMERA_FROM_XYZ
+from sve2hdr.simulation.simulate import CAMERA_FROM_XYZ
 
 GUID = 0x1122334455667788
 

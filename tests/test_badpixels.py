@@ -11,17 +11,17 @@ from click.testing import CliRunner
 from numpy.testing import assert_array_equal
 from workers import Here
 
-from sve2hdr.badpixels import BadPixelMap, off_in_the_dark
-from sve2hdr.cli import main
-from sve2hdr.defects import repair_defects
-from sve2hdr.dngfile import write_cfa_dng
+from sve2hdr.commands.cli import main
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.imageread import read_hdr
+from sve2hdr.folders.record import recipe_of
+from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.mosaic import ExposurePattern, Mosaic
-from sve2hdr.noise import estimate_noise
 from sve2hdr.pipeline import ConvertOptions
-from sve2hdr.record import recipe_of
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.sensor.badpixels import BadPixelMap, off_in_the_dark
+from sve2hdr.sensor.defects import repair_defects
+from sve2hdr.sensor.noise import estimate_noise
+from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 
 PAIRS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
 SHAPE = (128, 192)

@@ -7,11 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sve2hdr.banding import _solution, as_margins_show, masked_row_offsets, remove_banding, without_masked_banding
-from sve2hdr.margins import measure_margins
 from sve2hdr.mosaic import ExposurePattern, MaskedSites, Mosaic, RowOffsets
-from sve2hdr.noise import estimate_noise
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.raw.margins import measure_margins
+from sve2hdr.sensor.banding import (
+    _solution,
+    as_margins_show,
+    masked_row_offsets,
+    remove_banding,
+    without_masked_banding,
+)
+from sve2hdr.sensor.noise import estimate_noise
+from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 
 ROWS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
 SENSOR = Sensor("gain", black_level=2048, white_level=15_488, read_noise_e=8)

@@ -28,23 +28,24 @@ from click.testing import CliRunner, Result
 from frames import PAIRS, SINGLE, write_frame
 from workers import Here
 
-from sve2hdr import batch as batch_module
-from sve2hdr import batchcommand, cli, watch
-from sve2hdr.batch import Batch, Events, Outcome, RunOptions
-from sve2hdr.batchdisplay import Display, Report, ending
-from sve2hdr.dngfile import write_cfa_dng
+from sve2hdr.commands import batchcommand, cli
 from sve2hdr.errors import Sve2HdrError, UnreadableRaw
-from sve2hdr.imageread import read_hdr
-from sve2hdr.joblist import Job
-from sve2hdr.jobstate import BatchOptions, FileResult
-from sve2hdr.manifest import Manifest
-from sve2hdr.orderqueue import Queue
+from sve2hdr.folders import batch as batch_module
+from sve2hdr.folders import watch
+from sve2hdr.folders.batch import Batch, Events, Outcome, RunOptions
+from sve2hdr.folders.batchdisplay import Display, Report, ending
+from sve2hdr.folders.joblist import Job
+from sve2hdr.folders.jobstate import BatchOptions, FileResult
+from sve2hdr.folders.manifest import Manifest
+from sve2hdr.folders.orderqueue import Queue
+from sve2hdr.folders.record import Record, Stamp
+from sve2hdr.folders.worker import Order, Worker, WorkerDied, WorkerOptions
+from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.pipeline import ConvertOptions
-from sve2hdr.places import RemotePath, Status, real
 from sve2hdr.rawfile import read_raw
-from sve2hdr.record import Record, Stamp
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
-from sve2hdr.worker import Order, Worker, WorkerDied, WorkerOptions
+from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.system.places import RemotePath, Status, real
 
 torch.set_num_threads(1)
 

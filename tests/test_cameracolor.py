@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sve2hdr.calibration import Calibrations
 from sve2hdr.cameracolor import (
     camera_from_xyz_at,
     camera_from_xyz_of,
@@ -21,6 +20,7 @@ from sve2hdr.cameracolor import (
 from sve2hdr.color import COLOR_SPACES, linear_rgb, rgb_from_camera, rgb_from_xyz
 from sve2hdr.lights import D65, Xy, adaptation, kelvin_and_duv, xy_of_kelvin, xyz_from_xy
 from sve2hdr.mosaic import Mosaic
+from sve2hdr.raw.calibration import Calibrations
 from sve2hdr.whitebalance import WhiteBalance, auto_neutral, looks_wrong, neutral_of
 
 # Adobe's ColorMatrices of a Canon EOS 5D Mark III for A and D65.

@@ -3,7 +3,15 @@
 import numpy as np
 from numpy.testing import assert_allclose
 
-from sve2hdr.charts import BRIGHTNESS, CONTRAST, fine_lines, flat_grey, pure_colours, quarter_slices, zone_plate
+from sve2hdr.evaluation.charts import (
+    BRIGHTNESS,
+    CONTRAST,
+    fine_lines,
+    flat_grey,
+    pure_colours,
+    quarter_slices,
+    zone_plate,
+)
 
 
 def test_quarters_are_one_chart_at_falling_brightness() -> None:

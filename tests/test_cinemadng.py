@@ -13,17 +13,28 @@ import pytest
 import tifffile
 from cr2container import lossless_jpeg
 
-from sve2hdr.capture import _pixel_aspect, _time_code, true_frame_rate
 from sve2hdr.color import COLOR_SPACES
-from sve2hdr.dngfile import write_cfa_dng
+from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.lineardng import write_linear_dng
+from sve2hdr.formats.tiffwrite import (
+    BYTE,
+    LONG,
+    RATIONAL,
+    SHORT,
+    SRATIONAL,
+    Ifd,
+    entry,
+    rationals,
+    text_entry,
+    write_tiff,
+)
 from sve2hdr.hdrfile import encoded_preview, write_hdr
-from sve2hdr.lineardng import write_linear_dng
 from sve2hdr.mosaic import Capture, ExposurePattern, Mosaic
 from sve2hdr.pattern import detect_pattern
+from sve2hdr.raw.capture import _pixel_aspect, _time_code, true_frame_rate
+from sve2hdr.raw.tifftags import DEFAULT_SCALE, read_ifds
 from sve2hdr.rawfile import read_raw
-from sve2hdr.simulate import CAMERA_FROM_XYZ, NEUTRAL, Sensor, simulate
-from sve2hdr.tifftags import DEFAULT_SCALE, read_ifds
-from sve2hdr.tiffwrite import BYTE, LONG, RATIONAL, SHORT, SRATIONAL, Ifd, entry, rationals, text_entry, write_tiff
+from sve2hdr.simulation.simulate import CAMERA_FROM_XYZ, NEUTRAL, Sensor, simulate
 
 PATTERN = ExposurePattern(np.float32([[1], [1 / 8], [1 / 8], [1]]))
 REAL = Path(__file__).parents[2] / "shared" / "data" / "raw" / "Blackmagic.dng"

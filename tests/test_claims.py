@@ -12,13 +12,13 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from sve2hdr import claims
-from sve2hdr.claims import Claims, key_of
+from sve2hdr.system import claims
+from sve2hdr.system.claims import Claims, key_of
 
 OTHER = """
 import sys
 from pathlib import Path
-from sve2hdr.claims import Claims
+from sve2hdr.system.claims import Claims
 claims = Claims(Path(sys.argv[1]))
 for line in sys.stdin:
     print(claims.take(line.split()), flush=True)

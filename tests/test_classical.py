@@ -5,13 +5,13 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sve2hdr.charts import zone_plate
 from sve2hdr.classical import HALO_PX, _solved, classical
+from sve2hdr.evaluation.charts import zone_plate
+from sve2hdr.evaluation.metrics import psnr_mu
 from sve2hdr.interpolate import interpolate
-from sve2hdr.metrics import psnr_mu
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern
 from sve2hdr.radiance import NoiseModel
-from sve2hdr.simulate import Mode, Sensor, simulate
+from sve2hdr.simulation.simulate import Mode, Sensor, simulate
 
 torch.set_num_threads(1)
 PAIRS = np.array([[1 / 8], [1 / 8], [1], [1]], np.float32)

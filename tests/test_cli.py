@@ -26,32 +26,20 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from sve2hdr import (
-    Sve2HdrError,
-    __main__,
-    __version__,
-    cli,
-    convert,
-    evaluate,
-    evaluatecommand,
-    hdrfile,
-    imageoptions,
-    methods,
-    options,
-    pipeline,
-    scenes,
-    signals,
-    terminal,
-)
+from sve2hdr import Sve2HdrError, __main__, __version__, convert, hdrfile, pipeline
 from sve2hdr.color import COLOR_SPACES
-from sve2hdr.dngfile import write_cfa_dng
+from sve2hdr.commands import cli, evaluatecommand, imageoptions, options, terminal
+from sve2hdr.commands.options import Command
+from sve2hdr.evaluation import evaluate, methods
+from sve2hdr.evaluation.metrics import psnr_mu
+from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.hdrfile import write_hdr
-from sve2hdr.imageread import read_hdr
-from sve2hdr.metrics import psnr_mu
 from sve2hdr.mosaic import Capture
-from sve2hdr.options import Command
 from sve2hdr.rawfile import read_raw
-from sve2hdr.signals import STOP_SIGNALS, stopping
+from sve2hdr.system import signals
+from sve2hdr.system.signals import STOP_SIGNALS, stopping
+from sve2hdr.training import scenes
 from sve2hdr.weights import weights_path
 
 COMMANDS = ("batch", "convert", "dataset", "detect", "evaluate", "simulate", "train", "unpack")
@@ -490,7 +478,7 @@ def test_evaluate_adds_what_people_see_where_it_is_asked_for(one_scene: None, mo
     asked = ("evaluate", "scenes", "--model", "linear", "--device", "cpu")
     monkeypatch.setitem(sys.modules, "pycvvdp", None)
     assert "pip install 'sve2hdr[cvvdp]'" in refused(*asked, "--cvvdp")
-    monkeypatch.setattr("sve2hdr.colorvideovdp.ColorVideoVdp", Seeing)
+    monkeypatch.setattr("sve2hdr.evaluation.colorvideovdp.ColorVideoVdp", Seeing)
     assert all(json.loads(line)["cvvdp_jod"] is None for line in done(*asked, "--format", "json").stdout.splitlines())
     told = done(*asked, "--cvvdp", "--format", "json").stdout.splitlines()
     assert {json.loads(line)["cvvdp"] for line in told} == {Seeing.described}
@@ -1068,7 +1056,7 @@ def test_names_given_to_the_command_line_are_those_of_the_library() -> None:
 
 def test_detect_imports_no_torch(made: Path) -> None:
     script = (
-        "import sys; from sve2hdr.cli import main\n"
+        "import sys; from sve2hdr.commands.cli import main\n"
         "try: main(['detect', sys.argv[1]])\n"
         "except SystemExit as end: code = end.code\n"
         "assert code == 0 and 'sve2hdr.pattern' in sys.modules, code\n"

@@ -19,20 +19,20 @@ import pytest
 import torch
 from distributed import LocalCluster, Worker, get_worker
 
-from sve2hdr import cluster, clustertask
-from sve2hdr.batch import Batch, Events, Outcome, RunOptions
-from sve2hdr.clustertask import TaskOptions
-from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.imageread import read_hdr
-from sve2hdr.joblist import Job
-from sve2hdr.jobstate import BatchOptions, FileResult
-from sve2hdr.memory import Load
+from sve2hdr.folders import cluster, clustertask
+from sve2hdr.folders.batch import Batch, Events, Outcome, RunOptions
+from sve2hdr.folders.clustertask import TaskOptions
+from sve2hdr.folders.joblist import Job
+from sve2hdr.folders.jobstate import BatchOptions, FileResult
+from sve2hdr.folders.worker import Order
+from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.network import NetworkConfig, SveNet
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.system.memory import Load
 from sve2hdr.weights import save_weights
-from sve2hdr.worker import Order
 
 PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
 FILES, PATIENCE_S = 10, 240.0

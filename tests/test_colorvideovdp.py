@@ -11,8 +11,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from sve2hdr.colorvideovdp import DISPLAY, ColorVideoVdp
 from sve2hdr.errors import Sve2HdrError
+from sve2hdr.evaluation.colorvideovdp import DISPLAY, ColorVideoVdp
 
 PACKAGE = """
 from torchvision.transforms import blur

@@ -15,7 +15,7 @@ from sve2hdr.architecture import Network
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.hdrfile import write_hdr
 from sve2hdr.mosaic import Capture
-from sve2hdr.shards import pack_scenes
+from sve2hdr.training.shards import pack_scenes
 
 torch.set_num_threads(1)
 

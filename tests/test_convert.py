@@ -19,29 +19,29 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr import convert, hdrfile, pipeline
-from sve2hdr.calibration import Calibrations
 from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.convert import Converted, convert_file
-from sve2hdr.defects import Defects
-from sve2hdr.devices import choose_device, has_bfloat16
-from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnreadableRaw, UnreadableWeights, UnwritableOutput
+from sve2hdr.evaluation.metrics import psnr_mu
+from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.hdrfile import WriteOptions
 from sve2hdr.highlights import complete_clipped, hold_clipped
-from sve2hdr.imageread import read_hdr
 from sve2hdr.levels import Levels
-from sve2hdr.metrics import psnr_mu
 from sve2hdr.models import Model, model_named
 from sve2hdr.mosaic import ONE_EXPOSURE, QUAD_BAYERS, Capture, ExposurePattern, Mosaic, upright
 from sve2hdr.network import NetworkConfig, SveNet
-from sve2hdr.noise import estimate_noise
 from sve2hdr.parameters import load_parameters
 from sve2hdr.pattern import parse_pattern
 from sve2hdr.pipeline import ConvertOptions, reconstruct_file, reconstruct_mosaic
 from sve2hdr.preview import LUMINANCE_OF_RGB
+from sve2hdr.raw.calibration import Calibrations
 from sve2hdr.rawfile import read_raw
 from sve2hdr.reconstruct import reconstruct
-from sve2hdr.simulate import NEUTRAL, Mode, Sensor, simulate
+from sve2hdr.sensor.defects import Defects
+from sve2hdr.sensor.noise import estimate_noise
+from sve2hdr.simulation.simulate import NEUTRAL, Mode, Sensor, simulate
+from sve2hdr.system.devices import choose_device, has_bfloat16
 from sve2hdr.whitebalance import WhiteBalance, parse_white_balance
 
 torch.set_num_threads(1)

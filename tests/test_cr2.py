@@ -13,21 +13,21 @@ import pytest
 import rawpy
 from cr2container import EOS_5D_MARK_III, EOS_D30, Flaws, lossless_jpeg, sensor_frame, write_cr2
 
-from sve2hdr.banding import remove_banding
 from sve2hdr.convert import convert_file
-from sve2hdr.defects import repair_defects
 from sve2hdr.errors import UnreadableRaw
-from sve2hdr.imageread import read_hdr
+from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.levels import estimate_levels
 from sve2hdr.models import Model
 from sve2hdr.mosaic import ExposurePattern, Mosaic
 from sve2hdr.network import NetworkConfig, SveNet
-from sve2hdr.noise import estimate_noise
 from sve2hdr.pattern import detect_pattern
 from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.radiance import NoiseModel
 from sve2hdr.rawfile import read_raw
-from sve2hdr.simulate import Sensor, simulate
+from sve2hdr.sensor.banding import remove_banding
+from sve2hdr.sensor.defects import repair_defects
+from sve2hdr.sensor.noise import estimate_noise
+from sve2hdr.simulation.simulate import Sensor, simulate
 from sve2hdr.whitebalance import WhiteBalance
 
 PHASES = np.array([[2032.0], [2032], [2063], [2063]])  # the black levels of the two amplifications

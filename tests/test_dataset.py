@@ -11,9 +11,9 @@ from lights import light
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import Tensor
 
-from sve2hdr.dataset import SimulationRanges, batches
 from sve2hdr.network import BLOCKS, LAYOUTS, ROWS, NetworkConfig
-from sve2hdr.shards import Scenes, pack_scenes
+from sve2hdr.training.dataset import SimulationRanges, batches
+from sve2hdr.training.shards import Scenes, pack_scenes
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sve2hdr.defects import Defects, repair_defects
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic
-from sve2hdr.noise import estimate_noise
 from sve2hdr.radiance import NoiseModel
-from sve2hdr.simulate import NEUTRAL, Mode, Sensor, simulate
-from sve2hdr.sites import _second_extremes
+from sve2hdr.sensor.defects import Defects, repair_defects
+from sve2hdr.sensor.noise import estimate_noise
+from sve2hdr.sensor.sites import _second_extremes
+from sve2hdr.simulation.simulate import NEUTRAL, Mode, Sensor, simulate
 
 ROWS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
 PATTERNS = {

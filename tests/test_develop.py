@@ -10,18 +10,18 @@ import pytest
 
 from sve2hdr.convert import convert_file
 from sve2hdr.develop import develop, feigned_pattern
-from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import PatternNotFound
-from sve2hdr.imageread import read_hdr
+from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.interpolate import interpolate
 from sve2hdr.layout import placements
 from sve2hdr.models import Model
 from sve2hdr.mosaic import BAYER_ORDERS, ONE_EXPOSURE, Mosaic, repeated
 from sve2hdr.network import BLOCKS, NetworkConfig, SveNet
-from sve2hdr.noise import estimate_noise
 from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.radiance import NoiseModel
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.sensor.noise import estimate_noise
+from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.weights import load_weights, weights_path
 
 

@@ -12,11 +12,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from sve2hdr.dngfile import write_cfa_dng
-from sve2hdr.lineardng import LinearDngOptions, write_linear_dng
+from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.lineardng import LinearDngOptions, write_linear_dng
 from sve2hdr.mosaic import Mosaic
 from sve2hdr.pattern import parse_pattern
-from sve2hdr.simulate import CAMERA_FROM_XYZ, Sensor, simulate
+from sve2hdr.simulation.simulate import CAMERA_FROM_XYZ, Sensor, simulate
 
 COLOURS = np.float32([[0.6, 0.15, 0.1], [0.12, 0.5, 0.1], [0.1, 0.15, 0.6], [0.3, 0.3, 0.3]])  # linear Rec. 709
 REC709_TO_XYZ = np.float32([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])

@@ -14,8 +14,8 @@ import rawpy
 import tifffile
 from frames import read_noise_profile
 
-from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnwritableOutput
+from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.mosaic import BAYER_ORDERS, Capture, Mosaic, Position
 from sve2hdr.rawfile import read_raw
 

@@ -10,7 +10,7 @@ import torch
 
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.evaluate import (
+from sve2hdr.evaluation.evaluate import (
     CLEAN,
     ISO_6400,
     LAYOUTS,
@@ -24,11 +24,11 @@ from sve2hdr.evaluate import (
     quick_conditions,
     scene_files,
 )
+from sve2hdr.evaluation.metrics import psnr_mu, pu21_psnr
 from sve2hdr.hdrfile import write_hdr
 from sve2hdr.interpolate import interpolate
-from sve2hdr.metrics import psnr_mu, pu21_psnr
 from sve2hdr.mosaic import BAYER_ORDERS, QUAD_BAYER, Capture, ExposurePattern, Mosaic
-from sve2hdr.simulate import NEUTRAL, Sensor
+from sve2hdr.simulation.simulate import NEUTRAL, Sensor
 
 torch.set_num_threads(1)
 LINEAR = {"linear": interpolate}

@@ -17,13 +17,13 @@ from PIL import Image
 
 from sve2hdr import Capture, detect_pattern
 from sve2hdr.color import COLOR_SPACES
-from sve2hdr.dngfile import write_cfa_dng
+from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.imageread import read_hdr, read_scene
 from sve2hdr.hdrfile import write_hdr
-from sve2hdr.imageread import read_hdr, read_scene
 from sve2hdr.mosaic import QUAD_BAYER
 from sve2hdr.pattern import parse_pattern
 from sve2hdr.rawfile import read_raw
-from sve2hdr.simulate import Sensor, camera_scene, simulate
+from sve2hdr.simulation.simulate import Sensor, camera_scene, simulate
 from sve2hdr.weights import load_weights, save_weights
 
 # enough to see that a script runs; its own defaults take minutes

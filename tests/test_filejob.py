@@ -22,25 +22,26 @@ import pytest
 import torch
 from frames import PAIRS, SINGLE, write_frame
 
-from sve2hdr import classify, convert, jobfiles, manifest, pipeline
-from sve2hdr.batchcommand import POLICIES
-from sve2hdr.batchdisplay import report_line
+from sve2hdr import convert, pipeline
+from sve2hdr.commands.batchcommand import POLICIES
 from sve2hdr.convert import convert_file
-from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnwritableOutput
-from sve2hdr.filejob import run_job
-from sve2hdr.files import file_sha256
-from sve2hdr.joblist import Job
-from sve2hdr.jobstate import BatchOptions, FileResult, Order, Tools, finished_before, shared_before
+from sve2hdr.folders import classify, jobfiles, manifest
+from sve2hdr.folders.batchdisplay import report_line
+from sve2hdr.folders.filejob import run_job
+from sve2hdr.folders.joblist import Job
+from sve2hdr.folders.jobstate import BatchOptions, FileResult, Order, Tools, finished_before, shared_before
+from sve2hdr.folders.manifest import Manifest
+from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.levels import Levels
-from sve2hdr.manifest import Manifest
 from sve2hdr.models import Model
 from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.parameters import LEAD_EV
 from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.rawfile import read_raw
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.system.files import file_sha256
 from sve2hdr.whitebalance import parse_white_balance
 
 torch.set_num_threads(1)
@@ -519,7 +520,7 @@ def test_looking_foretells_that_exposures_in_the_middle_differ(bench: Bench) -> 
     for seen, refused in (("grid:1,0.5;0.25,0.125", False), ("grid:1,0.25;0.5,0.125", True)):
         evidence = found | {"sve": True, "pattern": seen, "ratio_ev_error": 0.01}
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("sve2hdr.filejob.look", lambda *_, evidence=evidence: evidence)
+            patched.setattr("sve2hdr.folders.filejob.look", lambda *_, evidence=evidence: evidence)
             result = run_job(Order(replace(bench.job(), sequence="clip"), found), options, bench.tools)
         assert ("its exposures lie in another pattern than those of its sequence" in result.error) == refused
 
@@ -602,7 +603,7 @@ def test_what_another_process_has_is_busy(bench: Bench, claimed: str, policy: st
 @contextlib.contextmanager
 def another_process_holds(bench: Bench, claimed: str) -> Iterator[None]:
     script = (
-        "import sys; from sve2hdr.claims import *\n"
+        "import sys; from sve2hdr.system.claims import *\n"
         "claims = Claims(Path(sys.argv[1])); print(claims.take([key_of(sys.argv[2])])); input()"
     )
     command = [sys.executable, "-c", script, str(bench.out / ".sve2hdr/lock"), claimed]

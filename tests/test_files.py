@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sve2hdr.errors import UnwritableOutput
-from sve2hdr.files import check_writable, file_sha256, replacing
+from sve2hdr.system.files import check_writable, file_sha256, replacing
 
 
 def names_in(folder: Path) -> list[str]:

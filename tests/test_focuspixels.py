@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sve2hdr import pipeline, replacement
-from sve2hdr.defects import repair_defects
-from sve2hdr.focuspixels import PERIOD, FocusPixels, focus_pixels
+from sve2hdr import pipeline
 from sve2hdr.levels import estimate_levels
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
 from sve2hdr.parameters import LockedParameters, load_parameters, save_parameters
 from sve2hdr.pattern import parse_pattern
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
-from sve2hdr.sites import Sites
+from sve2hdr.sensor import replacement
+from sve2hdr.sensor.defects import repair_defects
+from sve2hdr.sensor.focuspixels import PERIOD, FocusPixels, focus_pixels
+from sve2hdr.sensor.sites import Sites
+from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 
 ROWS = parse_pattern("rows:1/8,1/8,1,1")
 SENSOR = Sensor("gain")

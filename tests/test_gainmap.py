@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sve2hdr.gainmap import MPF_START, XMP_START, ultra_hdr
+from sve2hdr.formats.gainmap import MPF_START, XMP_START, ultra_hdr
 
 HEIGHT, WIDTH = 48, 64
 

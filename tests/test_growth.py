@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from sve2hdr.growth import grown
 from sve2hdr.network import BLOCKS, FOURS, QUAD, NetworkConfig, SveNet
+from sve2hdr.training.growth import grown
 
 torch.set_num_threads(1)
 TINY = NetworkConfig(widths=(8, 8, 8), blocks=(2, 1, 1))

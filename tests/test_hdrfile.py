@@ -17,10 +17,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.errors import UnwritableOutput
+from sve2hdr.formats.imageread import read_hdr
+from sve2hdr.formats.xmp import xmp_packet
 from sve2hdr.hdrfile import EXR_COMPRESSIONS, WriteOptions, encoded_preview, write_preview
-from sve2hdr.imageread import read_hdr
 from sve2hdr.mosaic import Capture, Position
-from sve2hdr.xmp import xmp_packet
 
 
 def names_in(folder: Path) -> list[str]:

@@ -12,13 +12,13 @@ from PIL import Image
 from sve2hdr import highlights
 from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.convert import convert_file
-from sve2hdr.dngfile import write_cfa_dng
+from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.highlights import complete_clipped, hold_clipped
 from sve2hdr.models import model_named
 from sve2hdr.mosaic import ExposurePattern, Mosaic
 from sve2hdr.pattern import parse_pattern
 from sve2hdr.pipeline import ConvertOptions
-from sve2hdr.simulate import CAMERA_FROM_XYZ, NEUTRAL, Sensor, simulate
+from sve2hdr.simulation.simulate import CAMERA_FROM_XYZ, NEUTRAL, Sensor, simulate
 from sve2hdr.whitebalance import WhiteBalance
 
 BLOCKS = "grid:1,1,1/2,1/2;1,1,1/2,1/2;1/4,1/4,1/8,1/8;1/4,1/4,1/8,1/8"

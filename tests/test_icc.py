@@ -14,8 +14,8 @@ import tifffile
 from PIL import Image, ImageCms
 
 from sve2hdr.color import COLOR_SPACES, rgb_from_xyz
+from sve2hdr.formats.icc import D50_XYZ, icc_profile
 from sve2hdr.hdrfile import write_hdr
-from sve2hdr.icc import D50_XYZ, icc_profile
 from sve2hdr.lights import adaptation
 from sve2hdr.mosaic import Capture
 

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 
 from sve2hdr.interpolate import interpolate
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern
-from sve2hdr.simulate import Sensor, simulate
+from sve2hdr.simulation.simulate import Sensor, simulate
 
 PAIRS = np.array([[1 / 8], [1 / 8], [1], [1]], np.float32)
 NOISELESS = Sensor(full_well_e=1e10, read_noise_e=0, bit_depth=16, black_level=1000, white_level=65_000)

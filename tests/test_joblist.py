@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sve2hdr import inputs
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.inputs import Inputs, read_list
-from sve2hdr.joblist import Job, JobList, Naming, collect
-from sve2hdr.tiffwrite import RATIONAL, Ifd, entry, write_tiff
+from sve2hdr.folders import inputs
+from sve2hdr.folders.inputs import Inputs, read_list
+from sve2hdr.folders.joblist import Job, JobList, Naming, collect
+from sve2hdr.formats.tiffwrite import RATIONAL, Ifd, entry, write_tiff
 
 
 @pytest.fixture

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
+from sve2hdr.detection.matching import _common_shift, _Line, match_exposures
 from sve2hdr.errors import PatternNotFound, Sve2HdrError
-from sve2hdr.evaluate import ISO_6400, Condition, usual_cfa
+from sve2hdr.evaluation.evaluate import ISO_6400, Condition, usual_cfa
 from sve2hdr.levels import Levels, estimate_levels
-from sve2hdr.matching import _common_shift, _Line, match_exposures
 from sve2hdr.mosaic import ExposurePattern, MaskedSites, Mosaic, repeated
-from sve2hdr.noise import measured_noise
 from sve2hdr.pattern import detect_pattern, parse_pattern
 from sve2hdr.radiance import clipped_share, full_scale
-from sve2hdr.simulate import Mode, Sensor, camera_scene, expose, mosaic_of, simulate
-from sve2hdr.synthetic import synthetic_scene
+from sve2hdr.sensor.noise import measured_noise
+from sve2hdr.simulation.simulate import Mode, Sensor, camera_scene, expose, mosaic_of, simulate
+from sve2hdr.training.synthetic import synthetic_scene
 
 RAW = Path("photo.dng")
 STATED, NOMINAL, FULL_WELL_E, READ_NOISE = 1024.0, 16_383.0, 30_000.0, 2.0

@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
-from sve2hdr.calibration import Calibrations
 from sve2hdr.color import COLOR_SPACES, linear_rgb
-from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnreadableRaw, UnwritableOutput
-from sve2hdr.lineardng import LinearDngOptions, baseline_exposure, reduced_for_preview, write_linear_dng
+from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.lineardng import LinearDngOptions, baseline_exposure, reduced_for_preview, write_linear_dng
+from sve2hdr.formats.xmp import xmp_packet
 from sve2hdr.mosaic import Capture, Mosaic
+from sve2hdr.raw.calibration import Calibrations
 from sve2hdr.rawfile import read_raw
-from sve2hdr.xmp import xmp_packet
 
 CANON = np.array([[0.6722, -0.0635, -0.0963], [-0.4287, 1.2460, 0.2028], [-0.0908, 0.2162, 0.5668]])
 CAPTURE = Capture("Canon", "Canon EOS 5D Mark III", "EF 50mm f/1.8", 1 / 125, 2.8, 800, 50, "2020:01:02 03:04:05", 6)
@@ -197,7 +197,7 @@ def test_baseline_exposure_makes_up_for_brightness(image_ev: float, ratio_ev: fl
 def test_what_previews_show_keeps_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     image = scene(60, 80)
     for side in (40, 20, 4):
-        monkeypatch.setattr("sve2hdr.lineardng.PREVIEW_SIDE", side)
+        monkeypatch.setattr("sve2hdr.formats.lineardng.PREVIEW_SIDE", side)
         small = reduced_for_preview(image)
         assert max(small.shape[:2]) <= side
         assert_allclose(small.mean(axis=(0, 1)), image.mean(axis=(0, 1)), rtol=1e-5)

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sve2hdr.linegain import even_lines
 from sve2hdr.mosaic import ExposurePattern, Mosaic, repeated
 from sve2hdr.pattern import parse_pattern
-from sve2hdr.simulate import Sensor, simulate
+from sve2hdr.sensor.linegain import even_lines
+from sve2hdr.simulation.simulate import Sensor, simulate
 
 ROWS = parse_pattern("rows:1/8,1/8,1,1")
 CHESSBOARD = "grid:1,1,1/4,1/4;1,1,1/4,1/4;1/4,1/4,1,1;1/4,1/4,1,1"

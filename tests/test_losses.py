@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sve2hdr.losses import l1_loss, radiance_loss, rms_loss
 from sve2hdr.network import compress
+from sve2hdr.training.losses import l1_loss, radiance_loss, rms_loss
 
 
 def test_the_loss_is_none_for_the_truth_and_has_its_two_terms() -> None:

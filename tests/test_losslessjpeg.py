@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cr2container import lossless_jpeg
 
-from sve2hdr.losslessjpeg import is_damaged
+from sve2hdr.raw.losslessjpeg import is_damaged
 
 
 def samples(bits: int, shape: tuple[int, ...] = (150, 240), seed: int = 1) -> np.ndarray:

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sve2hdr.claims import key_of
 from sve2hdr.errors import UnwritableOutput
-from sve2hdr.files import file_sha256
-from sve2hdr.manifest import STATE, Manifest
-from sve2hdr.record import Record, Stamp, recipe_of
+from sve2hdr.folders.manifest import STATE, Manifest
+from sve2hdr.folders.record import Record, Stamp, recipe_of
+from sve2hdr.system.claims import key_of
+from sve2hdr.system.files import file_sha256
 
 
 class Killed(BaseException):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sve2hdr.margins import black_of_margins, measure_margins
 from sve2hdr.mosaic import repeated
+from sve2hdr.raw.margins import black_of_margins, measure_margins
 
 WHITE, STATED = 16_000.0, np.full((1, 1), 1024, np.float32)
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sve2hdr import methods
 from sve2hdr.classical import classical
 from sve2hdr.errors import Sve2HdrError, UnreadableWeights
+from sve2hdr.evaluation import methods
+from sve2hdr.evaluation.methods import external, methods_named, of_network, split_command
 from sve2hdr.interpolate import interpolate
-from sve2hdr.methods import external, methods_named, of_network, split_command
 from sve2hdr.mosaic import ExposurePattern, Mosaic
 from sve2hdr.network import NetworkConfig, SveNet
-from sve2hdr.noise import estimate_noise
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.sensor.noise import estimate_noise
+from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.weights import save_weights
 
 torch.set_num_threads(1)

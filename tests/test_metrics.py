@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from sve2hdr.metrics import (
+from sve2hdr.evaluation.metrics import (
     MU,
     aliasing,
     angular_error,

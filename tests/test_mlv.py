@@ -15,11 +15,11 @@ from mlvcontainer import GUID, Shot, block, camera_blocks, file_header, packed, 
 
 from sve2hdr.errors import UnreadableRaw
 from sve2hdr.lights import D65, xyz_from_xy
-from sve2hdr.mlv import open_clip
-from sve2hdr.mlvframe import read_frame, unpacked
 from sve2hdr.mosaic import BAYER_ORDERS
 from sve2hdr.rawfile import read_raw
-from sve2hdr.simulate import CAMERA_FROM_XYZ, NEUTRAL
+from sve2hdr.simulation.simulate import CAMERA_FROM_XYZ, NEUTRAL
+from sve2hdr.video.mlv import open_clip
+from sve2hdr.video.mlvframe import read_frame, unpacked
 
 
 def frames(count: int = 3, bits: int = 14, shape: tuple[int, int] = (66, 98), seed: int = 0) -> list[np.ndarray]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sve2hdr.mosaic import ExposurePattern, Mosaic
-from sve2hdr.noise import estimate_noise, measured_noise
-from sve2hdr.simulate import Mode, Sensor, simulate
+from sve2hdr.sensor.noise import estimate_noise, measured_noise
+from sve2hdr.simulation.simulate import Mode, Sensor, simulate
 
 PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
 

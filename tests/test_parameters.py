@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from test_levels import BLACKS, NOMINAL, PAIRS, RAW, STATED, WHITES, scene, shot
 
-from sve2hdr.defects import Defects
 from sve2hdr.errors import Sve2HdrError, UnwritableOutput
 from sve2hdr.levels import Estimate, Levels, estimate_levels
 from sve2hdr.mosaic import Capture, MaskedSites, Mosaic
 from sve2hdr.parameters import LockedParameters, load_parameters, save_parameters
 from sve2hdr.pattern import parse_pattern
 from sve2hdr.preview import Look
+from sve2hdr.sensor.defects import Defects
 from sve2hdr.whitebalance import Neutral, WhiteBalance
 
 TRUE, QUAD = np.full((4, 1), STATED), "RRGGRRGGGGBBGGBB"

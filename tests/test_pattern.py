@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sve2hdr.detection.patternfit import error_ev, fit_pairs
 from sve2hdr.errors import PatternNotFound
 from sve2hdr.mosaic import BAYER_ORDERS, QUAD_BAYERS, ExposurePattern, Mosaic, cfa_period, repeated
 from sve2hdr.pattern import Detection, detect_pattern, parse_pattern, with_ratio
-from sve2hdr.patternfit import error_ev, fit_pairs
 
 SHAPE = (256, 384)
 BLACK, WHITE = 2048, 15_000

@@ -8,9 +8,17 @@ import pytest
 from PIL import Image
 
 from sve2hdr.errors import UnwritableOutput
-from sve2hdr.evaluate import Condition, Scene
-from sve2hdr.pictures import CROP_PX, ENLARGED, GAP_PX, check_folder, comparison, worst_regions, write_pictures
-from sve2hdr.simulate import NEUTRAL
+from sve2hdr.evaluation.evaluate import Condition, Scene
+from sve2hdr.evaluation.pictures import (
+    CROP_PX,
+    ENLARGED,
+    GAP_PX,
+    check_folder,
+    comparison,
+    worst_regions,
+    write_pictures,
+)
+from sve2hdr.simulation.simulate import NEUTRAL
 
 TRUTH = np.full((200, 260, 3), 0.1, np.float32) * np.float32(NEUTRAL)
 WHOLE = (slice(0, CROP_PX), slice(0, CROP_PX))

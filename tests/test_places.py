@@ -21,18 +21,18 @@ import torch
 from frames import SINGLE, write_frame
 
 from sve2hdr.errors import Sve2HdrError, UnwritableOutput
-from sve2hdr.filejob import run_job
-from sve2hdr.files import file_sha256
-from sve2hdr.imageread import read_hdr
-from sve2hdr.inputs import Inputs
-from sve2hdr.joblist import Job, Naming, collect
-from sve2hdr.jobstate import BatchOptions, FileResult, Order, Tools, finished_before
-from sve2hdr.memory import megapixels_of
+from sve2hdr.folders.filejob import run_job
+from sve2hdr.folders.inputs import Inputs
+from sve2hdr.folders.joblist import Job, Naming, collect
+from sve2hdr.folders.jobstate import BatchOptions, FileResult, Order, Tools, finished_before
+from sve2hdr.folders.record import Record, Stamp
+from sve2hdr.folders.remotemanifest import RemoteManifest, manifest_of
+from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.models import model_named
 from sve2hdr.pipeline import ConvertOptions
-from sve2hdr.places import Reals, RemotePath, fixed_part, place, real, without_file_url
-from sve2hdr.record import Record, Stamp
-from sve2hdr.remotemanifest import RemoteManifest, manifest_of
+from sve2hdr.system.files import file_sha256
+from sve2hdr.system.memory import megapixels_of
+from sve2hdr.system.places import Reals, RemotePath, fixed_part, place, real, without_file_url
 
 torch.set_num_threads(1)
 
@@ -643,7 +643,7 @@ def test_a_batch_from_s3_to_s3_and_again(s3: dict[str, str], tmp_path: Path, wei
     assert "2  converted" in batch("s3://shoot/in", "-o", "s3://shoot/out")
     lines = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
     assert sorted(line["input"] for line in lines) == ["s3://shoot/in/2.dng", "s3://shoot/in/a/1.dng"]
-    fetch = "from sve2hdr.places import *; RemotePath('s3://shoot/out/a/1.exr').fetch(Path('1.exr'))"
+    fetch = "from sve2hdr.system.places import *; RemotePath('s3://shoot/out/a/1.exr').fetch(Path('1.exr'))"
     subprocess.run([sys.executable, "-c", fetch], cwd=tmp_path, env=s3, check=True, timeout=600)
     assert read_hdr(tmp_path / "1.exr").shape == (96, 128, 3)
     assert "2  finished before" in batch("s3://shoot/in", "-o", "s3://shoot/out")

@@ -9,7 +9,7 @@ from join_logs import join_logs
 from PIL import Image
 
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.plot import MARGIN, SIZE, plot_log
+from sve2hdr.training.plot import MARGIN, SIZE, plot_log
 
 
 def write_log(folder: Path, losses: list[float]) -> Path:

@@ -14,9 +14,9 @@ import pytest
 import tifffile
 
 from sve2hdr.errors import UnreadableImage
-from sve2hdr.imageread import read_hdr
-from sve2hdr.quiet import quiet_libraries
+from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.rawfile import read_raw
+from sve2hdr.system.quiet import quiet_libraries
 
 
 @pytest.fixture

@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
-from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnreadableRaw
-from sve2hdr.lineardng import write_linear_dng
+from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.lineardng import write_linear_dng
+from sve2hdr.formats.tiffwrite import BYTE, LONG, SHORT, Ifd, entry, text_entry, tiff_bytes
 from sve2hdr.mosaic import BAYER_ORDERS, cfa_period
-from sve2hdr.rawcolor import REC709_FROM_XYZ
+from sve2hdr.raw.rawcolor import REC709_FROM_XYZ
+from sve2hdr.raw.tifftags import SUB_IFDS, numbers, read_ifds
 from sve2hdr.rawfile import read_raw
-from sve2hdr.tifftags import SUB_IFDS, numbers, read_ifds
-from sve2hdr.tiffwrite import BYTE, LONG, SHORT, Ifd, entry, text_entry, tiff_bytes
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "raw"
 MATRIX = np.array([[0.7, -0.2, -0.05], [-0.4, 1.2, 0.16], [-0.09, 0.2, 0.58]])
@@ -519,7 +519,7 @@ def test_tiles_that_all_name_the_same_bytes_are_not_decoded_one_by_one(
     for other in others:
         stored = stored.replace(other, first)
     path.write_bytes(stored[: int.from_bytes(first, "little") + len(stream)])
-    monkeypatch.setattr("sve2hdr.rawcheck.is_damaged", lambda stream: pytest.fail("decoded"))
+    monkeypatch.setattr("sve2hdr.raw.rawcheck.is_damaged", lambda stream: pytest.fail("decoded"))
     read_raw(path)
 
 

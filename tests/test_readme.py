@@ -19,14 +19,15 @@ from frames import PAIRS, SINGLE, write_frame
 from numpy.testing import assert_array_equal
 
 import sve2hdr
-from sve2hdr import ConvertOptions, cli
-from sve2hdr.batchdisplay import OUTCOMES, report_line
+from sve2hdr import ConvertOptions
+from sve2hdr.commands import cli
 from sve2hdr.convert import convert_file
-from sve2hdr.dngfile import write_cfa_dng
-from sve2hdr.imageread import read_hdr
-from sve2hdr.jobstate import FileResult
+from sve2hdr.folders.batchdisplay import OUTCOMES, report_line
+from sve2hdr.folders.jobstate import FileResult
+from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.rawfile import read_raw
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 
 
 @pytest.fixture(scope="module")

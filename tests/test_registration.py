@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sve2hdr.registration import measure_pair
+from sve2hdr.simulation.registration import measure_pair
 
 RNG_SEED = 4
 

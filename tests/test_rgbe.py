@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.errors import UnreadableImage
-from sve2hdr.imageread import read_hdr
+from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.mosaic import Capture
 
 

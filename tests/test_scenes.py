@@ -8,15 +8,15 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from test_rawfile import write_dng
 
-from sve2hdr import scenes as scenes_module
 from sve2hdr.color import COLOR_SPACES
-from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import Sve2HdrError
+from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.hdrfile import WriteOptions, write_hdr
 from sve2hdr.mosaic import ONE_EXPOSURE, Capture, ExposurePattern
-from sve2hdr.scenes import collect_scenes
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
-from sve2hdr.synthetic import synthetic_scene
+from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.training import scenes as scenes_module
+from sve2hdr.training.scenes import collect_scenes
+from sve2hdr.training.synthetic import synthetic_scene
 
 
 def write_scene(path: Path, level: float) -> None:

@@ -3,8 +3,8 @@
 import json
 from dataclasses import replace
 
-from sve2hdr.evaluate import Result
-from sve2hdr.scoretable import as_json, as_markdown, as_text, condition_rows, scene_rows
+from sve2hdr.evaluation.evaluate import Result
+from sve2hdr.evaluation.scoretable import as_json, as_markdown, as_text, condition_rows, scene_rows
 
 SENSOR = (3.0, "rows", 30_000.0, 4.0, "RGGB", 14)
 RESULTS = [

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from safetensors.numpy import save_file
 
 from sve2hdr.errors import UnreadableWeights, UnwritableOutput
-from sve2hdr.shards import PERCENTILES, SLANTED_SCALE, Scenes, pack_scenes
+from sve2hdr.training.shards import PERCENTILES, SLANTED_SCALE, Scenes, pack_scenes
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern
 from sve2hdr.radiance import site_planes
-from sve2hdr.simulate import NEUTRAL, Mode, Sensor, camera_scene, mosaic_of, seen_by_camera, simulate
+from sve2hdr.simulation.simulate import NEUTRAL, Mode, Sensor, camera_scene, mosaic_of, seen_by_camera, simulate
 
 PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
 ONE = ExposurePattern(np.ones((1, 1), np.float32))

@@ -11,15 +11,15 @@ import tifffile
 from frames import read_noise_profile
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sve2hdr import simulated
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.errors import UnreadableImage, UnwritableOutput
+from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.hdrfile import WriteOptions, write_hdr
-from sve2hdr.imageread import read_hdr
 from sve2hdr.mosaic import Capture, ExposurePattern
 from sve2hdr.rawfile import read_raw
-from sve2hdr.simulate import Sensor, camera_scene, simulate
-from sve2hdr.simulated import SimulatedFile, from_image, is_image
+from sve2hdr.simulation import simulated
+from sve2hdr.simulation.simulate import Sensor, camera_scene, simulate
+from sve2hdr.simulation.simulated import SimulatedFile, from_image, is_image
 
 PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
 SENSOR = Sensor()

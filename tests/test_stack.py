@@ -12,12 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sve2hdr.dngfile import write_cfa_dng
 from sve2hdr.errors import UnusableStack
-from sve2hdr.merge import merge_frames
+from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.mosaic import BAYER_ORDERS, Capture, ExposurePattern, Mosaic, cfa_period, repeated
-from sve2hdr.simulated import SimulatedFile, from_stack
-from sve2hdr.stack import ExposureStack, SvePair, frames_of_pattern, half_size_scene, read_stack, sample_sve, sve_pair
+from sve2hdr.simulation.merge import merge_frames
+from sve2hdr.simulation.simulated import SimulatedFile, from_stack
+from sve2hdr.simulation.stack import (
+    ExposureStack,
+    SvePair,
+    frames_of_pattern,
+    half_size_scene,
+    read_stack,
+    sample_sve,
+    sve_pair,
+)
 
 ROWS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
 BLACK, WHITE, FULL_WELL_E, READ_E = 500.0, 15_500.0, 20_000.0, 4.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sve2hdr.synthetic import lay_paper, synthetic_scene
+from sve2hdr.training.synthetic import lay_paper, synthetic_scene
 
 
 @pytest.fixture(scope="module")

@@ -20,14 +20,14 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from sve2hdr.architecture import ArchitectureConfig
-from sve2hdr.dataset import SimulationRanges, batches
 from sve2hdr.errors import Sve2HdrError, UnreadableWeights, UnwritableOutput
 from sve2hdr.network import NetworkConfig, SveNet
-from sve2hdr.paper import PaperConfig, PaperNet
-from sve2hdr.shards import Scenes, pack_scenes
-from sve2hdr.signals import ONE_WISH_S, STOP_SIGNALS, handling
-from sve2hdr.synthetic import synthetic_scene
-from sve2hdr.train import (
+from sve2hdr.system.signals import ONE_WISH_S, STOP_SIGNALS, handling
+from sve2hdr.training.dataset import SimulationRanges, batches
+from sve2hdr.training.paper import PaperConfig, PaperNet
+from sve2hdr.training.shards import Scenes, pack_scenes
+from sve2hdr.training.synthetic import synthetic_scene
+from sve2hdr.training.train import (
     DEFAULT_OPTIONS,
     Interrupted,
     TrainingOptions,
@@ -253,7 +253,7 @@ HOLD = """
 import sys
 import time
 from pathlib import Path
-from sve2hdr.claims import Claims
+from sve2hdr.system.claims import Claims
 claims = Claims(Path(sys.argv[1]) / ".lock")
 print(claims.take(["train"]), flush=True)
 sys.stdin.read()
@@ -502,8 +502,8 @@ import sys
 import time
 for name in ("rawpy", "OpenEXR", "imagecodecs", "imageio", "tifffile"):
     sys.modules[name] = None  # whoever imports it meets an ImportError
-import sve2hdr.train
-from sve2hdr.cli import main
+import sve2hdr.training.train
+from sve2hdr.commands.cli import main
 main(sys.argv[1:])
 """
 

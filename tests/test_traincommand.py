@@ -14,16 +14,17 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors import safe_open
 
-from sve2hdr import cli, evaluate
-from sve2hdr.checkpoint import Run
-from sve2hdr.dngfile import write_cfa_dng
-from sve2hdr.imageread import read_hdr
+from sve2hdr.commands import cli
+from sve2hdr.evaluation import evaluate
+from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.mosaic import Capture, ExposurePattern
 from sve2hdr.network import LARGE, LAYOUTS, SveNet
-from sve2hdr.paper import PaperConfig
-from sve2hdr.signals import STOP_SIGNALS
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
-from sve2hdr.synthetic import synthetic_scene
+from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.system.signals import STOP_SIGNALS
+from sve2hdr.training.checkpoint import Run
+from sve2hdr.training.paper import PaperConfig
+from sve2hdr.training.synthetic import synthetic_scene
 from sve2hdr.weights import load_weights, weights_path
 
 torch.set_num_threads(1)

@@ -15,14 +15,14 @@ from click.testing import CliRunner
 from mlvcontainer import Shot, block, camera_blocks, file_header, raw_block, sound_block, video_block, write_mlv
 from workers import Here
 
-from sve2hdr import unpack
-from sve2hdr.cli import main
-from sve2hdr.inputs import Inputs
-from sve2hdr.joblist import Naming, collect
+from sve2hdr.commands.cli import main
+from sve2hdr.folders.inputs import Inputs
+from sve2hdr.folders.joblist import Naming, collect
 from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.pattern import detect_pattern
 from sve2hdr.rawfile import read_raw
-from sve2hdr.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.video import unpack
 
 PATTERN = ExposurePattern(np.float32([[1], [1 / 8], [1 / 8], [1]]))
 

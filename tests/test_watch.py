@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.joblist import Job, JobList
-from sve2hdr.watch import BUSY_SHARE, EVERY_S, SETTLE_S, SHARE, Watch
+from sve2hdr.folders.joblist import Job, JobList
+from sve2hdr.folders.watch import BUSY_SHARE, EVERY_S, SETTLE_S, SHARE, Watch
 
 
 class Folder:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sve2hdr import __version__
-from sve2hdr.imageread import read_hdr
+from sve2hdr.formats.imageread import read_hdr
 
 pytestmark = pytest.mark.slow
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "sve2hdr", "weights")
@@ -56,7 +56,7 @@ def test_wheel_holds_weights_licence_and_types(wheel: Path, repository: Path) ->
         for path in (repository / "weights").glob("*.safetensors"):
             stored = archive.read(f"sve2hdr/pretrained/{path.name}")
             assert hashlib.sha256(stored).digest() == hashlib.sha256(path.read_bytes()).digest()
-    assert {f"sve2hdr/{path.name}" for path in (repository / "sve2hdr").glob("*.py")} <= names
+    assert {path.relative_to(repository).as_posix() for path in (repository / "sve2hdr").rglob("*.py")} <= names
     assert {"sve2hdr/py.typed", f"sve2hdr-{__version__}.dist-info/licenses/LICENSE"} <= names
     assert not any("test" in Path(name).name for name in names)
 

@@ -17,7 +17,7 @@ from sve2hdr.color import COLOR_SPACES, linear_rgb, rgb_from_xyz
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.lights import D65, kelvin_and_duv, xy_of_kelvin
 from sve2hdr.mosaic import Capture, Mosaic, upright
-from sve2hdr.simulate import CAMERA_FROM_XYZ
+from sve2hdr.simulation.simulate import CAMERA_FROM_XYZ
 from sve2hdr.whitebalance import (
     WhiteBalance,
     auto_neutral,

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.joblist import Job
-from sve2hdr.jobstate import FileResult, Order
-from sve2hdr.worker import START_S, Worker
+from sve2hdr.folders.joblist import Job
+from sve2hdr.folders.jobstate import FileResult, Order
+from sve2hdr.folders.worker import START_S, Worker
 
 ORDER = Order(Job("1.dng", "1.dng", ("1.exr",)))
 NOW = 5000.0
@@ -19,7 +19,7 @@ NOW = 5000.0
 
 @pytest.fixture(autouse=True)
 def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sve2hdr.worker.time", SimpleNamespace(monotonic=lambda: NOW))
+    monkeypatch.setattr("sve2hdr.folders.worker.time", SimpleNamespace(monotonic=lambda: NOW))
 
 
 class Silent(Worker):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sve2hdr import __version__
-from sve2hdr.xmp import NAMESPACE, xmp_packet
+from sve2hdr.formats.xmp import NAMESPACE, xmp_packet
 
 RDF, XMP = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}", "{http://ns.adobe.com/xap/1.0/}"
 

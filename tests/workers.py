@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from sve2hdr import batch
-from sve2hdr.filejob import run_job
-from sve2hdr.jobstate import FileResult
-from sve2hdr.worker import Order, WorkerDied, WorkerOptions, prepared
+from sve2hdr.folders import batch
+from sve2hdr.folders.filejob import run_job
+from sve2hdr.folders.jobstate import FileResult
+from sve2hdr.folders.worker import Order, WorkerDied, WorkerOptions, prepared
 
 
 class Here:
@@ -59,8 +59,8 @@ def hired_here(monkeypatch: pytest.MonkeyPatch) -> type[Here]:
         key = (options.batch.out, options.batch.look_only)
         if key not in tools:
             with monkeypatch.context() as patch:
-                patch.setattr("sve2hdr.worker.limit_memory", lambda megabytes: None)
-                patch.setattr("sve2hdr.worker.keep_freed_memory", lambda: None)
+                patch.setattr("sve2hdr.folders.worker.limit_memory", lambda megabytes: None)
+                patch.setattr("sve2hdr.folders.worker.keep_freed_memory", lambda: None)
                 tools[key] = prepared(replace(options, threads=1), lambda share: None)
         return run_job(order, options.batch, tools[key])
 

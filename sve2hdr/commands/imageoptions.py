@@ -1,0 +1,160 @@
+"""The options that say how a raw becomes an image: those of `convert`, which `batch` takes over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..color import COLOR_SPACES
+from .options import (
+    FILE,
+    WHITE_BALANCE,
+    Counts,
+    Number,
+    device_option,
+    level_options,
+    levels_of,
+    model_option,
+    options_of,
+)
+
+if TYPE_CHECKING:
+    from ..mosaic import ExposurePattern
+    from ..pipeline import ConvertOptions
+    from ..reconstruct import Precision
+    from ..whitebalance import WhiteBalance
+
+COMPRESSIONS = ("zip", "zips", "piz", "none", "rle", "pxr24", "b44", "b44a", "dwaa", "dwab")
+
+IMAGE_HEADINGS = {"color_space": "Image", "tile": "Network", "pattern": "Levels", "overwrite": "Options"}
+image_options = options_of(
+    click.option(
+        "--color-space",
+        type=click.Choice(list(COLOR_SPACES)),
+        default="rec709",
+        show_default=True,
+        help="Colour space of .exr, .hdr and .tif; a .dng always has camera RGB with its matrix.",
+    ),
+    click.option(
+        "--wb",
+        type=WHITE_BALANCE,
+        help="White balance: as-shot, auto, daylight, multipliers R,G,B, a temperature such as 5500K, or "
+        "grey:X,Y,WIDTH,HEIGHT, where a grey card lies in the image, px.  [default: as-shot if plausible, else auto]",
+    ),
+    click.option(
+        "--exposure",
+        type=Number(-30, 30),
+        default=0.0,
+        show_default=True,
+        help="Brighten values by so many EV, or darken them; at 0, green of the most exposed sites saturates at 1.0.",
+    ),
+    click.option(
+        "--float",
+        "single",
+        is_flag=True,
+        help="Write 32-bit instead of 16-bit floats to EXR, and 16-bit floats instead of integers to DNG.",
+    ),
+    click.option(
+        "--compression",
+        type=click.Choice(COMPRESSIONS),
+        default="zip",
+        show_default=True,
+        help="Compression of the EXR; pxr24, b44 and dwa lose precision, and dwa stores 16-bit floats even with "
+        "--float.",
+    ),
+    click.option(
+        "--ultra-hdr", is_flag=True, help="Add a gain map to the JPEG preview: brighter highlights on HDR screens."
+    ),
+    click.option(
+        "--no-bad-pixels", is_flag=True, help="Do not find and replace hot, cold and stuck sites and focus pixels."
+    ),
+    click.option(
+        "--bad-pixel-map",
+        type=FILE,
+        help="Also replace the sites of this file: a text with 'column row' on each line, or a raw taken with the lens "
+        "capped.",
+    ),
+    click.option(
+        "--tile",
+        type=click.IntRange(32),
+        help="Size of tiles, as the side of a square in pixels; smaller ones need less memory.  "
+        "[default: 1024; batch: as large as memory allows]",
+    ),
+    model_option,
+    device_option,
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        default="auto",
+        show_default=True,
+        help="Precision of the network's convolutions; auto: bfloat16 where device and network are made for it.",
+    ),
+    click.option(
+        "--ensemble",
+        is_flag=True,
+        help="Average over every way to turn the frame: less noise and moire, 2 times as slow (quad-Bayer: 8).",
+    ),
+    level_options,
+)
+
+
+def check_ensemble(ensemble: bool, model: str) -> None:
+    """Raise UsageError for `--ensemble` of the classical method, which is the same however a frame is turned."""
+    if ensemble and model == "classical":
+        raise click.UsageError("--ensemble needs a network; leave it out, or --model classical")
+
+
+def check_formats(extensions: Collection[str]) -> None:
+    """Raise UsageError for options of formats of which none is written. `extensions`: lower case, of the images."""
+    for name, option, of in (("single", "--float", (".exr", ".dng")), ("compression", "--compression", (".exr",))):
+        given = click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and not {*of} & {*extensions}:
+            raise click.UsageError(f"{option} is only for {' and '.join(of)}; leave it out")
+
+
+def convert_options(
+    color_space: str,
+    wb: WhiteBalance | None,
+    exposure: float,
+    single: bool,
+    compression: str,
+    ultra_hdr: bool,
+    no_bad_pixels: bool,
+    bad_pixel_map: Path | None,
+    tile: int | None,
+    device: str,
+    precision: Precision,
+    ensemble: bool,
+    pattern: ExposurePattern | None,
+    ev: float | None,
+    black: Counts,
+    white: Counts,
+    overwrite: bool = False,
+    preview: Path | None = None,
+) -> ConvertOptions:
+    """Return what `image_options` have parsed, but for the model, as the library takes it."""
+    from ..hdrfile import WriteOptions
+    from ..pipeline import ConvertOptions
+    from ..reconstruct import TILE_PX
+    from ..sensor.badpixels import BadPixelMap
+    from ..whitebalance import WhiteBalance
+
+    return ConvertOptions(
+        color_space=color_space,
+        white_balance=wb or WhiteBalance(),
+        exposure_ev=exposure,
+        preview=preview,
+        ultra_hdr=ultra_hdr,
+        levels=levels_of(pattern, ev, black, white),
+        bad_pixels=not no_bad_pixels,
+        bad_pixel_map=None if bad_pixel_map is None else BadPixelMap.of(bad_pixel_map),
+        write=WriteOptions(half=not single, compression=compression),
+        tile_px=tile or TILE_PX,
+        device=device,
+        precision=precision,
+        ensemble=ensemble,
+        overwrite=overwrite,
+    )

@@ -1,0 +1,43 @@
+"""What commands say: lines for people on stdout and stderr, and the progress bar."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from ..errors import printable
+
+
+def tell(*lines: str, err: bool = False) -> None:
+    """Print lines for people: control codes in them, from names and files, are shown, and no terminal obeys them."""
+    for line in lines:
+        click.echo(printable(line), err=err)
+
+
+def note(text: str) -> None:
+    """Tell the user something on stderr, in one line."""
+    tell(f"sve2hdr: {text}", err=True)
+
+
+def draws_bars() -> bool:
+    """Return whether stderr is a terminal that bars can be drawn on; TERM=dumb, as for screen readers, has lines."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
+    """Yield a callable that shows a share, 0 to 1, as a bar on stderr; silent where none can be drawn."""
+    if not draws_bars():
+        yield lambda share: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(printable(title), total=1.0)
+        yield lambda share: bar.update(task, completed=share)

@@ -1,0 +1,305 @@
+"""Windows -> how many times more light one group of phases has seen than another.
+
+The fit is a regression with an instrument (Wald, Annals of Mathematical Statistics 11, 1940): the half of a window that
+tells the level is not the half whose values are fitted, so neither noise nor texture in the level flattens the line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..mosaic import CELL, SIGMA_OF_MAD, Mosaic, cfa_period, repeated
+from ..sensor.saturation import cell_black, saturation_counts
+from .patternwindows import Windows
+
+CHUNKS = 16  # parts of the frame that the error of a ratio is taken from
+LEVEL_BINS, CONTRAST_BINS = 8, 40
+MIN_EVEN = 100  # windows that are worth more than a free choice of them
+MAX_PAIRS = 4_000_000
+WINDOWS_OF_SITE = 8  # windows, each of two halves, overlap by half both ways
+MIN_PAIRS = 50  # of neighbours, for a slope
+CUTS = (1.0, 0.5, 0.25)  # of saturation: the levels at which light is cut to compare neighbours
+LONE_ERROR = 0.05  # of the slope, where one level alone has enough of them
+
+
+def colour_classes(cfa: str) -> list[np.ndarray]:
+    """Return the phases, (n,) int, of each set of sites that share a colour and a place in the CFA: R, both G and B.
+
+    One green lies in the rows that have red, the other in those that have blue: of Bayer and of quad-Bayer, at every
+    phase.
+
+    >>> [phases.tolist() for phases in colour_classes("GRRGBGGBBGGBGRRG")]
+    [[0, 3, 12, 15], [1, 2, 13, 14], [4, 7, 8, 11], [5, 6, 9, 10]]
+    """
+    letters = repeated(cfa_period(cfa), (CELL, CELL))
+    beside_red = (letters == "R").any(axis=1, keepdims=True)
+    greens = [(letters == "G") & beside_red, (letters == "G") & ~beside_red]
+    classes = [np.flatnonzero(sites) for sites in (letters == "R", *greens, letters == "B")]
+    return sorted((phases for phases in classes if phases.size >= 2), key=lambda phases: int(phases[0]))
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Two groups of phases of one colour in the windows where neither clips."""
+
+    brighter: np.ndarray  # (2, N) float64, counts above black
+    darker: np.ndarray  # (2, N) float64
+    window: np.ndarray  # (N,) int, index into the Windows
+    phases: tuple[list[int], list[int]]  # of the brighter and of the darker group
+    contrast: np.ndarray  # (2, N) float64, counts, of each group: by how much its greatest site is above its mean
+
+
+def sample_groups(
+    windows: Windows,
+    brighter: Sequence[int],
+    darker: Sequence[int],
+    slope: float | None = None,
+    most: int | None = None,
+) -> Sample:
+    """Return the means of two groups of phases in the windows where none of their sites is saturated.
+
+    In texture, to ask that only of the brighter sites would favour windows where they happen to be low. With a first
+    `slope`, darker over brighter, the darker sites must stay below what would saturate the brighter ones as well.
+    `most`: about how many windows to keep of more.
+    """
+    bright, dark = list(brighter), list(darker)
+    limit = windows.saturation[:, None]
+    used = (windows.peak[bright] < limit[bright]).all(axis=0) & (windows.peak[dark] < limit[dark]).all(axis=0)
+    if slope is not None:
+        even = used & (windows.peak[dark].max(axis=0) < slope * limit[bright].min())
+        used = even if even.sum() >= max(MIN_EVEN, used.sum() / 4) else used
+    window = np.flatnonzero(used)
+    if most is not None:
+        window = window[:: -(-window.size // most) or 1]
+    pick = windows.values.take(window, axis=2)
+    x, y = (pick[:, phases].mean(axis=1, dtype=np.float64) for phases in (bright, dark))
+    peaks = (windows.peak[phases][:, window].max(axis=0) for phases in (bright, dark))
+    contrast = np.stack([peak - means.mean(axis=0) for peak, means in zip(peaks, (x, y), strict=True)])
+    return Sample(x, y, window, (bright, dark), contrast)
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """`darker = slope * brighter + offset`: one slope for all samples, one offset for each."""
+
+    slope: float
+    slope_error: float  # one standard deviation, from parts of the frame; inf where the windows cannot tell
+    offsets: np.ndarray  # (samples,) counts
+    offset_errors: np.ndarray  # (samples,) counts, one standard deviation; inf where the windows cannot tell
+
+
+def error_ev(slope: float, slope_error: float) -> float:
+    """Return the error of a slope in EV: that of its log2."""
+    return slope_error / slope / math.log(2)
+
+
+def spread(residual: np.ndarray, level: np.ndarray, floor: np.ndarray, bins: int = LEVEL_BINS) -> np.ndarray:
+    """Return the standard deviation of `residual` as a function of `level`, by medians over equally populated bins."""
+    order, bins = np.argsort(level, axis=None), min(bins, max(1, level.size // 40))
+    size, longer = divmod(level.size, bins)  # the first bins hold one more
+    cut = longer * (size + 1)
+
+    def in_bins(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        ordered = values.ravel()[order]
+        return ordered[:cut].reshape(longer, size + 1), ordered[cut:].reshape(bins - longer, size)
+
+    centre = np.concatenate(
+        [(part[:, (n - 1) // 2] + part[:, n // 2]) / 2 for part in in_bins(level) for n in part.shape[1:]]
+    )
+    sigma = SIGMA_OF_MAD * np.concatenate([np.median(part, axis=1) for part in in_bins(np.abs(residual))])
+    return np.asarray(np.maximum(np.interp(level, centre, sigma), floor))
+
+
+def _spread_of_contrast(sample: Sample, residual: np.ndarray, slope: float) -> np.ndarray:
+    """Return the standard deviation of `residual`, (2, N), as a function of contrast and level."""
+    contrast = np.maximum(sample.contrast[0] * slope, sample.contrast[1])
+    floor = np.full(contrast.shape, 0.1)
+    return np.broadcast_to(spread(residual.mean(axis=0) * np.sqrt(2), contrast, floor, CONTRAST_BINS), residual.shape)
+
+
+def _sums(sample: Sample, z: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the sums that a line needs, (6, CHUNKS): w, wz, wx, wy, wzx, wzy; z is x as the other half measured it.
+
+    Chunks are equally populated, in reading order; there are as many windows as chunks, or more.
+    """
+    x, y, wz = sample.brighter, sample.darker, weight * z
+    terms = (weight, wz, weight * x, weight * y, wz * x, wz * y)
+    first = -(-np.arange(CHUNKS) * x.shape[1] // CHUNKS)
+    return np.stack([np.add.reduceat(term, first, axis=1).sum(axis=0) for term in terms])
+
+
+def _solve(sums: np.ndarray, stiffness: float, unity: float) -> tuple[float, np.ndarray]:
+    """Return slope and offsets, (samples,), from sums, (samples, 6).
+
+    `stiffness` holds the offsets near 0, `unity` the slope near 1.
+    """
+    w, wz, wx, wy, wzx, wzy = sums.T
+    held = w + stiffness
+    determinant = float((wzx - wz * wx / held).sum()) + unity
+    slope = (float((wzy - wz * wy / held).sum()) + unity) / determinant if determinant > 0 else np.nan
+    return slope, (wy - slope * wx) / held
+
+
+def fit_line(
+    samples: Sequence[Sample],
+    offset_sigma: float,
+    rounds: int = 6,
+    slope_sigma: float = np.inf,
+    by_contrast: bool = False,
+) -> Fit:
+    """Fit the line through samples of several colours; `offset_sigma`, counts: how wrong black levels may be.
+
+    `slope_sigma`: how far the slope may be from 1, inf where nothing is known of it. `by_contrast`: windows count by
+    their contrast, flat ones most, rather than by their level: the offsets are more exact.
+    """
+    if not samples:
+        return Fit(np.nan, np.inf, np.zeros(0), np.zeros(0))
+    levels = [s.brighter[::-1] for s in samples]
+    weights = [1 / (0.1 * np.abs(s.darker[::-1]) + 1) ** 2 for s in samples]
+    slope, offsets = np.nan, np.zeros(len(samples))
+    sums = np.zeros((len(samples), 6, CHUNKS))
+    # Each of the weights is counted as often as its site lies in windows, and so must be what is known beforehand.
+    stiffness, unity = 1 / offset_sigma**2, WINDOWS_OF_SITE / slope_sigma**2
+    for done in range(rounds):
+        if done:
+            levels, weights = _weighted(samples, slope, offsets, levels, by_contrast)
+        sums = np.stack([_sums(s, z, w) for s, z, w in zip(samples, levels, weights, strict=True)])
+        slope, offsets = _solve(sums.sum(axis=2), stiffness, unity)
+        if not np.isfinite(slope):
+            break
+    total = sums.sum(axis=2)
+    left_out = [_solve(total - sums[:, :, k], stiffness, unity) for k in range(CHUNKS)]
+    error = _jackknife(np.array([[slope] for slope, _ in left_out]))
+    return Fit(slope, float(error[0]), offsets, _jackknife(np.array([o for _, o in left_out])))
+
+
+def _weighted(
+    samples: Sequence[Sample], slope: float, offsets: np.ndarray, levels: list[np.ndarray], by_contrast: bool
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return levels and weights, per sample (2, N), given a line and, where it does not rise, the levels before."""
+    if slope > 0:
+        levels = [(s.brighter[::-1] + (s.darker[::-1] - o) / slope) / 2 for s, o in zip(samples, offsets, strict=True)]
+    residuals = [s.darker - slope * s.brighter - o for s, o in zip(samples, offsets, strict=True)]
+    if by_contrast and slope > 0:
+        sigma = [_spread_of_contrast(s, r, slope) for s, r in zip(samples, residuals, strict=True)]
+    else:
+        floors = [0.25 + 0.01 * np.abs(s.darker[::-1]) for s in samples]
+        sigma = [spread(r, z, f) for r, z, f in zip(residuals, levels, floors, strict=True)]
+    # Tukey's biweight, wide: noise of few electrons is skewed, and closer cuts would take more from one side.
+    weights = [np.maximum(1 - (r / (8 * g)) ** 2, 0) ** 2 / g**2 for r, g in zip(residuals, sigma, strict=True)]
+    return levels, weights
+
+
+def _jackknife(left_out: np.ndarray) -> np.ndarray:
+    """Return the standard deviation, (n,), of n values from what they are without one chunk each, (CHUNKS, n)."""
+    error = np.sqrt((CHUNKS - 1) * np.mean((left_out - left_out.mean(axis=0)) ** 2, axis=0))
+    return np.where(np.isfinite(left_out).all(axis=0), error, np.inf)
+
+
+def offsets_at(slope: float, samples: Sequence[Sample], fit: Fit) -> np.ndarray:
+    """Return the offsets, (samples,) counts, of lines through the samples of a fit by contrast, with a given slope."""
+    _, weights = _weighted(samples, fit.slope, fit.offsets, [], by_contrast=True)
+    return np.array(
+        [
+            (w * (s.darker - slope * s.brighter)).sum() / max(w.sum(), 1e-12)
+            for s, w in zip(samples, weights, strict=True)
+        ]
+    )
+
+
+def fit_pairs(
+    mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int], black_error: float, most_pairs: int = MAX_PAIRS
+) -> tuple[float, float, int]:
+    """Return slope, its error and how many pairs of neighbours tell it: for frames with few unsaturated windows.
+
+    Each site of the brighter group is compared with the nearest sites of its colour in the darker group, on all sides
+    alike, so that both see the same light in the mean. They still do where all light above some level is cut down to
+    it, at most what saturates the brighter sites: `min(darker / slope, level)` has the mean of `min(brighter, level)`.
+    As the former falls with the slope, one slope alone solves that, whatever the light; it is taken at the level whose
+    error is least: a low one, where all that is unsaturated is dark. (nan, inf, n): none does. The error is how the
+    parts of the frame scatter, what black levels that are `black_error` counts off change, and how far off the second
+    best level is. Of some `most_pairs` at most.
+    """
+    bright, dark, chunk, saturation = _pairs(mosaic, brighter, darker, most_pairs)
+    fits = (_cut_alike(bright, dark, chunk, share * saturation, black_error) for share in CUTS)
+    best, second = sorted(fits, key=lambda fit: fit.error)[:2]
+    apart = best.slope - second.slope if math.isfinite(second.error) else LONE_ERROR * best.slope
+    return best.slope, math.hypot(best.error, apart) if math.isfinite(best.error) else np.inf, best.pairs
+
+
+class _Cut(NamedTuple):
+    slope: float
+    error: float
+    pairs: int
+
+
+def _cut_alike(bright: np.ndarray, dark: np.ndarray, chunk: np.ndarray, limit: float, black_error: float) -> _Cut:
+    """Return the slope at which `min(dark / slope, limit)` has the mean of `min(bright, limit)`.
+
+    That is Newton's method from above; as the mean is concave in 1 / slope, no step goes too far.
+    """
+    below, kept, slope = bright < limit, np.isfinite(dark), np.inf
+    cut, pairs, total = np.minimum(bright, limit), 0, 0.0
+    for _ in range(60):
+        light = np.where(kept, cut, cut - limit)
+        total, pairs = float(light.sum()), int((kept & below).sum())
+        previous, slope = slope, float(dark[kept].sum()) / total if total > 0 else np.nan
+        if not slope > 0 or pairs < MIN_PAIRS:
+            return _Cut(np.nan, np.inf, pairs)
+        if abs(slope / previous - 1) < 1e-5:
+            break
+        kept = dark < slope * limit
+    by_chunk = np.stack([np.bincount(chunk, v, CHUNKS) for v in (np.where(kept, dark, 0), light)])
+    left_out = by_chunk.sum(axis=1, keepdims=True) - by_chunk
+    error = float(_jackknife((left_out[0] / np.maximum(left_out[1], 1e-9))[:, None])[0])
+    return _Cut(slope, math.hypot(error, black_error * float(kept.sum()) / total), pairs)
+
+
+def _pairs(
+    mosaic: Mosaic, brighter: Sequence[int], darker: Sequence[int], most: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Return counts above black of bright sites and their dark neighbours, inf: saturated, and each pair's chunk, (N,).
+
+    Last comes what saturates the brighter sites.
+    """
+    black = cell_black(mosaic)
+    saturation = saturation_counts(mosaic) - black
+    rows, columns = mosaic.shape[0] // CELL, mosaic.shape[1] // CELL
+    step = max(1, rows * columns * 16 // most)
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    for phases in colour_classes(mosaic.cfa):
+        for here in sorted(set(phases.tolist()) & set(brighter)):
+            for down, right in _nearest(here, sorted(set(phases.tolist()) & set(darker))):
+                y, x = here // CELL, here % CELL
+                first = mosaic.counts[
+                    CELL + y : CELL * (rows - 1) : CELL * step, CELL + x : CELL * (columns - 1) : CELL
+                ]
+                other = mosaic.counts[CELL + y + down :: CELL * step, CELL + x + right :: CELL]
+                there = (y + down) % CELL, (x + right) % CELL
+                bright = first.astype(np.float64) - black[y, x]
+                dark = other[: first.shape[0], : first.shape[1]].astype(np.float64) - black[there]
+                bright[bright >= saturation[y, x]], dark[dark >= saturation[there]] = np.inf, np.inf
+                chunk = np.arange(bright.shape[0])[:, None] * CHUNKS // max(bright.shape[0], 1)
+                found.append((bright.ravel(), dark.ravel(), np.broadcast_to(chunk, bright.shape).ravel()))
+    limit = float(saturation.ravel()[list(brighter)].min())
+    if not found:
+        return np.zeros(0), np.zeros(0), np.zeros(0, np.int64), limit
+    bright_all, dark_all, chunk_all = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return bright_all, dark_all, chunk_all, limit
+
+
+def _nearest(here: int, others: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the shortest steps, (down, right), from one phase to any of `others`, in all directions."""
+    steps = [
+        (down, right)
+        for down in range(-2, 3)
+        for right in range(-2, 3)
+        if CELL * ((here // CELL + down) % CELL) + (here + right) % CELL in others
+    ]
+    shortest = min((down**2 + right**2 for down, right in steps), default=0)
+    return [step for step in steps if step[0] ** 2 + step[1] ** 2 == shortest]

@@ -1,0 +1,298 @@
+"""A layout -> its exposure ratios step by step, and whether it is the sensor's doing or the scene's."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from ..mosaic import CELL, SIGMA_OF_MAD, Mosaic, cfa_period, repeated
+from ..sensor.saturation import MAX_SITES, cell_black
+from .patternfit import (
+    CHUNKS,
+    MAX_PAIRS,
+    Fit,
+    Sample,
+    colour_classes,
+    error_ev,
+    fit_line,
+    fit_pairs,
+    sample_groups,
+    spread,
+)
+from .patternlayout import MIN_WINDOWS, Layout
+from .patternwindows import Windows
+
+SAME_EXPOSURE_EV = 0.1  # groups closer than this are one
+FEW_WINDOWS, TOO_FEW_WINDOWS = 800, 200  # below the first single sites may know better, below the second they do
+SOME_PAIRS = 400_000  # of single sites, to contradict many windows
+BLACK_SHARE = 0.3  # of how wrong a black level may well be: how wrong the mean of those of a group is
+CONTRADICTED = 2.0  # standard errors by which the windows are off from what single sites tell
+CLEAR_MARGIN = 100.0  # of chi squared, by which a layout that is beyond doubt is better than any other
+PLAIN_EV = 1.0  # of levels and colours: what is less varied may be anything
+LEAST_NOISE = 0.05  # counts, of a window's mean
+NOISE_ERROR_EV = 10.0  # of two variances, one standard deviation from one window; neighbours overlap
+# Of what is not saturated in some sites of a colour, and of the frame: what is saturated in others is no scene's doing.
+BURNT_APART, LEAST_APART = 0.25, 0.05
+NEARLY = 0.8  # of saturation: a phase that comes there may well be saturated, as that is measured
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """From one group of phases to the next darker one."""
+
+    groups: tuple[list[int], list[int]]  # phases, brighter and darker
+    ev: float
+    error: float  # EV
+    samples: list[Sample]
+    fit: Fit
+    from_pairs: bool
+
+
+def measure_steps(
+    mosaic: Mosaic, windows: Windows, layout: Layout, offset_sigma: float
+) -> tuple[list[list[int]], list[Step]]:
+    """Return the groups, most exposed first, those of equal exposure joined, and the steps between them."""
+    groups = [list(group) for group in layout.groups]
+    while True:
+        steps = [measure_step(mosaic, windows, brighter, darker, offset_sigma) for brighter, darker in pairwise(groups)]
+        closest = min(range(len(steps)), key=lambda k: steps[k].ev)
+        if len(groups) == 2 or not steps[closest].ev < SAME_EXPOSURE_EV:
+            return groups, steps
+        groups[closest : closest + 2] = [sorted(groups[closest] + groups[closest + 1])]
+
+
+def measure_step(mosaic: Mosaic, windows: Windows, brighter: list[int], darker: list[int], offset_sigma: float) -> Step:
+    """Return how much more light one group of phases sees than another; `offset_sigma` is that of `fit_line`."""
+    slope: float | None = None
+    for rounds in (3, 3, 6):
+        samples = _samples(windows, mosaic.cfa, brighter, darker, slope)
+        fit = fit_line(samples, offset_sigma, rounds)
+        slope = fit.slope if fit.slope > 0 else None
+    ev, error = (np.inf, np.inf) if slope is None else (-math.log2(slope), error_ev(slope, fit.slope_error))
+    step = Step((brighter, darker), ev, error, samples, fit, False)
+    burnt = (windows.peak[brighter] >= windows.saturation[brighter, None]).any(axis=0)
+    count = sum(s.window.size for s in samples)
+    if burnt.sum() > burnt.size / 2:  # what is not may be special, such as dark gaps that lie on rows of one exposure
+        most = MAX_PAIRS if count < FEW_WINDOWS else SOME_PAIRS
+        pair_slope, pair_error, _ = fit_pairs(mosaic, brighter, darker, BLACK_SHARE * offset_sigma, most)
+        if math.isfinite(pair_error):
+            ev, error = -math.log2(pair_slope), error_ev(pair_slope, pair_error)
+            contradicted = abs(ev - step.ev) > CONTRADICTED * math.hypot(error, step.error)
+            if count < TOO_FEW_WINDOWS or (count < FEW_WINDOWS and error < step.error) or contradicted:
+                return replace(step, ev=ev, error=error, from_pairs=True)
+    return step
+
+
+def _samples(
+    windows: Windows, cfa: str, brighter: list[int], darker: list[int], slope: float | None = None
+) -> list[Sample]:
+    samples = []
+    for phases in colour_classes(cfa):
+        bright, dark = [p for p in brighter if p in phases], [p for p in darker if p in phases]
+        if bright and dark:
+            sample = sample_groups(windows, bright, dark, slope)
+            if sample.window.size >= MIN_WINDOWS:
+                samples.append(sample)
+    return samples
+
+
+def burnt_apart(mosaic: Mosaic, windows: Windows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what share of the frame is saturated in some phases of a colour and not in others, and in which ones.
+
+    By phase: (16,) float64, of its colour; (16,) bool: that is no scene's doing; (16,) bool: it is one of those.
+    """
+    step = max(1, mosaic.counts.size // MAX_SITES)
+    black, burnt, bright = cell_black(mosaic).ravel(), np.zeros(CELL * CELL), np.zeros(CELL * CELL)
+    for phase, saturation in enumerate(windows.saturation.tolist()):
+        counts = mosaic.counts[phase // CELL :: CELL * step, phase % CELL :: CELL]
+        burnt[phase], bright[phase] = ((counts >= black[phase] + share * saturation).mean() for share in (1.0, NEARLY))
+    least, most = np.zeros_like(burnt), np.zeros_like(burnt)
+    for phases in colour_classes(mosaic.cfa):
+        least[phases], most[phases] = bright[phases].min(), burnt[phases].max()
+    apart = most - least
+    return apart, apart > np.maximum(LEAST_APART, BURNT_APART * (1 - least)), burnt > (least + most) / 2
+
+
+def words(name: str) -> str:
+    """Return a layout's name without its phase."""
+    return re.sub(r" \d+$", "", name)
+
+
+def _ramp(value: float, none: float, full: float) -> float:
+    """Return 0 at `none`, 1 at `full`, linear between, and 0 for NaN."""
+    return min(max((value - none) / (full - none), 0.0), 1.0) if math.isfinite(value) else 0.0
+
+
+def judge(
+    mosaic: Mosaic,
+    windows: Windows,
+    layout: Layout,
+    steps: Sequence[Step],
+    ev: float,
+    error: float,
+    offset_sigma: float,
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Return each condition's confidence, and what to say where it is too low; `offset_sigma` is that of `fit_line`."""
+    name, cfa = words(layout.name), mosaic.cfa
+    views = [
+        view
+        for view in (_view(windows, cfa, s) for s in steps if s.fit.slope > 0 and not s.from_pairs)
+        if view is not None
+    ]
+    covered, unsteady = 1.0, 0.0
+    # Where much is saturated only the darker sites tell how varied the scene is; in the dark only the brighter ones do.
+    variety = max(_variety_ev(windows, cfa, group) for group in (steps[0].groups[0], steps[-1].groups[1]))
+    # Variances of stripes in the scene differ by the ratio, those of two gains by its square.
+    noise = max(_noise_ev(s) / s.ev for s in steps)
+    if views:
+        # Of several steps the darker ones are seen through ever more noise: the clearest speaks for all.
+        clearest = max(views, key=lambda view: view.windows)
+        covered, unsteady = clearest.covered, clearest.unsteady_ev / max(clearest.step_ev, 1.0)
+    greens = max(_greens_ev(windows, cfa, group, offset_sigma) for step in steps for group in step.groups)
+    _, telling, burnt = burnt_apart(mosaic, windows)
+    laid_out = len(steps) == 1 and telling.all() and np.flatnonzero(burnt).tolist() == steps[0].groups[0]
+    # Single sites are asked where most are saturated: then the layout is plain and only the ratio hard to measure.
+    bounds = (1.0, 0.1) if any(s.from_pairs for s in steps) else (0.4, 0.05)
+    scores = {
+        "contrast": _ramp(ev, 0.5, 0.9),
+        "certainty": min(_ramp(error, *bounds), _ramp(ev / max(error, 1e-6), 4, 12)),
+        "layout": _ramp(layout.misfit_ev / max(ev, 0.1), 0.1, 0.03),
+        "clearness": 1.0 if laid_out else _ramp(layout.margin, 20, CLEAR_MARGIN),
+        "greens": _ramp(greens, 0.5, 0.25),
+        "coverage": _ramp(covered, 0.92, 0.99),
+        "steadiness": _ramp(unsteady, 0.5, 0.15),
+    }
+    # Something plain is believed by its noise, where nothing else leaves a doubt. (Texture has the variances of two
+    # gains too; but no lens aligns stripes with sites from border to border.)
+    scores["variety"] = max(
+        _ramp(variety, PLAIN_EV, 2.0), min(_ramp(noise, 1.25, 1.75), _ramp(min(scores.values()), 0.7, 1))
+    )
+    unclear = "too much of the frame is plain or lost in noise to tell"
+    unknown = "in no layout that is known" if scores["clearness"] > 0.5 else unclear
+    findings = {
+        "contrast": f"{name} differ by only {ev:.2f} EV",
+        "certainty": f"{name} differ by {ev:.1f} EV, give or take {error:.1f}: too uncertain",
+        "layout": f"the sites differ by some {ev:.1f} EV, but {unknown}",
+        "greens": f"{name} differ by {ev:.2f} EV, but the two greens within one of them by {greens:.2f} EV: {unknown}",
+        "clearness": f"the sites may differ by some {ev:.1f} EV, but {unclear}",
+        "coverage": f"{name} differ by {ev:.2f} EV in only {covered:.0%} of the frame, so it is the scene",
+        "steadiness": f"the {ev:.2f} EV between {name} change with place, level or colour, so it is the scene",
+        "variety": f"{name} differ by {ev:.2f} EV, but may be stripes on something plain: levels and colours span only "
+        f"{variety:.1f} EV, and the noise does not show two gains",
+    }
+    return scores, findings
+
+
+@dataclass(frozen=True)
+class _View:
+    """How one step looks window by window."""
+
+    windows: int  # that stand clear of the noise
+    step_ev: float
+    covered: float  # share of the windows that take part
+    unsteady_ev: float  # most that a part of the frame, a level or a colour differs
+
+
+def _view(windows: Windows, cfa: str, step: Step) -> _View | None:
+    """Look at all unsaturated windows that stand clear of the noise, None where they are too few."""
+    deviation, labels = [], []
+    slope = step.fit.slope
+    for k, (sample, offset) in enumerate(zip(_samples(windows, cfa, *step.groups), step.fit.offsets, strict=True)):
+        bright, dark = sample.brighter.mean(axis=0), sample.darker.mean(axis=0) - offset
+        residual = sample.darker - slope * sample.brighter
+        # The halves' difference is noise and texture: it does not grow where the step itself is missing.
+        sigma = spread((residual[0] - residual[1]) / 2, bright, np.full(bright.shape, 0.05))
+        # Each half by itself: a hot site lies in one of them, and would choose windows for their bright rows alone.
+        clear = slope * sample.brighter.min(axis=0) > 4 / min(step.ev, 1.0) * sigma
+        place, bright = sample.window[clear], bright[clear]
+        deviation.append(np.log2(np.maximum(dark[clear] / (slope * bright), 1e-3)))
+        level = np.log2(bright)
+        # A part is a sixteenth of the frame, across or down; levels and colours are groups of their own.
+        row = windows.row[place] * CHUNKS // (windows.row.max() + 1)
+        column = windows.column[place] * CHUNKS // (windows.column.max() + 1)
+        edges = np.quantile(level, np.linspace(0, 1, 7)[1:-1]) if place.size else np.zeros(0)
+        bins = np.searchsorted(edges, level)
+        labels.append(np.stack([row, CHUNKS + column, np.full(place.size, 2 * CHUNKS + k), 3 * CHUNKS + bins]))
+    deviations, labelled = np.concatenate(deviation), np.concatenate(labels, axis=1)
+    if deviations.size < MIN_WINDOWS:
+        return None
+    # Texture strays both ways; a part of the frame without the pattern strays towards equal exposures only.
+    astray = float((deviations > step.ev / 2).mean() - (deviations < -step.ev / 2).mean())
+    unsteady = max(_unsteady_ev(deviations, kind) for kind in labelled)
+    return _View(deviations.size, step.ev, 1 - max(astray, 0.0), unsteady)
+
+
+def _variety_ev(windows: Windows, cfa: str, group: list[int]) -> float:
+    """Return how widely the windows' levels differ plus how widely their colours do, as one group of phases sees it."""
+    levels = []
+    for phases in colour_classes(cfa):
+        seen = [p for p in group if p in phases]
+        if seen:
+            values = windows.values[:, seen].mean(axis=1, dtype=np.float64)
+            value = values.mean(axis=0)
+            sigma = spread((values[0] - values[1]) / 2, value, np.full(value.shape, 0.05))
+            unsaturated = (windows.peak[seen] < windows.saturation[seen, None]).all(axis=0)
+            clear = unsaturated & (value > 4 * sigma)
+            levels.append(np.log2(np.where(clear, np.maximum(values, LEAST_NOISE), np.nan)))
+    tints = [levels[i] - levels[j] for i in range(len(levels)) for j in range(i)]
+    return max(map(_range_ev, levels), default=0.0) + max(map(_range_ev, tints), default=0.0)
+
+
+def _noise_ev(step: Step) -> float:
+    """Return by how much, at least, the variances of two groups differ, as the halves of their windows show it, EV."""
+    ev, count = 0.0, sum(sample.window.size for sample in step.samples)
+    for sample in step.samples:
+        bright, dark = (np.median(np.abs(x[0] - x[1])) for x in (sample.brighter, sample.darker))
+        ev += 2 * math.log2(max(bright, LEAST_NOISE) / max(dark, LEAST_NOISE)) * sample.window.size / count
+    return ev - 2 * NOISE_ERROR_EV / math.sqrt(max(count, 1))
+
+
+def _greens_ev(windows: Windows, cfa: str, group: list[int], offset_sigma: float) -> float:
+    """Return by how much, at least, the two greens of a Bayer CFA see one light differently in one group of phases.
+
+    Every other layout tells sites of a colour by their rows and columns alone, to which four exposures row by row are
+    pairs of two. The slope of a line is asked for: rows differ in black level.
+    """
+    letters = repeated(cfa_period(cfa), (CELL, CELL)).ravel()
+    greens = [phases for phases in colour_classes(cfa) if letters[phases[0]] == "G" and len(cfa) == 4]
+    seen = [[p for p in phases.tolist() if p in group] for phases in greens]
+    if len(seen) != 2 or not all(seen):
+        return 0.0
+    sample = sample_groups(windows, seen[0], seen[1])
+    if sample.window.size < MIN_WINDOWS:
+        return 0.0
+    fit = fit_line([sample], offset_sigma)
+    if not (fit.slope > 0 and math.isfinite(fit.slope_error)):
+        return 0.0
+    return max(0.0, abs(math.log2(fit.slope)) - 3 * error_ev(fit.slope, fit.slope_error))
+
+
+def _range_ev(values: np.ndarray) -> float:
+    """Return how far the 2nd and the 98th percentile of windows, (2, N) by half, lie apart, noise and texture aside.
+
+    0 where too few are finite.
+    """
+    values = values[:, np.isfinite(values).all(axis=0)]
+    if values.shape[1] < MIN_WINDOWS:
+        return 0.0
+    seen, chance = np.ptp(np.percentile([values.mean(axis=0), (values[0] - values[1]) / 2], [2, 98], axis=1), axis=0)
+    return math.sqrt(max(seen**2 - chance**2, 0.0))
+
+
+def _unsteady_ev(deviations: np.ndarray, labels: np.ndarray) -> float:
+    """Return the greatest median deviation of a labelled part that chance does not explain, EV."""
+    unsteady = 0.0
+    for label in np.unique(labels):
+        part = deviations[labels == label]
+        if part.size >= 30:
+            median = float(np.median(part))
+            error = (
+                1.25 * SIGMA_OF_MAD * float(np.median(np.abs(part - median))) / math.sqrt(part.size / 4)
+            )  # neighbouring windows overlap
+            unsteady = max(unsteady, abs(median) - 3 * error)
+    return unsteady

@@ -1,0 +1,1 @@
+"""Methods x scenes x conditions -> scores, tables and pictures."""

@@ -1,0 +1,177 @@
+"""What a raw file says of its shot: camera, lens, exposure, date, orientation, whose it is."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..mosaic import Capture, Position
+from . import tifftags
+from .tifftags import DEFAULT_SCALE, FRAME_RATE, TIME_CODES, Ifd, number, numbers, text
+
+# From LibRaw's bits (1 mirrors, 2 flips, 4 transposes) to EXIF Orientation.
+ORIENTATION_OF_FLIP = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
+TOO_LARGE_ISO = 65535  # what EXIF's 16-bit tag holds for any greater ISO
+MOST_ASPECT = 16.0  # of a pixel, to either side
+# of FocalPlaneResolutionUnit; 4 and 5 are not EXIF's, but known
+MM_OF_UNIT: dict[float, float] = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
+PIXELS_PER_MM = 20.0, 2000.0  # 50 to 0.5 micrometres a pixel: some cameras write the 72 dpi of a screen
+CIFF_MAKE_MODEL = re.compile(rb"Canon\0(Canon [ -~]{2,40})\0")
+
+
+def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
+    """Return what a raw file says of its shot: its EXIF tags first, then what LibRaw (`raw`, a rawpy.RawPy) found.
+
+    Damaged or absurd values count as missing; nothing raises.
+    """
+    tags: Ifd = {}
+    for _, ifd in (e for kind in (tifftags.EXIF, tifftags.ROOT) for e in ifds if e[0] == kind):
+        tags = ifd | tags
+    make, model = text(tags, 271), text(tags, 272)
+    if not model:
+        make, model = _ciff_make_model(path)
+    iso, lens, shot = number(tags, 34855), raw.lens, _libraw_shot(raw)
+    return Capture(
+        make=make,
+        model=model,
+        lens=text(tags, 42036) or lens.model.strip(),
+        exposure_time_s=_positive(number(tags, 33434)) or _positive(shot.get("shutter_speed")),
+        f_number=_positive(number(tags, 33437)) or _positive(shot.get("aperture")),
+        iso=_positive(iso if iso != TOO_LARGE_ISO else None) or _positive(shot.get("iso_speed")),
+        focal_length_mm=_positive(number(tags, 37386)) or _positive(shot.get("focal_length")),
+        focal_length_35mm=_positive(number(tags, 41989)),
+        pixels_per_mm=_pixels_per_mm(tags),
+        taken=_date(text(tags, 36867)) or shot.get("taken", ""),
+        orientation=ORIENTATION_OF_FLIP.get(raw.sizes.flip, 1),
+        pixel_aspect=next((aspect for _, ifd in ifds if (aspect := _pixel_aspect(numbers(ifd, DEFAULT_SCALE)))), 1.0),
+        frame_rate=true_frame_rate(number(tags, FRAME_RATE)),
+        time_code=_time_code(numbers(tags, TIME_CODES)),
+        artist=text(tags, 315),
+        copyright=text(tags, 33432),
+        serial_number=text(tags, 42033) or text(tags, 50735),  # BodySerialNumber, a DNG's CameraSerialNumber
+        utc_offset=_matching(r"[+-]\d\d:\d\d", text(tags, 36881) or text(tags, 36880)),
+        subseconds=_matching(r"\d{1,9}", text(tags, 37521)),
+        position=next((place for kind, ifd in ifds if kind == tifftags.GPS and (place := _position(ifd))), None),
+    )
+
+
+def _libraw_shot(raw: Any) -> dict[str, Any]:
+    try:
+        shot = raw.other
+    except (ValueError, OverflowError, OSError):  # a time stamp that is no date
+        return {}
+    found: dict[str, Any] = shot._asdict()
+    if shot.timestamp.year > 1971:
+        found["taken"] = shot.timestamp.strftime("%Y:%m:%d %H:%M:%S")
+    return found
+
+
+def _positive(value: float | None) -> float | None:
+    return float(value) if value is not None and 1e-6 <= value <= 1e9 else None  # what EXIF's fractions can hold
+
+
+def _pixel_aspect(scale: tuple[float, ...]) -> float | None:
+    across, down = scale if len(scale) == 2 else (0.0, 0.0)
+    return across / down if across > 0 and down > 0 and 1 / MOST_ASPECT <= across / down <= MOST_ASPECT else None
+
+
+def _pixels_per_mm(tags: Ifd) -> float | None:
+    density = (number(tags, 41486) or 0.0) / MM_OF_UNIT.get(number(tags, 41488) or 2, math.inf)
+    return density if PIXELS_PER_MM[0] <= density <= PIXELS_PER_MM[1] else None
+
+
+def _position(gps: Ifd) -> Position | None:
+    """Return the place that a GPS IFD tells (EXIF 2.31, 4.6.6); None where the receiver had none, or it is damaged."""
+    angles = []
+    for tag, (positive, negative), most in ((1, "NS", 90.0), (3, "EW", 180.0)):
+        parts, letter = numbers(gps, tag + 1), text(gps, tag)[:1].upper()
+        angle = sum(part / 60**k for k, part in enumerate(parts))
+        if len(parts) != 3 or not 0 <= angle <= most or letter not in (positive, negative):
+            return None
+        angles.append(-angle if letter == negative else angle)
+    altitude, below = number(gps, 6), number(gps, 5) == 1
+    if altitude is not None and not 0 <= altitude < 100_000:
+        altitude = None
+    if text(gps, 9) == "V" or angles == [0, 0]:  # a measurement that was interrupted; 0/0, where there was none
+        return None
+    direction = number(gps, 17)
+    if direction is not None and not 0 <= direction <= 360:
+        direction = None
+    return Position(
+        angles[0],
+        angles[1],
+        -altitude if altitude and below else altitude,
+        _utc(text(gps, 29), numbers(gps, 7)),
+        direction,
+        magnetic=direction is not None and text(gps, 16)[:1].upper() == "M",
+    )
+
+
+def _utc(date: str, clock: tuple[float, ...]) -> str:
+    """Return date and time of a GPS IFD as `Position` has them; "" where one of them is missing, or is none."""
+    if len(clock) != 3 or not all(0 <= part < most for part, most in zip(clock, (24, 60, 61), strict=True)):
+        return ""
+    told = f"{date} {clock[0]:02.0f}:{clock[1]:02.0f}:{clock[2]:09.6f}"
+    return _matching(r"(?!0000)\d{4}:\d\d:\d\d \d\d:\d\d:\d\d(\.\d*[1-9])?", told.rstrip("0").removesuffix("."))
+
+
+def true_frame_rate(stored: float | None) -> float | None:
+    """Return a rate as stored, or what it was rounded from: 23.976, 23.98 and 29.97 are 24 and 30 over 1.001."""
+    if stored is None or not 0.01 <= stored <= 100_000:
+        return None
+    whole, ntsc = round(stored), round(stored) * 1000 / 1001
+    return ntsc if abs(stored - ntsc) < abs(stored - whole) / 4 else stored
+
+
+def frames_since_midnight(start: datetime, frame_rate: float) -> int:
+    """Return how many frames of a rate, made a whole number, a time of day is: what its time code counts.
+
+    >>> frames_since_midnight(datetime(2026, 1, 1, 0, 0, 10), 24000 / 1001)
+    240
+    """
+    since_midnight_s = 3600 * start.hour + 60 * start.minute + start.second + start.microsecond / 1e6
+    return round(since_midnight_s * round(frame_rate))
+
+
+def smpte_time_code(start: datetime | None, frame_rate: float | None, frames_later: int) -> tuple[int, ...]:
+    """Return the time code of a frame of a clip that began at `start`, the time of day: 8 bytes of SMPTE ST 331.
+
+    Frames are counted as if there were a whole number a second, none is dropped. Empty without a start, and for rates
+    that a time code has no room for: below 1 and above 30 a second.
+
+    >>> smpte_time_code(datetime(2026, 1, 1, 23, 59, 59), 25.0, 26)[:4]
+    (1, 0, 0, 0)
+    """
+    whole = round(frame_rate or 0)
+    if start is None or not frame_rate or not 1 <= whole <= 30:
+        return ()
+    seconds, frame = divmod(frames_since_midnight(start, frame_rate) + frames_later, whole)
+    parts = (frame, seconds % 60, seconds // 60 % 60, seconds // 3600 % 24)
+    return (*(n // 10 << 4 | n % 10 for n in parts), 0, 0, 0, 0)
+
+
+def _time_code(stored: tuple[float, ...]) -> tuple[int, ...]:
+    first = stored[:8]
+    return tuple(int(byte) for byte in first) if len(first) == 8 and set(first) <= set(range(256)) else ()
+
+
+def _date(stored: str) -> str:
+    return _matching(r"(?!0000)\d{4}:\d\d:\d\d \d\d:\d\d:\d\d", stored)
+
+
+def _matching(pattern: str, stored: str) -> str:
+    return stored if re.fullmatch(pattern, stored, re.ASCII) else ""
+
+
+def _ciff_make_model(path: Path) -> tuple[str, str]:
+    """Return make and model of a CRW, whose text block lies near the end of the file, or empty strings."""
+    with path.open("rb") as file:
+        start = file.read(14)
+        if start[6:14] != b"HEAPCCDR":
+            return "", ""
+        file.seek(max(0, path.stat().st_size - (1 << 16)))
+        found = CIFF_MAKE_MODEL.search(file.read())
+    return ("Canon", found[1].decode("ascii")) if found else ("", "")

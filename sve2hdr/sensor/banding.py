@@ -1,0 +1,322 @@
+"""Offsets of whole rows (banding, row noise) measured on a frame and taken off."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from ..mosaic import (
+    SIGMA_OF_MAD,
+    ExposurePattern,
+    MaskedSites,
+    Mosaic,
+    RowOffsets,
+    cfa_period,
+    common_period,
+    over_common_period,
+    repeated,
+)
+from ..radiance import ROUNDING, SATURATED, NoiseModel, saturation_limit
+from ..raw.margins import black_of_margins, measure_margins
+from .saturation import saturation_counts
+
+SEGMENTS, MIN_COLUMNS = 16, 24  # parts of a row that must agree, and how wide they are at least
+MIN_SITES, MIN_SEGMENTS = 12, 6  # unsaturated ones, of a part and of a row
+CLIP_SIGMAS, ROUNDS = 2.0, 4
+OUTLIER = 4.0  # robust standard deviations: a row that differs by more is a horizontal edge
+LEAST_SHARE, MOST_SHARE = 0.1, 4.0  # of the read noise: a banding that nobody sees is left, and what no sensor has
+LEAST_COUNTS = 0.3  # whole counts hold nothing finer
+SIGNIFICANT = 3.0  # standard deviations of what a frame without banding shows
+OF_LIGHT = 0.3  # 0: rows differ by the same everywhere; 1: in proportion to the light, as a scene's do
+BAND_SITES = 50_000  # that are worked on at once, so that what is made of them stays in a processor's cache
+SKIP_COLUMNS, MIN_MASKED = 4, 16  # at either side of masked columns, where light leaks in; and how many there must be
+MASKED_NOISE = 2.0  # times the read noise: masked columns are no noisier
+DRIFT_ROWS, ERROR_OF_MEDIAN = 15, 1.2533  # of a phase, of whose offsets the median is a drift; over that of a mean
+OUTLYING = 6.0  # times the read noise: the mean that `measure_margins` takes for black is without such rows
+SECOND_DIFFERENCE = ((0, 1.0), (-1, -0.5), (1, -0.5))  # of a row and those one period above and below it
+
+
+def remove_banding(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> tuple[Mosaic, float]:
+    """Return the mosaic without what whole rows lie too high or low, and the standard deviation of that in counts.
+
+    Where masked columns show it of each row, it was taken off when the file was read. Else each row is compared with
+    those one period above and below, which have its colours and exposure; its parts must agree, so that what the scene
+    has there is not taken for banding, nor is what neighbouring rows share, as edges have it. Taken off are the most
+    likely offsets, given how much banding the frame has over all. A frame in which that is not significant, or less
+    than a tenth of the read noise, is returned as it is, with 0. So is one whose rows differ by more where there is
+    more light, as level bricks and stripes do, or by more than four times the read noise.
+    """
+    if mosaic.masked is not None and mosaic.masked.banding is not None:
+        return mosaic, mosaic.masked.banding
+    step = common_period(cfa_period(mosaic.cfa), pattern.exposure)[0]
+    read_noise = np.sqrt(np.mean(noise.read_noise.astype(np.float64) ** 2, axis=1))
+    read_noise = np.resize(read_noise, mosaic.shape[0])  # of each row
+    seen, parts = _second_differences(mosaic, pattern, noise, step)
+    seen = seen.over(read_noise)
+    spread = _spread(seen, step)
+    if spread > MOST_SHARE or (spread and _of_light(parts, 1 / (seen.error**2 + spread**2))):
+        spread = 0.0
+    if spread < max(LEAST_SHARE, LEAST_COUNTS / float(read_noise.mean())):
+        return mosaic, 0.0
+    offsets = _most_likely(seen, step, spread) * read_noise
+    limit = saturation_limit(*over_common_period(mosaic.black_level, mosaic.white_by_site))
+    return _shifted(mosaic, offsets, limit), float(offsets.std())
+
+
+def as_margins_show(mosaic: Mosaic, sensor: np.ndarray, top: int, left: int) -> Mosaic:
+    """Return a mosaic with the black levels that the masked margins of its sensor show, and without its banding.
+
+    mosaic: as read; sensor: (H, W) uint16, all sites; top, left: where those of the mosaic begin. Where there are no
+    margins, or none that are masked indeed, it is returned as it is. Margins whose level is not that of the rows'
+    black, such as dimly lit ones, tell nothing of its banding.
+    """
+    visible = (top, left, *mosaic.shape)
+    masked = measure_margins(sensor, visible, mosaic.black_level, mosaic.white_level)
+    if masked is None:
+        return mosaic
+    black = black_of_margins(masked, mosaic.black_level, mosaic.white_level, len(cfa_period(mosaic.cfa)))
+    mosaic = replace(mosaic, black_level=black, masked=masked)
+    rows = masked_row_offsets(sensor, visible, masked) if masked.level_believed else None
+    return mosaic if rows is None else without_masked_banding(mosaic, rows)
+
+
+def without_masked_banding(mosaic: Mosaic, rows: RowOffsets) -> Mosaic:
+    """Return the mosaic without what its masked columns show of its rows, slow drifts among it, and of how much.
+
+    It comes before all that is measured: where black drifts along with the light of a scene, as from a sky to the
+    ground, exposures do not have the ratio that they seem to have.
+    """
+    assert mosaic.masked is not None
+    offsets = _of_masked(rows, len(mosaic.masked.black))
+    if offsets.std() < LEAST_COUNTS:
+        offsets = np.zeros(mosaic.shape[0])
+    masked = replace(mosaic.masked, banding=float(offsets.std()))
+    return replace(_shifted(mosaic, offsets, saturation_counts(mosaic)), masked=masked)
+
+
+def _shifted(mosaic: Mosaic, offsets: np.ndarray, limit: np.ndarray) -> Mosaic:
+    """Return the mosaic without offsets of its rows, (H,) counts; what is from `limit` on, (P, Q) counts, is left."""
+    limit = repeated(np.ceil(limit).astype(np.int32), (len(limit), mosaic.shape[1]))
+    counts, shifts = mosaic.counts.copy(), np.rint(offsets).astype(np.int32)
+    for row in np.flatnonzero(shifts):  # what is below half a count is lost in rounding
+        here = counts[row].astype(np.int32)
+        counts[row] = np.where(here < limit[row % len(limit)], np.clip(here - shifts[row], 0, 65535), here)
+    return replace(mosaic, counts=counts)
+
+
+def masked_row_offsets(
+    sensor: np.ndarray, visible: tuple[int, int, int, int], masked: MaskedSites
+) -> RowOffsets | None:
+    """Return what the masked columns beside the visible area show of its rows, or None if they show nothing.
+
+    sensor: (H, W) uint16, all sites; visible: top, left, height and width of the part that sees light; `masked`: what
+    is known of black and noise, one period from the first visible site on. Columns that differ make no difference.
+    """
+    top, left, height, width = visible
+    first, last = max((0, left), (left + width, sensor.shape[1]), key=lambda side: side[1] - side[0])
+    first, last = first + SKIP_COLUMNS, last - SKIP_COLUMNS
+    if last - first < MIN_MASKED:
+        return None
+    period = masked.black.shape
+    y, x = np.arange(height) % period[0], np.arange(first - left, last - left) % period[1]
+    rest = sensor[top : top + height, first:last] - masked.black[y[:, None], x]
+    rest -= np.median(rest, axis=0)
+    noise = np.sqrt((masked.read_noise[y] ** 2).mean(axis=1) + ROUNDING)
+    middle = np.median(rest, axis=1, keepdims=True)
+    spread = SIGMA_OF_MAD * np.median(np.abs(rest - middle), axis=1)
+    if np.median(spread / noise) > MASKED_NOISE:
+        return None
+    limit = 3 * noise[:, None]
+    offsets = (middle + np.clip(rest - middle, -limit, limit).mean(axis=1, keepdims=True))[:, 0]
+    for phase in range(period[0]):  # what the rows of a phase share is their black level: a mean, but of bad rows
+        here = offsets[phase :: period[0]]
+        here -= np.median(here)
+        here -= np.clip(here, -OUTLYING * noise[phase], OUTLYING * noise[phase]).mean()
+    return RowOffsets(offsets, noise / np.sqrt(last - first))
+
+
+def _of_masked(shown: RowOffsets, step: int) -> np.ndarray:
+    """Return the most likely offsets, (H,), given what masked columns show: a slow drift, and what rows have beside.
+
+    The rows of each phase of `step` are looked at apart, as each amplification has a banding of its own.
+    """
+    likely = np.zeros(len(shown.counts))
+    for first in range(step):
+        counts, error = shown.counts[first::step], shown.error[first::step]
+        around = np.pad(counts, DRIFT_ROWS // 2, "symmetric")
+        drift = np.median(sliding_window_view(around, DRIFT_ROWS), axis=1)  # bad rows are no part of it
+        likely[first::step] = _shrunk(drift, error * ERROR_OF_MEDIAN / np.sqrt(DRIFT_ROWS))
+        likely[first::step] += _shrunk(counts - drift, error)
+    return likely
+
+
+def _shrunk(seen: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Return what values, (N,), likely are that are spread about 0 and seen with an error."""
+    variance = max(0.0, float(np.mean(seen**2 - error**2)))
+    return np.asarray(seen * variance / (variance + error**2))
+
+
+def _second_differences(
+    mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel, step: int
+) -> tuple[RowOffsets, np.ndarray]:
+    """Return by how many counts each row lies above the mean of those `step` above and below, with its error.
+
+    And the same of its parts, their light in counts and what they weigh, (3, H, 2, places): half of the parts have the
+    first colours, or exposures, of the period of columns, half have the others.
+    """
+    height, width = mosaic.shape
+    segments = min(SEGMENTS, width // MIN_COLUMNS) // 2 * 2
+    parts = np.zeros((3, height, segments))
+    if segments < MIN_SEGMENTS:
+        return RowOffsets(np.zeros(height), np.full(height, np.inf)), parts
+    top = np.float32(SATURATED * (mosaic.white_by_site.min() - mosaic.black_level.max()))
+    ends = np.linspace(0, width, segments + 1).astype(int)
+    starts, widths = ends[:-1], np.diff(ends)
+    for rows, signal, read_variance, gain in _bands(mosaic, pattern, noise, step):
+        above, here, below = signal[: -2 * step], signal[step:-step], signal[2 * step :]
+        middle = (above + below) / 2
+        variance = read_variance + gain * np.maximum((middle + here) / 2, 0)
+        limit = CLIP_SIGMAS * np.sqrt(1.5 * variance)
+        good = np.maximum(np.maximum(above, below), here) < top
+        steep = np.maximum((below - above) ** 2 - 2 * variance, 0)
+        weight = good / (variance + steep)
+        sites = np.add.reduceat(good, starts, axis=1, dtype=np.float32)
+        weights = np.where(sites >= MIN_SITES, np.add.reduceat(weight, starts, axis=1), 0)
+        level = np.zeros(weights.shape, np.float32)
+        difference, lowest, rest = here - middle, -limit, np.empty_like(limit)
+        for _ in range(ROUNDS):  # means of clipped values about themselves: no edge or star counts for more than noise
+            np.subtract(difference, np.repeat(level, widths, axis=1), out=rest)
+            np.minimum(np.maximum(rest, lowest, out=rest), limit, out=rest)
+            rest *= weight
+            level += np.where(weights > 0, np.add.reduceat(rest, starts, axis=1) / np.maximum(weights, 1e-30), 0)
+        light = np.add.reduceat(np.multiply(weight, middle, out=rest), starts, axis=1) / np.maximum(weights, 1e-30)
+        parts[:, rows] = level, light, weights
+    return RowOffsets(*_agreed(parts[0], parts[2])), parts.reshape(3, height, 2, -1)
+
+
+def _of_light(parts: np.ndarray, trust: np.ndarray) -> bool:
+    """Return whether rows differ by more where there is more light, as a scene's do: see `_second_differences`.
+
+    What is added to a row is the same in all of its parts. Colours and places are looked at apart, as a texture may be
+    strong in a weak colour. trust: (H,), of each row.
+    """
+    level, light, weights = parts
+    for axis in (1, 2):
+        weight = np.maximum(weights.sum(axis=axis), 1e-30)
+        part, lit = ((weights * values).sum(axis=axis) / weight for values in (level, light))
+        share = weight / weight.sum(axis=1, keepdims=True)
+        mean, mean_lit = ((share * values).sum(axis=1, keepdims=True) for values in (part, lit))
+        expected = mean * np.clip(lit / np.maximum(mean_lit, 1) - 1, -1, 1)  # of light alone
+        weight *= trust[:, None]
+        found, most = ((weight * expected * values).sum(axis=1) for values in (part - mean, expected))
+        slope = found.sum() / max(most.sum(), 1e-30)
+        slope_error = np.sqrt(((found - slope * most) ** 2).sum()) / max(most.sum(), 1e-30)
+        if abs(slope) > max(OF_LIGHT, SIGNIFICANT * slope_error):
+            return True
+    return False
+
+
+def _bands(
+    mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel, step: int
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield rows, and for them and `step` more at either end: signal, and for them alone: read variance and gain.
+
+    Columns are sorted by where in their period, of colours and exposures, they are.
+    """
+    height, width = mosaic.shape
+    columns_period = common_period(cfa_period(mosaic.cfa), pattern.exposure)[1]
+
+    def by_column(sites: np.ndarray) -> np.ndarray:
+        return np.concatenate([sites[:, first::columns_period] for first in range(columns_period)], axis=1)
+
+    parts = (mosaic.black_level, noise.read_noise, noise.gain)
+    rows_period = common_period(np.ones((step, 1)), *parts)[0]
+    rows = -(-BAND_SITES // width // rows_period) * rows_period
+    black, read, gain = (by_column(repeated(p.astype(np.float32), (rows + 2 * step, width))) for p in parts)
+    read_variance = read**2
+    for top in range(step, height - step, rows):
+        bottom = min(top + rows, height - step)
+        near, inner = slice(0, bottom - top + 2 * step), slice(step, bottom - top + step)
+        signal = by_column(mosaic.counts[top - step : bottom + step]) - black[near]
+        yield slice(top, bottom), signal, read_variance[inner], gain[inner]
+
+
+def _agreed(level: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted mean of the segments of each row, (H, segments), and its error as their scatter has it."""
+    used = (weights > 0).sum(axis=1)
+    share = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-30)
+    mean = (share * level).sum(axis=1)
+    scatter = (share**2 * (level - mean[:, None]) ** 2).sum(axis=1) * used / np.maximum(used - 1, 1)
+    return mean, np.where(used >= MIN_SEGMENTS, np.sqrt(scatter), np.inf)
+
+
+def _spread(seen: RowOffsets, step: int) -> float:
+    """Return the standard deviation of the rows' offsets, 0 where it is not significant. In units of read noise.
+
+    Neighbouring rows are compared with other rows, so offsets of their own are independent, while an edge in the scene
+    shows in all of them: what they share is not counted.
+    """
+    known = np.isfinite(seen.error)
+    if known.sum() < 8 * step:
+        return 0.0
+    limit = np.hypot(_edge_limit(seen), seen.error)
+    clipped = np.clip(seen.counts, -limit, limit)
+    trust = 1 / (1 + np.minimum(seen.error, 1e6) ** 2)
+    own, shared = clipped**2 - np.minimum(seen.error, limit) ** 2, clipped[1:] * clipped[:-1]
+    means: list[float] = []
+    doubts: list[float] = []
+    for values, weight in ((own[known], trust[known] ** 2), (shared, trust[1:] * trust[:-1])):
+        weight = weight / weight.sum()
+        means.append(float((weight * values).sum()))
+        doubts.append(float(np.sqrt((weight**2 * (values - means[-1]) ** 2).sum())))
+    variance, doubt = (means[0] - max(means[1], 0)) / 1.5, math.hypot(*doubts) / 1.5
+    return float(np.sqrt(variance)) if variance > SIGNIFICANT * doubt else 0.0
+
+
+def _edge_limit(seen: RowOffsets) -> float:
+    """Return the difference above which a row is at an edge of the scene: of those that are known well."""
+    known = np.flatnonzero(np.isfinite(seen.error))
+    best = known[np.argsort(seen.error[known])[: max(1, len(known) // 2)]]
+    return OUTLIER * SIGMA_OF_MAD * float(np.median(np.abs(seen.counts[best]))) if len(known) else 0.0
+
+
+def _most_likely(seen: RowOffsets, step: int, spread: float) -> np.ndarray:
+    """Return the offsets, (H,), of which `seen` are the second differences; without knowledge they are 0 +- spread."""
+    limit = np.hypot(_edge_limit(seen), np.minimum(seen.error, 1e6))
+    precision = np.where(np.abs(seen.counts) <= limit, 1 / (seen.error**2 + (0.1 * spread) ** 2), 0)
+    result = np.zeros(len(seen.counts))
+    for first in range(step):  # each a chain of its own
+        rows = np.arange(first, len(result), step)
+        middle, trust = np.arange(1, len(rows) - 1), precision[rows[1:-1]]
+        bands, right = np.zeros((3, len(rows))), np.zeros(len(rows))  # of the symmetric matrix of normal equations
+        bands[0] = 1 / spread**2
+        for shift, weight in SECOND_DIFFERENCE:
+            right[middle + shift] += weight * trust * seen.counts[rows[1:-1]]
+            for other, factor in SECOND_DIFFERENCE:
+                if other >= shift:
+                    bands[other - shift, middle + shift] += weight * factor * trust
+        result[rows] = _solution(bands, right)
+    return result
+
+
+def _solution(bands: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return x, (N,), with A x = right; A: symmetric, positive definite, 0 beyond two places beside its diagonal.
+
+    bands: (3, N), what stands in row n of A at columns n, n + 1 and n + 2; 0 beyond its last column.
+    """
+    diagonal, beside, second = (np.append(band, [0, 0]).tolist() for band in bands)
+    x = np.append(right, [0, 0]).tolist()
+    for n in range(len(right)):
+        first, other = beside[n] / diagonal[n], second[n] / diagonal[n]
+        diagonal[n + 1] -= first * beside[n]
+        beside[n + 1] -= first * second[n]
+        diagonal[n + 2] -= other * second[n]
+        x[n + 1] -= first * x[n]
+        x[n + 2] -= other * x[n]
+    for n in reversed(range(len(right))):
+        x[n] = (x[n] - beside[n] * x[n + 1] - second[n] * x[n + 2]) / diagonal[n]
+    return np.array(x[:-2])

@@ -1,0 +1,179 @@
+"""Rows and columns that differ in gain, as amplifiers of a period of 4 or 8 lines have it: evened out.
+
+Such lines show finely in what is flat and bright (EOS cameras have stripes of eight columns in raw video), and what
+differs between the two greens shows as a maze. Each line is compared with those around it that have its colour and
+exposure, at one place on the average: a gradient is no gain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..detection.patternfit import Sample, fit_line
+from ..detection.patternlayout import MIN_WINDOWS
+from ..mosaic import ExposurePattern, Mosaic, cfa_period, common_period, over_common_period, repeated
+from ..pattern import offset_sigma_of
+from ..radiance import saturation_limit
+
+PERIOD = 8  # lines of the amplifiers that are looked for, and of those with a period of 4
+CELL_COLUMNS, MAX_ROWS = 32, 160  # sites that are compared at once; rows of a phase: more change nothing
+UNSATURATED = 0.9  # of the range: near saturation noise is cut off on one side
+LIKELY = 0.01  # how far gains may well differ
+SIGNIFICANT, LEAST = 4.0, 5e-4  # standard errors; a difference that nobody sees is left
+ASTRAY = 0.3  # of how far two comparisons contradict each other: how wrong their mean may be
+GREATEST = 0.03  # what differs by more is no mismatch of amplifiers
+
+Taps = Sequence[tuple[int, float]]  # rows from the one that is compared on, and their weights
+FOURTH: Taps = ((-4, 0.5), (4, 0.5))
+SECOND: Taps = ((-2, 0.5), (2, 0.5))
+GREENS_BELOW: Taps = ((1, 0.75), (-3, 0.25))  # in the row below of the same exposure, and one period above that
+GREENS_ABOVE: Taps = ((-1, 0.75), (3, 0.25))
+
+
+def even_lines(mosaic: Mosaic, pattern: ExposurePattern) -> tuple[Mosaic, float, float]:
+    """Return the mosaic with the gains of its rows and columns made even, and how far those of each were off at most.
+
+    0.01: one percent. Compared are lines that have sites of one colour and exposure side by side: k and k + 4, k and
+    k + 2, and the greens of neighbours. A difference that is not significant, or below 0.05 %, is left, as are
+    saturated sites. Small frames and a CFA of 4 x 4 are returned as they are. Black levels must be right to some
+    counts.
+    """
+    row_gains = _gains(mosaic, pattern.exposure)[:, None]
+    mosaic = _divided(mosaic, row_gains)
+    turned = replace(
+        mosaic,
+        counts=mosaic.counts.T,
+        cfa="".join(cfa_period(mosaic.cfa).T.ravel()),
+        black_level=mosaic.black_level.T,
+        saturation=None if mosaic.saturation is None else mosaic.saturation.T,
+        masked=None,
+    )
+    column_gains = _gains(turned, pattern.exposure.T)[None]
+    rows, columns = (float(np.abs(gains - 1).max()) for gains in (row_gains, column_gains))
+    return _divided(mosaic, column_gains), rows, columns
+
+
+def _gains(mosaic: Mosaic, exposure: np.ndarray) -> np.ndarray:
+    """Return the gain of each row phase, (8,) float64, over the mean of those it is compared with; 1.0: even."""
+    gains, letters = np.ones(PERIOD), cfa_period(mosaic.cfa)
+    if letters.shape != (2, 2) or PERIOD % exposure.shape[0] or min(mosaic.shape) < 4 * PERIOD:
+        return gains
+    shape = (PERIOD, common_period(exposure, letters)[1])
+    if shape[1] > CELL_COLUMNS // 2:
+        return gains
+    sites = (repeated(letters, shape), repeated(exposure, shape))
+
+    def samples(rows: Sequence[int], taps: Taps, beside: Sequence[int]) -> list[Sample]:
+        """Return `rows` against those that `taps` and `beside` name, at the sites where colours and exposures agree."""
+        return [
+            _sample(mosaic, row, slice(column, None, shape[1]), taps, beside, gains)
+            for row in rows
+            for column in range(shape[1])
+            if all(
+                period[row, column] == period[(row + down) % PERIOD, (column + right) % shape[1]]
+                for period in sites
+                for down, _ in taps
+                for right in beside
+            )
+        ]
+
+    greens = (GREENS_BELOW, GREENS_ABOVE, (-1, 1))
+    pairs: list[tuple[list[int], list[int], Taps, Taps, Sequence[int]]] = [
+        *(([k], [k + 4], FOURTH, FOURTH, (0,)) for k in range(4)),
+        *(([k, k + 4], [k + 2, k + 6], SECOND, SECOND, (0,)) for k in range(2)),
+    ]
+    if (exposure == exposure[0]).all():  # those of one parity are even by now
+        pairs.append(([0, 2, 4, 6], [1, 3, 5, 7], *greens))
+    else:
+        pairs += [([k, k + 4], [k + 1, (k + 5) % PERIOD], *greens) for k in range(4)]
+    for these, those, taps, back, beside in pairs:
+        half = _significant(mosaic, samples(these, taps, beside), samples(those, back, beside)) / 2
+        gains[these] *= math.exp(half)
+        gains[those] *= math.exp(-half)
+    return gains
+
+
+def _significant(mosaic: Mosaic, there: Sequence[Sample], back: Sequence[Sample]) -> float:
+    """Return by how much the first rows are amplified more than the others, as a logarithm; 0: not significantly.
+
+    `there` has the first rows against the others, `back` the others against them: what the curvature of the scene does
+    to one comparison it does to the other.
+    """
+    offset_sigma, ratios, errors = offset_sigma_of(mosaic), [], []
+    for samples in (there, back):
+        enough = [sample for sample in samples if sample.window.size >= MIN_WINDOWS]
+        if not enough:
+            return 0.0
+        fit = fit_line(enough, offset_sigma, slope_sigma=LIKELY, by_contrast=True)
+        if not (math.isfinite(fit.slope_error) and abs(fit.slope - 1) <= GREATEST):
+            return 0.0
+        ratios.append(math.log(fit.slope))
+        errors.append(fit.slope_error)
+    ratio, astray = (ratios[0] - ratios[1]) / 2, (ratios[0] + ratios[1]) / 2
+    error = math.hypot(max(errors), ASTRAY * astray)
+    return ratio if abs(ratio) > max(LEAST, SIGNIFICANT * error) else 0.0
+
+
+def _sample(mosaic: Mosaic, phase: int, across: slice, taps: Taps, beside: Sequence[int], gains: np.ndarray) -> Sample:
+    """Return the sites of a row phase, in the columns `across`, against those that `taps` and `beside` name.
+
+    Cells of CELL_COLUMNS, each measured twice by alternating sites; a cell with a saturated one is left out. `gains`,
+    (8,), of the rows are divided by.
+    """
+    height, width = mosaic.shape
+    reach, sites = PERIOD // 2, CELL_COLUMNS // across.step // 2 * 2
+    rows = range(phase + (PERIOD if phase < reach else 0), height - reach, PERIOD)
+    rows = rows[:: -(-len(rows) * across.step // (2 * MAX_ROWS)) or 1]
+    columns = range(width)[across][1:-1]
+    columns = columns[: len(columns) // sites * sites]
+
+    def signal(down: int, right: int) -> np.ndarray:
+        there, black = (phase + down) % PERIOD, mosaic.black_level
+        above = mosaic.counts[_moved(rows, down), _moved(columns, right)].astype(np.float32, order="C")
+        above -= _at(black, there, across.start + right)
+        above /= np.float32(gains[there])
+        return above
+
+    around = [(weight / len(beside), signal(down, right)) for down, weight in taps for right in beside]
+    mean = sum((np.float32(weight) * values for weight, values in around), start=np.float32(0))
+    highest = np.maximum.reduce([values for _, values in around])
+    # halves, sites and, last, so that all goes along them, cells
+    here, mean, highest = (
+        np.ascontiguousarray(np.reshape(values, (-1, sites // 2, 2)).T) for values in (signal(0, 0), mean, highest)
+    )
+    limit = UNSATURATED * float(mosaic.white_by_site.min() - mosaic.black_level.max())
+    peaks = here.max(axis=(0, 1)), highest.max(axis=(0, 1))
+    cell = np.flatnonzero(np.maximum(*peaks) < limit)
+    x, y = (values.mean(axis=1, dtype=np.float64).take(cell, axis=1) for values in (mean, here))
+    contrast = np.stack([peak[cell] - values.mean(axis=0) for peak, values in zip(peaks, (y, x), strict=True)])
+    return Sample(x, y, cell, ([], []), contrast)
+
+
+def _moved(places: range, by: int) -> slice:
+    return slice(places.start + by, places.stop + by, places.step)
+
+
+def _at(period: np.ndarray, row: int, column: int) -> np.float32:
+    """Return a black level where the period of 8 rows that is looked at begins with the frame."""
+    rows, columns = common_period(period, np.empty((PERIOD, 1)))
+    return np.float32(repeated(period, (rows, columns))[row::PERIOD, column % columns].mean())
+
+
+def _divided(mosaic: Mosaic, gains: np.ndarray) -> Mosaic:
+    """Return the mosaic, its signal divided by the gains, one period, (P, Q), saturated sites left."""
+    if (gains == 1).all():
+        return mosaic
+    counts = mosaic.counts.copy()
+    periods = over_common_period(gains.astype(np.float32), mosaic.black_level, mosaic.white_by_site)
+    gains, black, white = (repeated(period, (len(period), mosaic.shape[1])) for period in periods)
+    limit = np.ceil(saturation_limit(black, white)).astype(np.int32)
+    for top in range(0, mosaic.shape[0], len(gains)):
+        band = counts[top : top + len(gains)]
+        dark = black[: len(band)]
+        even = np.rint(dark + (band - dark) / gains[: len(band)])
+        np.copyto(band, np.clip(even, 0, 65535).astype(np.uint16), where=band < limit[: len(band)])
+    return replace(mosaic, counts=counts)

@@ -1,0 +1,1 @@
+"""Raws whose truth is known: simulated from clean scenes, or put together from exposure stacks."""

@@ -1,0 +1,1 @@
+"""What the machine gives: files written whole, locks, memory, devices, signals."""

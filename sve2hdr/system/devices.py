@@ -1,0 +1,30 @@
+"""Where networks run."""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import Sve2HdrError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for `--device`; auto is CUDA, else MPS, else the CPU. Raises Sve2HdrError if there is none."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, there in available.items() if there)
+    if not available.get(name, False):
+        raise Sve2HdrError(f"device {name}: torch finds none here; use --device auto or cpu")
+    return torch.device(name)
+
+
+def has_bfloat16(device: torch.device | str) -> bool:
+    """Return whether a device convolves faster in bfloat16 than in float32: its instructions, not an emulation."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if kind == "cpu":
+        capabilities = getattr(torch.cpu, "get_capabilities", dict[str, bool])()  # torch before 2.11 tells none
+        return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16"))
+    return False

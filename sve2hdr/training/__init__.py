@@ -1,0 +1,1 @@
+"""Scenes -> shards -> batches -> a trained network."""

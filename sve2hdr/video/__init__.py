@@ -1,0 +1,1 @@
+"""Magic Lantern video: clips -> CinemaDNG frames and sound."""
