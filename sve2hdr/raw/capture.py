@@ -114,7 +114,10 @@ def _utc(date: str, clock: tuple[float, ...]) -> str:
     """Return date and time of a GPS IFD as `Position` has them; "" where one of them is missing, or is none."""
     if len(clock) != 3 or not all(0 <= part < most for part, most in zip(clock, (24, 60, 61), strict=True)):
         return ""
-    told = f"{date} {clock[0]:02.0f}:{clock[1]:02.0f}:{clock[2]:09.6f}"
+    # hours and minutes may have decimals; a second before midnight that is rounded up is still of that day
+    micros = min(round(1e6 * (3600 * clock[0] + 60 * clock[1] + clock[2])), 86_400_000_000 - 1)
+    minutes, micros = divmod(micros, 60_000_000)
+    told = f"{date} {minutes // 60:02}:{minutes % 60:02}:{micros / 1e6:09.6f}"
     return _matching(r"(?!0000)\d{4}:\d\d:\d\d \d\d:\d\d:\d\d(\.\d*[1-9])?", told.rstrip("0").removesuffix("."))
 
 
