@@ -13,12 +13,12 @@ from machine import machine, spread, timed
 
 from sve2hdr import Mosaic
 from sve2hdr.architecture import Network
+from sve2hdr.memory import keep_freed_memory, usable_cores
+from sve2hdr.paper import PaperConfig
 from sve2hdr.pattern import parse_pattern
 from sve2hdr.reconstruct import TILE_PX, reconstruct
 from sve2hdr.sensor.noise import estimate_noise
 from sve2hdr.system.devices import has_bfloat16
-from sve2hdr.system.memory import keep_freed_memory, usable_cores
-from sve2hdr.training.paper import PaperConfig
 from sve2hdr.weights import load_weights, weights_path
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -27,9 +27,9 @@ from sve2hdr.architecture import ArchitectureConfig, Network
 from sve2hdr.evaluation.evaluate import measure, photographs, quick_conditions, scene_files
 from sve2hdr.evaluation.methods import methods_named, of_network
 from sve2hdr.network import ROWS, NetworkConfig, SveNet
+from sve2hdr.paper import PaperConfig
 from sve2hdr.training.dataset import SimulationRanges, batches
 from sve2hdr.training.optimizer import optimizers_of
-from sve2hdr.training.paper import PaperConfig
 from sve2hdr.training.shards import Scenes
 from sve2hdr.training.train import DEFAULT_OPTIONS, TrainingOptions, train
 

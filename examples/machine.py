@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sve2hdr.system.memory import usable_cores
+from sve2hdr.memory import usable_cores
 
 
 def machine() -> str:

@@ -15,6 +15,7 @@ from .color import COLOR_SPACES
 from .errors import UnwritableOutput
 from .formats.lineardng import DNG_EXTENSIONS, LinearDngOptions, write_linear_dng
 from .hdrfile import HDR_EXTENSIONS, PREVIEW_EXTENSIONS, encoded_preview, write_hdr
+from .memory import release_freed_memory
 from .models import Model
 from .mosaic import ExposurePattern, upright
 from .parameters import LockedParameters
@@ -24,7 +25,6 @@ from .preview import tone_map, tone_map_with_gain
 from .radiance import clipped_share
 from .rawfile import read_raw
 from .system.files import check_writable, replacing
-from .system.memory import release_freed_memory
 
 OUTPUT_EXTENSIONS = (*HDR_EXTENSIONS, *DNG_EXTENSIONS)
 

@@ -12,8 +12,8 @@ from .errors import Sve2HdrError
 from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, folded, in_period, repeated
 from .pattern import Detection, detect_pattern, with_ratio
 from .radiance import NoiseModel, full_scale
+from .saturation import against_white, white_levels
 from .sensor.noise import measured_noise
-from .sensor.saturation import against_white, white_levels
 
 SOURCES = ("pattern", "ratio_ev", "black", "white", "read_noise", "gain")
 CUT_OFF = 1e-4  # share of sites at 0 from which noise is cut off there

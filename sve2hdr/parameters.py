@@ -13,14 +13,14 @@ import numpy as np
 from .curve import WHITE_EV
 from .detection.matching import Match, match_exposures
 from .errors import Sve2HdrError
-from .folders.sequence import FileKind, difference
 from .levels import SOURCES, Estimate, Levels, noise_of
 from .mosaic import ExposurePattern, Mosaic, folded, in_period, repeated
 from .preview import LEAST_BASE_SLOPE, LEAST_WHITE_EV, Look
 from .radiance import NoiseModel, clipped_share, full_scale
+from .saturation import too_low, white_levels
 from .sensor.defects import Defects
 from .sensor.focuspixels import FocusPixels
-from .sensor.saturation import too_low, white_levels
+from .sequence import FileKind, difference
 from .system.files import replacing
 from .whitebalance import Neutral, WhiteBalance, parse_white_balance
 

@@ -11,13 +11,13 @@ import numpy as np
 import rawpy
 
 from .errors import UnreadableRaw
+from .formats import tifftags
+from .formats.tifftags import Ifd, number, numbers
 from .mosaic import CELL, MIN_SIDE_PX, Capture, Mosaic, over_common_period
-from .raw import tifftags
 from .raw.capture import read_capture
 from .raw.margins import LEAST_COUNTS, SIGMAS
 from .raw.rawcheck import dng_tags, is_raw_image, refuse_by_tags, refuse_damaged_data
 from .raw.rawcolor import as_shot_neutral, camera_matrices
-from .raw.tifftags import Ifd, number, numbers
 from .sensor.banding import as_margins_show
 from .system.quiet import quiet_libraries
 

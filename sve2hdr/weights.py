@@ -15,8 +15,8 @@ from torch.overrides import TorchFunctionMode
 from .architecture import ArchitectureConfig, Network
 from .errors import UnreadableWeights
 from .network import NetworkConfig
+from .paper import PaperConfig
 from .system.files import replacing
-from .training.paper import PaperConfig
 
 WEIGHTS_FORMAT = "sve2hdr-weights-1"
 ARCHITECTURES: dict[str, type[ArchitectureConfig]] = {c.architecture: c for c in (NetworkConfig, PaperConfig)}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sve2hdr.formats import tifftags
 from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.mosaic import ExposurePattern
-from sve2hdr.raw import tifftags
 from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 
 PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))

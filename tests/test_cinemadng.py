@@ -16,6 +16,7 @@ from cr2container import lossless_jpeg
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.formats.lineardng import write_linear_dng
+from sve2hdr.formats.tifftags import DEFAULT_SCALE, read_ifds
 from sve2hdr.formats.tiffwrite import (
     BYTE,
     LONG,
@@ -32,7 +33,6 @@ from sve2hdr.hdrfile import encoded_preview, write_hdr
 from sve2hdr.mosaic import Capture, ExposurePattern, Mosaic
 from sve2hdr.pattern import detect_pattern
 from sve2hdr.raw.capture import _pixel_aspect, _time_code, true_frame_rate
-from sve2hdr.raw.tifftags import DEFAULT_SCALE, read_ifds
 from sve2hdr.rawfile import read_raw
 from sve2hdr.simulation.simulate import CAMERA_FROM_XYZ, NEUTRAL, Sensor, simulate
 

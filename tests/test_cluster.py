@@ -28,10 +28,10 @@ from sve2hdr.folders.jobstate import BatchOptions, FileResult
 from sve2hdr.folders.worker import Order
 from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.formats.imageread import read_hdr
+from sve2hdr.memory import Load
 from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
-from sve2hdr.system.memory import Load
 from sve2hdr.weights import save_weights
 
 PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))

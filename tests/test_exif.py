@@ -19,11 +19,11 @@ from sve2hdr.color import COLOR_SPACES
 from sve2hdr.formats.exif import exif_block
 from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.formats.lineardng import write_linear_dng
+from sve2hdr.formats.tifftags import text
 from sve2hdr.formats.tiffwrite import LONG, RATIONAL, Ifd, entry, nearest_rational, rationals, write_tiff
 from sve2hdr.hdrfile import write_hdr, write_preview
 from sve2hdr.mosaic import Capture, Mosaic, Position
 from sve2hdr.raw.capture import _pixels_per_mm, _position
-from sve2hdr.raw.tifftags import text
 
 CAPTURE = Capture("Canon", "EOS 5D Mark III", "EF 50mm f/1.8", 1 / 125, 2.8, 800, 50, "2020:01:02 03:04:05", 6)
 CAPTURE = replace(

@@ -13,11 +13,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from sve2hdr import memory
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.formats.dngfile import write_cfa_dng
-from sve2hdr.mosaic import Mosaic
-from sve2hdr.system import memory
-from sve2hdr.system.memory import (
+from sve2hdr.memory import (
     Load,
     available_bytes,
     megapixels_of,
@@ -28,6 +27,7 @@ from sve2hdr.system.memory import (
     too_large,
     usable_cores,
 )
+from sve2hdr.mosaic import Mosaic
 
 GB = 1_000_000_000
 FRAME = Load(24, 8)
@@ -159,7 +159,7 @@ def test_size_of_a_raw(tmp_path: Path) -> None:
 def test_a_process_is_held_to_its_limit_and_its_peak_is_known() -> None:
     script = (
         "import numpy as np\n"
-        "from sve2hdr.system.memory import limit_memory, peak_mb, reset_peak\n"
+        "from sve2hdr.memory import limit_memory, peak_mb, reset_peak\n"
         "np.ones(20_000_000); high = peak_mb(); reset_peak(); low = peak_mb()\n"
         "limit_memory(700)\n"
         "try: np.ones(200_000_000)\n"
@@ -175,7 +175,7 @@ def test_a_process_is_held_to_its_limit_and_its_peak_is_known() -> None:
 def test_holes_between_what_is_in_use_are_given_back() -> None:
     script = (
         "import re\n"
-        "from sve2hdr.system.memory import keep_freed_memory, release_freed_memory\n"
+        "from sve2hdr.memory import keep_freed_memory, release_freed_memory\n"
         "def resident(): return int(re.search(r'VmRSS:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1000\n"
         "keep_freed_memory()\n"
         "start = resident()\n"

@@ -12,7 +12,7 @@ from sve2hdr.errors import PatternNotFound, UnknownLayout, UnreadableWeights
 from sve2hdr.models import AUTO, CLASSICAL, Model, is_file, model_digest, model_named
 from sve2hdr.mosaic import QUAD_BAYER, ExposurePattern, Mosaic
 from sve2hdr.network import LARGE, NetworkConfig
-from sve2hdr.training.paper import PaperConfig
+from sve2hdr.paper import PaperConfig
 from sve2hdr.weights import save_weights
 
 torch.set_num_threads(1)

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from sve2hdr.network import ROWS, NetworkConfig
+from sve2hdr.paper import PaperConfig
 from sve2hdr.training.optimizer import WEIGHT_DECAY, Muon, optimizers_of, orthogonalized
-from sve2hdr.training.paper import PaperConfig
 
 torch.set_num_threads(1)
 

@@ -14,9 +14,9 @@ from torch.testing import assert_close
 from sve2hdr.architecture import Network
 from sve2hdr.mosaic import ExposurePattern, Mosaic
 from sve2hdr.network import BLOCKS, compress
+from sve2hdr.paper import PaperConfig, PaperNet, SpatiallyVaryingConv, TwoBranchBlock, guidance_mask
 from sve2hdr.radiance import NoiseModel
 from sve2hdr.reconstruct import reconstruct
-from sve2hdr.training.paper import PaperConfig, PaperNet, SpatiallyVaryingConv, TwoBranchBlock, guidance_mask
 
 torch.set_num_threads(1)
 TINY = PaperConfig(width=4, blocks=1)

@@ -28,10 +28,10 @@ from sve2hdr.folders.jobstate import BatchOptions, FileResult, Order, Tools, fin
 from sve2hdr.folders.record import Record, Stamp
 from sve2hdr.folders.remotemanifest import RemoteManifest, manifest_of
 from sve2hdr.formats.imageread import read_hdr
+from sve2hdr.memory import megapixels_of
 from sve2hdr.models import model_named
 from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.system.files import file_sha256
-from sve2hdr.system.memory import megapixels_of
 from sve2hdr.system.places import Reals, RemotePath, fixed_part, place, real, without_file_url
 
 torch.set_num_threads(1)

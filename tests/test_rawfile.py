@@ -20,10 +20,10 @@ from numpy.typing import ArrayLike
 from sve2hdr.errors import UnreadableRaw
 from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.formats.lineardng import write_linear_dng
+from sve2hdr.formats.tifftags import SUB_IFDS, numbers, read_ifds
 from sve2hdr.formats.tiffwrite import BYTE, LONG, SHORT, Ifd, entry, text_entry, tiff_bytes
 from sve2hdr.mosaic import BAYER_ORDERS, cfa_period
 from sve2hdr.raw.rawcolor import REC709_FROM_XYZ
-from sve2hdr.raw.tifftags import SUB_IFDS, numbers, read_ifds
 from sve2hdr.rawfile import read_raw
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "raw"

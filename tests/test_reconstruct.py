@@ -12,10 +12,10 @@ import sve2hdr.reconstruct as module
 from sve2hdr.errors import PatternNotFound
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
 from sve2hdr.network import NetworkConfig, SveNet
+from sve2hdr.paper import PaperConfig
 from sve2hdr.radiance import NoiseModel
 from sve2hdr.reconstruct import reconstruct
 from sve2hdr.simulation.simulate import Sensor, simulate
-from sve2hdr.training.paper import PaperConfig
 from sve2hdr.weights import load_weights, weights_path
 
 torch.set_num_threads(1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sve2hdr.mosaic import ExposurePattern, Mosaic, repeated
-from sve2hdr.sensor.saturation import WhiteLevels, pile_up, white_levels
+from sve2hdr.saturation import WhiteLevels, pile_up, white_levels
 
 BLACK, NOMINAL = 1024.0, 16_383.0
 SEEN = np.array([[0.5, 1.0], [1.0, 0.65]])  # of a grey light, by the colours of RGGB

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from sve2hdr.formats.tifftags import EXIF, MAX_BYTES, ROOT, SUB, Ifd, number, numbers, read_ifds, text
 from sve2hdr.formats.tiffwrite import Ifd as NewIfd
 from sve2hdr.formats.tiffwrite import tiff_bytes
-from sve2hdr.raw.tifftags import EXIF, MAX_BYTES, ROOT, SUB, Ifd, number, numbers, read_ifds, text
 
 
 def written(path: Path, byteorder: str = "<") -> Path:

@@ -22,9 +22,9 @@ from torch.testing import assert_close
 from sve2hdr.architecture import ArchitectureConfig
 from sve2hdr.errors import Sve2HdrError, UnreadableWeights, UnwritableOutput
 from sve2hdr.network import NetworkConfig, SveNet
+from sve2hdr.paper import PaperConfig, PaperNet
 from sve2hdr.system.signals import ONE_WISH_S, STOP_SIGNALS, handling
 from sve2hdr.training.dataset import SimulationRanges, batches
-from sve2hdr.training.paper import PaperConfig, PaperNet
 from sve2hdr.training.shards import Scenes, pack_scenes
 from sve2hdr.training.synthetic import synthetic_scene
 from sve2hdr.training.train import (

@@ -20,10 +20,10 @@ from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.mosaic import Capture, ExposurePattern
 from sve2hdr.network import LARGE, LAYOUTS, SveNet
+from sve2hdr.paper import PaperConfig
 from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.system.signals import STOP_SIGNALS
 from sve2hdr.training.checkpoint import Run
-from sve2hdr.training.paper import PaperConfig
 from sve2hdr.training.synthetic import synthetic_scene
 from sve2hdr.weights import load_weights, weights_path
 

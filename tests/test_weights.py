@@ -13,8 +13,8 @@ from torch import nn
 from sve2hdr import weights
 from sve2hdr.errors import UnreadableWeights, UnwritableOutput
 from sve2hdr.network import NetworkConfig, SveNet
+from sve2hdr.paper import PaperConfig, PaperNet
 from sve2hdr.system.files import file_sha256
-from sve2hdr.training.paper import PaperConfig, PaperNet
 from sve2hdr.weights import PUBLISHED, WEIGHTS_FORMAT, load_weights, save_weights, weights_path
 
 torch.set_num_threads(1)

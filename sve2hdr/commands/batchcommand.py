@@ -15,7 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..errors import Sve2HdrError
-from ..system.memory import DEFAULT_SHARE, Load, available_bytes, megapixels_of, parse_size, too_large, usable_cores
+from ..memory import DEFAULT_SHARE, Load, available_bytes, megapixels_of, parse_size, too_large, usable_cores
 from ..system.places import is_url, place, without_file_url
 from .imageoptions import IMAGE_HEADINGS, check_ensemble, check_formats, convert_options, image_options
 from .options import FILE, FOLDER, Command, Number, Parsed, complete_path, overwrite_option, refuse_given
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..folders.joblist import Job, JobList, Naming
     from ..folders.jobstate import BatchOptions
     from ..folders.remotemanifest import AnyManifest
-    from ..system.memory import Plan
+    from ..memory import Plan
 FORMATS, POLICIES = ("exr", "hdr", "tif", "dng"), ("skip", "copy", "develop", "fail")
 
 
@@ -301,8 +301,8 @@ def _planned(
     options: BatchOptions, load: Load, limit: int, workers: int | None, tile: int | None, files: int | None
 ) -> Plan:
     """Return how many workers run, no more than there are files; on a GPU a few, which feed it in turn."""
+    from ..memory import plan
     from ..system.devices import choose_device
-    from ..system.memory import plan
 
     cores = usable_cores()
     if choose_device(options.convert.device).type != "cpu":

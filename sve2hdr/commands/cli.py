@@ -11,7 +11,7 @@ import click
 
 from .. import __version__
 from ..errors import Sve2HdrError, one_line
-from ..system.memory import keep_freed_memory
+from ..memory import keep_freed_memory
 from .batchcommand import batch
 from .evaluatecommand import evaluate
 from .imageoptions import IMAGE_HEADINGS, check_ensemble, check_formats, convert_options, image_options

@@ -183,7 +183,7 @@ def _configuration(
 ) -> ArchitectureConfig:
     """Return the configuration of a new network."""
     from ..network import LARGE, LAYOUTS
-    from ..training.paper import PaperConfig
+    from ..paper import PaperConfig
 
     layout = layout or "rows"
     if large and (architecture, layout) != ("sve2hdr", "rows"):

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..mosaic import CELL, ExposurePattern, Mosaic, cfa_period, repeated
 from ..pattern import Detection, offset_sigma_of
-from ..sensor.saturation import cell_black
+from ..saturation import cell_black
 from .interleaved import ROW_PLACES, half_patterns, halves, in_fours, joined
 from .patternfit import colour_classes, error_ev, fit_line, fit_pairs, offsets_at, sample_groups
 from .patternlayout import MIN_WINDOWS

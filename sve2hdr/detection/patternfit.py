@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..mosaic import CELL, SIGMA_OF_MAD, Mosaic, cfa_period, repeated
-from ..sensor.saturation import cell_black, saturation_counts
+from ..saturation import cell_black, saturation_counts
 from .patternwindows import Windows
 
 CHUNKS = 16  # parts of the frame that the error of a ratio is taken from

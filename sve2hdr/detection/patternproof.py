@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..mosaic import CELL, SIGMA_OF_MAD, Mosaic, cfa_period, repeated
-from ..sensor.saturation import MAX_SITES, cell_black
+from ..saturation import MAX_SITES, cell_black
 from .patternfit import (
     CHUNKS,
     MAX_PAIRS,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..mosaic import CELL, Mosaic
-from ..sensor.saturation import cell_black, saturation_counts
+from ..saturation import cell_black, saturation_counts
 
 WINDOW_CELLS = 4  # the B-spline is 16 sites wide
 STEP_CELLS = 2  # from window to window; even, so that a tap's number tells the half that its cell belongs to

@@ -12,7 +12,7 @@ from ..mosaic import ExposurePattern, Mosaic
 from ..pattern import Detection, detect_pattern, with_ratio
 from ..pipeline import ConvertOptions
 from ..rawfile import read_raw
-from .sequence import FileKind
+from ..sequence import FileKind
 
 
 def look(raw: Path, options: ConvertOptions, model: Model | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import Sve2HdrError, one_line
-from ..system.memory import DEFAULT_SHARE, Load, Plan, available_bytes, plan, usable_cores
+from ..memory import DEFAULT_SHARE, Load, Plan, available_bytes, plan, usable_cores
 
 if TYPE_CHECKING:
     from .jobstate import BatchOptions, FileResult, Order

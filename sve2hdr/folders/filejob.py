@@ -15,13 +15,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import PatternNotFound, RefusedByStore, Sve2HdrError, UnwritableOutput, one_line
+from ..memory import peak_mb, release_freed_memory, reset_peak
 from ..parameters import LEAD_EV
 from ..pattern import parse_pattern
 from ..pipeline import ConvertOptions
 from ..rawfile import read_raw
+from ..sequence import FileKind, as_laid_out, difference
 from ..system.claims import key_of
 from ..system.files import file_sha256
-from ..system.memory import peak_mb, release_freed_memory, reset_peak
 from ..system.places import Place, is_url, place
 from ..whitebalance import WhiteBalance, check_lights
 from .classify import doubt_of, look
@@ -31,7 +32,6 @@ from .jobstate import BatchOptions, FileResult, Order, Tools, is_ours, shared_be
 from .manifest import Standing
 from .record import Record, Stamp
 from .remotemanifest import AnyManifest
-from .sequence import FileKind, as_laid_out, difference
 
 FETCHED = "raw"  # folder of a raw that came from a URL
 HOPELESS = (errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))  # the next files would fare no better

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from ..errors import Sve2HdrError
-from ..raw.tifftags import FRAME_RATE, TIME_CODES, ifds_in, numbers, read_ifds
+from ..formats.tifftags import FRAME_RATE, TIME_CODES, ifds_in, numbers, read_ifds
 from ..system.places import Place, Reals, RemotePath, place
 from .inputs import Found, Inputs, Search, natural
 

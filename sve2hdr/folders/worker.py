@@ -16,7 +16,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 
 from ..errors import Sve2HdrError, one_line
-from ..system.memory import BASE_MB, data_mb, keep_freed_memory, limit_memory
+from ..memory import BASE_MB, data_mb, keep_freed_memory, limit_memory
 from .filejob import run_job
 from .jobstate import BatchOptions, FileResult, Order, Tools
 from .remotemanifest import manifest_of

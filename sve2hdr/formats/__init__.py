@@ -1,1 +1,1 @@
-"""File formats of images and of what is known of a shot, but for raws as cameras write them."""
+"""File formats: tags and images, written and read, and what they tell of a shot."""

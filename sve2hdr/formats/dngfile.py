@@ -9,9 +9,9 @@ import numpy as np
 
 from ..errors import UnwritableOutput
 from ..mosaic import Mosaic, cfa_period
-from ..raw.tifftags import JPEG, PHOTOMETRIC_CFA
 from ..system.files import replacing
 from .exif import SOFTWARE, camera_entries, footage_entries, ifds_of, scale_entries, unique_camera_model
+from .tifftags import JPEG, PHOTOMETRIC_CFA
 from .tiffwrite import (
     BYTE,
     DOUBLE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..mosaic import Capture
-from ..raw.tifftags import DEFAULT_SCALE, EXIF_IFD, FRAME_RATE, GPS_IFD, TIME_CODES
+from .tifftags import DEFAULT_SCALE, EXIF_IFD, FRAME_RATE, GPS_IFD, TIME_CODES
 from .tiffwrite import (
     BYTE,
     LONG,

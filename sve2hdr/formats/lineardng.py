@@ -20,10 +20,10 @@ from ..errors import UnwritableOutput, check_image
 from ..hdrfile import encoded_preview, with_square_pixels
 from ..mosaic import Mosaic
 from ..preview import BLACK_SIGMAS, Look, tone_map
-from ..raw.tifftags import JPEG, PHOTOMETRIC_LINEAR, SUB_IFDS
 from ..system.files import replacing
 from .dngfile import MATRIX_DENOMINATOR, STRIP_BYTES, UNCOMPRESSED, dng_entries
 from .exif import ifds_of, scale_entries
+from .tifftags import JPEG, PHOTOMETRIC_LINEAR, SUB_IFDS
 from .tiffwrite import (
     BYTE,
     LONG,

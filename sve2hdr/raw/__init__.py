@@ -1,1 +1,1 @@
-"""What raw files say: their tags, the shot, colours, masked margins, and whether they are whole."""
+"""What raw files say: the shot, colours, masked margins, and whether they are whole."""

@@ -6,10 +6,10 @@ from bisect import bisect_right
 from pathlib import Path
 
 from ..errors import UnreadableRaw
+from ..formats import tifftags
+from ..formats.tifftags import JPEG, PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR, Ifd, number, numbers
 from ..formats.tiffwrite import STRIP_TAGS, TILE_TAGS
-from . import tifftags
 from .losslessjpeg import is_damaged
-from .tifftags import JPEG, PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR, Ifd, number, numbers
 
 CR2_SLICES = 50752
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from ..cameracolor import neutral_of_light
 from ..color import COLOR_SPACES, rgb_from_xyz
+from ..formats.tifftags import Ifd, number, numbers
 from ..lights import D65, xyz_from_xy
 from ..mosaic import Mosaic
 from .calibration import KELVIN_OF_ILLUMINANT, Calibrations
-from .tifftags import Ifd, number, numbers
 
 # Stands in for the camera's matrix where neither the file nor LibRaw has one, so colours come out as if the camera saw
 # like a display.

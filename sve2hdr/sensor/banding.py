@@ -22,7 +22,7 @@ from ..mosaic import (
 )
 from ..radiance import ROUNDING, SATURATED, NoiseModel, saturation_limit
 from ..raw.margins import black_of_margins, measure_margins
-from .saturation import saturation_counts
+from ..saturation import saturation_counts
 
 SEGMENTS, MIN_COLUMNS = 16, 24  # parts of a row that must agree, and how wide they are at least
 MIN_SITES, MIN_SEGMENTS = 12, 6  # unsaturated ones, of a part and of a row

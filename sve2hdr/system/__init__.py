@@ -1,1 +1,1 @@
-"""What the machine gives: files written whole, locks, memory, devices, signals."""
+"""What the machine gives: files written whole, places, locks, devices, signals."""

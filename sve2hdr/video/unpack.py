@@ -10,8 +10,8 @@ from pathlib import Path
 from ..errors import Sve2HdrError, UnwritableOutput
 from ..folders.inputs import MLV, Inputs, Search, natural
 from ..formats.dngfile import write_cfa_dng
-from ..raw.tifftags import read_ifds, text
-from ..system.memory import usable_cores
+from ..formats.tifftags import read_ifds, text
+from ..memory import usable_cores
 from .mlv import Clip, Frame, open_clip
 from .mlvframe import kept_area, pixel_aspect, raw_info, read_frame
 from .mlvsound import sound_of

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..architecture import MOST_BLOCKS, MOST_CHANNELS, ArchitectureConfig, Network, inside
-from ..network import compress, unfold
+from .architecture import MOST_BLOCKS, MOST_CHANNELS, ArchitectureConfig, Network, inside
+from .network import compress, unfold
 
 SLOPE = 0.1  # of the leaky ReLUs
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import Sve2HdrError
-from ..raw.tifftags import number, read_ifds
-from .places import Place
+from .errors import Sve2HdrError
+from .formats.tifftags import number, read_ifds
+from .system.places import Place
 
 DEFAULT_SHARE = 0.75  # of what is available
 TILES_PX, GOOD_TILE_PX = (1024, 768, 512, 384, 256), 512  # smaller ones are mostly halo: a last resort

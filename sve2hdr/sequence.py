@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..mosaic import ExposurePattern, Mosaic, over_common_period
+from .mosaic import ExposurePattern, Mosaic, over_common_period
 
 SAME_EV, SURE_EV = 0.25, 0.2  # how far a frame's own ratio may be off; the error from which it is no evidence
 OTHER_DEPTH = 0.45  # of the white level of another file: 12 bits have a quarter of 14

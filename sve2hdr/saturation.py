@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..mosaic import CELL, ExposurePattern, Mosaic, cfa_period, in_period, over_common_period, repeated
-from ..radiance import SATURATED
+from .mosaic import CELL, ExposurePattern, Mosaic, cfa_period, in_period, over_common_period, repeated
+from .radiance import SATURATED
 
 LOWEST = 0.6  # of the range from black to the white level that the file names: no pile-up is looked for below
 HAIR = 0.002  # of the range. Photon noise of a flat bright part is narrower from 150,000 electrons on only
