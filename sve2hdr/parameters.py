@@ -63,8 +63,9 @@ class LockedParameters:
         frame's fit says: in the dark it matters most, and is known best. White is never above the file's, and gives way
         to a pile-up below it if it was only what a file names, or is of another ISO; also to one above it if it was
         that of another exposure. The noise of another ISO is the frame's own. The scale is one of counts, whatever
-        clips where: light that is metered alike has the same counts at every ISO. Raises
-        Sve2HdrError for a frame of another shape, CFA, bit depth or layout of exposures.
+        clips where: light that is metered alike has the same counts at every ISO.
+
+        Raises Sve2HdrError for a frame of another shape, CFA, bit depth or layout of exposures.
         """
         self._refuse(self.kind.unlike(FileKind.of(mosaic), self.path), raw)
         lead, pattern = self.estimate, self.estimate.pattern
