@@ -15,7 +15,7 @@ from sve2hdr import Mosaic
 from sve2hdr.architecture import Network
 from sve2hdr.memory import keep_freed_memory, usable_cores
 from sve2hdr.paper import PaperConfig
-from sve2hdr.pattern import parse_pattern
+from sve2hdr.patterntext import parse_pattern
 from sve2hdr.reconstruct import TILE_PX, reconstruct
 from sve2hdr.sensor.noise import estimate_noise
 from sve2hdr.system.devices import has_bfloat16

@@ -19,7 +19,7 @@ from sve2hdr import (
     write_hdr,
 )
 from sve2hdr.hdrfile import write_preview
-from sve2hdr.pattern import certainty
+from sve2hdr.patterntext import certainty
 from sve2hdr.preview import tone_map
 from sve2hdr.rawfile import read_raw
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from .levels import Levels
     from .models import model_named
     from .mosaic import Capture, ExposurePattern, Mosaic, upright
-    from .pattern import Detection, detect_pattern, parse_pattern
+    from .pattern import Detection, detect_pattern
+    from .patterntext import parse_pattern
     from .pipeline import ConvertOptions, reconstruct_file, reconstruct_mosaic
 
 __version__ = "0.1.0"
@@ -48,7 +49,8 @@ _NAMES = {
     "levels": ("Levels",),
     "models": ("model_named",),
     "mosaic": ("Capture", "ExposurePattern", "Mosaic", "upright"),
-    "pattern": ("Detection", "detect_pattern", "parse_pattern"),
+    "pattern": ("Detection", "detect_pattern"),
+    "patterntext": ("parse_pattern",),
     "pipeline": ("ConvertOptions", "reconstruct_file", "reconstruct_mosaic"),
 }
 

@@ -19,7 +19,7 @@ from .memory import release_freed_memory
 from .models import Model
 from .mosaic import ExposurePattern, upright
 from .parameters import LockedParameters
-from .pattern import certainty
+from .patterntext import certainty
 from .pipeline import ConvertOptions, Reconstruction, locked_for, reconstructed, share
 from .preview import tone_map, tone_map_with_gain
 from .radiance import clipped_share

@@ -10,7 +10,8 @@ import numpy as np
 from .detection.matching import Match, match_exposures
 from .errors import Sve2HdrError
 from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, folded, in_period, repeated
-from .pattern import Detection, detect_pattern, with_ratio
+from .pattern import Detection, detect_pattern
+from .patterntext import with_ratio
 from .radiance import NoiseModel, full_scale
 from .saturation import against_white, white_levels
 from .sensor.noise import measured_noise

@@ -32,7 +32,7 @@ from sve2hdr.models import Model, model_named
 from sve2hdr.mosaic import ONE_EXPOSURE, QUAD_BAYERS, Capture, ExposurePattern, Mosaic, upright
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.parameters import load_parameters
-from sve2hdr.pattern import parse_pattern
+from sve2hdr.patterntext import parse_pattern
 from sve2hdr.pipeline import ConvertOptions, reconstruct_file, reconstruct_mosaic
 from sve2hdr.preview import LUMINANCE_OF_RGB
 from sve2hdr.raw.calibration import Calibrations

@@ -15,7 +15,7 @@ from PIL import Image
 from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.formats.lineardng import LinearDngOptions, write_linear_dng
 from sve2hdr.mosaic import Mosaic
-from sve2hdr.pattern import parse_pattern
+from sve2hdr.patterntext import parse_pattern
 from sve2hdr.simulation.simulate import CAMERA_FROM_XYZ, Sensor, simulate
 
 COLOURS = np.float32([[0.6, 0.15, 0.1], [0.12, 0.5, 0.1], [0.1, 0.15, 0.6], [0.3, 0.3, 0.3]])  # linear Rec. 709

@@ -21,7 +21,7 @@ from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.formats.imageread import read_hdr, read_scene
 from sve2hdr.hdrfile import write_hdr
 from sve2hdr.mosaic import QUAD_BAYER
-from sve2hdr.pattern import parse_pattern
+from sve2hdr.patterntext import parse_pattern
 from sve2hdr.rawfile import read_raw
 from sve2hdr.simulation.simulate import Sensor, camera_scene, simulate
 from sve2hdr.weights import load_weights, save_weights

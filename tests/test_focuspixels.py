@@ -12,7 +12,7 @@ from sve2hdr import pipeline
 from sve2hdr.levels import estimate_levels
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
 from sve2hdr.parameters import LockedParameters, load_parameters, save_parameters
-from sve2hdr.pattern import parse_pattern
+from sve2hdr.patterntext import parse_pattern
 from sve2hdr.sensor import replacement
 from sve2hdr.sensor.defects import repair_defects
 from sve2hdr.sensor.focuspixels import PERIOD, FocusPixels, focus_pixels

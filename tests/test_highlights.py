@@ -16,7 +16,7 @@ from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.highlights import complete_clipped, hold_clipped
 from sve2hdr.models import model_named
 from sve2hdr.mosaic import ExposurePattern, Mosaic
-from sve2hdr.pattern import parse_pattern
+from sve2hdr.patterntext import parse_pattern
 from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.simulation.simulate import CAMERA_FROM_XYZ, NEUTRAL, Sensor, simulate
 from sve2hdr.whitebalance import WhiteBalance

@@ -16,7 +16,8 @@ from sve2hdr.errors import PatternNotFound, Sve2HdrError
 from sve2hdr.evaluation.evaluate import ISO_6400, Condition, usual_cfa
 from sve2hdr.levels import Levels, estimate_levels
 from sve2hdr.mosaic import ExposurePattern, MaskedSites, Mosaic, repeated
-from sve2hdr.pattern import detect_pattern, parse_pattern
+from sve2hdr.pattern import detect_pattern
+from sve2hdr.patterntext import parse_pattern
 from sve2hdr.radiance import clipped_share, full_scale
 from sve2hdr.sensor.noise import measured_noise
 from sve2hdr.simulation.simulate import Mode, Sensor, camera_scene, expose, mosaic_of, simulate

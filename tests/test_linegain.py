@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sve2hdr.mosaic import ExposurePattern, Mosaic, repeated
-from sve2hdr.pattern import parse_pattern
+from sve2hdr.patterntext import parse_pattern
 from sve2hdr.sensor.linegain import even_lines
 from sve2hdr.simulation.simulate import Sensor, simulate
 

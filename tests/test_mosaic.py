@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from sve2hdr.mosaic import BAYER_ORDERS, QUAD_BAYERS, ExposurePattern, Mosaic, cfa_period, repeated
-from sve2hdr.pattern import parse_pattern
+from sve2hdr.patterntext import parse_pattern
 
 FRAME = Mosaic(np.full((4, 6), 500, np.uint16), "RGGB", np.full((2, 2), 64, np.float32), 1000.0, np.eye(3))
 

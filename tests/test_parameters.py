@@ -14,7 +14,7 @@ from sve2hdr.errors import Sve2HdrError, UnwritableOutput
 from sve2hdr.levels import Estimate, Levels, estimate_levels
 from sve2hdr.mosaic import Capture, MaskedSites, Mosaic
 from sve2hdr.parameters import LockedParameters, load_parameters, save_parameters
-from sve2hdr.pattern import parse_pattern
+from sve2hdr.patterntext import parse_pattern
 from sve2hdr.preview import Look
 from sve2hdr.sensor.defects import Defects
 from sve2hdr.whitebalance import Neutral, WhiteBalance

@@ -166,7 +166,7 @@ def detect(
 
     The exit code is 1 if a file has no pattern or cannot be read.
     """
-    from ..pattern import certainty
+    from ..patterntext import certainty
     from ..rawfile import read_raw
 
     levels, failed = levels_of(pattern, ev, black, white), False

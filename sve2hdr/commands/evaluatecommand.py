@@ -11,7 +11,7 @@ import click
 
 from ..errors import Sve2HdrError
 from ..mosaic import ExposurePattern
-from ..pattern import with_ratio
+from ..patterntext import with_ratio
 from .options import (
     CFA,
     CFA_HELP,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import Sve2HdrError, UnreadableImage, one_line
-from ..pattern import MAX_EV, MIN_EV, parse_pattern
+from ..patterntext import MAX_EV, MIN_EV, parse_pattern
 from .options import (
     CFA,
     CFA_HELP,

@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 
 from ..errors import one_line, printable
 from ..mosaic import BAYER_ORDERS, QUAD_BAYERS
-from ..pattern import MAX_EV, MIN_EV, parse_pattern
+from ..patterntext import MAX_EV, MIN_EV, parse_pattern
 from ..system.signals import stopping
 from ..whitebalance import parse_white_balance
 from .terminal import note

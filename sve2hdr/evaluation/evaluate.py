@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import Sve2HdrError, UnknownLayout, UnreadableImage
 from ..formats.imageread import READABLE_EXTENSIONS, read_scene
 from ..mosaic import BAYER_ORDERS, QUAD_BAYERS, ExposurePattern, cfa_period
-from ..pattern import parse_pattern
+from ..patterntext import parse_pattern
 from ..simulation.simulate import NEUTRAL, Mode, Sensor, camera_scene, simulate
 from ..training.scenes import collect_scenes
 from .charts import SIDE_PX, fine_lines, flat_grey, pure_colours, quarter_slices, zone_plate

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from ..errors import Sve2HdrError, printable
-from ..pattern import certainty
+from ..patterntext import certainty
 from .batch import Events, Outcome
 from .joblist import Job
 from .jobstate import FileResult

@@ -9,7 +9,8 @@ from typing import Any
 from ..levels import estimate_levels
 from ..models import Model
 from ..mosaic import ExposurePattern, Mosaic
-from ..pattern import Detection, detect_pattern, with_ratio
+from ..pattern import Detection, detect_pattern
+from ..patterntext import with_ratio
 from ..pipeline import ConvertOptions
 from ..rawfile import read_raw
 from ..sequence import FileKind

@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import PatternNotFound, RefusedByStore, Sve2HdrError, UnwritableOutput, one_line
 from ..memory import peak_mb, release_freed_memory, reset_peak
 from ..parameters import LEAD_EV
-from ..pattern import parse_pattern
+from ..patterntext import parse_pattern
 from ..pipeline import ConvertOptions
 from ..rawfile import read_raw
 from ..sequence import FileKind, as_laid_out, difference

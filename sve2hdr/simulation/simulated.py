@@ -17,7 +17,7 @@ from ..formats.imageread import READABLE_EXTENSIONS, read_scene
 from ..hdrfile import HDR_EXTENSIONS, WriteOptions, write_hdr
 from ..highlights import early_saturation
 from ..mosaic import MIN_SIDE_PX, ExposurePattern, Mosaic
-from ..pattern import with_ratio
+from ..patterntext import with_ratio
 from ..system.files import check_writable
 from .simulate import Sensor, saturating_radiance, seen_by_camera, simulate
 from .stack import read_stack, sve_pair
