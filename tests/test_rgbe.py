@@ -56,6 +56,13 @@ def test_rgbe_header_names_primaries_and_capture(tmp_path: Path) -> None:
     assert "PRIMARIES=0.708 0.292 0.17 0.797 0.131 0.046 0.3127 0.329" in head
     assert {"CAPDATE=2020:01:02 03:04:05", "# camera: Canon EOS 5D Mark III", "# copyright: © Ann"} <= set(head)
     assert not any(line.startswith(("# artist", "# serial number", "# UTC offset")) for line in head)
+    exposed = {"# lens: EF 50mm f/1.8", "# exposure time, s: 0.01", "# f-number: 2.8", "# ISO: 100"}
+    assert exposed | {"# focal length, mm: 50"} <= set(head)
+    assert not any(line.startswith(("# focal length in 35 mm film", "# pixels per mm")) for line in head)
+    seen = replace(CAPTURE, focal_length_35mm=35.0, pixels_per_mm=160.25)
+    write(tmp_path / "d.hdr", image_of(), capture=seen)
+    told = (tmp_path / "d.hdr").read_bytes()
+    assert b"\n# focal length in 35 mm film, mm: 35\n# pixels per mm: 160.25\n" in told
     for model, name in (("Canon EOS 5D Mark III", "Canon EOS 5D Mark III"), ("", "Canon")):
         write(tmp_path / "c.hdr", image_of(), capture=Capture("Canon", model), overwrite=True)
         assert f"\n# camera: {name}\n".encode() in (tmp_path / "c.hdr").read_bytes()

@@ -47,8 +47,18 @@ def write_rgbe(
         lines.append(f"PIXASPECT={1 / capture.upright_pixel_aspect:.6g}")  # height over width
     if capture.taken:
         lines.append(f"CAPDATE={capture.taken}")
+    measured = {
+        "exposure time, s": capture.exposure_time_s,
+        "f-number": capture.f_number,
+        "ISO": capture.iso,
+        "focal length, mm": capture.focal_length_mm,
+        "focal length in 35 mm film, mm": capture.focal_length_35mm,
+        "pixels per mm": capture.pixels_per_mm,
+    }
     said = {
         "camera": camera_name(capture),
+        "lens": capture.lens,
+        **{name: f"{value:.6g}" for name, value in measured.items() if value is not None},
         "artist": capture.artist,
         "copyright": capture.copyright,
         "serial number": capture.serial_number,
