@@ -23,7 +23,15 @@ from PIL.PngImagePlugin import PngInfo
 from .color import COLOR_SPACES, ColorSpace
 from .curve import HEADROOM_EV
 from .errors import UnwritableOutput, check_image, check_one_of
-from .formats.exif import EXIF_START, SOFTWARE, UNCALIBRATED, camera_entries, exif_block, ifds_of
+from .formats.exif import (
+    EXIF_START,
+    LARGEST_SHORT,
+    SOFTWARE,
+    UNCALIBRATED,
+    camera_entries,
+    exif_block,
+    ifds_of,
+)
 from .formats.gainmap import ultra_hdr
 from .formats.icc import icc_profile
 from .formats.rgbe import write_rgbe
@@ -232,6 +240,7 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
         "aperture": capture.f_number,
         "isoSpeed": capture.iso,
         "nominalFocalLength": capture.focal_length_mm,
+        "Exif:FocalLength": capture.focal_length_mm,  # named as OpenImageIO has it
         "sensorPhotositePitch": capture.pixels_per_mm and 1000 / capture.pixels_per_mm,  # micrometres
         "pixelAspectRatio": capture.upright_pixel_aspect,
         "utcOffset": _exr_utc_offset(capture.utc_offset),
@@ -247,7 +256,13 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
         "owner": capture.copyright or capture.artist,
         "Artist": capture.artist,  # no standard attribute; named as OpenImageIO has it
         "capDate": capture.taken,
-        "Exif:SubsecTimeOriginal": capture.subseconds,  # named as OpenImageIO has it, like the next
+        # named as OpenImageIO has them, which makes EXIF of them, but not of their standard names
+        "Make": capture.make,
+        "Model": capture.model,
+        "Exif:LensModel": capture.lens,
+        "Exif:DateTimeOriginal": capture.taken,
+        "Exif:SubsecTimeOriginal": capture.subseconds,
+        "Exif:PhotographicSensitivity": capture.iso and min(round(capture.iso), LARGEST_SHORT),
         "Exif:FocalLengthIn35mmFilm": capture.focal_length_35mm and round(capture.focal_length_35mm),
         "colorInteropID": space.interop_id,
         "framesPerSecond": capture.frame_rate and Fraction(capture.frame_rate).limit_denominator(1001),  # 24000/1001

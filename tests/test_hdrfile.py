@@ -164,14 +164,23 @@ def test_exr_attributes(tmp_path: Path) -> None:
         "software": "sve2hdr",
         "sve2hdr:pattern": "rows:1/8,1/8,1,1",
         "colorInteropID": "lin_rec709_scene",
+        "Make": "Canon",
+        "Model": "EOS 5D Mark III",
+        "Exif:LensModel": "EF 50mm f/1.8",
+        "Exif:DateTimeOriginal": "2020:01:02 03:04:05",
         "Exif:SubsecTimeOriginal": "070",
     }
-    assert header["Exif:FocalLengthIn35mmFilm"] == 80
+    assert (header["Exif:FocalLengthIn35mmFilm"], header["Exif:PhotographicSensitivity"]) == (80, 100)
+    assert header["Exif:FocalLength"] == 50
     assert_allclose([header[name] for name in numbers], list(numbers.values()), rtol=1e-6)
     assert {name: header[name] for name in texts} == texts
     assert_array_equal(header["dataWindow"], header["displayWindow"])
     data = (tmp_path / "a.exr").read_bytes()
-    assert all(f"{name}\0float\0".encode() in data for name in numbers)
+    assert all(f"{name}\0float\0".encode() in data for name in (*numbers, "Exif:FocalLength"))
+    write(tmp_path / "b.exr", image_of(), capture=Capture(iso=102_400))
+    fast = OpenEXR.File(str(tmp_path / "b.exr"), header_only=True).header()
+    assert (fast["isoSpeed"], fast["Exif:PhotographicSensitivity"]) == (102_400, 65535)  # all that EXIF's tag holds
+    assert not {"Make", "Model", "Exif:LensModel", "Exif:DateTimeOriginal", "Exif:FocalLength"} & set(fast)
     assert "whiteLuminance" not in header
 
 
