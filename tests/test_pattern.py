@@ -417,6 +417,19 @@ def test_what_is_left_of_a_frame_that_is_burnt_out_tells_of_exposures(share: flo
     assert not detect_pattern(taken(light, gain=True)).doubtful
 
 
+def test_rows_in_fours_of_a_large_frame_are_found_where_a_third_of_the_brighter_ones_is_burnt_out() -> None:
+    """They are no row pairs, as only every other four of the rows would show them."""
+    pattern = turned([[1 / 8]] * 4 + [[1]] * 4, 2)
+    assert_found(detect_pattern(taken(np.tile(SCENE, (4, 4, 1)), pattern, gain=True)), pattern)
+
+
+def test_lines_of_the_scene_that_are_burnt_out_are_no_rows_of_the_sensor() -> None:
+    """Lines whose pitch is no multiple of four meet all rows alike, if only as many rows are looked at."""
+    lines = np.tile(np.float32([[0.3], [0.3], [0.3], [3], [3], [3]]), (200, 1800))
+    found = detect_pattern(taken(lines[..., None] * np.float32([0.6, 1, 0.8])))
+    assert not (found.sve or found.doubtful), found.reason
+
+
 @pytest.mark.parametrize("phase", [0, 3, 6])
 def test_rows_in_fours_are_in_doubt_where_row_pairs_are(phase: int) -> None:
     pattern = turned([[1 / 8]] * 4 + [[1]] * 4, phase)

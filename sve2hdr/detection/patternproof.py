@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..mosaic import CELL, SIGMA_OF_MAD, Mosaic, cfa_period, repeated
-from ..saturation import MAX_SITES, cell_black
+from ..saturation import cell_black
 from .patternfit import (
     CHUNKS,
     MAX_PAIRS,
@@ -38,6 +38,7 @@ LEAST_NOISE = 0.05  # counts, of a window's mean
 NOISE_ERROR_EV = 10.0  # of two variances, one standard deviation from one window; neighbours overlap
 # Of what is not saturated in some sites of a colour, and of the frame: what is saturated in others is no scene's doing.
 BURNT_APART, LEAST_APART = 0.25, 0.05
+SOME_CELLS = 40_000  # that are looked at for it; more change nothing
 NEARLY = 0.8  # of saturation: a phase that comes there may well be saturated, as that is measured
 
 
@@ -106,11 +107,11 @@ def burnt_apart(mosaic: Mosaic, windows: Windows) -> tuple[np.ndarray, np.ndarra
 
     By phase: (16,) float64, of its colour; (16,) bool: that is no scene's doing; (16,) bool: it is one of those.
     """
-    step = max(1, mosaic.counts.size // MAX_SITES)
-    black, burnt, bright = cell_black(mosaic).ravel(), np.zeros(CELL * CELL), np.zeros(CELL * CELL)
-    for phase, saturation in enumerate(windows.saturation.tolist()):
-        counts = mosaic.counts[phase // CELL :: CELL * step, phase % CELL :: CELL]
-        burnt[phase], bright[phase] = ((counts >= black[phase] + share * saturation).mean() for share in (1.0, NEARLY))
+    size = np.array(mosaic.shape)[:, None] // CELL
+    top, left = CELL * np.random.default_rng(0).integers(0, size, (2, SOME_CELLS))  # no step that stripes may share
+    y, x = np.divmod(np.arange(CELL * CELL), CELL)
+    signal = mosaic.counts[top[:, None] + y, left[:, None] + x] - cell_black(mosaic).ravel()
+    burnt, bright = ((signal >= share * windows.saturation).mean(axis=0) for share in (1.0, NEARLY))
     least, most = np.zeros_like(burnt), np.zeros_like(burnt)
     for phases in colour_classes(mosaic.cfa):
         least[phases], most[phases] = bright[phases].min(), burnt[phases].max()
