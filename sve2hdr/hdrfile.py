@@ -24,9 +24,13 @@ from .color import COLOR_SPACES, ColorSpace
 from .curve import HEADROOM_EV
 from .errors import UnwritableOutput, check_image, check_one_of
 from .formats.exif import (
+    CARRIED,
     EXIF_START,
     LARGEST_SHORT,
+    LENS_MAKE,
+    LENS_SERIAL_NUMBER,
     SOFTWARE,
+    SUBJECT_DISTANCE,
     UNCALIBRATED,
     camera_entries,
     exif_block,
@@ -241,6 +245,7 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
         "isoSpeed": capture.iso,
         "nominalFocalLength": capture.focal_length_mm,
         "Exif:FocalLength": capture.focal_length_mm,  # named as OpenImageIO has it
+        "focus": capture.exif.get(SUBJECT_DISTANCE, (None,))[0],  # m
         "sensorPhotositePitch": capture.pixels_per_mm and 1000 / capture.pixels_per_mm,  # micrometres
         "pixelAspectRatio": capture.upright_pixel_aspect,
         "utcOffset": _exr_utc_offset(capture.utc_offset),
@@ -251,7 +256,9 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
     others: dict[str, Any] = {
         "cameraMake": capture.make,
         "cameraModel": capture.model,
+        "lensMake": capture.exif.get(LENS_MAKE),
         "lensModel": capture.lens,
+        "lensSerialNumber": capture.exif.get(LENS_SERIAL_NUMBER),
         "cameraSerialNumber": capture.serial_number,
         "owner": capture.copyright or capture.artist,
         "Artist": capture.artist,  # no standard attribute; named as OpenImageIO has it
@@ -268,6 +275,10 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
         "framesPerSecond": capture.frame_rate and Fraction(capture.frame_rate).limit_denominator(1001),  # 24000/1001
         "timeCode": _exr_time_code(capture.time_code) if capture.time_code else None,
     }
+    for tag, value in capture.exif.items():
+        _, count, name = CARRIED[tag]
+        if count == 1:
+            others[f"Exif:{name}"] = value if isinstance(value, str) else value[0]
     header: dict[str, Any] = {name: value for name, value in others.items() if value not in (None, "")}
     # an int would become an attribute of another type
     header |= {name: float(value) for name, value in numbers.items() if value is not None}

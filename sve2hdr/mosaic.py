@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -110,6 +111,8 @@ class Capture:
     position: Position | None = None
     focal_length_35mm: float | None = None  # mm, of the lens that sees as much on 36 x 24 mm
     pixels_per_mm: float | None = None  # on the sensor, as stitchers need it to know the angle of view
+    # by tag of EXIF: what goes along as it is (metering, flash, lens maker: `exif.CARRIED`), numbers or a text
+    exif: Mapping[int, tuple[float, ...] | str] = field(default_factory=dict)
 
     @property
     def upright_pixel_aspect(self) -> float:

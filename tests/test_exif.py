@@ -16,6 +16,7 @@ import tifffile
 from PIL import ExifTags, Image
 
 from sve2hdr.color import COLOR_SPACES
+from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.formats.exif import exif_block
 from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.formats.lineardng import write_linear_dng
@@ -23,13 +24,18 @@ from sve2hdr.formats.tifftags import text
 from sve2hdr.formats.tiffwrite import LONG, RATIONAL, Ifd, entry, nearest_rational, rationals, write_tiff
 from sve2hdr.hdrfile import write_hdr, write_preview
 from sve2hdr.mosaic import Capture, Mosaic, Position
-from sve2hdr.raw.capture import _pixels_per_mm, _position
+from sve2hdr.raw.capture import _carried, _pixels_per_mm, _position
+from sve2hdr.rawfile import read_raw
 
 CAPTURE = Capture("Canon", "EOS 5D Mark III", "EF 50mm f/1.8", 1 / 125, 2.8, 800, 50, "2020:01:02 03:04:05", 6)
 CAPTURE = replace(
     CAPTURE, artist="Ann", copyright="© Ann Ö.", serial_number="0123", utc_offset="-03:30", subseconds="070",
     position=Position(-33.8567844, 151.2152967, 12.5),
 )  # fmt: skip
+CARRIED_TAGS: dict[int, tuple[float, ...] | str] = {
+    34850: (3,), 37380: (-4 / 3,), 37382: (3.2,), 37383: (5,), 37384: (1,), 37385: (16,), 41986: (1,), 41987: (1,),
+    41990: (1,), 42032: "Ann Ö.", 42034: (24.0, 70.0, 2.8, 0.0), 42035: "Canon", 42037: "0000123456",
+}  # fmt: skip
 IMAGE = np.random.default_rng(3).random((31, 47, 3)).astype(np.float32)
 
 needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed: untested")
@@ -103,6 +109,34 @@ def test_stitchers_find_the_angle_of_view(tmp_path: Path, name: str) -> None:
 
 
 @needs_exiftool
+@pytest.mark.parametrize("name", ["a.jpg", "a.tif", "a.dng"])
+def test_how_the_shot_was_metered_and_what_lens_it_was_go_along(tmp_path: Path, name: str) -> None:
+    mosaic = Mosaic(np.full((64, 64), 100, np.uint16), "RGGB", np.zeros((1, 1), np.float32), 999.0, np.eye(3))
+    write_cfa_dng(tmp_path / "raw.dng", replace(mosaic, capture=replace(CAPTURE, exif=CARRIED_TAGS)))
+    capture = read_raw(tmp_path / "raw.dng").capture
+    assert {tag: pytest.approx(value) for tag, value in CARRIED_TAGS.items()} == capture.exif
+    if name == "a.dng":
+        write_linear_dng(tmp_path / name, IMAGE, replace(mosaic, capture=capture), 1.0)
+    else:
+        written(tmp_path, name, capture)
+    told = exiftool(tmp_path / name)
+    assert (told["ExposureProgram"], told["MeteringMode"], told["Flash"], told["LightSource"]) == (3, 5, 16, 1)
+    assert (told["ExposureMode"], told["WhiteBalance"], told["SceneCaptureType"]) == (1, 1, 1)
+    assert (told["ExposureCompensation"], told["SubjectDistance"]) == (pytest.approx(-4 / 3, abs=1e-5), 3.2)
+    assert (told["LensMake"], told["LensSerialNumber"], told["OwnerName"]) == ("Canon", "0000123456", "Ann Ö.")
+    assert told["LensInfo"] == "24 70 2.8 undef"
+
+
+def test_what_is_damaged_of_them_stays_behind() -> None:
+    damaged: dict[int, Any] = {
+        34850: (70_000,), 37380: (math.nan,), 37382: (0.0,), 37383: (1, 2), 37384: "day", 37385: (-1.0,), 42032: " ",
+        42034: (24.0, 70.0), 42035: (5.0,),
+    }  # fmt: skip
+    assert _carried(damaged) == {}
+    assert _carried({37382: (2.0**32 - 1,), 42037: "1"}) == {37382: (2.0**32 - 1,), 42037: "1"}
+
+
+@needs_exiftool
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
 @pytest.mark.parametrize(
     "capture",
@@ -153,7 +187,8 @@ def test_the_longest_texts_that_are_read_fit_into_a_jpeg(tmp_path: Path, letter:
     longest = text({315: letter * 300_000}, 315)
     assert set(longest) == {letter}
     names = ("make", "model", "lens", "artist", "copyright", "serial_number")
-    path = written(tmp_path, "a.jpg", replace(CAPTURE, **dict.fromkeys(names, longest)))  # type: ignore[arg-type]
+    capture = replace(CAPTURE, exif=dict.fromkeys((42032, 42035, 42037), longest))
+    path = written(tmp_path, "a.jpg", replace(capture, **dict.fromkeys(names, longest)))  # type: ignore[arg-type]
     with Image.open(path) as image:
         assert len(image.getexif()[ExifTags.Base.Artist]) >= 4000
 

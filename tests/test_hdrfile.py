@@ -151,11 +151,13 @@ def test_halves_are_those_of_numpy_however_the_image_is_turned(tmp_path: Path) -
 
 
 def test_exr_attributes(tmp_path: Path) -> None:
-    capture = replace(CAPTURE, pixels_per_mm=160.0, focal_length_35mm=80.4, subseconds="070")
+    carried: dict[int, tuple[float, ...] | str] = {37380: (-0.5,), 37382: (3.2,), 37385: (16,), 42035: "Canon"}
+    carried |= {42034: (24.0, 70.0, 2.8, 2.8), 42037: "01"}
+    capture = replace(CAPTURE, pixels_per_mm=160.0, focal_length_35mm=80.4, subseconds="070", exif=carried)
     write(tmp_path / "a.exr", image_of(), capture=capture, attributes={"sve2hdr:pattern": "rows:1/8,1/8,1,1"})
     header = OpenEXR.File(str(tmp_path / "a.exr"), header_only=True).header()
     numbers = {"expTime": 0.01, "aperture": 2.8, "isoSpeed": 100, "nominalFocalLength": 50}
-    numbers["sensorPhotositePitch"] = 6.25  # micrometres
+    numbers |= {"sensorPhotositePitch": 6.25, "focus": 3.2, "Exif:ExposureBiasValue": -0.5}  # micrometres, m, EV
     texts = {
         "cameraMake": "Canon",
         "cameraModel": "EOS 5D Mark III",
@@ -169,9 +171,11 @@ def test_exr_attributes(tmp_path: Path) -> None:
         "Exif:LensModel": "EF 50mm f/1.8",
         "Exif:DateTimeOriginal": "2020:01:02 03:04:05",
         "Exif:SubsecTimeOriginal": "070",
+        **dict.fromkeys(("lensMake", "Exif:LensMake"), "Canon"),
+        **dict.fromkeys(("lensSerialNumber", "Exif:LensSerialNumber"), "01"),
     }
     assert (header["Exif:FocalLengthIn35mmFilm"], header["Exif:PhotographicSensitivity"]) == (80, 100)
-    assert header["Exif:FocalLength"] == 50
+    assert (header["Exif:FocalLength"], header["Exif:Flash"]) == (50, 16)
     assert_allclose([header[name] for name in numbers], list(numbers.values()), rtol=1e-6)
     assert {name: header[name] for name in texts} == texts
     assert_array_equal(header["dataWindow"], header["displayWindow"])

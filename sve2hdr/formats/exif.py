@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ..mosaic import Capture
 from .tifftags import DEFAULT_SCALE, EXIF_IFD, FRAME_RATE, GPS_IFD, TIME_CODES
 from .tiffwrite import (
+    ASCII,
     BYTE,
     LONG,
     RATIONAL,
@@ -26,6 +27,23 @@ EXIF_START = b"Exif\0\0"  # what APP1 begins with; the block follows
 SRGB, UNCALIBRATED = 1, 65535  # ColorSpace
 CENTIMETRE = 3  # FocalPlaneResolutionUnit
 LARGEST_SHORT = 65535
+
+SUBJECT_DISTANCE, LENS_SPECIFICATION, LENS_MAKE, LENS_SERIAL_NUMBER = 37382, 42034, 42035, 42037
+CARRIED = {  # tags of EXIF 2.31 that go along as they are: type, how many values, name
+    34850: (SHORT, 1, "ExposureProgram"),
+    37380: (SRATIONAL, 1, "ExposureBiasValue"),
+    SUBJECT_DISTANCE: (RATIONAL, 1, "SubjectDistance"),
+    37383: (SHORT, 1, "MeteringMode"),
+    37384: (SHORT, 1, "LightSource"),
+    37385: (SHORT, 1, "Flash"),
+    41986: (SHORT, 1, "ExposureMode"),
+    41987: (SHORT, 1, "WhiteBalance"),  # chosen by the camera or its user
+    41990: (SHORT, 1, "SceneCaptureType"),
+    42032: (ASCII, 1, "CameraOwnerName"),
+    LENS_SPECIFICATION: (RATIONAL, 4, "LensSpecification"),
+    LENS_MAKE: (ASCII, 1, "LensMake"),
+    LENS_SERIAL_NUMBER: (ASCII, 1, "LensSerialNumber"),
+}
 
 
 def _exif_entries(capture: Capture, color_space: int | None) -> list[Entry]:
@@ -53,9 +71,21 @@ def _exif_entries(capture: Capture, color_space: int | None) -> list[Entry]:
         text_entry(42033, capture.serial_number),  # BodySerialNumber
         text_entry(42036, capture.lens),  # LensModel
     ]
+    entries += [_carried_entry(tag, value) for tag, value in capture.exif.items()]
     if color_space is not None:
         entries += [entry(40960, UNDEFINED, b"0100"), entry(40961, SHORT, [color_space])]  # FlashpixVersion, ColorSpace
     return entries
+
+
+def _carried_entry(tag: int, value: tuple[float, ...] | str) -> Entry:
+    kind, _, _ = CARRIED[tag]
+    if isinstance(value, str):
+        return text_entry(tag, value)
+    if kind == SHORT:
+        return entry(tag, SHORT, value)
+    # of a distance, and of what a lens can, 0 is what is not known, which EXIF has as 0/0
+    unknown = kind == RATIONAL
+    return entry(tag, kind, [n for v in value for n in ([0, 0] if unknown and v == 0 else nearest_rational(v))])
 
 
 def camera_entries(capture: Capture) -> list[Entry]:

@@ -20,7 +20,7 @@ ROOT, SUB, EXIF, GPS = "root", "sub", "exif", "gps"  # an IFD of the file's chai
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")  # TIFF, RW2, ORF
 HEADER_SEARCH_BYTES = 1 << 18  # RAF, CR3 and CRW hold a TIFF block near their start, or none
 MAX_IFDS, MAX_ENTRIES, MAX_VALUE_BYTES = 64, 4096, 1 << 20
-MAX_TEXT_BYTES = 1 << 13  # in UTF-8: of a JPEG's EXIF, which has room for 64 kB, an eighth
+MAX_TEXT_BYTES = 1 << 12  # in UTF-8: of a JPEG's EXIF, which has room for 64 kB, a sixteenth
 MAX_BYTES = 1 << 24  # of the entries and values of a file together: damaged ones may all name the same bytes
 
 FORMATS = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"}

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..formats import tifftags
+from ..formats.exif import CARRIED, LENS_SPECIFICATION
 from ..formats.tifftags import DEFAULT_SCALE, FRAME_RATE, TIME_CODES, Ifd, number, numbers, text
+from ..formats.tiffwrite import ASCII, RATIONAL, SHORT, SRATIONAL
 from ..mosaic import Capture, Position
 
 # From LibRaw's bits (1 mirrors, 2 flips, 4 transposes) to EXIF Orientation.
@@ -18,6 +20,8 @@ TOO_LARGE_ISO = 65535  # what EXIF's 16-bit tag holds for any greater ISO
 MOST_ASPECT = 16.0  # of a pixel, to either side
 # of FocalPlaneResolutionUnit; 4 and 5 are not EXIF's, but known
 MM_OF_UNIT: dict[float, float] = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
+LENS_INFO = 50736  # DNG's name of EXIF's LensSpecification
+RANGE_OF = {SHORT: (0, 65535), RATIONAL: (0, 2**32 - 1), SRATIONAL: (-1000, 1000)}  # of what goes along
 PIXELS_PER_MM = 20.0, 2000.0  # 50 to 0.5 micrometres a pixel: some cameras write the 72 dpi of a screen
 CIFF_MAKE_MODEL = re.compile(rb"Canon\0(Canon [ -~]{2,40})\0")
 
@@ -44,6 +48,7 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
         focal_length_mm=_positive(number(tags, 37386)) or _positive(shot.get("focal_length")),
         focal_length_35mm=_positive(number(tags, 41989)),
         pixels_per_mm=_pixels_per_mm(tags),
+        exif=_carried({LENS_SPECIFICATION: tags.get(LENS_INFO, ()), **tags}),
         taken=_date(text(tags, 36867)) or shot.get("taken", ""),
         orientation=ORIENTATION_OF_FLIP.get(raw.sizes.flip, 1),
         pixel_aspect=next((aspect for _, ifd in ifds if (aspect := _pixel_aspect(numbers(ifd, DEFAULT_SCALE)))), 1.0),
@@ -56,6 +61,20 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
         subseconds=_matching(r"\d{1,9}", text(tags, 37521)),
         position=next((place for kind, ifd in ifds if kind == tifftags.GPS and (place := _position(ifd))), None),
     )
+
+
+def _carried(tags: Ifd) -> dict[int, tuple[float, ...] | str]:
+    found: dict[int, tuple[float, ...] | str] = {}
+    for tag, (kind, count, _) in CARRIED.items():
+        if kind == ASCII:
+            told = text(tags, tag)
+            found |= {tag: told} if told else {}
+            continue
+        values, (least, most) = numbers(tags, tag), RANGE_OF[kind]
+        unknown = kind == RATIONAL and not any(values)
+        if len(values) == count and all(least <= value <= most for value in values) and not unknown:
+            found[tag] = tuple(map(int, values)) if kind == SHORT else values
+    return found
 
 
 def _libraw_shot(raw: Any) -> dict[str, Any]:
