@@ -111,6 +111,7 @@ class Capture:
     position: Position | None = None
     focal_length_35mm: float | None = None  # mm, of the lens that sees as much on 36 x 24 mm
     pixels_per_mm: float | None = None  # on the sensor, as stitchers need it to know the angle of view
+    unique_model: str = ""  # of a DNG: the name by which colour profiles know the camera
     # by tag of EXIF: what goes along as it is (metering, flash, lens maker: `exif.CARRIED`), numbers or a text
     exif: Mapping[int, tuple[float, ...] | str] = field(default_factory=dict)
 

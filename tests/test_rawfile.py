@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from sve2hdr.errors import UnreadableRaw
 from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.exif import unique_camera_model
 from sve2hdr.formats.lineardng import write_linear_dng
 from sve2hdr.formats.tifftags import SUB_IFDS, numbers, read_ifds
 from sve2hdr.formats.tiffwrite import BYTE, LONG, SHORT, Ifd, entry, text_entry, tiff_bytes
@@ -161,6 +162,14 @@ def test_what_the_tags_say_is_what_is_read(tmp_path: Path, counts: np.ndarray) -
     np.testing.assert_allclose(mosaic.camera_from_xyz, MATRIX, atol=1e-12)
     assert mosaic.as_shot_neutral is not None
     np.testing.assert_allclose(mosaic.as_shot_neutral, [0.5, 1, 0.6])
+
+
+def test_a_dng_s_own_name_of_its_camera_is_kept(tmp_path: Path, counts: np.ndarray) -> None:
+    capture = read_raw(write_dng(tmp_path / "a.dng", counts)).capture
+    assert (capture.make, capture.model, unique_camera_model(capture)) == ("", *["Nobody's camera"] * 2)
+    tags: Tags = {271: (2, "Canon"), 272: (2, "Canon EOS 350D DIGITAL"), 50708: (2, "Canon EOS 350D")}
+    capture = read_raw(write_dng(tmp_path / "b.dng", counts, tags=tags)).capture
+    assert (capture.model, unique_camera_model(capture)) == ("Canon EOS 350D DIGITAL", "Canon EOS 350D")
 
 
 def test_dng_matrix_wins_over_the_one_libraw_knows_for_the_model(tmp_path: Path, counts: np.ndarray) -> None:
@@ -552,6 +561,7 @@ def test_real_bayer_files_are_read() -> None:
     cinema = read_raw(REAL / "Blackmagic.dng")
     assert (cinema.shape, cinema.cfa, cinema.white_level) == ((2176, 4128), "RGGB", 65535)
     assert cinema.black_level.tolist() == [[512]]
+    assert cinema.capture.model == "Blackmagic Pocket Cinema Camera 4K"
     assert cinema.camera_from_xyz[0, 0] == pytest.approx(0.68795)  # its second matrix, daylight
     assert read_raw(REAL / "DC120_P003908.KDC").cfa == "GRBG"
 

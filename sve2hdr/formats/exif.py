@@ -108,8 +108,12 @@ def camera_name(capture: Capture) -> str:
 
 
 def unique_camera_model(capture: Capture) -> str:
-    """Return the camera's name as DNG's UniqueCameraModel, which is never empty, and colour profiles have it."""
-    return camera_name(capture) if capture.model else SOFTWARE
+    """Return the camera's name as DNG's UniqueCameraModel, which is never empty, and colour profiles have it.
+
+    >>> unique_camera_model(Capture("Canon", "Canon EOS 350D DIGITAL", unique_model="Canon EOS 350D"))
+    'Canon EOS 350D'
+    """
+    return capture.unique_model or (camera_name(capture) if capture.model else SOFTWARE)
 
 
 def footage_entries(capture: Capture) -> list[Entry]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..formats import tifftags
-from ..formats.exif import CARRIED, LENS_SPECIFICATION
+from ..formats.exif import CARRIED, LENS_SPECIFICATION, unique_camera_model
 from ..formats.tifftags import DEFAULT_SCALE, FRAME_RATE, TIME_CODES, Ifd, number, numbers, text
 from ..formats.tiffwrite import ASCII, RATIONAL, SHORT, SRATIONAL
 from ..mosaic import Capture, Position
@@ -20,7 +20,7 @@ TOO_LARGE_ISO = 65535  # what EXIF's 16-bit tag holds for any greater ISO
 MOST_ASPECT = 16.0  # of a pixel, to either side
 # of FocalPlaneResolutionUnit; 4 and 5 are not EXIF's, but known
 MM_OF_UNIT: dict[float, float] = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
-LENS_INFO = 50736  # DNG's name of EXIF's LensSpecification
+UNIQUE_MODEL, LENS_INFO = 50708, 50736  # DNG's; the second is EXIF's LensSpecification
 RANGE_OF = {SHORT: (0, 65535), RATIONAL: (0, 2**32 - 1), SRATIONAL: (-1000, 1000)}  # of what goes along
 PIXELS_PER_MM = 20.0, 2000.0  # 50 to 0.5 micrometres a pixel: some cameras write the 72 dpi of a screen
 CIFF_MAKE_MODEL = re.compile(rb"Canon\0(Canon [ -~]{2,40})\0")
@@ -37,10 +37,13 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
     make, model = text(tags, 271), text(tags, 272)
     if not model:
         make, model = _ciff_make_model(path)
+    unique_model = text(tags, UNIQUE_MODEL)
+    if unique_model == unique_camera_model(Capture(make, model)):
+        unique_model = ""  # says no more
     iso, lens, shot = number(tags, 34855), raw.lens, _libraw_shot(raw)
     return Capture(
         make=make,
-        model=model,
+        model=model or unique_model,
         lens=text(tags, 42036) or lens.model.strip(),
         exposure_time_s=_positive(number(tags, 33434)) or _positive(shot.get("shutter_speed")),
         f_number=_positive(number(tags, 33437)) or _positive(shot.get("aperture")),
@@ -48,6 +51,7 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
         focal_length_mm=_positive(number(tags, 37386)) or _positive(shot.get("focal_length")),
         focal_length_35mm=_positive(number(tags, 41989)),
         pixels_per_mm=_pixels_per_mm(tags),
+        unique_model=unique_model,
         exif=_carried({LENS_SPECIFICATION: tags.get(LENS_INFO, ()), **tags}),
         taken=_date(text(tags, 36867)) or shot.get("taken", ""),
         orientation=ORIENTATION_OF_FLIP.get(raw.sizes.flip, 1),
