@@ -160,6 +160,7 @@ def encoded_preview(
     if capture is not None:
         image = with_square_pixels(image, capture.upright_pixel_aspect)
         gain = None if gain is None else with_square_pixels(gain, capture.upright_pixel_aspect)
+        capture = capture.with_square_pixels()
     if not png and max(image.shape[:2]) > 65535:
         raise UnwritableOutput(f"{path}: JPEG holds at most 65535 px a side; use .png")
     settings: dict[str, Any] = {"quality": 92, "subsampling": 0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -110,7 +110,7 @@ class Capture:
     subseconds: str = ""  # of `taken`: decimal digits of a second
     position: Position | None = None
     focal_length_35mm: float | None = None  # mm, of the lens that sees as much on 36 x 24 mm
-    pixels_per_mm: float | None = None  # on the sensor, as stitchers need it to know the angle of view
+    pixels_per_mm: float | None = None  # of the sensor's columns, as stitchers need it to know the angle of view
     unique_model: str = ""  # of a DNG: the name by which colour profiles know the camera
     # by tag of EXIF: what goes along as it is (metering, flash, lens maker: `exif.CARRIED`), numbers or a text
     exif: Mapping[int, tuple[float, ...] | str] = field(default_factory=dict)
@@ -119,6 +119,11 @@ class Capture:
     def upright_pixel_aspect(self) -> float:
         """How many times as wide as high the pixels of the upright picture are."""
         return 1 / self.pixel_aspect if self.orientation >= 5 else self.pixel_aspect
+
+    def with_square_pixels(self) -> Capture:
+        """Return the capture of a picture whose pixels were stretched to square ones, by which none are lost."""
+        density = self.pixels_per_mm and self.pixels_per_mm * max(self.pixel_aspect, 1.0)
+        return replace(self, pixel_aspect=1.0, pixels_per_mm=density)
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:

@@ -137,6 +137,18 @@ def test_what_is_damaged_of_them_stays_behind() -> None:
 
 
 @needs_exiftool
+@pytest.mark.parametrize(("aspect", "stretched"), [(3.0, 150.0), (0.5, 50.0)])
+def test_stitchers_find_the_angle_of_view_of_pixels_that_are_not_square(
+    tmp_path: Path, aspect: float, stretched: float
+) -> None:
+    capture = replace(CAPTURE, pixels_per_mm=50.0, pixel_aspect=aspect)
+    for name, across, down in (("a.tif", 50.0, 50.0 * aspect), ("a.jpg", stretched, stretched)):
+        told = exiftool(written(tmp_path, name, capture))
+        density = [told[f"FocalPlane{direction}Resolution"] / 10 for direction in "XY"]
+        assert density == pytest.approx([across, down])
+
+
+@needs_exiftool
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
 @pytest.mark.parametrize(
     "capture",

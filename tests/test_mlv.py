@@ -80,6 +80,10 @@ def test_what_the_camera_wrote_goes_along(tmp_path: Path) -> None:
     assert (first.make, first.model, first.serial_number) == ("Canon", "Canon EOS 5D Mark III", "0123456789")
     assert (first.lens, first.focal_length_mm, first.f_number) == ("EF24-70mm f/2.8L II USM", 35, 2.8)
     assert (first.iso, first.exposure_time_s) == (400, 0.020833)
+    density = 5796 / 36 / 3  # three columns of a full frame are one
+    assert first.pixels_per_mm == pytest.approx(density)
+    diagonal_mm = np.hypot(*read_frame(clip, clip.frames[0]).shape) / density
+    assert first.focal_length_35mm == pytest.approx(35 * np.hypot(36, 24) / diagonal_mm)
     assert first.frame_rate == pytest.approx(24000 / 1001, abs=1e-9)
     assert (first.taken, first.subseconds) == ("2025:12:31 23:59:58", "000")
     assert (later.taken, later.subseconds) == ("2025:12:31 23:59:59", "208")  # 29 frames of 41.667 ms

@@ -252,7 +252,10 @@ def test_what_is_lost_is_told_and_fails(tmp_path: Path) -> None:
     assert (code, stretched.split(": ", 2)[2]) == (
         0, "its pixels are 0.333 times as wide as high, as its frames say",
     )  # fmt: skip
-    assert read_raw(tmp_path / "A" / "A_000000.dng").capture.pixel_aspect == pytest.approx(1 / 3)
+    capture = read_raw(tmp_path / "A" / "A_000000.dng").capture
+    assert (capture.pixel_aspect, capture.pixels_per_mm) == pytest.approx((1 / 3, 5796 / 36))
+    diagonal_mm = np.hypot(64, 3 * 64) / capture.pixels_per_mm
+    assert capture.focal_length_35mm == round(35 * np.hypot(36, 24) / diagonal_mm)
     assert "2 frames are missing between the others" in dropped
     path.write_bytes(path.read_bytes()[:-100])
     code, out, err = run("unpack", path, "-o", tmp_path / "cut")

@@ -61,8 +61,8 @@ def _exif_entries(capture: Capture, color_space: int | None) -> list[Entry]:
     if capture.focal_length_35mm is not None:
         entries.append(entry(41989, SHORT, [min(LARGEST_SHORT, round(capture.focal_length_35mm))]))
     if capture.pixels_per_mm is not None:
-        per_cm = nearest_rational(10 * capture.pixels_per_mm)
-        entries += [entry(41486, RATIONAL, per_cm), entry(41487, RATIONAL, per_cm), entry(41488, SHORT, [CENTIMETRE])]
+        across, down = (nearest_rational(10 * capture.pixels_per_mm * per_row) for per_row in (1, capture.pixel_aspect))
+        entries += [entry(41486, RATIONAL, across), entry(41487, RATIONAL, down), entry(41488, SHORT, [CENTIMETRE])]
     entries += [
         entry(36864, UNDEFINED, b"0231"),  # ExifVersion
         text_entry(36867, capture.taken),  # DateTimeOriginal, and its

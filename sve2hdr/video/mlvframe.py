@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import struct
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from ..cameracolor import neutral_of_light
 from ..errors import UnreadableRaw
 from ..lights import xy_of_kelvin
 from ..mosaic import BAYER_ORDERS, MIN_SIDE_PX, Capture, Mosaic
-from ..raw.capture import smpte_time_code
+from ..raw.capture import PIXELS_PER_MM, smpte_time_code
 from ..raw.rawcolor import REC709_FROM_XYZ, of_a_camera
 from ..sensor.banding import as_margins_show
 from ..whitebalance import MOST_APART, looks_wrong
@@ -28,12 +29,14 @@ LENS = struct.Struct("<HHHBBII32s")  # LENS: focal length in mm, distance, f-num
 CAMERA = struct.Struct("<32sI32s")  # IDNT: name, model, serial number
 CLOCK = struct.Struct("<6H")  # RTCI: second, minute, hour, day, month from 0, year from 1900
 WHITE_BALANCE = struct.Struct("<II3I")  # WBAL: mode, kelvin, red, green and blue of a custom one x 1024
-SAMPLING = struct.Struct("<4H4B")  # RAWC: size and crop of the sensor, -; columns binned, skipped, rows binned, skipped
+# RAWC: columns and rows of the sensor, crop factor x 100, -; columns binned, skipped, rows binned, skipped
+SAMPLING = struct.Struct("<4H4B")
 
 BAYER_OF_CODE = {int.from_bytes(bytes("RGB".index(letter) for letter in cfa), "little"): cfa for cfa in BAYER_ORDERS}
 BAYER_OF_CODE[0] = "RGGB"  # what first versions left out
 SENSOR_BITS = 14
 CUSTOM, IN_KELVIN = 6, 9  # modes of white balance
+FULL_FRAME_MM = 36.0, 24.0  # that crop factors and 35 mm focal lengths are of
 KELVIN_OF_MODE = {1: 5200, 2: 6000, 3: 3200, 4: 4000, 5: 6000, 8: 7000}  # sun to shade, by Canon's manuals
 
 
@@ -103,7 +106,7 @@ def read_frame(clip: Clip, frame: Frame) -> Mosaic:
     black = np.full((1, 1), _black_level(info), np.float32)
     matrix = info.camera_from_xyz if of_a_camera(info.camera_from_xyz) else REC709_FROM_XYZ.copy()
     counts = sites[rows, columns].copy()
-    mosaic = Mosaic(counts, cfa, black, float(info.white_level), matrix, capture=_capture(clip, frame))
+    mosaic = Mosaic(counts, cfa, black, float(info.white_level), matrix, capture=_capture(clip, frame, counts.shape))
     mosaic = as_margins_show(mosaic, sites, rows.start, columns.start)
     return replace(mosaic, as_shot_neutral=_neutral(frame, mosaic))
 
@@ -185,6 +188,13 @@ def pixel_aspect(frame: Frame) -> float:
     return (binned_columns + skipped_columns) / max(binned_rows + skipped_rows, 1) or 1.0
 
 
+def _pixels_per_mm(frame: Frame) -> float | None:
+    """Return how many columns of a frame the sensor has on a millimetre; None: the camera does not say."""
+    columns, _, hundred_crop, _, binned, skipped, *_ = _told(frame, b"RAWC", SAMPLING) or (0,) * 8
+    density = columns * hundred_crop / 100 / FULL_FRAME_MM[0] / max(binned + skipped, 1)
+    return density if PIXELS_PER_MM[0] <= density <= PIXELS_PER_MM[1] else None
+
+
 def _told(frame: Frame, name: bytes, form: struct.Struct) -> tuple[Any, ...]:
     block = frame.told.get(name)
     return form.unpack_from(block.content) if block is not None and len(block.content) >= form.size else ()
@@ -194,11 +204,16 @@ def _text(stored: bytes) -> str:
     return stored.split(b"\0")[0].decode("utf-8", "replace").strip()
 
 
-def _capture(clip: Clip, frame: Frame) -> Capture:
+def _capture(clip: Clip, frame: Frame, shape: tuple[int, ...]) -> Capture:
+    """Return what the camera says of a frame that keeps so many rows and columns of what it sees."""
     model, _, serial_number = _told(frame, b"IDNT", CAMERA) or (b"", 0, b"")
     _, iso, _, _, exposure_us = _told(frame, b"EXPO", EXPOSURE) or (0,) * 5
     focal_length, _, hundred_f, *_, lens = _told(frame, b"LENS", LENS) or (*(0,) * 7, b"")
     taken, first = taken_at(frame), taken_at(clip.frames[0])
+    density, aspect, of_full_frame = _pixels_per_mm(frame), pixel_aspect(frame), None
+    if density is not None and focal_length:
+        diagonal_mm = math.hypot(shape[0] / aspect, shape[1]) / density
+        of_full_frame = focal_length * math.hypot(*FULL_FRAME_MM) / diagonal_mm
     return Capture(
         make=_text(model).split(" ")[0],
         model=_text(model),
@@ -208,7 +223,9 @@ def _capture(clip: Clip, frame: Frame) -> Capture:
         f_number=hundred_f / 100 or None,
         iso=iso or None,
         focal_length_mm=focal_length or None,
-        pixel_aspect=pixel_aspect(frame),
+        focal_length_35mm=of_full_frame,
+        pixels_per_mm=density,
+        pixel_aspect=aspect,
         taken=taken.strftime("%Y:%m:%d %H:%M:%S") if taken else "",
         subseconds=f"{taken.microsecond // 1000:03d}" if taken else "",
         frame_rate=clip.frame_rate,
