@@ -122,6 +122,16 @@ def test_without_a_mismatch_the_frame_is_left_as_it_is(text: str, seed: int) -> 
     assert greatest == [0, 0]
 
 
+def test_folds_of_a_curtain_are_no_gain_of_rows() -> None:
+    x = np.mgrid[:384, :512][1].astype(np.float32)
+    folds = 0.81 + 0.2 * np.sin(2 * np.pi * x / 44)
+    texture = np.random.default_rng(0).normal(0.03, 0.01, x.shape).clip(0.005)
+    curtain = np.float32(np.where(x > 330, folds, texture)[..., None] * [0.5, 1.0, 0.7])
+    clean = simulate(curtain, "RGGB", ROWS, Sensor("gain", full_well_e=60_000.0), 1)
+    assert even_lines(clean, ROWS)[1:] == (0, 0)
+    assert even_lines(turned(clean), parse_pattern("columns:1/8,1/8,1,1"))[1:] == (0, 0)
+
+
 @pytest.mark.parametrize("text", ["rows:1/4,1/2,1", "columns:1/4,1/2,1", "rows:1/8,1/8,1/4,1/4,1,1"])
 def test_other_periods_are_no_matter(text: str) -> None:
     pattern = parse_pattern(text)

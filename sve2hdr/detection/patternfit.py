@@ -91,6 +91,7 @@ class Fit:
     slope_error: float  # one standard deviation, from parts of the frame; inf where the windows cannot tell
     offsets: np.ndarray  # (samples,) counts
     offset_errors: np.ndarray  # (samples,) counts, one standard deviation; inf where the windows cannot tell
+    parts: float  # of the frame, equally large, that would tell as much of the slope: few of CHUNKS, few errors
 
 
 def error_ev(slope: float, slope_error: float) -> float:
@@ -158,7 +159,7 @@ def fit_line(
     their contrast, flat ones most, rather than by their level: the offsets are more exact.
     """
     if not samples:
-        return Fit(np.nan, np.inf, np.zeros(0), np.zeros(0))
+        return Fit(np.nan, np.inf, np.zeros(0), np.zeros(0), 0.0)
     levels = [s.brighter[::-1] for s in samples]
     weights = [1 / (0.1 * np.abs(s.darker[::-1]) + 1) ** 2 for s in samples]
     slope, offsets = np.nan, np.zeros(len(samples))
@@ -175,7 +176,18 @@ def fit_line(
     total = sums.sum(axis=2)
     left_out = [_solve(total - sums[:, :, k], stiffness, unity) for k in range(CHUNKS)]
     error = _jackknife(np.array([[slope] for slope, _ in left_out]))
-    return Fit(slope, float(error[0]), offsets, _jackknife(np.array([o for _, o in left_out])))
+    return Fit(slope, float(error[0]), offsets, _jackknife(np.array([o for _, o in left_out])), _parts(sums))
+
+
+def _parts(sums: np.ndarray) -> float:
+    """Return how many chunks that tell the same of a slope would tell as much as those of sums, (samples, 6, CHUNKS).
+
+    Chunks tell it by how much, in them, levels lie apart.
+    """
+    w, wz, wx, _, wzx, _ = np.moveaxis(sums, 1, 0)
+    z, x = (part.sum(axis=1, keepdims=True) / np.maximum(w.sum(axis=1, keepdims=True), 1e-30) for part in (wz, wx))
+    told = np.maximum((wzx - z * wx - x * wz + z * x * w).sum(axis=0), 0)
+    return float(told.sum() ** 2 / max((told**2).sum(), 1e-30))
 
 
 def _weighted(

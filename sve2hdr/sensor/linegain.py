@@ -25,6 +25,9 @@ UNSATURATED = 0.9  # of the range: near saturation noise is cut off on one side
 LIKELY = 0.01  # how far gains may well differ
 SIGNIFICANT, LEAST = 4.0, 5e-4  # standard errors; a difference that nobody sees is left
 ASTRAY = 0.3  # of how far two comparisons contradict each other: how wrong their mean may be
+# Where few of 16 parts of the frame tell a gain, errors are hardly known: after Student, "The probable error of a mean"
+# (Biometrika 6, 1908), 4 of them from 16 parts are as unlikely as 8 from 5, and 34 from 3.
+FEW_PARTS = 60.0
 GREATEST = 0.03  # what differs by more is no mismatch of amplifiers
 
 Taps = Sequence[tuple[int, float]]  # rows from the one that is compared on, and their weights
@@ -91,31 +94,48 @@ def _gains(mosaic: Mosaic, exposure: np.ndarray) -> np.ndarray:
     else:
         pairs += [([k, k + 4], [k + 1, (k + 5) % PERIOD], *greens) for k in range(4)]
     for these, those, taps, back, beside in pairs:
-        half = _significant(mosaic, samples(these, taps, beside), samples(those, back, beside)) / 2
+        compared = samples(these, taps, beside), samples(those, back, beside)
+        half = _significant(mosaic, *compared, aside=0 not in beside) / 2
         gains[these] *= math.exp(half)
         gains[those] *= math.exp(-half)
     return gains
 
 
-def _significant(mosaic: Mosaic, there: Sequence[Sample], back: Sequence[Sample]) -> float:
+def _significant(mosaic: Mosaic, there: Sequence[Sample], back: Sequence[Sample], aside: bool) -> float:
     """Return by how much the first rows are amplified more than the others, as a logarithm; 0: not significantly.
 
     `there` has the first rows against the others, `back` the others against them: what the curvature of the scene does
-    to one comparison it does to the other.
+    to one comparison it does to the other. `aside`: they are of places beside each other, where it nearly does: what
+    stands upright is the same in all rows then, and it is from one part of them to the next that errors show.
     """
+    ratio, error = _compared(mosaic, there, back)
+    if aside and abs(ratio) > max(LEAST, SIGNIFICANT * error):
+        there, back = ([_by_columns(sample) for sample in samples] for samples in (there, back))
+        error = max(error, _compared(mosaic, there, back)[1])
+    return ratio if abs(ratio) > max(LEAST, SIGNIFICANT * error) else 0.0
+
+
+def _compared(mosaic: Mosaic, there: Sequence[Sample], back: Sequence[Sample]) -> tuple[float, float]:
+    """Return what `_significant` does, and its error, as consecutive cells scatter; (0, inf): they cannot tell."""
     offset_sigma, ratios, errors = offset_sigma_of(mosaic), [], []
     for samples in (there, back):
         enough = [sample for sample in samples if sample.window.size >= MIN_WINDOWS]
         if not enough:
-            return 0.0
+            return 0.0, math.inf
         fit = fit_line(enough, offset_sigma, slope_sigma=LIKELY, by_contrast=True)
         if not (math.isfinite(fit.slope_error) and abs(fit.slope - 1) <= GREATEST):
-            return 0.0
+            return 0.0, math.inf
         ratios.append(math.log(fit.slope))
-        errors.append(fit.slope_error)
-    ratio, astray = (ratios[0] - ratios[1]) / 2, (ratios[0] + ratios[1]) / 2
-    error = math.hypot(max(errors), ASTRAY * astray)
-    return ratio if abs(ratio) > max(LEAST, SIGNIFICANT * error) else 0.0
+        errors.append(fit.slope_error * (1 + FEW_PARTS / max(fit.parts - 1, 1) ** 3))
+    astray = (ratios[0] + ratios[1]) / 2
+    return (ratios[0] - ratios[1]) / 2, math.hypot(max(errors), ASTRAY * astray)
+
+
+def _by_columns(sample: Sample) -> Sample:
+    """Return a sample whose cells, which come row by row, come column by column."""
+    order = np.argsort(sample.window)
+    brighter, darker, contrast = (part[:, order] for part in (sample.brighter, sample.darker, sample.contrast))
+    return replace(sample, brighter=brighter, darker=darker, window=sample.window[order], contrast=contrast)
 
 
 def _sample(mosaic: Mosaic, phase: int, across: slice, taps: Taps, beside: Sequence[int], gains: np.ndarray) -> Sample:
@@ -129,7 +149,8 @@ def _sample(mosaic: Mosaic, phase: int, across: slice, taps: Taps, beside: Seque
     rows = range(phase + (PERIOD if phase < reach else 0), height - reach, PERIOD)
     rows = rows[:: -(-len(rows) * across.step // (2 * MAX_ROWS)) or 1]
     columns = range(width)[across][1:-1]
-    columns = columns[: len(columns) // sites * sites]
+    cells_across = len(columns) // sites
+    columns = columns[: cells_across * sites]
 
     def signal(down: int, right: int) -> np.ndarray:
         there, black = (phase + down) % PERIOD, mosaic.black_level
@@ -150,7 +171,8 @@ def _sample(mosaic: Mosaic, phase: int, across: slice, taps: Taps, beside: Seque
     cell = np.flatnonzero(np.maximum(*peaks) < limit)
     x, y = (values.mean(axis=1, dtype=np.float64).take(cell, axis=1) for values in (mean, here))
     contrast = np.stack([peak[cell] - values.mean(axis=0) for peak, values in zip(peaks, (y, x), strict=True)])
-    return Sample(x, y, cell, ([], []), contrast)
+    by_columns = cell % cells_across * len(rows) + cell // cells_across
+    return Sample(x, y, by_columns, ([], []), contrast)
 
 
 def _moved(places: range, by: int) -> slice:
