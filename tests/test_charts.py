@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose
 from sve2hdr.evaluation.charts import (
     BRIGHTNESS,
     CONTRAST,
+    coloured_stripes,
     fine_lines,
     flat_grey,
     pure_colours,
@@ -52,6 +53,15 @@ def test_colours_are_flat_patches_at_two_levels() -> None:
     assert_allclose(colours[0] / 0.5, colours[1] / 0.1, rtol=1e-6)
     assert_allclose(colours.min(2) / colours.max(2), 0.01, rtol=1e-5)
     assert len(np.unique(colours[0].round(4), axis=0)) == 8
+
+
+def test_stripes_differ_in_colour_alone() -> None:
+    fields = coloured_stripes(256).reshape(4, 64, 4, 64, 3).swapaxes(1, 2)
+    assert_allclose(np.ptp(fields.mean(4), axis=(2, 3)), 0, atol=1e-6)
+    assert (np.ptp(fields, axis=(2, 3)).max(2) > 0.03).all()
+    assert_allclose(fields[0] / 0.5, fields[1] / 0.1, rtol=1e-5)
+    edges = np.abs(np.diff(fields[..., 1], axis=2)).mean((2, 3))  # down the columns
+    assert_allclose(edges[2], edges[0] * 6 / 4, rtol=0.1)
 
 
 def test_grey_is_ten_stops_down() -> None:

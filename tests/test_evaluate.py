@@ -201,10 +201,11 @@ def test_the_full_set_holds_what_it_promises() -> None:
 
 def test_charts_are_scored_by_what_they_are_for() -> None:
     results = list(measure(LINEAR, chart_scenes(), [Condition()]))
-    assert [r.scene for r in results] == ["zone plates", "fine lines", "flat grey", "pure colours"]
+    assert [r.scene for r in results] == ["zone plates", "fine lines", "flat grey", "pure colours", "coloured stripes"]
     assert all((r.aliasing or 0) > 0.1 and r.chroma is None for r in results[:2])
     assert 0.01 < (results[2].chroma or 0) < 0.2
     assert 1e-4 < (results[3].colour or 0) < 0.01
+    assert 0.2 < (results[4].stripes or 0) < 0.9
     assert all(r.psnr_mu is None for r in results)
 
 

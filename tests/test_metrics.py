@@ -20,6 +20,7 @@ from sve2hdr.evaluation.metrics import (
     pu21_psnr,
     pu21_ssim,
     ssim,
+    stripe_error,
 )
 
 PSNRS = (psnr_mu, psnr_linear, psnr_log, pu21_psnr)
@@ -197,6 +198,22 @@ def test_patches_count_for_their_colour_and_stripes_and_not_for_noise_or_edges()
     assert patch_error(edges, truth, 64, 12) == 0
     with pytest.raises(ValueError, match="no patches of 64 px"):
         patch_error(truth, truth, 64, 31)
+
+
+def test_stripes_are_compared_by_colour_alone_and_relative_to_their_contrast() -> None:
+    rng = np.random.default_rng(0)
+    truth = 0.3 + rng.uniform(0, 0.2, (32, 32, 3))
+    brighter = truth + rng.uniform(0, 1, (32, 32, 1))
+    assert stripe_error(brighter, truth, 16) == pytest.approx(0, abs=1e-6)
+    blurred = truth.mean((0, 1)) + 0.25 * (truth - truth.mean((0, 1)))
+    assert stripe_error(blurred, truth, 32) == pytest.approx(0.75)
+    assert stripe_error(blurred * 3, truth * 3, 32) == pytest.approx(0.75)
+    spoiled = truth.copy()
+    spoiled[:3], spoiled[16:19] = 9, 9  # at the edges of two of four fields
+    assert stripe_error(spoiled, truth, 16, 3) == 0 < stripe_error(spoiled, truth, 16, 2)
+    for image, wanted, patch in ((truth, truth[:16], 16), (truth, truth, 33), (truth, np.ones_like(truth), 16)):
+        with pytest.raises(ValueError, match=r"no fields|one colour"):
+            stripe_error(image, wanted, patch)
 
 
 @pytest.mark.parametrize("metric", [*PSNRS, pu21_ssim, angular_error, chroma_error, aliasing])

@@ -1,4 +1,4 @@
-"""Test charts that photographs are short of: what fine detail, dark grey and pure colours make of a reconstruction."""
+"""Test charts that photographs are short of: what fine detail, dark grey and colours make of a reconstruction."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ BRIGHTNESS = (0.8, 1 / 5, 1 / 20, 1 / 80)  # of the quarters of a chart: clipped
 HUES = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0.4, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0), (0.4, 0, 1))
 LEAST_CHANNEL = 0.01  # of the brightest one of a hue: what lenses and filters leave of purity
 PATCH_LEVELS = (0.5, 0.1)  # of the brightest channel
+# Colours are light x (1 + a x axis): of one mean of R, G and B, whatever a is.
+STRIPES = (((-0.5, 1, -0.5), -0.6), ((-0.5, 1, -0.5), 0.0), ((1, -0.5, -0.5), -0.6), ((-0.5, -0.5, 1), -0.6))
+STRIPES_SATURATION = 0.6  # a of the first colour; that of the second is the number above
+STRIPES_PX, STRIPES_DEGREES = (6.0, 4.0), 75.0  # how wide each is; the angle of the line across them
 GREY_STOPS = 10  # below saturation of the least exposed sites
 SUPERSAMPLING = 4
 LINE_PX, LINE_PERIOD_PX = 1.5, 5.3
@@ -63,6 +67,32 @@ def pure_colours(side: int = SIDE_PX) -> np.ndarray:
     hues = np.maximum(np.array(HUES, np.float32), np.float32(LEAST_CHANNEL))
     patches = np.concatenate([level * hues for level in PATCH_LEVELS]).reshape(4, 4, 3)
     return np.asarray(patches.repeat(side // 4, axis=0).repeat(side // 4, axis=1), np.float32)
+
+
+def coloured_stripes(side: int = SIDE_PX) -> np.ndarray:
+    """Return 4 x 4 fields of stripes, (side, side, 3) float32, balanced RGB: STRIPES at both widths and PATCH_LEVELS.
+
+    Green against magenta, and grey, red against cyan, blue against yellow: both colours have one mean of R, G and B, so
+    that colour alone tells them apart. Averaged over each pixel as a lens and a sensor do it.
+
+    >>> fields = coloured_stripes(64)
+    >>> float(fields.max()), round(float(np.ptp(fields[:16, :16].mean(2))), 6)
+    (0.5, 0.0)
+    """
+    fine = SUPERSAMPLING
+    steps = (np.arange(side // 4 * fine) + 0.5) / fine
+    angle = np.deg2rad(STRIPES_DEGREES)
+    across = steps[None, :] * np.cos(angle) + steps[:, None] * np.sin(angle)
+    fields = []
+    for width in STRIPES_PX:
+        first = (across // width % 2).reshape(side // 4, fine, side // 4, fine).mean((1, 3))[..., None]
+        of_width = []
+        for axis, second in STRIPES:
+            one, other = (1 + a * np.array(axis) for a in (STRIPES_SATURATION, second))
+            of_width.append((first * one + (1 - first) * other) / (1 + STRIPES_SATURATION))
+        row = np.concatenate(of_width, axis=1)
+        fields += [level * row for level in PATCH_LEVELS]
+    return np.asarray(np.concatenate(fields), np.float32)
 
 
 def _quarters(wave: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from ..mosaic import BAYER_ORDERS, QUAD_BAYERS, ExposurePattern, cfa_period
 from ..patterntext import parse_pattern
 from ..simulation.simulate import NEUTRAL, Mode, Sensor, camera_scene, simulate
 from ..training.scenes import collect_scenes
-from .charts import SIDE_PX, fine_lines, flat_grey, pure_colours, quarter_slices, zone_plate
+from .charts import SIDE_PX, coloured_stripes, fine_lines, flat_grey, pure_colours, quarter_slices, zone_plate
 from .methods import Method
 from .metrics import (
     SSIM_REACH,
@@ -32,6 +32,7 @@ from .metrics import (
     psnr_mu,
     pu21_psnr,
     pu21_ssim,
+    stripe_error,
 )
 
 Metric = Callable[[np.ndarray, np.ndarray, int], float]  # image, truth, border in px -> score
@@ -43,6 +44,7 @@ CHARTS = {  # name -> kind and what draws it
     "fine lines": ("detail", fine_lines),
     "flat grey": ("grey", flat_grey),
     "pure colours": ("colours", pure_colours),
+    "coloured stripes": ("stripes", coloured_stripes),
 }
 PATCH_BORDER_PX = 12  # left out of each patch
 PERCENTILE = 98.0  # of a scene's green, which saturates the least exposed sites
@@ -112,7 +114,7 @@ class Scene:
 
     name: str
     truth: np.ndarray
-    kind: str = "photo"  # or "detail", whose aliasing is measured, "grey", whose chroma is, or "colours"
+    kind: str = "photo"  # or "detail", whose aliasing is measured, "grey", whose chroma is, "colours" or "stripes"
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Result:
     """The scores of one method on one scene in one condition; metrics as their functions in metrics.py tell them.
 
     1.0 = saturation of the least exposed sites, 4000 cd/m2 for PU21; 8 px border left out. Photographs have no
-    aliasing, chroma and colour error, which take charts; charts have these alone, and none of the others.
+    aliasing, chroma, colour and stripe error, which take charts; charts have these alone, and none of the others.
     """
 
     method: str
@@ -143,6 +145,7 @@ class Result:
     aliasing: float | None = None
     chroma: float | None = None
     colour: float | None = None
+    stripes: float | None = None
     cvvdp_jod: float | None = None  # None, too, where ColorVideoVDP was not asked for
 
 
@@ -229,7 +232,7 @@ def merged_stacks(folder: Path, leave_out: Callable[[str], None], note: Callable
 
 
 def chart_scenes() -> Iterator[Scene]:
-    """Yield zone plates and fine lines at four levels of brightness, dark flat grey, and patches of pure colours."""
+    """Yield zone plates and fine lines at four levels of brightness, dark grey, pure colours and coloured stripes."""
     for name, (kind, draw) in CHARTS.items():
         drawn = draw()
         yield Scene(name, (drawn if drawn.ndim == 3 else drawn[..., None]) * np.float32(NEUTRAL), kind)
@@ -305,6 +308,9 @@ def _scores(image: np.ndarray, scene: Scene, further: Mapping[str, Metric]) -> d
         return {"chroma": chroma_error(image, truth, BORDER_PX)}
     if scene.kind == "colours":
         return {"colour": patch_error(image, truth, SIDE_PX // 4, PATCH_BORDER_PX)}
+    if scene.kind == "stripes":
+        balanced, balanced_truth = image / np.float32(NEUTRAL), truth / np.float32(NEUTRAL)
+        return {"stripes": stripe_error(balanced, balanced_truth, SIDE_PX // 4, PATCH_BORDER_PX)}
     if scene.kind == "detail":
         quarters = quarter_slices(truth.shape[0])
         return {"aliasing": float(np.mean([aliasing(image[q], truth[q], BORDER_PX) for q in quarters]))}

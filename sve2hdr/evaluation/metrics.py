@@ -211,6 +211,34 @@ def aliasing(image: np.ndarray, truth: np.ndarray, border_px: int = 0) -> float:
     return float((colour + moire) / detail)
 
 
+def stripe_error(image: np.ndarray, truth: np.ndarray, patch_px: int, border_px: int = 0) -> float:
+    """Return how wrong the colours of fine patterns are, in fields of `patch_px` a side, as a share of their contrast.
+
+    Compared are R - G and B - G, of balanced colours; `border_px` at each field's edge is left out. The root mean
+    square error of a field, over how far the truth's colours lie from their mean there; and the mean over all fields: 1
+    where each has one colour, the mean. Raises ValueError where the truth of a field has but one.
+
+    >>> stripes = np.where(np.arange(16)[:, None] % 8 < 4, (1.0, 0.5, 1.0), (0.5, 1.0, 0.5))[:, None].repeat(16, 1)
+    >>> float(stripe_error(stripes, stripes, 16)), float(stripe_error(np.full_like(stripes, 0.75), stripes, 16))
+    (0.0, 1.0)
+    """
+    if image.shape != truth.shape or image.ndim != 3 or not 0 <= 2 * border_px < patch_px <= min(image.shape[:2]):
+        raise ValueError(f"no fields of {patch_px} px with borders of {border_px} px in {image.shape}, {truth.shape}")
+    a, b = (i[..., ::2].astype(np.float64) - i[..., 1:2] for i in (image, truth))
+    errors = []
+    for top in range(0, image.shape[0] - patch_px + 1, patch_px):
+        for left in range(0, image.shape[1] - patch_px + 1, patch_px):
+            there = (
+                slice(top + border_px, top + patch_px - border_px),
+                slice(left + border_px, left + patch_px - border_px),
+            )
+            contrast = np.mean(b[there].var((0, 1)))
+            if not contrast > 0:
+                raise ValueError(f"the field at row {top}, column {left} has but one colour")
+            errors.append(np.sqrt(np.mean((a[there] - b[there]) ** 2) / contrast))
+    return float(np.mean(errors))
+
+
 def _inner(image: np.ndarray, truth: np.ndarray, border_px: int) -> tuple[np.ndarray, np.ndarray]:
     """Return both without their borders; raise ValueError where they are no images of one size or nothing is left."""
     height, width = image.shape[:2]

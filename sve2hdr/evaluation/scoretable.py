@@ -20,6 +20,7 @@ METRICS = {  # field of Result -> heading and decimals; the means of what is a s
     "aliasing": ("aliasing %", 2, 100.0),
     "chroma": ("chroma %", 2, 100.0),
     "colour": ("colour %", 2, 100.0),
+    "stripes": ("stripes %", 1, 100.0),
     "seconds": ("s", 1, 1.0),
 }
 
