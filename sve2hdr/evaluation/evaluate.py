@@ -304,17 +304,16 @@ def _letters(name: str) -> str:
 
 def _scores(image: np.ndarray, scene: Scene, further: Mapping[str, Metric]) -> dict[str, Any]:
     truth = scene.truth
+    balanced, balanced_truth = image / np.float32(NEUTRAL), truth / np.float32(NEUTRAL)
     if scene.kind == "grey":
         return {"chroma": chroma_error(image, truth, BORDER_PX)}
     if scene.kind == "colours":
         return {"colour": patch_error(image, truth, SIDE_PX // 4, PATCH_BORDER_PX)}
     if scene.kind == "stripes":
-        balanced, balanced_truth = image / np.float32(NEUTRAL), truth / np.float32(NEUTRAL)
         return {"stripes": stripe_error(balanced, balanced_truth, SIDE_PX // 4, PATCH_BORDER_PX)}
     if scene.kind == "detail":
         quarters = quarter_slices(truth.shape[0])
         return {"aliasing": float(np.mean([aliasing(image[q], truth[q], BORDER_PX) for q in quarters]))}
-    balanced, balanced_truth = image / np.float32(NEUTRAL), truth / np.float32(NEUTRAL)
     return {
         "psnr_mu": psnr_mu(image, truth, BORDER_PX),
         "pu21_psnr": pu21_psnr(balanced, balanced_truth, BORDER_PX),
