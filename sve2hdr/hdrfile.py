@@ -175,7 +175,8 @@ def encoded_preview(
     if gain is None:
         return encoded
     gains = imageio.imwrite("<bytes>", gain, extension=".jpg", plugin="pillow", quality=85, subsampling=0)
-    return ultra_hdr(encoded, bytes(gains), HEADROOM_EV)
+    # screens that can show the brightest of this picture show all of it; 0, where nothing is brighter, is no headroom
+    return ultra_hdr(encoded, bytes(gains), HEADROOM_EV, HEADROOM_EV * max(int(gain.max()), 1) / 255)
 
 
 def with_square_pixels(image: np.ndarray, aspect: float) -> np.ndarray:

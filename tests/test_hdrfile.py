@@ -2,11 +2,13 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import imagecodecs
 import imageio.v3 as imageio
 import numpy as np
 import OpenEXR
@@ -16,6 +18,7 @@ from images import CAPTURE, image_of, write
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr.color import COLOR_SPACES
+from sve2hdr.curve import HEADROOM_EV
 from sve2hdr.errors import UnwritableOutput
 from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.formats.xmp import xmp_packet
@@ -53,6 +56,7 @@ LIMITED = """
 import resource, signal, sys
 import numpy as np
 from sve2hdr.color import COLOR_SPACES
+from sve2hdr.curve import HEADROOM_EV
 from sve2hdr.errors import UnwritableOutput
 from sve2hdr.hdrfile import write_hdr, write_preview
 from sve2hdr.mosaic import Capture, Position
@@ -369,3 +373,19 @@ def test_a_png_says_that_it_is_srgb() -> None:
 def test_a_png_has_no_gain_map() -> None:
     with pytest.raises(ValueError, match="no gain map"):
         encoded_preview(Path("a.png"), np.zeros((4, 4, 3), np.uint8), gain=np.zeros((2, 2, 3), np.uint8))
+
+
+@pytest.mark.parametrize("brightest", [0, 85, 255])
+def test_screens_that_can_show_the_brightest_of_a_picture_show_all_of_it(brightest: int) -> None:
+    """As wide a range as a map can hold is not what a picture needs: screens would show a part of what they could."""
+    picture, gain = np.full((64, 64, 3), 200, np.uint8), np.zeros((32, 32, 3), np.uint8)
+    gain[8:24, 8:24] = brightest
+    encoded = encoded_preview(Path("a.jpg"), picture, gain=gain)
+    needed_ev = HEADROOM_EV * brightest / 255
+    for screen_ev in (0.0, 0.5, 1.0, 2.0, HEADROOM_EV):
+        shown = imagecodecs.ultrahdr_decode(encoded, boost=2**screen_ev)[24:40, 24:40, :3].astype(float)
+        usual = imagecodecs.ultrahdr_decode(encoded, boost=1.0)[24:40, 24:40, :3].astype(float)
+        assert np.log2(shown / usual).mean() == pytest.approx(min(screen_ev, needed_ev), abs=0.03)
+    told = re.search(rb'hdrgm:HDRCapacityMax="([^"]+)"', encoded)
+    assert told is not None
+    assert float(told[1]) == pytest.approx(max(needed_ev, HEADROOM_EV / 255), rel=1e-5)

@@ -33,19 +33,19 @@ _CONTAINER = (
 )
 _GAINS = (
     ' hdrgm:GainMapMin="0" hdrgm:GainMapMax="{0:g}" hdrgm:Gamma="1" hdrgm:OffsetSDR="{1:g}" hdrgm:OffsetHDR="{1:g}"'
-    ' hdrgm:HDRCapacityMin="0" hdrgm:HDRCapacityMax="{0:g}" hdrgm:BaseRenditionIsHDR="False">'
+    ' hdrgm:HDRCapacityMin="0" hdrgm:HDRCapacityMax="{2:g}" hdrgm:BaseRenditionIsHDR="False">'
 )
 
 
-def ultra_hdr(base: bytes, gain_map: bytes, headroom_ev: float) -> bytes:
+def ultra_hdr(base: bytes, gain_map: bytes, most_ev: float, headroom_ev: float) -> bytes:
     """Return an Ultra HDR JPEG of an sRGB JPEG and an RGB JPEG of gains, of any size.
 
-    A gain map's 0 to 255 are 0 to `headroom_ev` by which each channel of `base`, as light, is brighter where the
-    screen can be `headroom_ev` brighter than its white. Raises ValueError for bytes that are no JPEG.
+    A gain map's 0 to 255 are 0 to `most_ev` by which each channel of `base`, as light, is brighter where the screen can
+    be `headroom_ev` brighter than its white, or more; with less headroom it is a part of that. Raises ValueError for
+    bytes that are no JPEG.
     """
-    gains = _with_segments(
-        gain_map, [(APP1, XMP_START + _xmp(_GAINS.format(headroom_ev, OFFSET))), (APP2, ISO_START + _iso(headroom_ev))]
-    )
+    xmp = _xmp(_GAINS.format(most_ev, OFFSET, headroom_ev))
+    gains = _with_segments(gain_map, [(APP1, XMP_START + xmp), (APP2, ISO_START + _iso(most_ev, headroom_ev))])
     described = [(APP1, XMP_START + _xmp(_CONTAINER.format(len(gains)))), (APP2, ISO_START + bytes(4))]
     # an MPF counts from behind its own start on, and is as long whatever it says
     length = len(_with_segments(base, [*described, (APP2, MPF_START + _mpf(0, 0, 0))]))
@@ -57,11 +57,11 @@ def _xmp(text: str) -> bytes:
     return _XMP.format(text).encode()
 
 
-def _iso(headroom_ev: float) -> bytes:
+def _iso(most_ev: float, headroom_ev: float) -> bytes:
     """Return the payload: versions, flags, headroom without and with gains, and of each channel what its gains mean."""
-    most, offset = round(headroom_ev * UNIT), round(OFFSET * UNIT)
+    most, headroom, offset = (round(value * UNIT) for value in (most_ev, headroom_ev, OFFSET))
     several_channels, base_colours = 0x80, 0x40
-    head = struct.pack(">HHB4I", 0, 0, several_channels | base_colours, 0, UNIT, most, UNIT)
+    head = struct.pack(">HHB4I", 0, 0, several_channels | base_colours, 0, UNIT, headroom, UNIT)
     channel = struct.pack(">iIiIIIiIiI", 0, UNIT, most, UNIT, UNIT, UNIT, offset, UNIT, offset, UNIT)
     return head + 3 * channel
 
