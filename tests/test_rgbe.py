@@ -72,6 +72,16 @@ def test_rgbe_header_names_primaries_and_capture(tmp_path: Path) -> None:
     assert b"# camera RGB" in (tmp_path / "b.hdr").read_bytes()
 
 
+@pytest.mark.parametrize("length", [126, 127, 128, 254, 255, 381, 510])
+def test_no_line_of_the_header_leaves_an_empty_piece(tmp_path: Path, length: int) -> None:
+    """OpenCV takes lines in pieces of 127 bytes, FreeImage of 255; an empty one is the end of the header to them."""
+    attribute = "ü" * 20 + "x" * (length - len("# a: ") - 2 * 20)
+    write(tmp_path / "a.hdr", image_of(2, 2), attributes={"a": attribute})
+    head = (tmp_path / "a.hdr").read_bytes().split(b"\n\n")[0]
+    assert f"\n# a: {attribute}".encode() in head
+    assert all(len(line) % piece for line in head.split(b"\n") for piece in (127, 255))
+
+
 def test_rgbe_old_runs_flat_pixels_and_exposure_are_read(tmp_path: Path) -> None:
     head = b"#?RGBE\n# by hand\nEXPOSURE=2\nEXPOSURE= 2.0\nFORMAT=32-bit_rle_rgbe\n\n-Y 2 +X 300\n"
     first, second = bytes([128, 64, 0, 131]), bytes([200, 10, 20, 120])

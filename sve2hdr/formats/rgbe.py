@@ -19,6 +19,7 @@ from ..mosaic import Capture
 from .exif import camera_name
 
 STRIP_PX = 1 << 18  # pixels encoded at a time
+READ_IN_PIECES = (127, 255)  # bytes: by OpenCV and others that go back to Ward's rgbe.c, and by FreeImage
 CAMERA_RGB = "# camera RGB: no white balance, no matrix"
 
 
@@ -65,14 +66,25 @@ def write_rgbe(
         "UTC offset": capture.utc_offset,
     }
     lines += [f"# {name}: {value}" for name, value in (said | dict(attributes)).items() if value]
-    lines = [" ".join(line.split()) for line in lines]  # a line break in a text would end the header
     height, width = image.shape[:2]
-    stream.write(("\n".join([*lines, "FORMAT=32-bit_rle_rgbe", "", f"-Y {height} +X {width}"]) + "\n").encode())
+    stream.write(b"".join(_header_line(line) for line in lines))
+    stream.write(f"FORMAT=32-bit_rle_rgbe\n\n-Y {height} +X {width}\n".encode())
     rows = max(1, STRIP_PX // width)
     for top in range(0, height, rows):
         strip = _rounded_to_rgbe(image[top : top + rows])
         room = 4 * strip.shape[0] + 8 * strip.shape[0] * width  # noise grows in this coding, beyond imagecodecs' guess
         stream.write(imagecodecs.rgbe_encode(strip, header=False, rle=True, out=room))
+
+
+def _header_line(text: str) -> bytes:
+    """Return a text as a line that no reader takes for two, of which an empty one would end the header.
+
+    Readers take longer lines in pieces, and of some lengths nothing but the line break is left for the last one.
+    """
+    line = " ".join(text.split()).encode()
+    while any(len(line) % piece == 0 for piece in READ_IN_PIECES):
+        line += b" "
+    return line + b"\n"
 
 
 def _rounded_to_rgbe(strip: np.ndarray) -> np.ndarray:
