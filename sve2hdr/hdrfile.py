@@ -37,7 +37,7 @@ from .formats.exif import (
     ifds_of,
 )
 from .formats.gainmap import ultra_hdr
-from .formats.icc import icc_profile
+from .formats.icc import icc_profile, srgb_profile
 from .formats.rgbe import write_rgbe
 from .formats.tiffwrite import (
     BYTE,
@@ -163,7 +163,7 @@ def encoded_preview(
         capture = capture.with_square_pixels()
     if not png and max(image.shape[:2]) > 65535:
         raise UnwritableOutput(f"{path}: JPEG holds at most 65535 px a side; use .png")
-    settings: dict[str, Any] = {"quality": 92, "subsampling": 0}
+    settings: dict[str, Any] = {"quality": 92, "subsampling": 0, "icc_profile": srgb_profile()}
     if png:
         srgb = PngInfo()
         srgb.add(b"sRGB", b"\0")  # rendering intent: perceptual

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from images import CAPTURE
 from PIL import Image, ImageCms
 
 from sve2hdr.color import COLOR_SPACES, rgb_from_xyz
-from sve2hdr.formats.icc import D50_XYZ, icc_profile
-from sve2hdr.hdrfile import write_hdr
+from sve2hdr.formats.icc import D50_XYZ, icc_profile, srgb_profile
+from sve2hdr.hdrfile import encoded_preview, write_hdr
 from sve2hdr.lights import adaptation
 from sve2hdr.mosaic import Capture
 
@@ -49,6 +50,23 @@ def test_linear_rec709_is_shown_as_srgb_has_it() -> None:
     share = linear / 255
     encoded = np.where(share <= 0.0031308, 12.92 * share, 1.055 * share ** (1 / 2.4) - 0.055)
     np.testing.assert_allclose(np.asarray(shown), 255 * encoded, atol=1.5)
+
+
+def test_srgb_is_the_srgb_of_littlecms() -> None:
+    codes = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile()))
+    assert ImageCms.getProfileDescription(profile).strip() == "sRGB"
+    shown = ImageCms.profileToProfile(codes, profile, ImageCms.createProfile("sRGB"))
+    np.testing.assert_allclose(np.asarray(shown), np.asarray(codes), atol=1)
+
+
+@pytest.mark.parametrize("gain", [None, np.zeros((8, 8, 3), np.uint8)])
+def test_jpeg_previews_are_tagged_as_srgb(gain: np.ndarray | None) -> None:
+    """Firefox, and others that manage colours of tagged images alone, show others oversaturated on wide screens."""
+    encoded = encoded_preview(Path("a.jpg"), np.zeros((16, 16, 3), np.uint8), CAPTURE, gain)
+    with Image.open(io.BytesIO(encoded)) as preview:
+        assert preview.info["icc_profile"] == srgb_profile()
+        assert preview.info["exif"]
 
 
 @pytest.mark.parametrize("name", COLOR_SPACES)

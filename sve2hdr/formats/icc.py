@@ -1,4 +1,4 @@
-"""A scene-linear space -> its ICC profile, by which programs know the colours of a TIFF."""
+"""A scene-linear space, or sRGB -> its ICC profile, by which programs know the colours of TIFFs and previews."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..color import ColorSpace, rgb_from_xyz
+from ..color import COLOR_SPACES, ColorSpace, rgb_from_xyz
 from ..lights import adaptation
 
 D50_XYZ = (0.9642, 1.0, 0.8249)  # of the profile connection space, as ICC.1 rounds it
@@ -15,25 +15,35 @@ MADE = (2026, 1, 1, 0, 0, 0)  # a fixed date: the same image shall give the same
 
 
 def icc_profile(space: ColorSpace) -> bytes:
-    """Return the ICC profile, version 4.3 (ICC.1:2010), of a scene-linear space: its primaries, and no curve.
+    """Return the ICC profile of a scene-linear space: its primaries, and no curve.
 
     What is neutral in the space is white. Raises ValueError for camera RGB, which no profile of this kind can tell.
     """
+    return _profile(f"scene-linear {space.name}", space, b"curv" + bytes(8))  # a curve of no entries is the identity
+
+
+def srgb_profile() -> bytes:
+    """Return the ICC profile of sRGB, by which also programs that manage colours of tagged images alone know it."""
+    curve = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)  # IEC 61966-2-1: (a v + b) ** g, or c v below d
+    return _profile("sRGB", COLOR_SPACES["rec709"], b"para" + bytes(4) + struct.pack(">2H", 3, 0) + _fixed(curve))
+
+
+def _profile(name: str, space: ColorSpace, curve: bytes) -> bytes:
+    """Return a profile of version 4.3 (ICC.1:2010) of a space's primaries, whose channels have a curve each."""
     x, y, z = D50_XYZ
     d50_from_neutral = adaptation(space.neutral, (x / (x + y + z), y / (x + y + z)))
     d50_from_rgb = d50_from_neutral @ np.linalg.inv(rgb_from_xyz(space))
-    linear = b"curv" + bytes(8)  # a curve of no entries is the identity
     tags = {
-        b"desc": _text(f"scene-linear {space.name}"),
+        b"desc": _text(name),
         b"cprt": _text("CC0"),
         b"wtpt": _numbers(b"XYZ ", D50_XYZ),
         b"chad": _numbers(b"sf32", d50_from_neutral.ravel().tolist()),
-        **{name: _numbers(b"XYZ ", d50_from_rgb[:, i].tolist()) for i, name in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))},
-        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), linear),
+        **{key: _numbers(b"XYZ ", d50_from_rgb[:, i].tolist()) for i, key in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))},
+        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve),
     }
     table, data, start = b"", b"", 128 + 4 + 12 * len(tags)
-    for name, value in tags.items():
-        table += struct.pack(">4sII", name, start + len(data), len(value))
+    for key, value in tags.items():
+        table += struct.pack(">4sII", key, start + len(data), len(value))
         data += value + bytes(-len(value) % 4)
     header = struct.pack(
         ">I4sI4s4s4s6H4s4sIIIQI12s4s44x",
