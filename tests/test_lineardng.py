@@ -325,6 +325,9 @@ def test_our_own_reader_says_that_it_is_no_mosaic(tmp_path: Path) -> None:
         (Capture(make="NIKON CORPORATION", model="NIKON D750"), "NIKON D750"),
         (Capture(make="Sony", model="ILCE-7M3"), "Sony ILCE-7M3"),
         (Capture(make="Canon", model="Canon EOS 350D DIGITAL", unique_model="Canon EOS 350D"), "Canon EOS 350D"),
+        (Capture(make="Canon", model="Canon EOS REBEL T5i"), "Canon EOS 700D"),
+        (Capture(make="Canon", model="EOS Kiss X5"), "Canon EOS 600D"),
+        (Capture(make="Canon", model="Canon EOS REBEL T5", unique_model="Canon EOS Rebel T5"), "Canon EOS 1200D"),
     ],
 )
 def test_the_camera_is_named_as_profiles_name_it(tmp_path: Path, capture: Capture, name: str) -> None:

@@ -45,6 +45,17 @@ CARRIED = {  # tags of EXIF 2.31 that go along as they are: type, how many value
     LENS_SERIAL_NUMBER: (ASCII, 1, "LensSerialNumber"),
 }
 
+SOLD_AS = {  # elsewhere, in small letters: Canons on which Magic Lantern runs; colour profiles have the name first
+    "Canon EOS 100D": ("canon eos rebel sl1", "canon eos kiss x7"),
+    "Canon EOS 500D": ("canon eos rebel t1i", "canon eos kiss x3"),
+    "Canon EOS 550D": ("canon eos rebel t2i", "canon eos kiss x4"),
+    "Canon EOS 600D": ("canon eos rebel t3i", "canon eos kiss x5"),
+    "Canon EOS 650D": ("canon eos rebel t4i", "canon eos kiss x6i"),
+    "Canon EOS 700D": ("canon eos rebel t5i", "canon eos kiss x7i"),
+    "Canon EOS 1100D": ("canon eos rebel t3", "canon eos kiss x50"),
+    "Canon EOS 1200D": ("canon eos rebel t5", "canon eos kiss x70"),
+}
+
 
 def _exif_entries(capture: Capture, color_space: int | None) -> list[Entry]:
     """Return the entries of an EXIF IFD (2.31): exposure, aperture, ISO, angle of view, date, lens, body, where known.
@@ -112,8 +123,11 @@ def unique_camera_model(capture: Capture) -> str:
 
     >>> unique_camera_model(Capture("Canon", "Canon EOS 350D DIGITAL", unique_model="Canon EOS 350D"))
     'Canon EOS 350D'
+    >>> unique_camera_model(Capture("Canon", "Canon EOS REBEL T3i"))
+    'Canon EOS 600D'
     """
-    return capture.unique_model or (camera_name(capture) if capture.model else SOFTWARE)
+    told = capture.unique_model or (camera_name(capture) if capture.model else SOFTWARE)
+    return next((name for name, others in SOLD_AS.items() if told.lower() in others), told)
 
 
 def footage_entries(capture: Capture) -> list[Entry]:
