@@ -132,7 +132,7 @@ def _write(
                 tone_mapped, gain = tone_map_with_gain(image, look, made.noise, made.lost_level)
             else:
                 tone_mapped, gain = tone_map(image, look, made.noise, made.lost_level), None
-            encoded = encoded_preview(options.preview, tone_mapped, capture, gain)
+            encoded = encoded_preview(options.preview, tone_mapped, capture, gain, options.preview_px)
             del image
             pending.enter_context(replacing(options.preview, options.overwrite)).write_bytes(encoded)
         for output in dngs:

@@ -143,12 +143,16 @@ def write_preview(
 
 
 def encoded_preview(
-    path: Path, image: np.ndarray, capture: Capture | None = None, gain: np.ndarray | None = None
+    path: Path,
+    image: np.ndarray,
+    capture: Capture | None = None,
+    gain: np.ndarray | None = None,
+    most_px: int | None = None,
 ) -> bytes:
     """Return what `path` shall hold of an sRGB image, (H, W, 3) uint8: .png, or else JPEG (quality 92, 4:4:4).
 
     `capture` goes into the image's EXIF; its orientation does not, as the image is upright. None: no EXIF. Pixels that
-    are not square become so, as viewers take them to be.
+    are not square become so, as viewers take them to be. With `most_px`, the longer side has no more.
     With `gain`, a gain map as `tone_map_with_gain` returns it, a JPEG is an Ultra HDR one.
     Raises UnwritableOutput where the image is too large for the format, and ValueError for another shape or dtype, or a
     PNG with `gain`.
@@ -157,10 +161,13 @@ def encoded_preview(
     png = path.suffix.lower() == ".png"
     if png and gain is not None:
         raise ValueError("a PNG has no gain map")
+    aspect = 1.0 if capture is None else capture.upright_pixel_aspect
+    whole, size = (shown_size(image.shape, aspect, most) for most in (None, most_px))
+    image = resized(image, size)
+    if gain is not None:
+        gain = resized(gain, (-(-size[0] // 2), -(-size[1] // 2)))
     if capture is not None:
-        image = with_square_pixels(image, capture.upright_pixel_aspect)
-        gain = None if gain is None else with_square_pixels(gain, capture.upright_pixel_aspect)
-        capture = capture.with_square_pixels()
+        capture = capture.with_square_pixels(max(size) / max(whole))
     if not png and max(image.shape[:2]) > 65535:
         raise UnwritableOutput(f"{path}: JPEG holds at most 65535 px a side; use .png")
     settings: dict[str, Any] = {"quality": 92, "subsampling": 0, "icc_profile": srgb_profile()}
@@ -179,15 +186,24 @@ def encoded_preview(
     return ultra_hdr(encoded, bytes(gains), HEADROOM_EV, HEADROOM_EV * max(int(gain.max()), 1) / 255)
 
 
-def with_square_pixels(image: np.ndarray, aspect: float) -> np.ndarray:
-    """Return an image, (H, W[, 3]) uint8, whose pixels are `aspect` times as wide as high, stretched to square ones.
+def shown_size(shape: tuple[int, ...], aspect: float, most_px: int | None = None) -> tuple[int, int]:
+    """Return width and height at which an image, (H, W, ...), is shown whose pixels are `aspect` times as wide as high.
 
-    >>> [with_square_pixels(np.zeros((4, 6), np.uint8), aspect).shape for aspect in (3.0, 0.5)]
-    [(4, 18), (8, 6)]
+    None are lost by making them square, unless the longer side would have more than `most_px`.
+
+    >>> shown_size((4, 6), 3.0), shown_size((4, 6), 0.5), shown_size((4, 6), 1.0, most_px=3)
+    ((18, 4), (6, 8), (3, 2))
     """
-    height, width = image.shape[:2]
-    size = round(width * max(aspect, 1.0)), round(height * max(1 / aspect, 1.0))
-    return image if aspect == 1 else np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    width, height = shape[1] * max(aspect, 1.0), shape[0] * max(1 / aspect, 1.0)
+    scale = min(1.0, (most_px or math.inf) / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return an image, (H, W[, 3]) uint8, at another width and height."""
+    if image.shape[1::-1] == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
 # OpenEXR

@@ -120,9 +120,9 @@ class Capture:
         """How many times as wide as high the pixels of the upright picture are."""
         return 1 / self.pixel_aspect if self.orientation >= 5 else self.pixel_aspect
 
-    def with_square_pixels(self) -> Capture:
-        """Return the capture of a picture whose pixels were stretched to square ones, by which none are lost."""
-        density = self.pixels_per_mm and self.pixels_per_mm * max(self.pixel_aspect, 1.0)
+    def with_square_pixels(self, scale: float = 1.0) -> Capture:
+        """Return the capture of a picture whose pixels were stretched to square ones, and all of it then scaled."""
+        density = self.pixels_per_mm and self.pixels_per_mm * max(self.pixel_aspect, 1.0) * scale
         return replace(self, pixel_aspect=1.0, pixels_per_mm=density)
 
 

@@ -54,6 +54,7 @@ class ConvertOptions:
     exposure_ev: float = 0.0  # of files written; 0: 1.0 is saturation of the most exposed sites, as in memory
     white_balance: WhiteBalance = field(default_factory=WhiteBalance)
     preview: Path | None = None
+    preview_px: int | None = None  # of its longer side at most; None: as many as the image has
     ultra_hdr: bool = False  # a JPEG preview with a gain map, for HDR screens
     levels: Levels = field(default_factory=Levels)
     lock_parameters: Path | None = None  # what a sequence shares: file to use, or to write if there is none yet
@@ -74,8 +75,10 @@ class ConvertOptions:
         for name, kind in {"white_balance": WhiteBalance, "levels": Levels, "write": WriteOptions}.items():
             if not isinstance(value := getattr(self, name), kind):
                 raise ValueError(f"{name} must be of the class {kind.__name__}, not {value!r}")
-        if not (isinstance(self.tile_px, int | np.integer) and self.tile_px >= 1):
-            raise ValueError(f"tile_px must be a whole number from 1 on, not {self.tile_px!r}")
+        for name in ("tile_px", "preview_px"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | np.integer) and value >= 1) and (name, value) != ("preview_px", None):
+                raise ValueError(f"{name} must be a whole number from 1 on, not {value!r}")
         if not (isinstance(self.exposure_ev, Real) and abs(self.exposure_ev) <= MOST_EV):
             raise ValueError(f"exposure_ev must be a number from -{MOST_EV} to {MOST_EV}, not {self.exposure_ev!r}")
         for name, path_of in {"preview": Path, "lock_parameters": Path, "bad_pixel_map": BadPixelMap.of}.items():

@@ -145,6 +145,8 @@ def test_color_spaces(
         ({"white_balance": "5500K"}, "white_balance must be of the class WhiteBalance, not '5500K'"),
         ({"levels": "rows:1/8,1"}, "levels must be of the class Levels, not 'rows:1/8,1'"),
         ({"tile_px": 0}, "tile_px must be a whole number from 1 on, not 0"),
+        ({"preview_px": 0}, "preview_px must be a whole number from 1 on, not 0"),
+        ({"tile_px": None}, "tile_px must be a whole number from 1 on, not None"),
         ({"tile_px": 99.5}, r"tile_px must be a whole number from 1 on, not 99\.5"),
         ({"exposure_ev": float("nan")}, "exposure_ev must be a number from -30 to 30, not nan"),
         ({"exposure_ev": "1"}, "exposure_ev must be a number from -30 to 30, not '1'"),
@@ -465,6 +467,26 @@ def test_an_ultra_hdr_preview_is_the_usual_one_with_brighter_highlights(
     clipped = upright(np.isin(np.arange(66), range(8, 17))[:, None] & np.isin(np.arange(82), range(8, 17)), orientation)
     assert np.median((bright / usual)[clipped]) > 1.3
     assert np.median(bright / usual) < 1.1
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_preview_is_no_larger_than_asked_for(
+    tmp_path: Path, frame: Mosaic, network: SveNet, orientation: int
+) -> None:
+    """It keeps its gain map, which what makes other JPEGs smaller drops."""
+    raw = tmp_path / "photo.dng"
+    write_cfa_dng(raw, replace(frame, capture=replace(CAPTURE, orientation=orientation)))
+    shown = {}
+    for most in (None, 41):
+        path = tmp_path / f"{most}.jpg"
+        run(raw, tmp_path / f"{most}.exr", network, preview=path, ultra_hdr=True, preview_px=most)
+        hdr = imagecodecs.ultrahdr_decode(path.read_bytes(), boost=8.0)[..., :3].astype(float)
+        shown[most] = [imageio.imread(path).astype(float), hdr]
+    assert shown[41][0].shape == shown[41][1].shape == ((33, 41, 3) if orientation == 1 else (41, 33, 3))
+    for whole, small in zip(shown[None], shown[41], strict=True):
+        means = whole.reshape(small.shape[0], 2, small.shape[1], 2, 3).mean(axis=(1, 3))
+        assert np.median(np.abs(small - means) / means) < 0.05
+    assert_array_equal(read_hdr(tmp_path / "41.exr"), read_hdr(tmp_path / "None.exr"))
 
 
 def at_night(path: Path, seed: int, mode: Mode = "gain") -> Mosaic:

@@ -1,6 +1,7 @@
 """Files: a whole one or none, round trips within each format's precision, read with other eyes."""
 
 import errno
+import io
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 import tifffile
 from images import CAPTURE, image_of, write
 from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
 
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.curve import HEADROOM_EV
@@ -368,6 +370,28 @@ def test_a_png_says_that_it_is_srgb() -> None:
     chunk = encoded.index(b"sRGB")
     assert encoded[chunk - 4 : chunk + 5] == b"\0\0\0\x01sRGB\0"
     assert chunk < encoded.index(b"IDAT")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+@pytest.mark.parametrize("aspect", [1.0, 3.0, 0.4])
+@pytest.mark.parametrize("most_px", [None, 16, 31, 64, 10_000])
+def test_smaller_previews_keep_shape_and_angle_of_view(name: str, aspect: float, most_px: int | None) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
+    gain = None if name == "a.png" else image[::2, ::2]
+    capture = replace(CAPTURE, pixel_aspect=aspect, pixels_per_mm=100.0)
+    encoded = encoded_preview(Path(name), image, capture, gain, most_px)
+    with Image.open(io.BytesIO(encoded)) as preview:
+        width, height = preview.size
+        told = preview.getexif().get_ifd(34665)
+    stretched = (64 * max(aspect, 1), 48 / min(aspect, 1))
+    scale = min(1, (most_px or 10_000) / max(stretched))
+    assert (width, height) == pytest.approx([side * scale for side in stretched], abs=0.5)
+    assert (told[40962], told[40963]) == (width, height)
+    on_sensor = max(stretched) / max(aspect, 1) / 1000  # cm
+    assert max(width, height) / told[41486] == pytest.approx(on_sensor, rel=1e-6)
+    if gain is not None:
+        with Image.open(io.BytesIO(encoded[encoded.index(b"\xff\xd9\xff\xd8") + 2 :])) as gains:
+            assert gains.size == ((width + 1) // 2, (height + 1) // 2)
 
 
 def test_a_png_has_no_gain_map() -> None:

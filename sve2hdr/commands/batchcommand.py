@@ -253,8 +253,8 @@ def batch(
 
 def _refuse_contradictions(
     *, idle: float | None, watch: bool, dry_run: bool, report: Path | None, dask: str | None, workers: int | None,
-    memory: int | None, preview: bool, formats: tuple[str, ...], ultra_hdr: bool, ensemble: bool, model: str,
-    lock_params: Path | None, **_: Any,
+    memory: int | None, preview: bool, formats: tuple[str, ...], ultra_hdr: bool, preview_size: int | None,
+    ensemble: bool, model: str, lock_params: Path | None, **_: Any,
 ) -> None:  # fmt: skip
     """Refuse options that are not for each other."""
     if idle is not None and not watch:
@@ -263,8 +263,9 @@ def _refuse_contradictions(
         refuse_given(("lock", "pattern", "ev", "black", "white"), "is in the --lock-params file; leave one of them out")
     check_ensemble(ensemble, model)
     check_formats([f".{name}" for name in formats or ("exr",)])
-    if ultra_hdr and not preview:
-        raise click.UsageError("--ultra-hdr needs --preview")
+    for option, given in (("--ultra-hdr", ultra_hdr), ("--preview-size", preview_size)):
+        if given and not preview:
+            raise click.UsageError(f"{option} needs --preview")
     if watch and dry_run:
         raise click.UsageError("--dry-run looks once; leave --watch out")
     if dry_run and report and report.is_file() and report.stat().st_size:  # perhaps the last run's

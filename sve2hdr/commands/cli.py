@@ -132,6 +132,8 @@ def convert(
     check_formats((output.suffix.lower(),))
     if chosen["ultra_hdr"] and (beside is None or beside.suffix.lower() not in (".jpg", ".jpeg")):
         raise click.UsageError("--ultra-hdr needs a JPEG preview; add --preview auto, or name a .jpg")
+    if chosen["preview_size"] and beside is None:
+        raise click.UsageError("--preview-size needs --preview")
     options = replace(convert_options(preview=beside, **chosen), lock_parameters=lock_params, if_not_sve=if_not_sve)
     keep_freed_memory()
     with progress_bar(raw.name) as progress:

@@ -66,6 +66,12 @@ image_options = options_of(
         "--float.",
     ),
     click.option(
+        "--preview-size",
+        type=click.IntRange(16),
+        metavar="PX",
+        help="Longer side of the preview at most, as for the web; a gain map is reduced along with it.",
+    ),
+    click.option(
         "--ultra-hdr", is_flag=True, help="Add a gain map to the JPEG preview: brighter highlights on HDR screens."
     ),
     click.option(
@@ -121,6 +127,7 @@ def convert_options(
     exposure: float,
     single: bool,
     compression: str,
+    preview_size: int | None,
     ultra_hdr: bool,
     no_bad_pixels: bool,
     bad_pixel_map: Path | None,
@@ -147,6 +154,7 @@ def convert_options(
         white_balance=wb or WhiteBalance(),
         exposure_ev=exposure,
         preview=preview,
+        preview_px=preview_size,
         ultra_hdr=ultra_hdr,
         levels=levels_of(pattern, ev, black, white),
         bad_pixels=not no_bad_pixels,

@@ -17,7 +17,7 @@ from ..cameracolor import white_balance
 from ..clipping import CLIP_STARTS, clipped_weight
 from ..color import COLOR_SPACES, linear_rgb, lost_level
 from ..errors import UnwritableOutput, check_image
-from ..hdrfile import encoded_preview, with_square_pixels
+from ..hdrfile import encoded_preview, resized, shown_size
 from ..mosaic import Mosaic
 from ..preview import BLACK_SIGMAS, Look, tone_map
 from ..system.files import replacing
@@ -110,7 +110,7 @@ def write_linear_dng(
     small = reduced_for_preview(camera_rgb)
     shown = linear_rgb(small, mosaic, COLOR_SPACES["rec709"], clip_level)
     tone_mapped = tone_map(shown, options.look, options.noise, lost_level(mosaic, clip_level))
-    square = with_square_pixels(tone_mapped, mosaic.capture.upright_pixel_aspect)
+    square = resized(tone_mapped, shown_size(tone_mapped.shape, mosaic.capture.upright_pixel_aspect))
     preview = encoded_preview(path, square)
     brighter_ev = options.baseline_exposure_ev
     if brighter_ev is None:
