@@ -112,6 +112,7 @@ def write_hdr(
     if path.suffix.lower() in (".tif", ".tiff") and image.nbytes > MAX_BYTES:
         raise UnwritableOutput(f"{path}: the image is too large for a TIFF, which holds 4 GiB; use .exr")
     options, attributes, note = options or WriteOptions(), attributes or {}, ""
+    capture = capture.upright()
     with replacing(path, overwrite) as partial, partial.open("wb+") as stream:
         if path.suffix.lower() == ".exr":
             options, note = _exr_options(path, max(-least, greatest), noise, options)
@@ -161,7 +162,8 @@ def encoded_preview(
     png = path.suffix.lower() == ".png"
     if png and gain is not None:
         raise ValueError("a PNG has no gain map")
-    aspect = 1.0 if capture is None else capture.upright_pixel_aspect
+    capture = capture and capture.upright()
+    aspect = 1.0 if capture is None else capture.pixel_aspect
     whole, size = (shown_size(image.shape, aspect, most) for most in (None, most_px))
     image = resized(image, size)
     if gain is not None:
@@ -265,7 +267,7 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
         "Exif:FocalLength": capture.focal_length_mm,  # named as OpenImageIO has it
         "focus": capture.exif.get(SUBJECT_DISTANCE, (None,))[0],  # m
         "sensorPhotositePitch": capture.pixels_per_mm and 1000 / capture.pixels_per_mm,  # micrometres
-        "pixelAspectRatio": capture.upright_pixel_aspect,
+        "pixelAspectRatio": capture.pixel_aspect,
         "utcOffset": _exr_utc_offset(capture.utc_offset),
         "latitude": place and place.latitude_deg,
         "longitude": place and place.longitude_deg,
@@ -320,7 +322,7 @@ def _write_tiff(
         entry(274, SHORT, [1]),  # Orientation: upright
         entry(278, LONG, [rows]),
         entry(282, RATIONAL, [1, 1]),  # XResolution, of no unit
-        entry(283, RATIONAL, nearest_rational(capture.upright_pixel_aspect)),
+        entry(283, RATIONAL, nearest_rational(capture.pixel_aspect)),
         entry(296, SHORT, [1]),
         text_entry(305, SOFTWARE),
         text_entry(306, capture.taken if known else ""),

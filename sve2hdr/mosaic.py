@@ -115,10 +115,16 @@ class Capture:
     # by tag of EXIF: what goes along as it is (metering, flash, lens maker: `exif.CARRIED`), numbers or a text
     exif: Mapping[int, tuple[float, ...] | str] = field(default_factory=dict)
 
-    @property
-    def upright_pixel_aspect(self) -> float:
-        """How many times as wide as high the pixels of the upright picture are."""
-        return 1 / self.pixel_aspect if self.orientation >= 5 else self.pixel_aspect
+    def upright(self) -> Capture:
+        """Return the capture of the picture turned upright, whose columns may be rows of the sensor.
+
+        >>> Capture(orientation=6, pixel_aspect=3.0, pixels_per_mm=50.0).upright().pixels_per_mm
+        150.0
+        """
+        if self.orientation < 5:
+            return replace(self, orientation=1)
+        density = self.pixels_per_mm and self.pixels_per_mm * self.pixel_aspect
+        return replace(self, orientation=1, pixel_aspect=1 / self.pixel_aspect, pixels_per_mm=density)
 
     def with_square_pixels(self, scale: float = 1.0) -> Capture:
         """Return the capture of a picture whose pixels were stretched to square ones, and all of it then scaled."""

@@ -137,15 +137,24 @@ def test_what_is_damaged_of_them_stays_behind() -> None:
 
 
 @needs_exiftool
-@pytest.mark.parametrize(("aspect", "stretched"), [(3.0, 150.0), (0.5, 50.0)])
+@pytest.mark.parametrize("name", ["a.tif", "a.dng", "a.jpg"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("aspect", [3.0, 0.5])
 def test_stitchers_find_the_angle_of_view_of_pixels_that_are_not_square(
-    tmp_path: Path, aspect: float, stretched: float
+    tmp_path: Path, aspect: float, orientation: int, name: str
 ) -> None:
-    capture = replace(CAPTURE, pixels_per_mm=50.0, pixel_aspect=aspect)
-    for name, across, down in (("a.tif", 50.0, 50.0 * aspect), ("a.jpg", stretched, stretched)):
-        told = exiftool(written(tmp_path, name, capture))
-        density = [told[f"FocalPlane{direction}Resolution"] / 10 for direction in "XY"]
-        assert density == pytest.approx([across, down])
+    density = [50.0, 50.0 * aspect][:: 1 if orientation < 5 else -1]  # upright, rows of the sensor may be columns
+    capture = replace(CAPTURE, pixels_per_mm=50.0, pixel_aspect=aspect, orientation=orientation)
+    if name == "a.dng":
+        mosaic = Mosaic(np.ones((64, 64), np.uint16), "RGGB", np.zeros((1, 1), np.float32), 9.0, np.eye(3))
+        write_linear_dng(tmp_path / name, IMAGE, replace(mosaic, capture=capture), 1.0)
+    else:
+        written(tmp_path, name, capture)
+    told = exiftool(tmp_path / name)
+    assert [told[f"FocalPlane{direction}Resolution"] / 10 for direction in "XY"] == pytest.approx(
+        [max(density)] * 2 if name == "a.jpg" else density
+    )
+    assert told["Orientation"] == 1
 
 
 @needs_exiftool

@@ -78,11 +78,11 @@ def write_cfa_dng(
         write_tiff(file, Ifd(image, below, strips, len(strips)))
 
 
-def dng_entries(mosaic: Mosaic, orientation: int, reader_version: Sequence[int]) -> list[Entry]:
+def dng_entries(mosaic: Mosaic, reader_version: Sequence[int]) -> list[Entry]:
     """Return what the main IFD of every DNG has: the version, and that of who can read it, camera, colours, footage."""
     return [
         *camera_entries(mosaic.capture),
-        entry(274, SHORT, [orientation]),
+        entry(274, SHORT, [mosaic.capture.orientation]),
         text_entry(305, SOFTWARE),
         entry(50706, BYTE, [1, 4, 0, 0]),  # DNGVersion
         entry(50707, BYTE, reader_version),  # DNGBackwardVersion
@@ -120,7 +120,7 @@ def _mosaic_entries(mosaic: Mosaic) -> list[Entry]:
     """Return what the counts mean: filters, levels, colours, and the camera's names."""
     capture, period = mosaic.capture, cfa_period(mosaic.cfa)
     entries = [
-        *dng_entries(mosaic, capture.orientation, [1, 1, 0, 0]),
+        *dng_entries(mosaic, [1, 1, 0, 0]),
         entry(33421, SHORT, period.shape),  # CFARepeatPatternDim
         entry(33422, BYTE, ["RGB".index(letter) for letter in mosaic.cfa]),  # CFAPattern
         entry(50710, BYTE, [0, 1, 2]),  # CFAPlaneColor: red, green, blue

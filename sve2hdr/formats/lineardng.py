@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -107,10 +107,11 @@ def write_linear_dng(
         raise ValueError("camera_rgb holds values that are not finite")
     if 2 * camera_rgb.size > MAX_BYTES:
         raise UnwritableOutput(f"{path}: the image is too large for a DNG, which holds 4 GiB; use .exr")
+    mosaic = replace(mosaic, capture=mosaic.capture.upright())
     small = reduced_for_preview(camera_rgb)
     shown = linear_rgb(small, mosaic, COLOR_SPACES["rec709"], clip_level)
     tone_mapped = tone_map(shown, options.look, options.noise, lost_level(mosaic, clip_level))
-    square = resized(tone_mapped, shown_size(tone_mapped.shape, mosaic.capture.upright_pixel_aspect))
+    square = resized(tone_mapped, shown_size(tone_mapped.shape, mosaic.capture.pixel_aspect))
     preview = encoded_preview(path, square)
     brighter_ev = options.baseline_exposure_ev
     if brighter_ev is None:
@@ -118,11 +119,11 @@ def write_linear_dng(
     main = [
         *_preview_entries(square.shape),
         entry(XMP_TAG, BYTE, xmp_packet(attributes or {})),
-        *dng_entries(mosaic, 1, [1, 4, 0, 0]),
+        *dng_entries(mosaic, [1, 4, 0, 0]),
         entry(50728, RATIONAL, rationals(1 / white_balance(mosaic), MATRIX_DENOMINATOR)),  # AsShotNeutral
         entry(50730, SRATIONAL, rationals(np.array([brighter_ev + options.exposure_ev]), 100)),  # BaselineExposure
     ]
-    raw = _raw_ifd(camera_rgb, clip_level, options, scale_entries(mosaic.capture.upright_pixel_aspect))
+    raw = _raw_ifd(camera_rgb, clip_level, options, scale_entries(mosaic.capture.pixel_aspect))
     below = {SUB_IFDS: raw, **ifds_of(mosaic.capture)}
     with replacing(path, overwrite) as partial, partial.open("wb") as file:
         write_tiff(file, Ifd(main, below, [preview], 1))

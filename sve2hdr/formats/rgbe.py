@@ -45,7 +45,7 @@ def write_rgbe(
     else:
         lines.append("PRIMARIES=" + " ".join(f"{v:.6g}" for xy in space.chromaticities for v in xy))
     if capture.pixel_aspect != 1:
-        lines.append(f"PIXASPECT={1 / capture.upright_pixel_aspect:.6g}")  # height over width
+        lines.append(f"PIXASPECT={1 / capture.pixel_aspect:.6g}")  # height over width
     if capture.taken:
         lines.append(f"CAPDATE={capture.taken}")
     measured = {
