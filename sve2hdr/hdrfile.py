@@ -26,6 +26,7 @@ from .errors import UnwritableOutput, check_image, check_one_of
 from .formats.exif import (
     CARRIED,
     EXIF_START,
+    INFINITELY_FAR,
     LARGEST_SHORT,
     LENS_MAKE,
     LENS_SERIAL_NUMBER,
@@ -258,14 +259,14 @@ def _exr_utc_offset(told: str) -> float | None:
 
 def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, str]) -> dict[str, Any]:
     # Names and types: ImfStandardAttributes.h. OpenEXR.File writes into the dict it is given: a new one each time.
-    place = capture.position
+    place, distance = capture.position, capture.exif.get(SUBJECT_DISTANCE, (None,))[0]
     numbers: dict[str, Any] = {
         "expTime": capture.exposure_time_s,
         "aperture": capture.f_number,
         "isoSpeed": capture.iso,
         "nominalFocalLength": capture.focal_length_mm,
         "Exif:FocalLength": capture.focal_length_mm,  # named as OpenImageIO has it
-        "focus": capture.exif.get(SUBJECT_DISTANCE, (None,))[0],  # m
+        "focus": math.inf if distance == INFINITELY_FAR else distance,  # m
         "sensorPhotositePitch": capture.pixels_per_mm and 1000 / capture.pixels_per_mm,  # micrometres
         "pixelAspectRatio": capture.pixel_aspect,
         "utcOffset": _exr_utc_offset(capture.utc_offset),
@@ -297,7 +298,7 @@ def _exr_header(space: ColorSpace, capture: Capture, attributes: Mapping[str, st
     }
     for tag, value in capture.exif.items():
         _, count, name = CARRIED[tag]
-        if count == 1:
+        if count == 1 and value != (INFINITELY_FAR,):  # of which OpenImageIO makes 2 km
             others[f"Exif:{name}"] = value if isinstance(value, str) else value[0]
     header: dict[str, Any] = {name: value for name, value in others.items() if value not in (None, "")}
     # an int would become an attribute of another type

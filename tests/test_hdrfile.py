@@ -192,6 +192,9 @@ def test_exr_attributes(tmp_path: Path) -> None:
     assert (fast["isoSpeed"], fast["Exif:PhotographicSensitivity"]) == (102_400, 65535)  # all that EXIF's tag holds
     assert not {"Make", "Model", "Exif:LensModel", "Exif:DateTimeOriginal", "Exif:FocalLength"} & set(fast)
     assert "whiteLuminance" not in header
+    write(tmp_path / "c.exr", image_of(), capture=Capture(exif={37382: (2.0**32 - 1,)}))
+    far = OpenEXR.File(str(tmp_path / "c.exr"), header_only=True).header()
+    assert (far["focus"], "Exif:SubjectDistance" in far) == (np.inf, False)
 
 
 @pytest.mark.parametrize(("told", "seconds"), [("+02:00", -7200), ("-03:30", 12600), ("+00:00", 0), ("", None)])

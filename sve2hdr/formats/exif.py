@@ -29,6 +29,7 @@ CENTIMETRE = 3  # FocalPlaneResolutionUnit
 LARGEST_SHORT = 65535
 
 SUBJECT_DISTANCE, LENS_SPECIFICATION, LENS_MAKE, LENS_SERIAL_NUMBER = 37382, 42034, 42035, 42037
+INFINITELY_FAR = 2.0**32 - 1  # a subject distance
 CARRIED = {  # tags of EXIF 2.31 that go along as they are: type, how many values, name
     34850: (SHORT, 1, "ExposureProgram"),
     37380: (SRATIONAL, 1, "ExposureBiasValue"),
