@@ -13,6 +13,7 @@ CLIP_ENDS = 0.98  # below 1, because noise and the network leave a clipped patch
 
 CELL_PX = 8  # side of the cells that surroundings are measured in
 BRIGHT = 0.7  # of the clip level of the channel that clips first: from here on it tells of highlights beside it
+DIM = 0.35  # of it: from here on, up to BRIGHT, it tells what is mixed into what is bright
 FADING = 8.0  # each time that cells are twice as large, they count as much less
 HARDLY = 1e-4  # share of bright pixels in a cell with which surroundings are half believed
 MOST_TINT_EV, MOST_RATIO_EV = 2.0, 4.0  # that surroundings are believed
@@ -24,7 +25,7 @@ class Surroundings:
     """What colour bright things have, near ones above all; far from all that is not clipped, it is unknown.
 
     Of the channel that clips first, by how many EV it is above the geometric mean of the other two; and how these two
-    compare. Both are of sums over cells of CELL_PX.
+    compare. Both are of sums over cells of CELL_PX. Beside what clips, colour that fades from dim to bright goes on to.
     """
 
     def __init__(self, camera_rgb: np.ndarray, gains: np.ndarray, clip_level: float) -> None:
@@ -32,24 +33,34 @@ class Surroundings:
         first, *self._others = np.argsort(gains, kind="stable").tolist()
         height, width = camera_rgb.shape[:2]
         starts = np.arange(0, width, CELL_PX)
-        sums = np.zeros((4, -(-height // CELL_PX), len(starts)), np.float32)
+        sums, of_dim = (np.zeros((4, -(-height // CELL_PX), len(starts)), np.float32) for _ in range(2))
         clips = np.zeros(sums.shape[1:], bool)
         for row, top in enumerate(range(0, height, CELL_PX)):
             strip = camera_rgb[top : top + CELL_PX]
             bright = strip[..., first] > BRIGHT * clip_level
             if not bright.any():
                 continue
+            dim = (strip[..., first] > DIM * clip_level) & ~bright
             for channel in range(3):
                 below = strip[..., channel] < CLIP_STARTS * clip_level
                 bright &= below
+                dim &= below
                 if channel == first:
                     clips[row] = np.logical_or.reduceat(~below.all(axis=0), starts)
-            for total, values in zip(sums, (*np.moveaxis(strip, 2, 0), 1), strict=True):
-                total[row] = np.add.reduceat((values * bright).sum(axis=0), starts)
+            for totals, chosen in ((sums, bright), (of_dim, dim)):
+                for total, values in zip(totals, (*np.moveaxis(strip, 2, 0), 1), strict=True):
+                    total[row] = np.add.reduceat((values * chosen).sum(axis=0), starts)
         weight = sums[3] / CELL_PX**2
-        level = np.log2(np.maximum(sums[:3] * gains[:, None, None], 1e-6 * clip_level))
-        tint = np.clip(1.5 * (level[first] - level.mean(axis=0)), -MOST_TINT_EV, MOST_TINT_EV)
+        level, level_of_dim = (
+            np.log2(np.maximum(total[:3] * gains[:, None, None], 1e-6 * clip_level)) for total in (sums, of_dim)
+        )
+        tint, tint_of_dim = (
+            np.clip(1.5 * (levels[first] - levels.mean(axis=0)), -MOST_TINT_EV, MOST_TINT_EV)
+            for levels in (level, level_of_dim)
+        )
         weight[clips & (tint < 0)] = 0  # beside what clips, that channel is missing already, as in a pink edge
+        # A leaf's edge before the sky is a mixture of both, the less green the brighter it is: the sky has less still.
+        tint = np.where(clips, np.maximum(tint - np.maximum(tint_of_dim - tint, 0), 0), tint)
         middle, highest = (level[channel] for channel in self._others)
         ratio = np.clip(highest - middle, -MOST_RATIO_EV, MOST_RATIO_EV)
         tint, ratio, weights = _spread(_blurred(np.stack([tint * weight, ratio * weight, weight])))

@@ -125,6 +125,17 @@ def test_pink_edges_of_what_clips_do_not_count() -> None:
     assert green.min() > 12 * 0.97
 
 
+def test_a_sky_behind_leaves_is_no_greener_for_their_edges() -> None:
+    """The edges, which mix sky and leaf, are all that is bright and has lost nothing."""
+    y, x = np.mgrid[:160, :163]
+    leaf = np.clip(2 * (np.sin(x / 5.3 + 0.6 * np.sin(y / 11)) + np.sin(y / 6.1)) - 0.7, 0, 1)
+    sky, green = (np.array(colour)[:, None, None] for colour in ([8.8, 9.75, 10.8], [2, 4, 0.4]))
+    scene = ((1 - leaf) * sky + leaf * green).astype(np.float32)
+    scene[1] = np.minimum(scene[1], CLIP)
+    off = np.log2(recovered(scene, DAYLIGHT)[1][leaf == 0] / 9.75)
+    assert np.abs(off).max() < 0.07
+
+
 def test_parts_are_those_of_the_whole() -> None:
     balanced = lamp((0.3, 1, 0.6), DAYLIGHT, 25.0, (77, 45))
     measured = around(balanced, DAYLIGHT)
