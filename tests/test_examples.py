@@ -90,7 +90,7 @@ def test_join_logs(repository: Path, tmp_path: Path) -> None:
     first, *stages, curve_line = printed.splitlines()
     assert first.startswith("stage 1: 5,872 steps, 48 MP, 1.04 h, loss 0.0")
     steps = [line.split(": ")[1].split(" steps")[0] for line in stages]
-    assert steps == ["18,000", "26,000", "27,000", "26,000", "20,000", "20,000", "12,000"]
+    assert steps == ["18,000", "26,000", "27,000", "26,000", "20,000", "20,000", "12,000", "12,000", "3,000"]
     assert curve_line == str(tmp_path / "both.curve.png")
     lines = sum(len(log.read_text().splitlines()) for log in logs)
     assert len((tmp_path / "both.log.jsonl").read_text().splitlines()) == lines

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sve2hdr.training.synthetic import lay_paper, synthetic_scene
+from sve2hdr.training.synthetic import equally_bright, lay_paper, synthetic_scene
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +41,15 @@ def test_paper_is_bright_and_of_almost_no_colour() -> None:
     assert 0.05 < paper.mean() < 1
     assert canvas[paper].min() > 0.25
     assert np.ptp(np.log2(canvas[paper]), axis=1).max() < 0.5
+
+
+def test_stripes_that_colour_alone_tells_apart_are_equally_bright() -> None:
+    rng = np.random.default_rng(0)
+    pairs = np.array([equally_bright(rng) for _ in range(200)])
+    assert pairs.min() > 0
+    assert pairs.dtype == np.float32
+    brightness_ev = np.log2(pairs.mean(2))
+    assert np.median(np.abs(np.diff(brightness_ev))) < 0.1
+    green, magenta = pairs[..., 1], pairs[..., ::2].mean(2)
+    colour_ev = np.abs(np.diff(np.log2(green / magenta)))
+    assert np.median(colour_ev) > 0.5

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+FINEST_COLOUR_PX = 7  # period of what colour alone tells apart
 SUPERSAMPLING = 2  # shapes are drawn this much larger and averaged down, so edges are anti-aliased as a lens would
 
 
@@ -19,12 +20,16 @@ def synthetic_scene(seed: int, size: int = 512) -> np.ndarray:
     plain = rng.random() < 0.15  # walls and skies: nothing but light, where noise leaves blotches
     reflectance = _gradient(rng, side) if plain or rng.random() < 0.25 else _dead_leaves(rng, side)
     for _ in range(0 if plain else rng.integers(0, 6)):
-        grating, area = _grating(rng, side)
-        if rng.random() < 0.6:  # cloth, blinds and railings have light and dark of one colour, and so moire is seen
+        light_and_dark = rng.random() < 0.6  # cloth, blinds and railings have both of one colour, and so moire is seen
+        tinted = not light_and_dark and rng.random() < 0.6  # cloth and leaves that colour alone tells apart
+        # of finer colour a Bayer sensor sees the same as of light and dark, which are more likely
+        grating, area = _grating(rng, side, finest_px=FINEST_COLOUR_PX if tinted else 2)
+        if light_and_dark:
             reflectance *= (1 - np.float32(rng.uniform(0.3, 0.97)) * grating)[..., None]
+        elif tinted:
+            reflectance[area], other = equally_bright(rng)
+            reflectance += grating[..., None] * (other - reflectance)
         else:
-            if rng.random() < 0.5:  # two colours that are about as bright
-                reflectance[area] = np.exp2(rng.uniform(-4, 0)) * np.exp2(rng.normal(0, 1, 3))
             _lay(reflectance, grating, rng)
     for _ in range(0 if plain else rng.integers(0, 3)):
         _lay(reflectance, _strokes(rng, side), rng)
@@ -56,6 +61,19 @@ def _pure(rng: np.random.Generator) -> np.ndarray:
     """One colour of one or two channels, (3,) float64, at most 1: the others are 2 to 9 EV lower."""
     channels = rng.permutation([0.0, rng.uniform(2, 9), rng.choice([0.0, rng.uniform(2, 9)])])
     return np.asarray(np.exp2(-channels))
+
+
+def equally_bright(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return two reflectances, (3,) float32, of about one mean: mostly green beside magenta or grey.
+
+    To a Bayer sensor their stripes look much like the finest light and dark: so networks take them for that.
+    """
+    axis = np.array([-1.0, 2.0, -1.0]) if rng.random() < 0.6 else rng.normal(size=3)
+    axis = axis - axis.mean() + rng.normal(0, 0.1, 3)
+    axis *= rng.uniform(0.2, 0.95) / np.abs(axis).max()
+    tint, grey = np.exp2(rng.normal(0, 0.2, 3)), np.exp2(rng.uniform(-4, 0))
+    one, other = grey * tint * (1 + axis), grey * tint * (1 - rng.uniform(0, 1) * axis)
+    return np.asarray(one, np.float32), np.asarray(other, np.float32)
 
 
 def _lay(
@@ -116,13 +134,13 @@ def _gradient(rng: np.random.Generator, side: int) -> np.ndarray:
     return np.ascontiguousarray(blend, dtype=np.float32)
 
 
-def _grating(rng: np.random.Generator, side: int) -> tuple[np.ndarray, tuple[slice, slice]]:
-    """Bars, a zone plate or a Siemens star, periods from 2 px of the finished scene up, and its random rectangle."""
+def _grating(rng: np.random.Generator, side: int, finest_px: float) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """Bars, a zone plate or a Siemens star, periods from `finest_px` of the finished scene up, and its rectangle."""
     cover = np.zeros((side, side), np.float32)
     h, w = rng.integers(side // 8, side // 2, 2)
     top, left = rng.integers(0, side - h), rng.integers(0, side - w)
     y, x = np.mgrid[-h / 2 : h / 2, -w / 2 : w / 2][:, :h, :w]
-    kind, period = rng.integers(3), SUPERSAMPLING * np.exp2(rng.uniform(1, 5))
+    kind, period = rng.integers(3), SUPERSAMPLING * np.exp2(rng.uniform(np.log2(finest_px), 5))
     angle = rng.choice([0.0, np.pi / 2, rng.uniform(0, np.pi)], p=[0.2, 0.2, 0.6])
     phase = (x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period)
     if kind == 1:
