@@ -191,7 +191,7 @@ def test_no_pixel_of_a_preview_is_pink_beside_lamps(tmp_path: Path, white: float
         shown = np.asarray(opened.convert("RGB")).astype(int)
     pink = np.minimum(shown[..., 0], shown[..., 2]) - shown[..., 1]
     pink = pink[shown.max(axis=2) > 128]
-    assert (pink > 8).sum() <= 8  # 34 pixels without it
+    assert (pink > 8).sum() <= 12  # 45 pixels without it
     assert pink.max() < 32
 
 
