@@ -33,8 +33,8 @@ class Surroundings:
         first, *self._others = np.argsort(gains, kind="stable").tolist()
         height, width = camera_rgb.shape[:2]
         starts = np.arange(0, width, CELL_PX)
-        sums, of_dim = (np.zeros((4, -(-height // CELL_PX), len(starts)), np.float32) for _ in range(2))
-        clips = np.zeros(sums.shape[1:], bool)
+        sums = np.zeros((2, 4, -(-height // CELL_PX), len(starts)), np.float32)  # of what is bright, and what is dim
+        clips = np.zeros(sums.shape[2:], bool)
         for row, top in enumerate(range(0, height, CELL_PX)):
             strip = camera_rgb[top : top + CELL_PX]
             bright = strip[..., first] > BRIGHT * clip_level
@@ -47,21 +47,16 @@ class Surroundings:
                 dim &= below
                 if channel == first:
                     clips[row] = np.logical_or.reduceat(~below.all(axis=0), starts)
-            for totals, chosen in ((sums, bright), (of_dim, dim)):
+            for totals, chosen in zip(sums, (bright, dim), strict=True):
                 for total, values in zip(totals, (*np.moveaxis(strip, 2, 0), 1), strict=True):
                     total[row] = np.add.reduceat((values * chosen).sum(axis=0), starts)
-        weight = sums[3] / CELL_PX**2
-        level, level_of_dim = (
-            np.log2(np.maximum(total[:3] * gains[:, None, None], 1e-6 * clip_level)) for total in (sums, of_dim)
-        )
-        tint, tint_of_dim = (
-            np.clip(1.5 * (levels[first] - levels.mean(axis=0)), -MOST_TINT_EV, MOST_TINT_EV)
-            for levels in (level, level_of_dim)
-        )
+        weight = sums[0, 3] / CELL_PX**2
+        levels = np.log2(np.maximum(sums[:, :3] * gains[:, None, None], 1e-6 * clip_level))
+        tint, tint_of_dim = np.clip(1.5 * (levels[:, first] - levels.mean(axis=1)), -MOST_TINT_EV, MOST_TINT_EV)
         weight[clips & (tint < 0)] = 0  # beside what clips, that channel is missing already, as in a pink edge
         # A leaf's edge before the sky is a mixture of both, the less green the brighter it is: the sky has less still.
         tint = np.where(clips, np.maximum(tint - np.maximum(tint_of_dim - tint, 0), 0), tint)
-        middle, highest = (level[channel] for channel in self._others)
+        middle, highest = (levels[0, channel] for channel in self._others)
         ratio = np.clip(highest - middle, -MOST_RATIO_EV, MOST_RATIO_EV)
         tint, ratio, weights = _spread(_blurred(np.stack([tint * weight, ratio * weight, weight])))
         self._tint, self._ratio = tint / (weights + np.float32(HARDLY)), ratio / np.maximum(weights, np.float32(1e-30))

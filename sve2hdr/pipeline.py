@@ -75,9 +75,11 @@ class ConvertOptions:
         for name, kind in {"white_balance": WhiteBalance, "levels": Levels, "write": WriteOptions}.items():
             if not isinstance(value := getattr(self, name), kind):
                 raise ValueError(f"{name} must be of the class {kind.__name__}, not {value!r}")
-        for name in ("tile_px", "preview_px"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | np.integer) and value >= 1) and (name, value) != ("preview_px", None):
+        for name, value in {
+            "tile_px": self.tile_px,
+            "preview_px": 1 if self.preview_px is None else self.preview_px,
+        }.items():
+            if not (isinstance(value, int | np.integer) and value >= 1):
                 raise ValueError(f"{name} must be a whole number from 1 on, not {value!r}")
         if not (isinstance(self.exposure_ev, Real) and abs(self.exposure_ev) <= MOST_EV):
             raise ValueError(f"exposure_ev must be a number from -{MOST_EV} to {MOST_EV}, not {self.exposure_ev!r}")

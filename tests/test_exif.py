@@ -45,6 +45,9 @@ def written(folder: Path, name: str, capture: Capture = CAPTURE) -> Path:
     path = folder / name
     if path.suffix == ".tif":
         write_hdr(path, IMAGE, color_space=COLOR_SPACES["rec709"], capture=capture)
+    elif path.suffix == ".dng":
+        mosaic = Mosaic(np.ones((64, 64), np.uint16), "RGGB", np.zeros((1, 1), np.float32), 9.0, np.eye(3))
+        write_linear_dng(path, IMAGE, replace(mosaic, capture=capture), 1.0)
     else:
         write_preview(path, np.uint8(255 * IMAGE), capture=capture)
     return path
@@ -96,12 +99,7 @@ def test_tifffile_finds_the_capture_in_tiffs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.jpg", "a.tif", "a.dng"])
 def test_stitchers_find_the_angle_of_view(tmp_path: Path, name: str) -> None:
     capture = replace(CAPTURE, focal_length_35mm=80.4, pixels_per_mm=155.75)
-    if name == "a.dng":
-        mosaic = Mosaic(np.ones((64, 64), np.uint16), "RGGB", np.zeros((1, 1), np.float32), 9.0, np.eye(3))
-        write_linear_dng(tmp_path / name, IMAGE, replace(mosaic, capture=capture), 1.0)
-    else:
-        written(tmp_path, name, capture)
-    told = exiftool(tmp_path / name)
+    told = exiftool(written(tmp_path, name, capture))
     assert told["FocalLengthIn35mmFormat"] == 80
     unit_mm = {2: 25.4, 3: 10.0}[told["FocalPlaneResolutionUnit"]]
     for direction in "XY":
@@ -145,12 +143,7 @@ def test_stitchers_find_the_angle_of_view_of_pixels_that_are_not_square(
 ) -> None:
     density = [50.0, 50.0 * aspect][:: 1 if orientation < 5 else -1]  # upright, rows of the sensor may be columns
     capture = replace(CAPTURE, pixels_per_mm=50.0, pixel_aspect=aspect, orientation=orientation)
-    if name == "a.dng":
-        mosaic = Mosaic(np.ones((64, 64), np.uint16), "RGGB", np.zeros((1, 1), np.float32), 9.0, np.eye(3))
-        write_linear_dng(tmp_path / name, IMAGE, replace(mosaic, capture=capture), 1.0)
-    else:
-        written(tmp_path, name, capture)
-    told = exiftool(tmp_path / name)
+    told = exiftool(written(tmp_path, name, capture))
     assert [told[f"FocalPlane{direction}Resolution"] / 10 for direction in "XY"] == pytest.approx(
         [max(density)] * 2 if name == "a.jpg" else density
     )

@@ -58,7 +58,6 @@ LIMITED = """
 import resource, signal, sys
 import numpy as np
 from sve2hdr.color import COLOR_SPACES
-from sve2hdr.curve import HEADROOM_EV
 from sve2hdr.errors import UnwritableOutput
 from sve2hdr.hdrfile import write_hdr, write_preview
 from sve2hdr.mosaic import Capture, Position

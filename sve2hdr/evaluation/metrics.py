@@ -7,6 +7,8 @@ nothing inside of the border, and borders below 0, raise ValueError.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 MU = 5000.0
@@ -165,22 +167,19 @@ def patch_error(image: np.ndarray, truth: np.ndarray, patch_px: int, border_px: 
     >>> round(patch_error(striped, red, 16) * 3**0.5, 4)  # one of three channels is off
     0.01
     """
-    height, width = image.shape[:2]
     if (
         image.shape != truth.shape
         or image.ndim != 3
         or not 0 <= 2 * border_px <= patch_px - PERIOD_PX
-        or min(height, width) < patch_px
+        or min(image.shape[:2]) < patch_px
     ):
         raise ValueError(f"no patches of {patch_px} px with borders of {border_px} px in {image.shape}, {truth.shape}")
     repeats = (patch_px - 2 * border_px) // PERIOD_PX
     side, cells = repeats * PERIOD_PX, (repeats, PERIOD_PX, repeats, PERIOD_PX, 3)
     squares = []
-    for top in range(border_px, height - patch_px + border_px + 1, patch_px):
-        for left in range(border_px, width - patch_px + border_px + 1, patch_px):
-            there = slice(top, top + side), slice(left, left + side)
-            off = (image[there] - truth[there]).reshape(cells).mean((0, 2))
-            squares.append(np.mean((off / truth[there].max()) ** 2))
+    for there in _fields(image.shape, patch_px, border_px, side):
+        off = (image[there] - truth[there]).reshape(cells).mean((0, 2))
+        squares.append(np.mean((off / truth[there].max()) ** 2))
     return float(np.sqrt(np.mean(squares)))
 
 
@@ -226,17 +225,19 @@ def stripe_error(image: np.ndarray, truth: np.ndarray, patch_px: int, border_px:
         raise ValueError(f"no fields of {patch_px} px with borders of {border_px} px in {image.shape}, {truth.shape}")
     a, b = (i[..., ::2].astype(np.float64) - i[..., 1:2] for i in (image, truth))
     errors = []
-    for top in range(0, image.shape[0] - patch_px + 1, patch_px):
-        for left in range(0, image.shape[1] - patch_px + 1, patch_px):
-            there = (
-                slice(top + border_px, top + patch_px - border_px),
-                slice(left + border_px, left + patch_px - border_px),
-            )
-            contrast = np.mean(b[there].var((0, 1)))
-            if not contrast > 0:
-                raise ValueError(f"the field at row {top}, column {left} has but one colour")
-            errors.append(np.sqrt(np.mean((a[there] - b[there]) ** 2) / contrast))
+    for there in _fields(image.shape, patch_px, border_px, patch_px - 2 * border_px):
+        contrast = np.mean(b[there].var((0, 1)))
+        if not contrast > 0:
+            raise ValueError(f"the field from row {there[0].start}, column {there[1].start} on has but one colour")
+        errors.append(np.sqrt(np.mean((a[there] - b[there]) ** 2) / contrast))
     return float(np.mean(errors))
+
+
+def _fields(shape: Sequence[int], patch_px: int, border_px: int, side_px: int) -> Iterator[tuple[slice, slice]]:
+    """Yield where the patches of an image are, row by row, without their borders: `side_px` of each that follow."""
+    for top in range(border_px, shape[0] - patch_px + border_px + 1, patch_px):
+        for left in range(border_px, shape[1] - patch_px + border_px + 1, patch_px):
+            yield slice(top, top + side_px), slice(left, left + side_px)
 
 
 def _inner(image: np.ndarray, truth: np.ndarray, border_px: int) -> tuple[np.ndarray, np.ndarray]:
