@@ -327,6 +327,8 @@ def test_our_own_reader_says_that_it_is_no_mosaic(tmp_path: Path) -> None:
         (Capture(make="Canon", model="Canon EOS 350D DIGITAL", unique_model="Canon EOS 350D"), "Canon EOS 350D"),
         (Capture(make="Canon", model="Canon EOS REBEL T5i"), "Canon EOS 700D"),
         (Capture(make="Canon", model="EOS Kiss X5"), "Canon EOS 600D"),
+        (Capture(make="Canon", model="Canon EOS Rebel SL2"), "Canon EOS 200D"),
+        (Capture(make="Canon", model="Canon EOS Hi"), "Canon EOS 1200D"),
         (Capture(make="Canon", model="Canon EOS REBEL T5", unique_model="Canon EOS Rebel T5"), "Canon EOS 1200D"),
     ],
 )

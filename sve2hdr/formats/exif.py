@@ -48,13 +48,14 @@ CARRIED = {  # tags of EXIF 2.31 that go along as they are: type, how many value
 
 SOLD_AS = {  # elsewhere, in small letters: Canons on which Magic Lantern runs; colour profiles have the name first
     "Canon EOS 100D": ("canon eos rebel sl1", "canon eos kiss x7"),
+    "Canon EOS 200D": ("canon eos rebel sl2", "canon eos kiss x9"),
     "Canon EOS 500D": ("canon eos rebel t1i", "canon eos kiss x3"),
     "Canon EOS 550D": ("canon eos rebel t2i", "canon eos kiss x4"),
     "Canon EOS 600D": ("canon eos rebel t3i", "canon eos kiss x5"),
     "Canon EOS 650D": ("canon eos rebel t4i", "canon eos kiss x6i"),
     "Canon EOS 700D": ("canon eos rebel t5i", "canon eos kiss x7i"),
     "Canon EOS 1100D": ("canon eos rebel t3", "canon eos kiss x50"),
-    "Canon EOS 1200D": ("canon eos rebel t5", "canon eos kiss x70"),
+    "Canon EOS 1200D": ("canon eos rebel t5", "canon eos kiss x70", "canon eos hi"),
 }
 
 
