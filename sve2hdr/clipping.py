@@ -14,6 +14,7 @@ CLIP_ENDS = 0.98  # below 1, because noise and the network leave a clipped patch
 CELL_PX = 8  # side of the cells that surroundings are measured in
 BRIGHT = 0.7  # of the clip level of the channel that clips first: from here on it tells of highlights beside it
 DIM = 0.35  # of it: from here on, up to BRIGHT, it tells what is mixed into what is bright
+FADES_EV = 0.2  # of tint, from dim to bright: colour that fades by more goes on to; less is chance, as in grass
 FADING = 8.0  # each time that cells are twice as large, they count as much less
 HARDLY = 1e-4  # share of bright pixels in a cell with which surroundings are half believed
 MOST_TINT_EV, MOST_RATIO_EV = 2.0, 4.0  # that surroundings are believed
@@ -55,7 +56,7 @@ class Surroundings:
         tint, tint_of_dim = np.clip(1.5 * (levels[:, first] - levels.mean(axis=1)), -MOST_TINT_EV, MOST_TINT_EV)
         weight[clips & (tint < 0)] = 0  # beside what clips, that channel is missing already, as in a pink edge
         # A leaf's edge before the sky is a mixture of both, the less green the brighter it is: the sky has less still.
-        tint = np.where(clips, np.maximum(tint - np.maximum(tint_of_dim - tint, 0), 0), tint)
+        tint = np.where(clips, np.maximum(tint - np.maximum(tint_of_dim - tint - FADES_EV, 0), 0), tint)
         middle, highest = (levels[0, channel] for channel in self._others)
         ratio = np.clip(highest - middle, -MOST_RATIO_EV, MOST_RATIO_EV)
         tint, ratio, weights = _spread(_blurred(np.stack([tint * weight, ratio * weight, weight])))

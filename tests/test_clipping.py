@@ -136,6 +136,21 @@ def test_a_sky_behind_leaves_is_no_greener_for_their_edges() -> None:
     assert np.abs(off).max() < 0.07
 
 
+@pytest.mark.parametrize("spread_ev", [0.15, 0.3])
+def test_grass_whose_tint_varies_by_chance_is_no_less_green(spread_ev: float) -> None:
+    """Of two tints that differ by chance, the dim one is the greener of every other cell: it does not count there."""
+    rng = np.random.default_rng(0)
+    light, tint = (np.kron(rng.standard_normal((54, 54)), np.ones((3, 3)))[:160, :160] for _ in range(2))
+    green = 8 * np.exp2(0.5 * light)
+    others = green * np.exp2(-0.5 - spread_ev * tint)
+    scene = np.stack([0.9 * others, green, 0.7 * others]).astype(np.float32)
+    scene[1] = np.minimum(scene[1], CLIP)
+    lost = (green > 8.2) & (scene[0] < 6.9 * DAYLIGHT[0]) & (scene[2] < 6.9 * DAYLIGHT[2])
+    off = np.log2(recovered(scene, DAYLIGHT)[1] / np.minimum(green, CLIP * DAYLIGHT.max()))[lost]
+    assert lost.sum() > 10_000
+    assert abs(off.mean()) < 0.02
+
+
 def test_parts_are_those_of_the_whole() -> None:
     balanced = lamp((0.3, 1, 0.6), DAYLIGHT, 25.0, (77, 45))
     measured = around(balanced, DAYLIGHT)
