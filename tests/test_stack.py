@@ -118,12 +118,37 @@ def test_iso_and_aperture_count_in_the_tags(tmp_path: Path, rgb: np.ndarray) -> 
     assert "apertures differ" in stack.notes[0]
 
 
+@pytest.mark.parametrize("lacking", [["exposure_time_s"], ["exposure_time_s", "iso", "f_number"]])
+def test_exposures_that_no_tags_tell_are_measured_with_a_note(
+    tmp_path: Path, rgb: np.ndarray, lacking: list[str]
+) -> None:
+    untold = replace(CAMERA, **dict.fromkeys(lacking))
+    stack = read_stack(written(tmp_path, [taken(rgb, ev, 1, capture=untold) for ev in (-2, 0, -1)]))
+    np.testing.assert_allclose(stack.exposure_ev, [0, -1, -2], atol=0.02)
+    finding = "no exposure in its tags and those of 2 more; measured on the pixels alone"
+    assert stack.notes == (f"{tmp_path / 'frame1.dng'}: {finding}",)
+
+
+@pytest.mark.parametrize("lacking", ["exposure_time_s", "iso", "f_number"])
+def test_frames_whose_tags_tell_their_exposure_are_checked_though_others_do_not(
+    tmp_path: Path, rgb: np.ndarray, lacking: str
+) -> None:
+    frames = [taken(rgb, ev, i) for i, ev in enumerate((0, -1, -2, -3))]
+    frames[1] = replace(frames[1], capture=replace(frames[1].capture, **{lacking: None}))
+    stack = read_stack(written(tmp_path, frames))
+    np.testing.assert_allclose(stack.exposure_ev, [0, -1, -2, -3], atol=0.02)
+    assert stack.notes == (f"{tmp_path / 'frame1.dng'}: no exposure in its tags; measured on the pixels alone",)
+    wrong = replace(frames[3].capture, exposure_time_s=2.0**-3.5)
+    with pytest.raises(UnusableStack, match=r"frame3\.dng: EXIF and pixels disagree by 0\.5 EV"):
+        read_stack(written(tmp_path, [*frames[:3], replace(frames[3], capture=wrong)]))
+
+
 def test_given_exposures_stand_in_for_missing_tags(tmp_path: Path, rgb: np.ndarray) -> None:
     frames = [taken(rgb, ev, 1, capture=replace(CAMERA, exposure_time_s=None)) for ev in (-2, 0)]
     paths = written(tmp_path, frames)
-    with pytest.raises(UnusableStack, match=r"frame0\.dng: no exposure time in its tags; give all exposures with --ev"):
-        read_stack(paths)
-    np.testing.assert_allclose(read_stack(paths, [5, 7.1]).exposure_ev, [0, -2], atol=0.02)
+    stack = read_stack(paths, [5, 7.1])
+    np.testing.assert_allclose(stack.exposure_ev, [0, -2], atol=0.02)
+    assert stack.notes == ()
     with pytest.raises(UnusableStack, match="--ev has 1 values for 2 files"):
         read_stack(paths, [0])
     with pytest.raises(UnusableStack, match="--ev and pixels disagree"):

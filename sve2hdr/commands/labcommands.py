@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--ev",
     help="For an image: the exposure ratio in EV.  [default: that of --pattern]  For raws: the exposure of each in EV, "
-    "such as -2,0,2.  [default: from EXIF]",
+    "such as -2,0,2, to check what is measured against.  [default: EXIF]",
 )
 @click.option("--cfa", type=CFA, metavar="CFA", default="RGGB", show_default=True, help=CFA_HELP)
 @click.option(

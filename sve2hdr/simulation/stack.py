@@ -52,14 +52,14 @@ class SvePair:
 def read_stack(paths: Sequence[Path], exposures_ev: Sequence[float] | None = None) -> ExposureStack:
     """Return raws of one static scene as a stack, its exposures measured on the pixels.
 
-    Stated exposures are `exposures_ev` (relative, any offset, one a file) or, if None, EXIF: time x ISO / f-number^2.
-    They are checked against, and replaced by, the ratios of neighbouring frames where both are well exposed. The
-    brightest frames, as long as two others remain, are left out with a note where they are saturated for the most part
-    and nothing is left to measure them by.
+    Exposures are the ratios of neighbouring frames where both are well exposed, checked against those stated:
+    `exposures_ev` (relative, any offset, one a file) or, if None, EXIF: time x ISO / f-number^2, where it tells them.
+    The brightest frames, as long as two others remain, are left out with a note where they are saturated for the most
+    part and nothing is left to measure them by.
 
     Raises UnreadableRaw for a file, and UnusableStack for files that are no stack: fewer than two, different cameras,
-    sizes, colour filters or levels, one exposure only, no exposure data, exposures off by more than 0.3 EV, a camera
-    that moved by more than 0.7 sites, a scene that changed.
+    sizes, colour filters or levels, one exposure only, exposures off by more than 0.3 EV, a camera that moved by more
+    than 0.7 sites, a scene that changed.
     """
     paths = [Path(path) for path in paths]
     if len(paths) < 2:
@@ -72,7 +72,7 @@ def read_stack(paths: Sequence[Path], exposures_ev: Sequence[float] | None = Non
     frames = [read_raw(path) for path in paths]
     for path, frame in zip(paths, frames, strict=True):
         _refuse_other_camera(path, frame, paths[0], frames[0])
-    nominal = np.array(_exif_ev(paths, frames) if exposures_ev is None else exposures_ev, np.float64)
+    nominal = np.array(_exif_ev(frames) if exposures_ev is None else exposures_ev, np.float64)
     greens = [green_plane(frame) for frame in frames]
     order = np.argsort([-float(green.mean()) for green in greens], kind="stable")
     paths, frames, greens = ([items[i] for i in order] for items in (paths, frames, greens))
@@ -82,11 +82,15 @@ def read_stack(paths: Sequence[Path], exposures_ev: Sequence[float] | None = Non
         over += 1
     notes = [f"{path}: is saturated for the most part, and left out of its stack" for path in paths[:over]]
     paths, frames, order = paths[over:], frames[over:], order[over:]
+    stated = nominal[order]
+    if bare := [path for path, ev in zip(paths, stated, strict=True) if math.isnan(ev)]:
+        more = f" and those of {len(bare) - 1} more" if len(bare) > 1 else ""
+        notes.append(f"{bare[0]}: no exposure in its tags{more}; measured on the pixels alone")
     pairs = zip(found[over:], paths, paths[1:], greens[over:], strict=False)
     measures = [_measured(*pair) for pair in pairs]
     steps = [measure.step_ev for measure in measures]
     exposure_ev = np.concatenate([[0.0], -np.cumsum(steps)])
-    _refuse_wrong_exposures(paths, exposure_ev, nominal[order], "EXIF" if exposures_ev is None else "--ev")
+    _refuse_wrong_exposures(paths, exposure_ev, stated, "EXIF" if exposures_ev is None else "--ev")
     order = np.argsort(-exposure_ev, kind="stable")  # frames of nearly one exposure may have come in wrong order
     _refuse_movement(paths, measures)
     paths, frames = ([items[i] for i in order] for items in (paths, frames))
@@ -94,7 +98,7 @@ def read_stack(paths: Sequence[Path], exposures_ev: Sequence[float] | None = Non
     if exposure_ev[0] - exposure_ev[-1] < MIN_RANGE_EV:
         raise UnusableStack(f"{paths[0]}: the {len(paths)} frames have one exposure; give frames of several")
     notes += [f"{path}: too little texture to tell whether the camera moved" for path in _untold(paths, measures)]
-    if len({frame.capture.f_number for frame in frames}) > 1:
+    if len({frame.capture.f_number for frame in frames} - {None}) > 1:
         notes.append(f"{paths[0]}: apertures differ, so sharpness differs between the frames")
     return ExposureStack(tuple(paths), tuple(frames), tuple(exposure_ev.tolist()), tuple(notes))
 
@@ -116,16 +120,16 @@ def _refuse_other_camera(path: Path, frame: Mosaic, first_path: Path, first: Mos
         raise UnusableStack(f"{path}: another {found[0]} than {first_path.name}; give frames of one camera and scene")
 
 
-def _exif_ev(paths: Sequence[Path], frames: Sequence[Mosaic]) -> list[float]:
-    shots = [(f.capture.exposure_time_s, f.capture.iso, f.capture.f_number) for f in frames]
-    for which, name in ((1, "ISO"), (2, "aperture")):  # manual lenses tell no aperture: fine if none of the frames does
-        known = [shot[which] is not None for shot in shots]
-        if any(known) and not all(known):
-            raise UnusableStack(f"{paths[known.index(False)]}: no {name} in its tags; give all exposures with --ev")
-    for path, (seconds, _, _) in zip(paths, shots, strict=True):
-        if seconds is None:
-            raise UnusableStack(f"{path}: no exposure time in its tags; give all exposures with --ev")
-    return [math.log2((seconds or 1) * (iso or 1) / (f_number or 1) ** 2) for seconds, iso, f_number in shots]
+def _exif_ev(frames: Sequence[Mosaic]) -> np.ndarray:
+    """Return the exposures that tags tell, EV; NaN where one lacks the time, or something that others tell.
+
+    Manual lenses tell no aperture: that is alike in all frames then.
+    """
+    shots = np.array([(f.capture.exposure_time_s, f.capture.iso, f.capture.f_number) for f in frames], np.float64)
+    settings = shots[:, 1:]
+    settings[:, np.isnan(settings).all(axis=0)] = 1
+    seconds, iso, f_number = shots.T
+    return np.asarray(np.log2(seconds * iso / f_number**2))
 
 
 def _saturated(green: np.ndarray) -> bool:
@@ -142,12 +146,14 @@ def _measured(measure: PairMeasure | None, brighter: Path, darker: Path, brighte
 
 def _refuse_wrong_exposures(paths: Sequence[Path], measured: np.ndarray, stated: np.ndarray, source: str) -> None:
     error = stated - measured
-    error -= np.median(error)
-    worst = int(np.abs(error).argmax())
+    if np.isnan(error).all():
+        return
+    error -= np.nanmedian(error)
+    worst = int(np.nanargmax(np.abs(error)))
     if abs(error[worst]) > MAX_EXIF_ERROR_EV:
         raise UnusableStack(
             f"{paths[worst]}: {source} and pixels disagree by {abs(error[worst]):.1f} EV on its exposure; "
-            f"leave the file out, or give the exposures with --ev"
+            f"leave the file out, or correct {source}"
         )
 
 
