@@ -147,10 +147,11 @@ def _detected(mosaic: Mosaic, windows: Windows) -> Detection:
     weakest = min(scores, key=lambda name: scores[name])
     pattern = _pattern(groups, [s.ev for s in steps])
     if scores[weakest] < SURE:
-        known = min(scores["layout"], scores["greens"]) > 0 and scores["clearness"] == 1
+        longer = scores["repetition"] < SURE
+        known = min(scores["layout"], scores["greens"]) > 0 and scores["clearness"] == 1 and not longer
         suspected = pattern if known else None  # a wrong layout, named, would be taken for the right one
-        against = min(score for name, score in scores.items() if name not in ("variety", "clearness"))
-        doubtful = ev >= DOUBTFUL_EV and against > (0 if scores["clearness"] > 0 else SURE)
+        against = min(score for name, score in scores.items() if name not in ("variety", "clearness", "repetition"))
+        doubtful = (ev >= DOUBTFUL_EV or longer) and against > (0 if scores["clearness"] > 0 else SURE)
         return _refusal(mosaic, levels, findings[weakest], ev, error, scores, suspected, doubtful)
     reason = f"{words(layout.name)}, {len(groups)} exposures over {ev:.2f} EV, alike at every level, colour and place"
     return Detection(

@@ -99,6 +99,31 @@ def test_other_periods_of_eight_are_not_taken_for_rows_in_fours(text: str) -> No
     assert found.pattern is None or found.pattern.exposure.shape != (8, 1)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rows:1,1,1/2,1/2,1/4,1/4,1/8,1/8",
+        "rows:1/8,1/2,1/2,1,1,1/4,1/4,1/8",
+        "columns:1/8,1/8,1,1,1,1,1,1",
+        "columns:1,1,1/4,1/4,1/2,1/2,1/8,1/8",
+    ],
+)
+def test_longer_periods_are_not_taken_for_pairs_of_their_means(text: str) -> None:
+    found = detect_pattern(taken(SCENE / 8, parse_pattern(text)))
+    assert not found.sve
+    assert found.doubtful
+    assert found.suspected is None
+    assert "repeat after more than 4: in no layout that is known" in found.reason
+
+
+@pytest.mark.parametrize("angle_deg", [0, 90])
+def test_stripes_in_step_with_two_cells_are_no_longer_period(angle_deg: float) -> None:
+    pattern = turned([[1 / 8], [1 / 8], [1], [1]], 0)
+    part = (np.arange(SHAPE[1]) < SHAPE[1] * 0.6)[:, None]
+    light = SCENE * np.where(part, stripes(8, angle_deg, True, 0), np.float32(1))
+    assert_found(detect_pattern(taken(light / 4, pattern)), pattern)
+
+
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (1, 0), (0, 3), (2, 1)])
 @pytest.mark.parametrize("quads", [[[0.125, 1], [1, 0.125]], [[1 / 64, 1 / 16], [1 / 4, 1]]])
 def test_blocks_of_two_and_four_exposures(quads: list[list[float]], down: int, right: int) -> None:

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..mosaic import CELL, SIGMA_OF_MAD, Mosaic, cfa_period, repeated
-from ..saturation import cell_black
+from ..saturation import cell_black, saturation_counts
 from .patternfit import (
     CHUNKS,
     MAX_PAIRS,
@@ -39,6 +39,9 @@ NOISE_ERROR_EV = 10.0  # of two variances, one standard deviation from one windo
 # Of what is not saturated in some sites of a colour, and of the frame: what is saturated in others is no scene's doing.
 BURNT_APART, LEAST_APART = 0.25, 0.05
 SOME_CELLS = 40_000  # that are looked at for it; more change nothing
+# To see whether exposures repeat: cells looked at, parts along each side of a frame, least cells of a part, and
+# the share of the parts that may differ by less
+REPEATED_CELLS, PARTS, CELLS_OF_PART, FEW_PARTS = 8000, 4, 20, 0.1
 NEARLY = 0.8  # of saturation: a phase that comes there may well be saturated, as that is measured
 
 
@@ -119,6 +122,38 @@ def burnt_apart(mosaic: Mosaic, windows: Windows) -> tuple[np.ndarray, np.ndarra
     return apart, apart > np.maximum(LEAST_APART, BURNT_APART * (1 - least)), burnt > (least + most) / 2
 
 
+def unrepeated_ev(mosaic: Mosaic) -> float:
+    """Return by how much sites differ from those of the next cells, up and down or to both sides, all over a frame, EV.
+
+    More than 0 where exposures repeat after two cells and not after one; stripes in the scene do not keep step with the
+    cells in every part of the frame.
+    """
+    size = np.array(mosaic.shape) // CELL
+    if size.min() < 3:
+        return 0.0
+    y, x = np.random.default_rng(0).integers(1, size[:, None] - 1, (2, REPEATED_CELLS))
+    phase_y, phase_x = np.divmod(np.arange(CELL * CELL), CELL)
+    black, saturation = cell_black(mosaic).ravel(), saturation_counts(mosaic).ravel()
+
+    def light(down: int, right: int) -> np.ndarray:
+        counts = mosaic.counts[CELL * (y + down)[:, None] + phase_y, CELL * (x + right)[:, None] + phase_x]
+        return np.where(counts < saturation, counts - black, np.nan)
+
+    here = light(0, 0)
+    part = y * PARTS // size[0] * PARTS + x * PARTS // size[1]
+    found = 0.0
+    for down, right, number in ((1, 0, y), (0, 1, x)):
+        beside, even = (light(-down, -right) + light(down, right)) / 2, (number % 2 == 0)[:, None]
+        known = np.isfinite(here + beside)
+        lights = (np.where(known, np.where(even == which, here, beside), 0) for which in (True, False))
+        sums = np.stack([[values[part == k].sum(axis=0) for k in range(PARTS**2)] for values in (*lights, known)])
+        told = (sums[:2].min(axis=0) > 0) & (sums[2] >= CELLS_OF_PART)
+        for phase in np.flatnonzero(told.sum(axis=0) > PARTS**2 / 2):
+            ev = np.log2(sums[0, told[:, phase], phase] / sums[1, told[:, phase], phase])
+            found = max(found, float(np.quantile(np.sign(np.median(ev)) * ev, FEW_PARTS)))
+    return found
+
+
 def words(name: str) -> str:
     """Return a layout's name without its phase."""
     return re.sub(r" \d+$", "", name)
@@ -159,12 +194,14 @@ def judge(
     laid_out = len(steps) == 1 and telling.all() and np.flatnonzero(burnt).tolist() == steps[0].groups[0]
     # Single sites are asked where most are saturated: then the layout is plain and only the ratio hard to measure.
     bounds = (1.0, 0.1) if any(s.from_pairs for s in steps) else (0.4, 0.05)
+    unrepeated = unrepeated_ev(mosaic)
     scores = {
         "contrast": _ramp(ev, 0.5, 0.9),
         "certainty": min(_ramp(error, *bounds), _ramp(ev / max(error, 1e-6), 4, 12)),
         "layout": _ramp(layout.misfit_ev / max(ev, 0.1), 0.1, 0.03),
         "clearness": 1.0 if laid_out else _ramp(layout.margin, 20, CLEAR_MARGIN),
         "greens": _ramp(greens, 0.5, 0.25),
+        "repetition": _ramp(unrepeated, 0.5, 0.2),
         "coverage": _ramp(covered, 0.92, 0.99),
         "steadiness": _ramp(unsteady, 0.5, 0.15),
     }
@@ -180,6 +217,8 @@ def judge(
         "certainty": f"{name} differ by {ev:.1f} EV, give or take {error:.1f}: too uncertain",
         "layout": f"the sites differ by some {ev:.1f} EV, but {unknown}",
         "greens": f"{name} differ by {ev:.2f} EV, but the two greens within one of them by {greens:.2f} EV: {unknown}",
+        "repetition": f"the sites differ by some {max(ev, unrepeated):.1f} EV and repeat after more than {CELL}: "
+        "in no layout that is known",
         "clearness": f"the sites may differ by some {ev:.1f} EV, but {unclear}",
         "coverage": f"{name} differ by {ev:.2f} EV in only {covered:.0%} of the frame, so it is the scene",
         "steadiness": f"the {ev:.2f} EV between {name} change with place, level or colour, so it is the scene",
