@@ -128,10 +128,8 @@ def _write(
     with ExitStack() as pending:  # the preview takes its name once the image has its own
         if options.preview is not None:
             image = upright(made.linear_rgb(out=made.camera_rgb if in_place else None), capture.orientation)
-            if options.ultra_hdr:
-                tone_mapped, gain = tone_map_with_gain(image, look, made.noise, made.lost_level)
-            else:
-                tone_mapped, gain = tone_map(image, look, made.noise, made.lost_level), None
+            how = look, made.noise, made.lost_level, options.preview_exposure_ev
+            tone_mapped, gain = tone_map_with_gain(image, *how) if options.ultra_hdr else (tone_map(image, *how), None)
             encoded = encoded_preview(options.preview, tone_mapped, capture, gain, options.preview_px)
             del image
             pending.enter_context(replacing(options.preview, options.overwrite)).write_bytes(encoded)

@@ -39,7 +39,7 @@ from .system.devices import DEVICES, choose_device
 from .system.files import check_writable
 from .whitebalance import Neutral, WhiteBalance, check_lights, neutral_of
 
-MOST_EV = 30  # of a shift of files
+MOST_EV = 30  # of a shift of files, and of previews
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class ConvertOptions:
     white_balance: WhiteBalance = field(default_factory=WhiteBalance)
     preview: Path | None = None
     preview_px: int | None = None  # of its longer side at most; None: as many as the image has
+    preview_exposure_ev: float = 0.0  # added to the preview's own exposure
     ultra_hdr: bool = False  # a JPEG preview with a gain map, for HDR screens
     levels: Levels = field(default_factory=Levels)
     lock_parameters: Path | None = None  # what a sequence shares: file to use, or to write if there is none yet
@@ -81,9 +82,11 @@ class ConvertOptions:
         }.items():
             if not (isinstance(value, int | np.integer) and value >= 1):
                 raise ValueError(f"{name} must be a whole number from 1 on, not {value!r}")
-        if not (isinstance(self.exposure_ev, Real) and abs(self.exposure_ev) <= MOST_EV):
-            raise ValueError(f"exposure_ev must be a number from -{MOST_EV} to {MOST_EV}, not {self.exposure_ev!r}")
-        for name, path_of in {"preview": Path, "lock_parameters": Path, "bad_pixel_map": BadPixelMap.of}.items():
+        for name, ev in {"exposure_ev": self.exposure_ev, "preview_exposure_ev": self.preview_exposure_ev}.items():
+            if not (isinstance(ev, Real) and abs(ev) <= MOST_EV):
+                raise ValueError(f"{name} must be a number from -{MOST_EV} to {MOST_EV}, not {ev!r}")
+        kinds: dict[str, Callable[[str | Path], object]] = {"preview": Path, "lock_parameters": Path}
+        for name, path_of in {**kinds, "bad_pixel_map": BadPixelMap.of}.items():
             if isinstance(value := getattr(self, name), str | Path):
                 object.__setattr__(self, name, path_of(value))  # as it is frozen
 

@@ -64,7 +64,11 @@ class Look(NamedTuple):
 
 
 def tone_map(
-    rec709_linear: np.ndarray, look: Look | None = None, noise: float | None = None, lost: float | None = None
+    rec709_linear: np.ndarray,
+    look: Look | None = None,
+    noise: float | None = None,
+    lost: float | None = None,
+    brighter_ev: float = 0.0,
 ) -> np.ndarray:
     """Return an 8-bit sRGB preview, (H, W, 3) uint8, of scene-linear Rec. 709, (H, W, 3) float32 of any scale.
 
@@ -76,20 +80,24 @@ def tone_map(
     a sequence share (see `Look.followed_by`). `noise`, the standard deviation of luminance of a pixel in the dark,
     tells what is black, so that a moon in a night sky is exposed for itself. `lost`, the level of light that clips in
     all exposures (see `color.lost_level`), brightens what is overexposed, by LOST_RISES_EV at most, so that such light
-    comes out white, not grey. None: unknown. Raises ValueError for another shape or dtype, noise that is not a number
-    from 0 on, or a level that is not one above 0.
+    comes out white, not grey. None: unknown. `brighter_ev` is what the user adds to the exposure. Raises ValueError for
+    another shape or dtype, noise that is not a number from 0 on, a level that is not one above 0, or EV that are none.
 
     >>> tone_map(np.full((2, 2, 3), 0.01, np.float32))[0, 0].tolist()
     [124, 124, 124]
     """
     preview = np.zeros(rec709_linear.shape, np.uint8)
-    for rows, indices, curve in _strips(rec709_linear, look, noise, lost):
+    for rows, indices, curve in _strips(rec709_linear, look, noise, lost, brighter_ev):
         preview[rows] = _pixels(curve.rendered(indices))
     return preview
 
 
 def tone_map_with_gain(
-    rec709_linear: np.ndarray, look: Look | None = None, noise: float | None = None, lost: float | None = None
+    rec709_linear: np.ndarray,
+    look: Look | None = None,
+    noise: float | None = None,
+    lost: float | None = None,
+    brighter_ev: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the preview that `tone_map` returns, and its gain map: (H / 2, W / 2, 3) uint8, sizes rounded up.
 
@@ -99,7 +107,7 @@ def tone_map_with_gain(
     height, width = rec709_linear.shape[:2]
     preview = np.zeros(rec709_linear.shape, np.uint8)
     gain = np.zeros((-(-height // 2), -(-width // 2), 3), np.uint8)
-    for rows, indices, curve in _strips(rec709_linear, look, noise, lost):
+    for rows, indices, curve in _strips(rec709_linear, look, noise, lost, brighter_ev):
         preview[rows] = _pixels(curve.rendered(indices))
         padding = [(0, 0), (0, indices.shape[1] % 2), (0, width % 2)]
         ev = np.pad(curve.gain_ev(indices), padding, "edge")
@@ -156,23 +164,25 @@ def _look(areas: _Areas) -> Look:
 
 
 def _strips(
-    image: np.ndarray, look: Look | None, noise: float | None, lost: float | None
+    image: np.ndarray, look: Look | None, noise: float | None, lost: float | None, brighter_ev: float
 ) -> Iterator[tuple[slice, np.ndarray, Curve]]:
     """Yield rows, from even ones on, the index of their light, (3, h, w), and its curve; nothing if all is black."""
+    if not math.isfinite(brighter_ev):
+        raise ValueError(f"brighter_ev must be a number, not {brighter_ev}")
     areas = _areas(image, noise, lost)
     if not areas.brightness.max() > 0:
         return
     own = _look(areas)
     floor_ev, grey_ev, base_slope, white_ev = own if look is None else look.followed_by(own)
     _, base = areas.base(floor_ev)
-    curve = Curve.up_to(white_ev)
+    curve = Curve.up_to(min(white_ev + max(brighter_ev, 0), WHITE_EV))  # what is brightened is not blown out
     rows = max(2, STRIP_SITES // image.shape[1] // 2 * 2)
     for top in range(0, image.shape[0], rows):
         strip = np.ascontiguousarray(image[top : top + rows])  # it may be a turned view, which is slow to read
         ev = _log2(_brightness(strip), floor_ev)
         base_ev = _upsampled(base.slope, base.cell, top, ev.shape) * ev
         base_ev += _upsampled(base.offset, base.cell, top, ev.shape)
-        gain = np.exp2((base_slope - 1) * (base_ev - grey_ev) - grey_ev) * np.float32(MIDDLE_GREY)
+        gain = np.exp2((base_slope - 1) * (base_ev - grey_ev) - grey_ev + brighter_ev) * np.float32(MIDDLE_GREY)
         yield slice(top, top + len(strip)), index_of(_exposed(strip, gain)), curve
 
 

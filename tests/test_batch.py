@@ -905,6 +905,7 @@ def test_a_report_may_go_down_the_pipe_that_is_printed_to(
         ("in", "-o", "out", "--lock-params", "chart.json", "--white", "15000"),
         ("in", "-o", "out", "--ultra-hdr"),
         ("in", "-o", "out", "--preview-size", "2048"),
+        ("in", "-o", "out", "--preview-exposure", "-1"),
         ("in", "-o", "out", "--ensemble", "--model", "classical"),
         ("in", "-o", "out", "--watch", "--dry-run"),
         ("in", "-o", "out", "--dask", "tcp://127.0.0.1:1", "--workers", "2"),

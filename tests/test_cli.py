@@ -139,6 +139,10 @@ def test_preview_auto_lies_beside_the_output_and_is_upright_8_bit(made: Path, wo
     done("convert", made / "raw.dng", "-o", "out.exr", "--preview", "named.png")
     with Image.open("named.png") as picture:
         assert picture.format == "PNG"
+    darker = ("--preview", "darker.png", "--preview-exposure", -1)
+    done("convert", made / "raw.dng", "-o", "out2.exr", *darker)
+    with Image.open("named.png") as usual, Image.open("darker.png") as picture:
+        assert np.asarray(picture).mean() < 0.85 * np.asarray(usual).mean()
 
 
 def test_exposure_is_an_exact_factor(made: Path, work: Path) -> None:
@@ -163,7 +167,10 @@ CHANGE = {
     "--color-space": "rec2020", "--bad-pixel-map": "bad.txt", "--no-bad-pixels": None, "--model": "classical",
     "--ensemble": None, "--precision": "bfloat16", "--float": None, "--compression": "b44",
 }  # fmt: skip
-CHANGE_NOTHING = "--output --overwrite --preview --preview-size --ultra-hdr --lock-params --if-not-sve --tile --device"
+CHANGE_NOTHING = (
+    "--output --overwrite --preview --preview-exposure --preview-size --ultra-hdr --lock-params --if-not-sve --tile "
+    "--device"
+)
 
 
 def test_every_option_that_shall_change_the_image_does(made: Path, work: Path, weights: Path) -> None:
@@ -626,8 +633,9 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
     for preview in ((), ("--preview", "preview.png")):
         asked = ("convert", made / "raw.dng", "-o", "out.exr", "--ultra-hdr", *preview)
         assert "add --preview auto" in refused(*asked, code=2)
-    without = ("convert", made / "raw.dng", "-o", "out.exr", "--preview-size", 2048)
-    assert "--preview-size needs --preview" in refused(*without, code=2)
+    for option, value in {"--preview-size": 2048, "--preview-exposure": -1}.items():
+        without = ("convert", made / "raw.dng", "-o", "out.exr", option, value)
+        assert f"{option} needs --preview" in refused(*without, code=2)
     by_mean = ("convert", made / "raw.dng", "-o", "out.exr", "--ensemble", "--model", "classical")
     assert "--ensemble needs a network" in refused(*by_mean, code=2)
     assert "no folder" in refused("convert", made / "raw.dng", "-o", "out.exr", "--preview", "no/preview.jpg")
@@ -1017,7 +1025,7 @@ def test_every_command_refuses_one_value_given_twice() -> None:
 def test_completion_goes_on_past_a_value_given_twice() -> None:
     completion = ShellComplete(cli.main, {}, "sve2hdr", "_SVE2HDR_COMPLETE")
     found = completion.get_completions(["convert", "a.CR2", "-o", "x.exr", "-o", "y.exr"], "--prev")
-    assert [item.value for item in found] == ["--preview", "--preview-size"]
+    assert [item.value for item in found] == ["--preview", "--preview-exposure", "--preview-size"]
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,7 @@ def test_color_spaces(
         ({"tile_px": 99.5}, r"tile_px must be a whole number from 1 on, not 99\.5"),
         ({"exposure_ev": float("nan")}, "exposure_ev must be a number from -30 to 30, not nan"),
         ({"exposure_ev": "1"}, "exposure_ev must be a number from -30 to 30, not '1'"),
+        ({"preview_exposure_ev": -31}, "preview_exposure_ev must be a number from -30 to 30, not -31"),
     ],
 )
 def test_options_that_there_are_not_are_refused_when_they_are_made(named: dict[str, Any], sentence: str) -> None:
@@ -487,6 +488,24 @@ def test_a_preview_is_no_larger_than_asked_for(
         means = whole.reshape(small.shape[0], 2, small.shape[1], 2, 3).mean(axis=(1, 3))
         assert np.median(np.abs(small - means) / means) < 0.05
     assert_array_equal(read_hdr(tmp_path / "41.exr"), read_hdr(tmp_path / "None.exr"))
+
+
+def test_a_preview_alone_is_as_bright_as_asked_for(tmp_path: Path, raw: Path, network: SveNet) -> None:
+    lock = tmp_path / "levels.json"
+    run(raw, tmp_path / "first.exr", network, lock_parameters=lock)
+    for name, hdr in (("a.jpg", False), ("b.png", False), ("c.jpg", True), ("d.png", False)):
+        locked = {"lock_parameters": lock, "levels": Levels()} if name == "d.png" else {}
+        means, written = [], []
+        for ev in (0.0, 1.0, -1.0):
+            preview = {"preview": tmp_path / name, "preview_exposure_ev": ev, "ultra_hdr": hdr, "overwrite": True}
+            run(raw, [tmp_path / "a.exr", tmp_path / "a.dng"], network, **preview, **locked)
+            written.append([(tmp_path / file).read_bytes() for file in ("a.exr", "a.dng", "levels.json")])
+            means.append(imageio.imread(tmp_path / name).mean())
+            if hdr:
+                means[-1] = imagecodecs.ultrahdr_decode((tmp_path / name).read_bytes(), boost=8.0)[..., :3].mean()
+        usual, brighter, darker = means
+        assert darker < 0.85 * usual < usual < 0.9 * brighter
+        assert written[0] == written[1] == written[2]
 
 
 def at_night(path: Path, seed: int, mode: Mode = "gain") -> Mosaic:

@@ -112,6 +112,23 @@ def test_shadows_and_highlights_are_both_there() -> None:
     assert lamp.min() > 235
 
 
+@pytest.mark.parametrize("stops", [0.0, 6.0, 14.0])
+def test_a_preview_is_as_much_brighter_as_asked_for_on_all_screens(stops: float) -> None:
+    image, look = scene(stops=stops), look_of(scene(stops=stops))
+    usual, gain = tone_map_with_gain(image)
+    for ev in (-1.5, -0.5, 0.5, 1.5):
+        rgb, brighter = tone_map_with_gain(image, brighter_ev=ev)
+        assert_array_equal(tone_map(image, look, brighter_ev=ev), rgb)
+        step = np.log2(linear(rgb)[70:110, 20:160] / linear(usual)[70:110, 20:160].clip(1e-4))
+        assert 0.7 < np.median(step) / ev < 1.4  # of the room: the curve is steeper than 1 in the shadows
+        assert ((rgb.astype(int) - usual) * ev >= 0).all()
+        assert ((brighter.astype(int) - gain) * ev >= 0).all()
+        assert (rgb.min(axis=2) >= 254).mean() < 0.06
+    assert_array_equal(tone_map(image, brighter_ev=0.0), usual)
+    assert tone_map(image, brighter_ev=-30).max() == 0
+    assert tone_map(image, brighter_ev=30).min() == 255
+
+
 @pytest.mark.parametrize("blown", [0.02, 0.1, 0.25])
 def test_what_is_lost_in_the_raw_comes_out_white(blown: float) -> None:
     image = np.minimum(scene(stops=6.0), 1).astype(np.float32)
@@ -348,6 +365,9 @@ def test_wrong_arguments_are_refused() -> None:
     for lost in (-1.0, 0.0, np.nan, np.inf):
         with pytest.raises(ValueError, match="lost"):
             tone_map(scene(), lost=lost)
+    for ev in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="brighter_ev"):
+            tone_map(scene(), brighter_ev=ev)
     for bad in (np.zeros((4, 4), np.float32), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.float32)):
         with pytest.raises(ValueError, match="float32"):
             tone_map(bad)

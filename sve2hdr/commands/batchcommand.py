@@ -254,7 +254,7 @@ def batch(
 def _refuse_contradictions(
     *, idle: float | None, watch: bool, dry_run: bool, report: Path | None, dask: str | None, workers: int | None,
     memory: int | None, preview: bool, formats: tuple[str, ...], ultra_hdr: bool, preview_size: int | None,
-    ensemble: bool, model: str, lock_params: Path | None, **_: Any,
+    preview_exposure: float, ensemble: bool, model: str, lock_params: Path | None, **_: Any,
 ) -> None:  # fmt: skip
     """Refuse options that are not for each other."""
     if idle is not None and not watch:
@@ -263,7 +263,8 @@ def _refuse_contradictions(
         refuse_given(("lock", "pattern", "ev", "black", "white"), "is in the --lock-params file; leave one of them out")
     check_ensemble(ensemble, model)
     check_formats([f".{name}" for name in formats or ("exr",)])
-    for option, given in (("--ultra-hdr", ultra_hdr), ("--preview-size", preview_size)):
+    of_previews = {"--ultra-hdr": ultra_hdr, "--preview-size": preview_size, "--preview-exposure": preview_exposure}
+    for option, given in of_previews.items():
         if given and not preview:
             raise click.UsageError(f"{option} needs --preview")
     if watch and dry_run:

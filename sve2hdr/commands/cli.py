@@ -132,8 +132,9 @@ def convert(
     check_formats((output.suffix.lower(),))
     if chosen["ultra_hdr"] and (beside is None or beside.suffix.lower() not in (".jpg", ".jpeg")):
         raise click.UsageError("--ultra-hdr needs a JPEG preview; add --preview auto, or name a .jpg")
-    if chosen["preview_size"] and beside is None:
-        raise click.UsageError("--preview-size needs --preview")
+    for name in ("preview_size", "preview_exposure"):
+        if chosen[name] and beside is None:
+            raise click.UsageError(f"--{name.replace('_', '-')} needs --preview")
     options = replace(convert_options(preview=beside, **chosen), lock_parameters=lock_params, if_not_sve=if_not_sve)
     keep_freed_memory()
     with progress_bar(raw.name) as progress:
