@@ -41,8 +41,7 @@ def shown(camera_rgb: np.ndarray) -> Image.Image:
 
 def as_taken() -> Image.Image:
     """Return the mosaic as it is: dark and bright rows, each clipped where its sites are."""
-    span = mosaic.white_level - float(mosaic.black_level.mean())
-    signal = np.clip((mosaic.counts.astype(np.float32) - float(mosaic.black_level.mean())) / span, 0, 1)
+    signal = np.clip((mosaic.counts.astype(np.float32) - float(mosaic.black_level.mean())) / mosaic.span, 0, 1)
     return Image.fromarray(np.uint8(np.rint(255 * signal ** (1 / 2.2)))).convert("RGB")
 
 

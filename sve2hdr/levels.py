@@ -245,7 +245,7 @@ def _against_black(mosaic: Mosaic, read: Mosaic, detection: Detection | None) ->
         finding = f"the exposures do not agree at --black {given}; leave it out to have it measured"
     period = common_period(mosaic.black_level, shown, error)
     off = np.abs(repeated(mosaic.black_level, period) - repeated(shown, period))
-    least = DIFFERENT_BLACK * (mosaic.white_level - float(mosaic.black_level.mean()))
+    least = DIFFERENT_BLACK * mosaic.span
     return finding if (off > np.maximum(least, ERRORS * repeated(error, period))).any() else ""
 
 

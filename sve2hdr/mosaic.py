@@ -225,6 +225,11 @@ class Mosaic:
         return self.counts.shape[0], self.counts.shape[1]
 
     @property
+    def span(self) -> float:
+        """The counts from black, in the mean, to white."""
+        return self.white_level - float(self.black_level.mean())
+
+    @property
     def white_by_site(self) -> np.ndarray:
         """The counts at which sites saturate, one period, (P, Q) float32."""
         return np.full((1, 1), self.white_level, np.float32) if self.saturation is None else self.saturation

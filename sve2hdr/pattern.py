@@ -204,7 +204,7 @@ def _in_fours(parts: Sequence[Detection]) -> ExposurePattern | None:
 
 def offset_sigma_of(mosaic: Mosaic) -> float:
     """Return how wrong the black level of a phase may well be, counts."""
-    return BLACK_ERROR * (mosaic.white_level - float(mosaic.black_level.mean()))
+    return BLACK_ERROR * mosaic.span
 
 
 def _refusal(

@@ -114,7 +114,7 @@ def against_white(mosaic: Mosaic, pattern: ExposurePattern, given: np.ndarray) -
     elsewhere, or, without a pile-up, where too many lie above.
     """
     black, piles, above = float(mosaic.black_level.mean()), [], 0.0
-    apart = APART * (mosaic.white_level - black)
+    apart = APART * mosaic.span
     whites = {level: float(given[pattern.exposure == level][0]) for level in np.unique(pattern.exposure)}
     for level, white in whites.items():
         histogram = _histogram(mosaic.counts, pattern.exposure == level)
@@ -133,7 +133,7 @@ def against_white(mosaic: Mosaic, pattern: ExposurePattern, given: np.ndarray) -
 def too_low(mosaic: Mosaic, pattern: ExposurePattern, white: np.ndarray) -> np.ndarray:
     """Return at which sites, (P, Q) bool, too many counts of their exposure lie above `white`, (P, Q) counts."""
     exposure, low = repeated(pattern.exposure, white.shape), np.zeros(white.shape, bool)
-    apart = APART * (mosaic.white_level - float(mosaic.black_level.mean()))
+    apart = APART * mosaic.span
     for level, top in np.unique(np.stack([exposure.ravel(), white.ravel()]), axis=1).T:
         sites = (exposure == level) & (white == top)
         histogram = _histogram(mosaic.counts, sites)

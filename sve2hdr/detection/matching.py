@@ -134,7 +134,7 @@ def _match_in_fours(
 
 
 def _count_of_14_bits(mosaic: Mosaic) -> float:
-    return (mosaic.white_level - float(mosaic.black_level.mean())) / RANGE_14_BIT
+    return mosaic.span / RANGE_14_BIT
 
 
 def _step_of_pairs(mosaic: Mosaic, step: Step) -> Step:

@@ -137,7 +137,7 @@ def off_in_the_dark(dark: Mosaic, path: Path) -> np.ndarray:
     """
     bad = np.zeros(dark.shape, bool)
     levels = dark.counts[::7, ::7] - float(dark.black_level.mean())
-    if np.median(levels) > DARK * (dark.white_level - float(dark.black_level.mean())):
+    if np.median(levels) > DARK * dark.span:
         raise _not_dark(path, f"half of its sites lie above {DARK:.0%} of the range")
     for row, column in np.ndindex(CELL, CELL):
         off = _above_around(dark.counts[row::CELL, column::CELL].astype(np.float32))

@@ -47,8 +47,7 @@ class _FrameNoise:
 
 
 def _frame_noise(frames: Sequence[Mosaic], exposure_ev: Sequence[float], most_exposed: int) -> list[_FrameNoise]:
-    reference = frames[most_exposed]
-    span = reference.white_level - float(reference.black_level.mean())
+    span = frames[most_exposed].span
     found = []
     for frame, ev in zip(frames, exposure_ev, strict=True):
         measured = estimate_noise(frame, ONE_EXPOSURE)
@@ -63,7 +62,7 @@ def _merged_band(frames: Sequence[Mosaic], noise: Sequence[_FrameNoise], rows: s
     total, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for frame, model in zip(reversed(frames), reversed(noise), strict=True):
         counts = frame.counts[rows]
-        limit = LEFT_OUT * (frame.white_level - float(frame.black_level.mean())) / model.scale
+        limit = LEFT_OUT * frame.span / model.scale
         good = (total < limit * weight) & (counts < frame.white_level) if samples else np.ones(shape, bool)
         radiance = (counts - repeated(frame.black_level, shape)) / np.float32(model.scale)
         samples.append((radiance, good, model))

@@ -104,7 +104,7 @@ def read_stack(paths: Sequence[Path], exposures_ev: Sequence[float] | None = Non
 
 
 def _refuse_other_camera(path: Path, frame: Mosaic, first_path: Path, first: Mosaic) -> None:
-    span = MAX_LEVEL_DIFFERENCE * (first.white_level - float(first.black_level.mean()))
+    apart = MAX_LEVEL_DIFFERENCE * first.span
     if frame.cfa not in BAYER_ORDERS or any(2 % side for side in frame.black_level.shape):
         raise UnusableStack(f"{path}: not an ordinary Bayer photo; stacks are made of those")
     black, first_black = repeated(frame.black_level, (2, 2)), repeated(first.black_level, (2, 2))
@@ -112,8 +112,8 @@ def _refuse_other_camera(path: Path, frame: Mosaic, first_path: Path, first: Mos
         "camera": (frame.capture.make, frame.capture.model) != (first.capture.make, first.capture.model),
         "size": frame.shape != first.shape,
         "orientation of the colour filters": frame.cfa != first.cfa,
-        "black level": float(np.abs(black - first_black).max()) > span,
-        "white level": abs(frame.white_level - first.white_level) > span,
+        "black level": float(np.abs(black - first_black).max()) > apart,
+        "white level": abs(frame.white_level - first.white_level) > apart,
     }
     found = [name for name, differs in differences.items() if differs]
     if found:
