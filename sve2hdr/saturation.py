@@ -70,41 +70,20 @@ def white_levels(mosaic: Mosaic, pattern: ExposurePattern) -> WhiteLevels:
     colour whose counts pile up elsewhere, as where a camera has balanced them before it wrote them, has a level of its
     own. A blurred pile-up FAR from the file's level is one if two colours of the most exposed sites share it.
     """
-    black = float(mosaic.black_level.mean())
     letters, exposure = over_common_period(cfa_period(mosaic.cfa), pattern.exposure)
-    histograms = {
-        level: {letter: _histogram(mosaic.counts, (exposure == level) & (letters == letter)) for letter in letters_of}
-        for level in np.unique(exposure)
-        for letters_of in [np.unique(letters[exposure == level])]
-    }
-    together = {level: np.sum(list(of_colours.values()), axis=0) for level, of_colours in histograms.items()}
-    heaps = {level: pile_up(histogram, black, mosaic.white_level) for level, histogram in together.items()}
-    piles = {}
-    for level, histogram in together.items():
-        others = [heap for other, heap in heaps.items() if other != level and heap is not None]
-        if level == exposure.max():  # it clips first: perhaps no other one does
-            others += _shared_by_colours(heaps[level], histograms[level], black, mosaic.white_level)
-        piles[level] = pile_up(histogram, black, mosaic.white_level, [mosaic.white_level, *others])
-    found = [pile for pile in piles.values() if pile is not None]
-    unclear = {level: _blurred(histograms[level], black, mosaic.white_level) for level in piles if not piles[level]}
-    blurred = {level: pile for level, pile in unclear.items() if pile is not None}
-    if len(found) + len(blurred) < 2:  # less exposed sites saturate where the more exposed ones do, too
-        blurred = {}
-    by_site, unknown, apart = np.empty(exposure.shape, np.float32), [], APART * (mosaic.white_level - black)
-    for level, of_colours in histograms.items():
-        if level in blurred:
-            by_site[exposure == level] = blurred[level]
-            unknown.append(False)
-            continue
-        shared = [pile for pile in found if _top(together[level]) <= pile + HAIR * (pile - black)]
-        usual = piles[level] or min(shared, default=mosaic.white_level)
-        for letter, histogram in of_colours.items():
-            own = pile_up(histogram, black, mosaic.white_level, [mosaic.white_level, *found])
-            beyond = own is None and histogram[int(usual + apart) :].sum() > ABOVE * histogram.sum()
-            white = mosaic.white_level if beyond else usual if own is None or abs(own - usual) <= apart else own
-            unknown.append(own is None and (beyond or piles[level] is None))
-            by_site[(exposure == level) & (letters == letter)] = white
-    return WhiteLevels(by_site, "file" if all(unknown) else "pile-up, file" if any(unknown) else "pile-up")
+    exposures = [_Exposure.of(mosaic, letters, exposure == level) for level in np.unique(exposure)]
+    piles = _clear_piles(exposures)
+    found = [pile for pile in piles if pile is not None]
+    blurred = [one.blurred_pile() if pile is None else None for one, pile in zip(exposures, piles, strict=True)]
+    if len(found) + sum(pile is not None for pile in blurred) < 2:
+        blurred = [None] * len(exposures)  # less exposed sites saturate where the more exposed ones do, too
+    by_site, piled_up = np.empty(exposure.shape, np.float32), []
+    for one, pile, wide in zip(exposures, piles, blurred, strict=True):
+        for letter in one.of_colours:
+            white, is_pile = one.white_of(letter, pile, found) if wide is None else (wide, True)
+            by_site[one.sites & (letters == letter)] = white
+            piled_up.append(is_pile)
+    return WhiteLevels(by_site, "pile-up" if all(piled_up) else "pile-up, file" if any(piled_up) else "file")
 
 
 def against_white(mosaic: Mosaic, pattern: ExposurePattern, given: np.ndarray) -> str:
@@ -118,7 +97,7 @@ def against_white(mosaic: Mosaic, pattern: ExposurePattern, given: np.ndarray) -
     whites = {level: float(given[pattern.exposure == level][0]) for level in np.unique(pattern.exposure)}
     for level, white in whites.items():
         histogram = _histogram(mosaic.counts, pattern.exposure == level)
-        pile = pile_up(histogram, black, mosaic.white_level, [mosaic.white_level, *whites.values()])
+        pile = pile_up(histogram, black, mosaic.white_level, [*whites.values()])
         if pile is None:
             above = max(above, histogram[int(white + apart) :].sum() / histogram.sum())
         elif abs(pile - white) > apart:
@@ -137,41 +116,91 @@ def too_low(mosaic: Mosaic, pattern: ExposurePattern, white: np.ndarray) -> np.n
     for level, top in np.unique(np.stack([exposure.ravel(), white.ravel()]), axis=1).T:
         sites = (exposure == level) & (white == top)
         histogram = _histogram(mosaic.counts, sites)
-        low[sites] = histogram[int(top + apart) :].sum() > ABOVE * histogram.sum()
+        low[sites] = _too_many(histogram, top + apart)
     return low
 
 
-def _shared_by_colours(
-    heap: float | None, of_colours: dict[str, np.ndarray], black: float, white: float
-) -> list[float]:
-    """Return the heap if two colours or all pile up there, as flat parts do only where their light balances them."""
-    found = [pile_up(histogram, black, white) for histogram in of_colours.values()]
-    piles = [pile for pile in found if pile is not None]  # in warm light blue may stay below
-    if heap is None or len(piles) < 2:
-        return []
-    return [heap] if max(abs(pile - heap) for pile in piles) <= HAIR * (white - black) else []
+def _clear_piles(exposures: Sequence[_Exposure]) -> list[float | None]:
+    """Return where the counts of each exposure, the least one first, clearly pile up; None: they do not."""
+    heaps = [one.pile_up(one.together) for one in exposures]
+    piles = []
+    for number, one in enumerate(exposures):
+        others = [heap for heap in heaps[:number] + heaps[number + 1 :] if heap is not None]
+        if one is exposures[-1]:  # it clips first: perhaps no other one does
+            others += one.shared_by_colours(heaps[number])
+        piles.append(one.pile_up(one.together, others))
+    return piles
 
 
-def _blurred(of_colours: dict[str, np.ndarray], black: float, white: float) -> float | None:
-    """Return where counts of all colours pile up alike, wider than a HAIR, or None if they do not.
+@dataclass(frozen=True, eq=False)
+class _Exposure:
+    """How often each count occurs at the sites of one exposure."""
 
-    Full wells differ from site to site. A flat bright part has a level for each colour, or, without filters, as many
-    sites of each; saturated are more of one colour. Taken is a level near which, or above, next to all of the heap is.
-    """
-    for hairs in BLURRED_HAIRS:
-        heaps = [pile_up(histogram, black, white, hairs=hairs) for histogram in of_colours.values()]
-        piles = [heap for heap in heaps if heap is not None]
-        width = hairs * HAIR * (white - black)
-        if len(piles) < 3 or max(piles) - min(piles) > width / 2:
-            continue
-        first = round(min(piles) - 2 * width)
-        shares = [histogram[first:].sum() / histogram.sum() for histogram in of_colours.values()]
-        if min(shares) > ALIKE * max(shares):
-            return None
-        heap = np.cumsum(np.sum(list(of_colours.values()), axis=0)[first:])
-        low = first + int(np.searchsorted(heap, LOW_SHARE * heap[-1]))
-        return float(min(*piles, black + (low - black) / SATURATED))
-    return None
+    sites: np.ndarray  # (P, Q) bool: those of it
+    of_colours: dict[str, np.ndarray]  # (65536,) int each
+    together: np.ndarray  # (65536,) int, of all colours
+    black: float
+    white: float  # that the file names
+
+    @classmethod
+    def of(cls, mosaic: Mosaic, letters: np.ndarray, sites: np.ndarray) -> _Exposure:
+        """Count the sites of a period, (P, Q) bool, whose colours are `letters`, (P, Q)."""
+        colours = np.unique(letters[sites])
+        of_colours = {letter: _histogram(mosaic.counts, sites & (letters == letter)) for letter in colours}
+        together = np.sum(list(of_colours.values()), axis=0)
+        return cls(sites, of_colours, together, float(mosaic.black_level.mean()), mosaic.white_level)
+
+    def pile_up(self, histogram: np.ndarray, known: Sequence[float] | None = None, hairs: int = 1) -> float | None:
+        """Return what `pile_up` does."""
+        return pile_up(histogram, self.black, self.white, known, hairs)
+
+    def shared_by_colours(self, heap: float | None) -> list[float]:
+        """Return the heap if two colours or all pile up there, as flat parts do only in light that balances them."""
+        found = [self.pile_up(histogram) for histogram in self.of_colours.values()]
+        piles = [pile for pile in found if pile is not None]  # in warm light blue may stay below
+        if heap is None or len(piles) < 2:
+            return []
+        return [heap] if max(abs(pile - heap) for pile in piles) <= HAIR * (self.white - self.black) else []
+
+    def blurred_pile(self) -> float | None:
+        """Return where counts of all colours pile up alike, wider than a HAIR, or None if they do not.
+
+        Full wells differ from site to site. A flat bright part has a level for each colour, or, without filters, as
+        many sites of each; saturated are more of one colour. Taken is a level near which, or above, next to all of the
+        heap is.
+        """
+        for hairs in BLURRED_HAIRS:
+            heaps = [self.pile_up(histogram, hairs=hairs) for histogram in self.of_colours.values()]
+            piles = [heap for heap in heaps if heap is not None]
+            width = hairs * HAIR * (self.white - self.black)
+            if len(piles) < 3 or max(piles) - min(piles) > width / 2:
+                continue
+            first = round(min(piles) - 2 * width)
+            shares = [histogram[first:].sum() / histogram.sum() for histogram in self.of_colours.values()]
+            if min(shares) > ALIKE * max(shares):
+                return None
+            heap = np.cumsum(self.together[first:])
+            low = first + int(np.searchsorted(heap, LOW_SHARE * heap[-1]))
+            return float(min(*piles, self.black + (low - self.black) / SATURATED))
+        return None
+
+    def white_of(self, letter: str, pile: float | None, found: Sequence[float]) -> tuple[float, bool]:
+        """Return where sites of a colour saturate, and whether counts pile up there.
+
+        pile: where those of the exposure clearly do; found: where those of all exposures do.
+        """
+        lent = [other for other in found if _top(self.together) <= other + HAIR * (other - self.black)]
+        usual = pile or min(lent, default=self.white)
+        histogram, apart = self.of_colours[letter], APART * (self.white - self.black)
+        own = self.pile_up(histogram, found)
+        if own is not None:
+            return usual if abs(own - usual) <= apart else own, True
+        return (self.white, False) if _too_many(histogram, usual + apart) else (usual, pile is not None)
+
+
+def _too_many(histogram: np.ndarray, level: float) -> bool:
+    """Return whether more sites lie above a level where they saturate than hot ones."""
+    return bool(histogram[int(level) :].sum() > ABOVE * histogram.sum())
 
 
 def _top(histogram: np.ndarray) -> int:
@@ -194,9 +223,9 @@ def pile_up(
     """Return the level at which counts pile up at the top of a histogram, (65536,) int, or None if they do not.
 
     Clear is a heap of many sites, no wider than HAIR, or so many `hairs`, to either side, that stands out from what
-    lies below, with next to nothing above. FAR from all levels that are `known` to saturate, if they are told, half of
-    it must lie within a quarter of that: photon noise of a flat bright part is as narrow from a million electrons on
-    only.
+    lies below, with next to nothing above. FAR from `white` and all levels that are `known` to saturate, if they are
+    told, half of it must lie within a quarter of that: photon noise of a flat bright part is as narrow from a million
+    electrons on only.
 
     >>> histogram = np.bincount([15_000] * 500 + list(range(2000, 14_000)), minlength=65536)
     >>> pile_up(histogram, 1000.0, 16_383.0)
@@ -222,6 +251,6 @@ def pile_up(
     middle = np.searchsorted(np.cumsum(histogram[first:last]), total[last] / 2 - total[first] / 2)
     found, quarter = first + int(middle), hair // 4
     sharp = 2 * histogram[max(0, found - quarter) : found + quarter + 1].sum() >= histogram[first:last].sum()
-    if not sharp and known is not None and min(abs(found - other) for other in known) > FAR * (white - black):
+    if not sharp and known is not None and min(abs(found - other) for other in (white, *known)) > FAR * (white - black):
         return None
     return float(min(found, white))
