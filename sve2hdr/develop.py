@@ -7,14 +7,13 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
-import torch
 
 from .architecture import ArchitectureConfig, Network
 from .classical import classical
 from .demosaic import demosaic
 from .mosaic import BAYER_ORDERS, ONE_EXPOSURE, ExposurePattern, Mosaic, cfa_period, common_period, repeated
 from .radiance import NoiseModel
-from .reconstruct import TILE_PX, Precision, reconstruct
+from .reconstruct import NetworkOptions, reconstruct
 
 FEIGNED_RATIO = 1.5  # between neighbouring exposures; within what networks are trained for, and nothing is lost by it
 FEIGNED_BLACK, FEIGNED_WHITE = 4096.0, 65_000.0  # counts: room for noise below black, and as fine as 16 bits allow
@@ -25,10 +24,7 @@ def develop(
     mosaic: Mosaic,
     noise: NoiseModel,
     network: Network | None,
-    tile_px: int = TILE_PX,
-    device: torch.device | str = "cpu",
-    precision: Precision = "auto",
-    ensemble: bool = False,
+    options: NetworkOptions | None = None,
     progress: Callable[[float], object] = lambda share: None,
 ) -> np.ndarray:
     """Return camera RGB, (H, W, 3) float32, 1.0 = saturation, not clamped, of a raw of one exposure.
@@ -40,7 +36,7 @@ def develop(
     pattern = None if network is None else feigned_pattern(mosaic.cfa, network.config)
     if network is not None and pattern is not None:
         shown, shown_noise = _as_sve(mosaic, pattern, noise)
-        return reconstruct(shown, pattern, shown_noise, network, tile_px, device, precision, ensemble, progress)
+        return reconstruct(shown, pattern, shown_noise, network, options, progress)
     if mosaic.cfa not in BAYER_ORDERS:
         return classical(mosaic, ONE_EXPOSURE, noise, progress=progress)
     black, white = (repeated(period, mosaic.shape) for period in (mosaic.black_level, mosaic.white_by_site))

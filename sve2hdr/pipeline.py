@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-import torch
 
 from . import __version__
 from .cameracolor import camera_from_xyz_of
@@ -30,7 +29,7 @@ from .pattern import detect_pattern
 from .preview import LUMINANCE_OF_RGB, Look, look_of
 from .radiance import NoiseModel, full_scale
 from .rawfile import read_raw
-from .reconstruct import TILE_PX, Precision, reconstruct
+from .reconstruct import TILE_PX, NetworkOptions, Precision, reconstruct
 from .sensor.badpixels import BadPixelMap
 from .sensor.banding import remove_banding
 from .sensor.defects import Defects, repair_defects
@@ -199,20 +198,17 @@ def reconstructed(
     # noise is measured, not taken from a DNG's NoiseProfile: converters write there what one ISO has, not what two have
     mosaic, pattern, noise = estimate.applied(mosaic), estimate.pattern, estimate.noise
     taken, network = model.for_one_exposure() if plain else model.for_pattern(name, mosaic, pattern)
-    fallback = network is None and len(model.candidates) > 1
     known = locked.defects if locked is not None else None
     mosaic, defects, corrections = _corrected(mosaic, pattern, noise, options.bad_pixels, known, listed)
     progress(0.0)
-    if network is None:
-        device = torch.device("cpu")
+    how = NetworkOptions(options.tile_px, device, options.precision, options.ensemble)
+    with turn() if network is not None else nullcontext():
         if plain:
-            camera_rgb = develop(mosaic, noise, None, progress=progress)
-        else:
+            camera_rgb = develop(mosaic, noise, network, how, progress)
+        elif network is None:
             camera_rgb = classical(mosaic, pattern, noise, progress=progress)
-    else:
-        how = (network, options.tile_px, device, options.precision, options.ensemble, progress)
-        with turn():
-            camera_rgb = develop(mosaic, noise, *how) if plain else reconstruct(mosaic, pattern, noise, *how)
+        else:
+            camera_rgb = reconstruct(mosaic, pattern, noise, network, how, progress)
     if not (math.isfinite(camera_rgb.min()) and math.isfinite(camera_rgb.max())):
         raise UnreadableWeights(
             f"{taken}: these weights give values that are not finite; train on, or leave --model out"
@@ -223,24 +219,17 @@ def reconstructed(
     complete_clipped(camera_rgb, mosaic, pattern, neutral.camera_rgb)
     if scale != 1:
         camera_rgb *= np.float32(scale)
-    matrix = camera_from_xyz_of(neutral.camera_rgb, mosaic)
     attributes = {
         "sve2hdr:version": __version__,
         "sve2hdr:model": taken,
         **({"sve2hdr:ensemble": "yes"} if options.ensemble and network is not None else {}),
         **_about_levels(estimate),
         **corrections,
-        "sve2hdr:white_balance": str(neutral.taken),
-        "sve2hdr:neutral": " ".join(f"{channel:.4f}" for channel in neutral.camera_rgb),
-        "sve2hdr:camera_from_xyz": " ".join(f"{value:.6g}" for value in matrix.ravel()),  # row by row
+        **_about_balance(neutral, mosaic),
     }
-    notes = (
-        plain,
-        f"{name}: {estimate.note}" if estimate.note else "",
-        f"{name}: no published network knows this pattern; the classical method was taken" if fallback else "",
-        f"{name}: {neutral.note}" if neutral.note else "",
-        f"{name}: {early}" if (early := early_saturation(mosaic.cfa, pattern)) else "",
-    )
+    fallback = "no published network knows this pattern; the classical method was taken"
+    is_fallback = network is None and len(model.candidates) > 1
+    notes = (plain, estimate.note, fallback * is_fallback, neutral.note, early_saturation(mosaic.cfa, pattern))
     return Reconstruction(
         camera_rgb,
         replace(mosaic, as_shot_neutral=neutral.camera_rgb),
@@ -248,10 +237,10 @@ def reconstructed(
         estimate,
         pattern.ratio * scale,
         taken,
-        device.type,
+        "cpu" if network is None else device.type,
         attributes,
         defects,
-        tuple(said for said in notes if said),
+        tuple(f"{name}: {said}" for said in notes if said),
     )
 
 
@@ -290,7 +279,7 @@ def _estimated(
     detection = detect_pattern(levels.applied(mosaic, name))
     if detection.pattern is not None or detection.doubtful:  # what is in doubt is refused: developed it has stripes
         return estimate_levels(mosaic, name, levels, detection), ""
-    plain = f"{name}: developed as a photo of one exposure: {detection.reason}"
+    plain = f"developed as a photo of one exposure: {detection.reason}"
     return estimate_levels(mosaic, name, replace(levels, pattern=ONE_EXPOSURE, ratio_ev=None)), plain
 
 
@@ -301,6 +290,15 @@ def _about_levels(estimate: Estimate) -> dict[str, str]:
         "sve2hdr:black_level": " ".join(f"{level:.5g}" for level in estimate.black.ravel()),
         "sve2hdr:white_level": " ".join(f"{level:.5g}" for level in np.unique(estimate.white)[::-1]),
         "sve2hdr:levels_from": ", ".join(f"{name}: {source}" for name, source in estimate.sources.items()),
+    }
+
+
+def _about_balance(neutral: Neutral, mosaic: Mosaic) -> dict[str, str]:
+    matrix = camera_from_xyz_of(neutral.camera_rgb, mosaic)
+    return {
+        "sve2hdr:white_balance": str(neutral.taken),
+        "sve2hdr:neutral": " ".join(f"{channel:.4f}" for channel in neutral.camera_rgb),
+        "sve2hdr:camera_from_xyz": " ".join(f"{value:.6g}" for value in matrix.ravel()),  # row by row
     }
 
 

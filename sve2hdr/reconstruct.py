@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -20,26 +21,35 @@ Precision = Literal["auto", "float32", "bfloat16"]
 TILE_PX = 1024  # the default: smaller tiles are mostly halo, larger ones need more memory than they save time
 
 
+@dataclass(frozen=True)
+class NetworkOptions:
+    """How a network is run over a frame.
+
+    An ensemble is the geometric self-ensemble of Lim et al., "Enhanced deep residual networks for single image
+    super-resolution" (2017): the mean of what it makes of the frame turned in every way that it knows.
+    """
+
+    tile_px: int = TILE_PX  # memory beyond the result is that of one tile of this side and its halo
+    device: torch.device | str = "cpu"
+    precision: Precision = "auto"  # of convolutions; auto: bfloat16 where it is faster and the network loses nothing
+    ensemble: bool = False  # better, at so many times the cost
+
+
 def reconstruct(
     mosaic: Mosaic,
     pattern: ExposurePattern,
     noise: NoiseModel,
     network: Network,
-    tile_px: int = TILE_PX,
-    device: torch.device | str = "cpu",
-    precision: Precision = "auto",
-    ensemble: bool = False,
+    options: NetworkOptions | None = None,
     progress: Callable[[float], object] = lambda share: None,
 ) -> np.ndarray:
     """Return camera RGB, (H, W, 3) float32: radiance, 1.0 = saturation of the most exposed sites, not clamped.
 
-    Memory beyond the result is that of one tile of tile_px x tile_px and its halo. `precision` is that of convolutions;
-    auto takes bfloat16 where the network loses nothing by it and the device is faster at it. `ensemble`: the mean of
-    what the network makes of the frame turned in every way that it knows, at so many times the cost (the geometric
-    self-ensemble of Lim et al., "Enhanced deep residual networks for single image super-resolution", 2017). Raises
-    PatternNotFound if the network was trained for another kind of pattern.
+    Raises PatternNotFound if the network was trained for another kind of pattern.
     """
-    ways = placements(mosaic, pattern, network.config)[: None if ensemble else 1]
+    options = options or NetworkOptions()
+    device, precision = options.device, options.precision
+    ways = placements(mosaic, pattern, network.config)[: None if options.ensemble else 1]
     periods = (mosaic.black_level, mosaic.white_by_site, pattern.exposure, noise.gain, noise.read_noise)
     least, full = float(pattern.exposure.min()), full_scale(mosaic, pattern)
     scale = least * len(ways)
@@ -72,7 +82,7 @@ def reconstruct(
             turned_result[top:bottom, left:right] += inside
 
         canonical_shape = (placement.top + height, placement.left + width)
-        run_tiled(tile, keep, canonical_shape, tile_px, network.halo, network.alignment, progress)
+        run_tiled(tile, keep, canonical_shape, options.tile_px, network.halo, network.alignment, progress)
 
     for done, placement in enumerate(ways):
         add(placement, lambda share, done=done: progress((done + share) / len(ways)))  # type: ignore[misc]

@@ -785,7 +785,7 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path, raw: Path, networ
 def test_ordinary_raws_are_developed_as_precisely_as_asked(frame: Mosaic, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     true = pipeline.develop
-    monkeypatch.setattr(pipeline, "develop", lambda *a: asked.append(a[5]) or true(*a))
+    monkeypatch.setattr(pipeline, "develop", lambda *a: asked.append(a[3].precision) or true(*a))
     options = ConvertOptions(if_not_sve="develop", precision="bfloat16", device="cpu")
     plain = simulate(
         np.full((96, 96, 3), 0.3, np.float32) * np.float32(NEUTRAL), "RGGB", ONE_EXPOSURE, Sensor(), seed=1

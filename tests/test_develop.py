@@ -20,6 +20,7 @@ from sve2hdr.mosaic import BAYER_ORDERS, ONE_EXPOSURE, Mosaic, repeated
 from sve2hdr.network import BLOCKS, NetworkConfig, SveNet
 from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.radiance import NoiseModel
+from sve2hdr.reconstruct import NetworkOptions
 from sve2hdr.sensor.noise import estimate_noise
 from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.weights import load_weights, weights_path
@@ -97,7 +98,8 @@ def test_four_by_four_filters_are_developed(network: SveNet) -> None:
 def test_the_precision_is_that_of_the_network(network: SveNet) -> None:
     frame = simulate(scene(), "RGGB", ONE_EXPOSURE, Sensor(), seed=3)
     noise = estimate_noise(frame, ONE_EXPOSURE)
-    exact, halved = (develop(frame, noise, network, precision=p) for p in ("float32", "bfloat16"))
+    in_full, in_half = NetworkOptions(precision="float32"), NetworkOptions(precision="bfloat16")
+    exact, halved = (develop(frame, noise, network, options) for options in (in_full, in_half))
     assert 0 < np.abs(exact - halved).max() < 0.05
 
 

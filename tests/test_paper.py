@@ -16,7 +16,7 @@ from sve2hdr.mosaic import ExposurePattern, Mosaic
 from sve2hdr.network import BLOCKS, compress
 from sve2hdr.paper import PaperConfig, PaperNet, SpatiallyVaryingConv, TwoBranchBlock, guidance_mask
 from sve2hdr.radiance import NoiseModel
-from sve2hdr.reconstruct import reconstruct
+from sve2hdr.reconstruct import NetworkOptions, reconstruct
 
 torch.set_num_threads(1)
 TINY = PaperConfig(width=4, blocks=1)
@@ -171,7 +171,8 @@ def test_tiles_of_any_size_give_the_same_image() -> None:
     network = TINY.build().eval()
     whole = reconstruct(frame("RGGB"), PAIRS, NOISE, network)
     for tile_px in (8, 20):
-        np.testing.assert_allclose(reconstruct(frame("RGGB"), PAIRS, NOISE, network, tile_px), whole, atol=1e-4)
+        tiled = reconstruct(frame("RGGB"), PAIRS, NOISE, network, NetworkOptions(tile_px))
+        np.testing.assert_allclose(tiled, whole, atol=1e-4)
 
 
 @pytest.mark.parametrize(("cfa", "top", "left"), [("GRBG", 0, 1), ("GBRG", 1, 0), ("BGGR", 3, 1), ("RGGB", 2, 0)])

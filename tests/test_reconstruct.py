@@ -14,7 +14,7 @@ from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, re
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.paper import PaperConfig
 from sve2hdr.radiance import NoiseModel
-from sve2hdr.reconstruct import reconstruct
+from sve2hdr.reconstruct import NetworkOptions, reconstruct
 from sve2hdr.simulation.simulate import Sensor, simulate
 from sve2hdr.weights import load_weights, weights_path
 
@@ -108,15 +108,14 @@ def test_an_ensemble_is_the_mean_of_the_frame_and_its_mirror_image(
     image = reconstruct(frame, pattern, NOISE, random_network)
     other = np.flip(reconstruct(mirrored, pattern, NOISE, random_network), axis)
     assert not np.allclose(image, other, rtol=1e-2)
-    ensemble = reconstruct(frame, pattern, NOISE, random_network, ensemble=True)
+    ensemble = reconstruct(frame, pattern, NOISE, random_network, NetworkOptions(ensemble=True))
     assert_allclose(ensemble, (image + other) / 2, rtol=1e-4, atol=1e-5)
 
 
 def test_progress_of_an_ensemble_rises_to_the_end(random_network: SveNet) -> None:
     shares: list[float] = []
-    reconstruct(
-        noise_frame((80, 80)), ExposurePattern(PAIRS), NOISE, random_network, 64, ensemble=True, progress=shares.append
-    )
+    options = NetworkOptions(tile_px=64, ensemble=True)
+    reconstruct(noise_frame((80, 80)), ExposurePattern(PAIRS), NOISE, random_network, options, shares.append)
     assert shares == sorted(shares)
     assert (len(shares), shares[-1]) == (2 * 2, 1)  # of two tiles
 
@@ -150,9 +149,8 @@ def test_bfloat16_is_taken_where_the_device_is_faster_at_it_and_the_network_lose
 ) -> None:
     network = load_weights(weights_path("standard"))
     pattern, frame = ExposurePattern(PAIRS), simulate(smooth_scene(64, 64), "RGGB", ExposurePattern(PAIRS), Sensor(), 0)
-    exact, short = (
-        reconstruct(frame, pattern, NOISE, network, precision=precision) for precision in ("float32", "bfloat16")
-    )
+    in_full, halved = NetworkOptions(precision="float32"), NetworkOptions(precision="bfloat16")
+    exact, short = (reconstruct(frame, pattern, NOISE, network, options) for options in (in_full, halved))
     assert_allclose(short, exact, rtol=0.01, atol=1e-3)
     assert not np.array_equal(short, exact)
     for faster, chosen in ((False, exact), (True, short)):
@@ -160,5 +158,5 @@ def test_bfloat16_is_taken_where_the_device_is_faster_at_it_and_the_network_lose
         assert_array_equal(reconstruct(frame, pattern, NOISE, network), chosen)
     paper = PaperConfig(width=4, blocks=1).build()
     assert_array_equal(  # which ends with a convolution: its light would have 8 bits
-        reconstruct(frame, pattern, NOISE, paper), reconstruct(frame, pattern, NOISE, paper, precision="float32")
+        reconstruct(frame, pattern, NOISE, paper), reconstruct(frame, pattern, NOISE, paper, in_full)
     )

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sve2hdr.mosaic import ExposurePattern, Mosaic
 from sve2hdr.network import BLOCKS, FOURS, NetworkConfig, SveNet
 from sve2hdr.radiance import NoiseModel
-from sve2hdr.reconstruct import reconstruct
+from sve2hdr.reconstruct import NetworkOptions, reconstruct
 from sve2hdr.tiles import core_size, cores, run_tiled
 
 torch.set_num_threads(1)
@@ -92,10 +92,10 @@ def test_the_image_does_not_depend_on_the_tiles(config: NetworkConfig, shape: tu
         network.head.weight.mul_(10)  # so that the image is far from the base, which sees little around it
     counts = np.random.default_rng(5).integers(0, 16_000, shape).astype(np.uint16)
     mosaic = Mosaic(counts, "GRBG", np.full((2, 2), 512, np.float32), 15_000.0, np.eye(3))
-    whole = reconstruct(mosaic, PATTERNS[config], NOISE, network, tile_px=1000)
+    whole = reconstruct(mosaic, PATTERNS[config], NOISE, network, NetworkOptions(tile_px=1000))
     assert np.isfinite(whole).all()
     for tile_px in (1, 13, 30) if min(shape) < 10 else (23, 40):
-        tiled = reconstruct(mosaic, PATTERNS[config], NOISE, network, tile_px=tile_px)
+        tiled = reconstruct(mosaic, PATTERNS[config], NOISE, network, NetworkOptions(tile_px=tile_px))
         assert_allclose(tiled, whole, rtol=0, atol=1e-5 * float(np.ptp(whole)))
 
 

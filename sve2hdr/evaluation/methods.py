@@ -22,7 +22,7 @@ from ..formats.imageread import READABLE_EXTENSIONS, read_scene
 from ..interpolate import interpolate
 from ..models import CLASSICAL, Model, model_named
 from ..mosaic import ExposurePattern, Mosaic
-from ..reconstruct import reconstruct
+from ..reconstruct import NetworkOptions, reconstruct
 from ..sensor.noise import estimate_noise
 
 # What a method gives is camera RGB, (H, W, 3) float32, 1.0 = saturation of the most exposed sites.
@@ -67,9 +67,8 @@ def _of_model(name: str, model: Model, device: str, ensemble: bool = False) -> M
 
 def of_network(network: Network, device: str = "cpu", ensemble: bool = False) -> Method:
     """Return the method that a network is."""
-    return lambda mosaic, pattern: reconstruct(
-        mosaic, pattern, estimate_noise(mosaic, pattern), network, device=device, ensemble=ensemble
-    )
+    options = NetworkOptions(device=device, ensemble=ensemble)
+    return lambda mosaic, pattern: reconstruct(mosaic, pattern, estimate_noise(mosaic, pattern), network, options)
 
 
 def external(command: str, timeout_s: float = TIMEOUT_S) -> tuple[str, Method]:
