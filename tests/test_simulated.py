@@ -1,6 +1,7 @@
 """Simulated raws as files: what was simulated is what raw developers read, with its truth beside it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,14 @@ from sve2hdr.errors import UnreadableImage, UnwritableOutput
 from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.hdrfile import WriteOptions, write_hdr
 from sve2hdr.mosaic import Capture, ExposurePattern
+from sve2hdr.patterntext import with_ratio
 from sve2hdr.rawfile import read_raw
 from sve2hdr.simulation import simulated
 from sve2hdr.simulation.simulate import Sensor, camera_scene, simulate
-from sve2hdr.simulation.simulated import SimulatedFile, from_image, is_image
+from sve2hdr.simulation.simulated import Shot, SimulatedFile, from_image, is_image
 
 PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
-SENSOR = Sensor()
+SHOT = Shot(PAIRS)
 
 
 def write_scene(path: Path, scene: np.ndarray) -> Path:
@@ -40,7 +42,7 @@ def scene(tmp_path: Path) -> Path:
 def test_the_file_holds_what_was_simulated(tmp_path: Path, scene: Path, mode: str) -> None:
     sensor = Sensor(mode)  # type: ignore[arg-type]
     target = SimulatedFile(tmp_path / "a.dng", tmp_path / "a.truth.exr")
-    line = from_image(scene, target, PAIRS, 2.0, "GBRG", sensor, 95, seed=4)
+    line = from_image(scene, target, Shot(with_ratio(PAIRS, 2.0), "GBRG", sensor, 95, seed=4))
     pattern = ExposurePattern(np.array([[1 / 4], [1 / 4], [1], [1]], np.float32))
     camera = camera_scene(read_hdr(scene), 95)
     wanted = simulate(camera, "GBRG", pattern, sensor, seed=4)
@@ -55,7 +57,7 @@ def test_the_file_holds_what_was_simulated(tmp_path: Path, scene: Path, mode: st
 
 
 def test_other_eyes_read_the_file(tmp_path: Path, scene: Path) -> None:
-    from_image(scene, SimulatedFile(tmp_path / "a.dng"), PAIRS, None, "RGGB", SENSOR, 98, seed=0)
+    from_image(scene, SimulatedFile(tmp_path / "a.dng"), SHOT)
     with rawpy.imread(str(tmp_path / "a.dng")) as raw:
         assert raw.raw_image_visible.shape == (80, 96)
         assert raw.white_level == 16_000
@@ -64,17 +66,17 @@ def test_other_eyes_read_the_file(tmp_path: Path, scene: Path) -> None:
 
 
 def test_the_noise_profile_says_the_noise_where_one_fits_all_sites(tmp_path: Path, scene: Path) -> None:
-    from_image(scene, SimulatedFile(tmp_path / "a.dng"), PAIRS, None, "RGGB", SENSOR, 98, seed=0)
+    from_image(scene, SimulatedFile(tmp_path / "a.dng"), SHOT)
     profile = read_noise_profile(tmp_path / "a.dng")
     assert profile is not None
     assert_allclose(profile[0], [1 / 30_000, (4 / 30_000) ** 2], rtol=1e-3)
-    from_image(scene, SimulatedFile(tmp_path / "b.dng"), PAIRS, None, "RGGB", Sensor("gain"), 98, seed=0)
+    from_image(scene, SimulatedFile(tmp_path / "b.dng"), Shot(PAIRS, sensor=Sensor("gain")))
     assert read_noise_profile(tmp_path / "b.dng") is None
 
 
 def test_the_truth_says_how_it_was_made(tmp_path: Path, scene: Path) -> None:
     target = SimulatedFile(tmp_path / "a.dng", tmp_path / "a.exr")
-    from_image(scene, target, PAIRS, None, "RGGB", SENSOR, 98, seed=12)
+    from_image(scene, target, Shot(PAIRS, seed=12))
     header = OpenEXR.File(str(tmp_path / "a.exr")).header()
     assert header["sve2hdr:seed"] == "12"
     assert header["sve2hdr:pattern"] == "rows:0.125,0.125,1,1"
@@ -86,7 +88,7 @@ def test_the_truth_says_how_it_was_made(tmp_path: Path, scene: Path) -> None:
 @pytest.mark.parametrize("name", ["a.tif", "a", "missing/a.dng"])
 def test_a_mosaic_goes_into_a_dng(tmp_path: Path, scene: Path, name: str) -> None:
     with pytest.raises(UnwritableOutput, match="a"):
-        from_image(scene, SimulatedFile(tmp_path / name), PAIRS, None, "RGGB", SENSOR, 98, seed=0)
+        from_image(scene, SimulatedFile(tmp_path / name), SHOT)
     assert [entry.name for entry in tmp_path.iterdir()] == ["scene.exr"]
 
 
@@ -95,7 +97,7 @@ def test_existing_files_and_the_source_are_kept(tmp_path: Path, scene: Path) -> 
     before = scene.read_bytes()
     for target in (SimulatedFile(tmp_path / "a.dng"), SimulatedFile(tmp_path / "b.dng", scene, overwrite=True)):
         with pytest.raises(UnwritableOutput):
-            from_image(scene, target, PAIRS, None, "RGGB", SENSOR, 98, seed=0)
+            from_image(scene, target, SHOT)
     assert (tmp_path / "a.dng").read_bytes() == b"kept"
     assert scene.read_bytes() == before
     assert not (tmp_path / "b.dng").exists()
@@ -104,7 +106,7 @@ def test_existing_files_and_the_source_are_kept(tmp_path: Path, scene: Path) -> 
 def test_a_black_scene_is_refused(tmp_path: Path) -> None:
     black = write_scene(tmp_path / "black.exr", np.zeros((80, 80, 3), np.float32))
     with pytest.raises(UnreadableImage, match=r"black\.exr: .*--percentile") as refusal:
-        from_image(black, SimulatedFile(tmp_path / "a.dng"), PAIRS, None, "RGGB", SENSOR, 98, seed=0)
+        from_image(black, SimulatedFile(tmp_path / "a.dng"), SHOT)
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "a.dng").exists()
 
@@ -122,23 +124,22 @@ def test_a_mosaic_that_cannot_be_written_leaves_no_truth(
 
     monkeypatch.setattr(simulated, "write_cfa_dng", full)
     with pytest.raises(UnwritableOutput, match="no space"):
-        from_image(
-            scene, SimulatedFile(tmp_path / "a.dng", tmp_path / "t.exr"), PAIRS, None, "RGGB", SENSOR, 98, seed=0
-        )
+        from_image(scene, SimulatedFile(tmp_path / "a.dng", tmp_path / "t.exr"), SHOT)
     assert [path.name for path in tmp_path.iterdir()] == ["scene.exr"]
 
 
 def test_one_exposure_holds_for_several_frames(tmp_path: Path, scene: Path) -> None:
-    from_image(scene, SimulatedFile(tmp_path / "a.dng", tmp_path / "a.exr"), PAIRS, None, "RGGB", SENSOR, 90, seed=1)
+    shot = Shot(PAIRS, percentile=90, seed=1)
+    from_image(scene, SimulatedFile(tmp_path / "a.dng", tmp_path / "a.exr"), shot)
     told = float(OpenEXR.File(str(tmp_path / "a.exr")).header()["sve2hdr:saturation"])
     assert told == pytest.approx(np.percentile(read_hdr(scene)[..., 1], 90))
     brighter = write_scene(tmp_path / "brighter.exr", read_hdr(scene) * 2)
     target = SimulatedFile(tmp_path / "b.dng", tmp_path / "b.exr")
-    from_image(brighter, target, PAIRS, None, "RGGB", SENSOR, 90, seed=1, saturation=told)
+    from_image(brighter, target, replace(shot, saturation=told))
     assert_allclose(read_hdr(tmp_path / "b.exr"), 2 * read_hdr(tmp_path / "a.exr"), rtol=1e-5)
 
 
 def test_what_a_scene_leaves_open_is_told(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.full((80, 80, 3), 30_000, np.uint16), photometric="rgb")
-    lines = from_image(tmp_path / "a.tif", SimulatedFile(tmp_path / "a.dng"), PAIRS, None, "RGGB", SENSOR, 98, seed=0)
+    lines = from_image(tmp_path / "a.tif", SimulatedFile(tmp_path / "a.dng"), SHOT)
     assert "taken as linear light" in lines.splitlines()[1]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import Sve2HdrError, UnreadableImage, one_line
-from ..patterntext import MAX_EV, MIN_EV, parse_pattern
+from ..patterntext import MAX_EV, MIN_EV, parse_pattern, with_ratio
 from .options import (
     CFA,
     CFA_HELP,
@@ -101,7 +101,7 @@ def simulate(
     """
     from ..raw.rawcheck import RAW_EXTENSIONS
     from ..simulation.simulate import Sensor
-    from ..simulation.simulated import SimulatedFile, from_image, from_stack, is_image
+    from ..simulation.simulated import Shot, SimulatedFile, from_image, from_stack, is_image
 
     if saturation is not None:
         refuse_given(("percentile",), "and --saturation exclude each other; give one")
@@ -128,8 +128,8 @@ def simulate(
             )
         except ValueError as error:
             raise click.UsageError(str(error)) from error
-        ratio_ev = evs[0] if evs else None
-        said = from_image(sources[0], target, wanted, ratio_ev, cfa, sensor, percentile, seed, saturation, note)
+        wanted = with_ratio(wanted, evs[0]) if evs else wanted
+        said = from_image(sources[0], target, Shot(wanted, cfa, sensor, percentile, saturation, seed), note)
     elif len(sources) == 1 and sources[0].suffix.lower() not in RAW_EXTENSIONS:
         raise UnreadableImage(
             f"{sources[0]}: neither an HDR image (.exr, .hdr, .tif) nor a raw; of an array, "

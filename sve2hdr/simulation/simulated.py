@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ from ..formats.imageread import READABLE_EXTENSIONS, read_scene
 from ..hdrfile import HDR_EXTENSIONS, WriteOptions, write_hdr
 from ..highlights import early_saturation
 from ..mosaic import MIN_SIDE_PX, ExposurePattern, Mosaic
-from ..patterntext import with_ratio
 from ..system.files import check_writable
 from .simulate import Sensor, saturating_radiance, seen_by_camera, simulate
 from .stack import read_stack, sve_pair
@@ -67,53 +66,53 @@ class SimulatedFile:
         return f"{self.mosaic}{truth}: {shape[1]} x {shape[0]}, {pattern}, {pattern.ratio_ev:.2f} EV"
 
 
+@dataclass(frozen=True)
+class Shot:
+    """How an image is taken."""
+
+    pattern: ExposurePattern
+    cfa: str = "RGGB"
+    sensor: Sensor = field(default_factory=Sensor)
+    percentile: float = 98.0  # of the scene's green, which saturates the least exposed sites
+    saturation: float | None = None  # the value of green that does, in its place
+    seed: int = 0  # of the noise
+
+
 def is_image(path: Path) -> bool:
     """Return whether the name is that of an image rather than of a raw file."""
     return path.suffix.lower() in READABLE_EXTENSIONS
 
 
-def from_image(
-    source: Path,
-    target: SimulatedFile,
-    pattern: ExposurePattern,
-    ratio_ev: float | None,
-    cfa: str,
-    sensor: Sensor,
-    percentile: float,
-    seed: int,
-    saturation: float | None = None,
-    note: Callable[[str], None] = lambda text: None,
-) -> str:
-    """Write what `sensor` records of an HDR image (see `read_scene`); return lines for the user.
+def from_image(source: Path, target: SimulatedFile, shot: Shot, note: Callable[[str], None] = lambda text: None) -> str:
+    """Write what a sensor records of an HDR image (see `read_scene`); return lines for the user.
 
-    A green of `saturation`, or of `percentile` if None, saturates the least exposed sites. `note` is told what speaks
-    against the pattern.
+    `note` is told what speaks against the pattern.
     """
     target.check([source])
-    pattern = pattern if ratio_ev is None else with_ratio(pattern, ratio_ev)
+    pattern, sensor, saturation = shot.pattern, shot.sensor, shot.saturation
     scene, finding = read_scene(source)
     if min(scene.shape[:2]) < MIN_SIDE_PX:
         size = f"{scene.shape[1]} x {scene.shape[0]} px"
         raise UnreadableImage(f"{source}: {size}; a raw has {MIN_SIDE_PX} a side or more, take a larger scene")
     try:
-        saturation = saturating_radiance(scene, percentile) if saturation is None else saturation
+        saturation = saturating_radiance(scene, shot.percentile) if saturation is None else saturation
     except ValueError as error:
         raise UnreadableImage(f"{source}: {error}; choose another --percentile or scene") from error
     scene = seen_by_camera(scene, saturation)
-    mosaic = simulate(scene, cfa, pattern, sensor, seed)
+    mosaic = simulate(scene, shot.cfa, pattern, sensor, shot.seed)
     profile = None
     if sensor.mode == "exposure":  # in gain mode each exposure has its own, which the tag has no room for
         noise, span = sensor.noise_model(pattern), sensor.white_level - sensor.black_level
         profile = np.array([[noise.gain.min() / span, (noise.read_noise.min() / span) ** 2]])
     about: dict[str, object] = {
         "pattern": str(pattern),
-        "cfa": cfa,
-        "seed": seed,
+        "cfa": shot.cfa,
+        "seed": shot.seed,
         "saturation": saturation,
         **vars(sensor),
     }
     target.write(mosaic, scene * np.float32(pattern.ratio), about, profile)
-    if early := early_saturation(cfa, pattern):
+    if early := early_saturation(shot.cfa, pattern):
         note(f"{target.mosaic}: {early}")
     return "\n".join(filter(None, [target.line(pattern, mosaic.shape), finding]))
 
