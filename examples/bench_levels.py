@@ -45,9 +45,9 @@ from sve2hdr.interpolate import interpolate
 from sve2hdr.levels import Estimate, estimate_levels
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, repeated
 from sve2hdr.radiance import NoiseModel, full_scale
+from sve2hdr.raw.maskedrows import as_margins_show
 from sve2hdr.rawfile import read_raw
 from sve2hdr.reconstruct import reconstruct
-from sve2hdr.sensor.banding import as_margins_show
 from sve2hdr.sensor.noise import estimate_noise
 from sve2hdr.simulation.simulate import (
     CAMERA_FROM_XYZ,

@@ -146,18 +146,6 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class RowOffsets:
-    """By how many counts whole rows lie too high, and how sure that is."""
-
-    counts: np.ndarray  # (H,) float64
-    error: np.ndarray  # (H,) float64, one standard deviation; inf: unknown
-
-    def over(self, unit: np.ndarray) -> RowOffsets:
-        """Return them as multiples of `unit`, (H,) counts."""
-        return RowOffsets(self.counts / unit, self.error / unit)
-
-
-@dataclass(frozen=True, eq=False)
 class MaskedSites:
     """What the sites that no light reaches show, one period from the visible area's first site on."""
 

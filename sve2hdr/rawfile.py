@@ -16,9 +16,9 @@ from .formats.tifftags import Ifd, number, numbers
 from .mosaic import CELL, MIN_SIDE_PX, Capture, Mosaic, over_common_period
 from .raw.capture import read_capture
 from .raw.margins import LEAST_COUNTS, SIGMAS
+from .raw.maskedrows import as_margins_show
 from .raw.rawcheck import dng_tags, is_raw_image, refuse_by_tags, refuse_damaged_data
 from .raw.rawcolor import as_shot_neutral, camera_matrices
-from .sensor.banding import as_margins_show
 from .system.quiet import quiet_libraries
 
 MAX_COUNT = 65535

@@ -7,15 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sve2hdr.mosaic import ExposurePattern, MaskedSites, Mosaic, RowOffsets
+from sve2hdr.mosaic import ExposurePattern, MaskedSites, Mosaic
 from sve2hdr.raw.margins import measure_margins
-from sve2hdr.sensor.banding import (
-    _solution,
-    as_margins_show,
-    masked_row_offsets,
-    remove_banding,
-    without_masked_banding,
-)
+from sve2hdr.raw.maskedrows import RowOffsets, as_margins_show, masked_row_offsets, without_masked_banding
+from sve2hdr.sensor.banding import _solution, remove_banding
 from sve2hdr.sensor.noise import estimate_noise
 from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 

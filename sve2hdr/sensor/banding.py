@@ -1,42 +1,24 @@
-"""Offsets of whole rows (banding, row noise) measured on a frame and taken off."""
+"""Offsets of whole rows (banding, row noise) measured on the lit sites of a frame and taken off."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
-from ..mosaic import (
-    SIGMA_OF_MAD,
-    ExposurePattern,
-    MaskedSites,
-    Mosaic,
-    RowOffsets,
-    cfa_period,
-    common_period,
-    over_common_period,
-    repeated,
-)
-from ..radiance import ROUNDING, SATURATED, NoiseModel, saturation_limit
-from ..raw.margins import black_of_margins, measure_margins
-from ..saturation import saturation_counts
+from ..mosaic import SIGMA_OF_MAD, ExposurePattern, Mosaic, cfa_period, common_period, over_common_period, repeated
+from ..radiance import SATURATED, NoiseModel, saturation_limit
+from ..raw.maskedrows import LEAST_BANDING, RowOffsets, without_row_offsets
 
 SEGMENTS, MIN_COLUMNS = 16, 24  # parts of a row that must agree, and how wide they are at least
 MIN_SITES, MIN_SEGMENTS = 12, 6  # unsaturated ones, of a part and of a row
 CLIP_SIGMAS, ROUNDS = 2.0, 4
 OUTLIER = 4.0  # robust standard deviations: a row that differs by more is a horizontal edge
 LEAST_SHARE, MOST_SHARE = 0.1, 4.0  # of the read noise: a banding that nobody sees is left, and what no sensor has
-LEAST_COUNTS = 0.3  # whole counts hold nothing finer
 SIGNIFICANT = 3.0  # standard deviations of what a frame without banding shows
 OF_LIGHT = 0.3  # 0: rows differ by the same everywhere; 1: in proportion to the light, as a scene's do
 BAND_SITES = 50_000  # that are worked on at once, so that what is made of them stays in a processor's cache
-SKIP_COLUMNS, MIN_MASKED = 4, 16  # at either side of masked columns, where light leaks in; and how many there must be
-MASKED_NOISE = 2.0  # times the read noise: masked columns are no noisier
-DRIFT_ROWS, ERROR_OF_MEDIAN = 15, 1.2533  # of a phase, of whose offsets the median is a drift; over that of a mean
-OUTLYING = 6.0  # times the read noise: the mean that `measure_margins` takes for black is without such rows
 SECOND_DIFFERENCE = ((0, 1.0), (-1, -0.5), (1, -0.5))  # of a row and those one period above and below it
 
 
@@ -60,104 +42,11 @@ def remove_banding(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) 
     spread = _spread(seen, step)
     if spread > MOST_SHARE or (spread and _of_light(parts, 1 / (seen.error**2 + spread**2))):
         spread = 0.0
-    if spread < max(LEAST_SHARE, LEAST_COUNTS / float(read_noise.mean())):
+    if spread < max(LEAST_SHARE, LEAST_BANDING / float(read_noise.mean())):
         return mosaic, 0.0
     offsets = _most_likely(seen, step, spread) * read_noise
     limit = saturation_limit(*over_common_period(mosaic.black_level, mosaic.white_by_site))
-    return _shifted(mosaic, offsets, limit), float(offsets.std())
-
-
-def as_margins_show(mosaic: Mosaic, sensor: np.ndarray, top: int, left: int) -> Mosaic:
-    """Return a mosaic with the black levels that the masked margins of its sensor show, and without its banding.
-
-    mosaic: as read; sensor: (H, W) uint16, all sites; top, left: where those of the mosaic begin. Where there are no
-    margins, or none that are masked indeed, it is returned as it is. Margins whose level is not that of the rows'
-    black, such as dimly lit ones, tell nothing of its banding.
-    """
-    visible = (top, left, *mosaic.shape)
-    masked = measure_margins(sensor, visible, mosaic.black_level, mosaic.white_level)
-    if masked is None:
-        return mosaic
-    black = black_of_margins(masked, mosaic.black_level, mosaic.white_level, len(cfa_period(mosaic.cfa)))
-    mosaic = replace(mosaic, black_level=black, masked=masked)
-    rows = masked_row_offsets(sensor, visible, masked) if masked.level_believed else None
-    return mosaic if rows is None else without_masked_banding(mosaic, rows)
-
-
-def without_masked_banding(mosaic: Mosaic, rows: RowOffsets) -> Mosaic:
-    """Return the mosaic without what its masked columns show of its rows, slow drifts among it, and of how much.
-
-    It comes before all that is measured: where black drifts along with the light of a scene, as from a sky to the
-    ground, exposures do not have the ratio that they seem to have.
-    """
-    assert mosaic.masked is not None
-    offsets = _of_masked(rows, len(mosaic.masked.black))
-    if offsets.std() < LEAST_COUNTS:
-        offsets = np.zeros(mosaic.shape[0])
-    masked = replace(mosaic.masked, banding=float(offsets.std()))
-    return replace(_shifted(mosaic, offsets, saturation_counts(mosaic)), masked=masked)
-
-
-def _shifted(mosaic: Mosaic, offsets: np.ndarray, limit: np.ndarray) -> Mosaic:
-    """Return the mosaic without offsets of its rows, (H,) counts; what is from `limit` on, (P, Q) counts, is left."""
-    limit = repeated(np.ceil(limit).astype(np.int32), (len(limit), mosaic.shape[1]))
-    counts, shifts = mosaic.counts.copy(), np.rint(offsets).astype(np.int32)
-    for row in np.flatnonzero(shifts):  # what is below half a count is lost in rounding
-        here = counts[row].astype(np.int32)
-        counts[row] = np.where(here < limit[row % len(limit)], np.clip(here - shifts[row], 0, 65535), here)
-    return replace(mosaic, counts=counts)
-
-
-def masked_row_offsets(
-    sensor: np.ndarray, visible: tuple[int, int, int, int], masked: MaskedSites
-) -> RowOffsets | None:
-    """Return what the masked columns beside the visible area show of its rows, or None if they show nothing.
-
-    sensor: (H, W) uint16, all sites; visible: top, left, height and width of the part that sees light; `masked`: what
-    is known of black and noise, one period from the first visible site on. Columns that differ make no difference.
-    """
-    top, left, height, width = visible
-    first, last = max((0, left), (left + width, sensor.shape[1]), key=lambda side: side[1] - side[0])
-    first, last = first + SKIP_COLUMNS, last - SKIP_COLUMNS
-    if last - first < MIN_MASKED:
-        return None
-    period = masked.black.shape
-    y, x = np.arange(height) % period[0], np.arange(first - left, last - left) % period[1]
-    rest = sensor[top : top + height, first:last] - masked.black[y[:, None], x]
-    rest -= np.median(rest, axis=0)
-    noise = np.sqrt((masked.read_noise[y] ** 2).mean(axis=1) + ROUNDING)
-    middle = np.median(rest, axis=1, keepdims=True)
-    spread = SIGMA_OF_MAD * np.median(np.abs(rest - middle), axis=1)
-    if np.median(spread / noise) > MASKED_NOISE:
-        return None
-    limit = 3 * noise[:, None]
-    offsets = (middle + np.clip(rest - middle, -limit, limit).mean(axis=1, keepdims=True))[:, 0]
-    for phase in range(period[0]):  # what the rows of a phase share is their black level: a mean, but of bad rows
-        here = offsets[phase :: period[0]]
-        here -= np.median(here)
-        here -= np.clip(here, -OUTLYING * noise[phase], OUTLYING * noise[phase]).mean()
-    return RowOffsets(offsets, noise / np.sqrt(last - first))
-
-
-def _of_masked(shown: RowOffsets, step: int) -> np.ndarray:
-    """Return the most likely offsets, (H,), given what masked columns show: a slow drift, and what rows have beside.
-
-    The rows of each phase of `step` are looked at apart, as each amplification has a banding of its own.
-    """
-    likely = np.zeros(len(shown.counts))
-    for first in range(step):
-        counts, error = shown.counts[first::step], shown.error[first::step]
-        around = np.pad(counts, DRIFT_ROWS // 2, "symmetric")
-        drift = np.median(sliding_window_view(around, DRIFT_ROWS), axis=1)  # bad rows are no part of it
-        likely[first::step] = _shrunk(drift, error * ERROR_OF_MEDIAN / np.sqrt(DRIFT_ROWS))
-        likely[first::step] += _shrunk(counts - drift, error)
-    return likely
-
-
-def _shrunk(seen: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Return what values, (N,), likely are that are spread about 0 and seen with an error."""
-    variance = max(0.0, float(np.mean(seen**2 - error**2)))
-    return np.asarray(seen * variance / (variance + error**2))
+    return without_row_offsets(mosaic, offsets, limit), float(offsets.std())
 
 
 def _second_differences(

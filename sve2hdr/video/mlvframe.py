@@ -16,8 +16,8 @@ from ..errors import UnreadableRaw
 from ..lights import xy_of_kelvin
 from ..mosaic import BAYER_ORDERS, MIN_SIDE_PX, Capture, Mosaic
 from ..raw.capture import PIXELS_PER_MM, smpte_time_code
+from ..raw.maskedrows import as_margins_show
 from ..raw.rawcolor import REC709_FROM_XYZ, of_a_camera
-from ..sensor.banding import as_margins_show
 from ..whitebalance import MOST_APART, looks_wrong
 from .mlv import VIDEO_FRAME, Clip, Frame
 
