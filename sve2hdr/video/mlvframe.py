@@ -15,11 +15,12 @@ from ..cameracolor import neutral_of_light
 from ..errors import UnreadableRaw
 from ..lights import xy_of_kelvin
 from ..mosaic import BAYER_ORDERS, MIN_SIDE_PX, Capture, Mosaic
-from ..raw.capture import PIXELS_PER_MM, smpte_time_code
+from ..raw.capture import PIXELS_PER_MM
 from ..raw.maskedrows import as_margins_show
 from ..raw.rawcolor import REC709_FROM_XYZ, of_a_camera
 from ..whitebalance import MOST_APART, looks_wrong
 from .mlv import VIDEO_FRAME, Clip, Frame
+from .timecode import smpte_time_code
 
 # RAWI: width and height of the frames; of the sensor's buffer version, address, height, width, pitch, bytes, bits,
 # black and white; crop; active area (top, left, bottom, right); exposure bias; CFA, illuminant, matrix, dynamic range

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..formats.exif import SOFTWARE
-from ..raw.capture import frames_since_midnight
 from ..system.files import replacing
 from .mlv import SOUND_FRAME, Block, Clip
 from .mlvframe import taken_at
+from .timecode import frames_since_midnight
 
 SOUND_FORMAT = struct.Struct("<HHIIHH")  # WAVI: format, channels, rate, bytes a second, bytes and bits of a sample
 # Broadcast WAV (EBU Tech 3285): description, originator, its reference, date, time, samples since midnight, version, -
