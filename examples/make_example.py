@@ -15,8 +15,9 @@ import numpy as np
 
 from sve2hdr import Capture
 from sve2hdr.color import COLOR_SPACES
+from sve2hdr.formats.exrwrite import WriteOptions
 from sve2hdr.formats.imageread import read_hdr
-from sve2hdr.hdrfile import WriteOptions, write_hdr
+from sve2hdr.hdrfile import write_hdr
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("panorama", type=Path)

@@ -18,8 +18,8 @@ from .classical import classical
 from .color import COLOR_SPACES, linear_rgb, lost_level, rgb_from_camera
 from .develop import develop
 from .errors import Sve2HdrError, UnreadableWeights, check_one_of
+from .formats.exrwrite import WriteOptions
 from .formats.lineardng import baseline_exposure, reduced_for_preview
-from .hdrfile import WriteOptions
 from .highlights import complete_clipped, early_saturation, hold_clipped
 from .levels import Estimate, Levels, estimate_levels
 from .models import Model, model_named

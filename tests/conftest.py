@@ -66,7 +66,8 @@ def example_raw(repository: Path) -> Path:
 def scene_exr(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an HDR image, 160 x 128, with smooth, sharp, dark, bright and coloured parts."""
     from sve2hdr.color import COLOR_SPACES
-    from sve2hdr.hdrfile import WriteOptions, write_hdr
+    from sve2hdr.formats.exrwrite import WriteOptions
+    from sve2hdr.hdrfile import write_hdr
     from sve2hdr.mosaic import Capture
 
     y, x = np.mgrid[:128, :160].astype(np.float32)

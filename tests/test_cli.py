@@ -26,13 +26,14 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from sve2hdr import Sve2HdrError, __main__, __version__, convert, hdrfile, pipeline
+from sve2hdr import Sve2HdrError, __main__, __version__, convert, pipeline
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.commands import cli, evaluatecommand, imageoptions, options, terminal
 from sve2hdr.commands.options import Command
 from sve2hdr.evaluation import evaluate, methods
 from sve2hdr.evaluation.metrics import psnr_mu
 from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.exrwrite import EXR_COMPRESSIONS
 from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.hdrfile import write_hdr
 from sve2hdr.mosaic import Capture
@@ -1061,7 +1062,7 @@ def test_help_lists_every_command() -> None:
 
 
 def test_names_given_to_the_command_line_are_those_of_the_library() -> None:
-    assert set(imageoptions.COMPRESSIONS) == set(hdrfile.EXR_COMPRESSIONS)
+    assert set(imageoptions.COMPRESSIONS) == set(EXR_COMPRESSIONS)
 
 
 def test_detect_imports_no_torch(made: Path) -> None:

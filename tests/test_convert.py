@@ -18,14 +18,15 @@ import tifffile
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sve2hdr import convert, hdrfile, pipeline
+from sve2hdr import convert, pipeline
 from sve2hdr.color import COLOR_SPACES, linear_rgb
 from sve2hdr.convert import Converted, convert_file
 from sve2hdr.errors import PatternNotFound, Sve2HdrError, UnreadableRaw, UnreadableWeights, UnwritableOutput
 from sve2hdr.evaluation.metrics import psnr_mu
+from sve2hdr.formats import exrwrite
 from sve2hdr.formats.dngfile import write_cfa_dng
+from sve2hdr.formats.exrwrite import WriteOptions
 from sve2hdr.formats.imageread import read_hdr
-from sve2hdr.hdrfile import WriteOptions
 from sve2hdr.highlights import complete_clipped, hold_clipped
 from sve2hdr.levels import Levels
 from sve2hdr.models import Model, model_named
@@ -691,7 +692,7 @@ def test_a_failure_to_write_leaves_nothing_and_the_old_files(
         raise OSError(28, "No space left on device")
 
     if failing == "a.exr":
-        monkeypatch.setattr(hdrfile.OpenEXR, "File", full)
+        monkeypatch.setattr(exrwrite.OpenEXR, "File", full)
     else:
         monkeypatch.setattr(
             Path, "write_bytes", lambda path, data: full() if path.suffix == ".jpg" else written(path, data)

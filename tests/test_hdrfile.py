@@ -22,9 +22,10 @@ from PIL import Image
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.curve import HEADROOM_EV
 from sve2hdr.errors import UnwritableOutput
+from sve2hdr.formats.exrwrite import EXR_COMPRESSIONS, WriteOptions
 from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.formats.xmp import xmp_packet
-from sve2hdr.hdrfile import EXR_COMPRESSIONS, WriteOptions, encoded_preview, write_preview
+from sve2hdr.hdrfile import encoded_preview, write_preview
 from sve2hdr.mosaic import Capture, Position
 
 

@@ -13,8 +13,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr.color import COLOR_SPACES, rec709_from
 from sve2hdr.errors import UnreadableImage
+from sve2hdr.formats.exrwrite import WriteOptions
 from sve2hdr.formats.imageread import read_hdr, read_scene
-from sve2hdr.hdrfile import WriteOptions, write_hdr
+from sve2hdr.hdrfile import write_hdr
 from sve2hdr.mosaic import Capture
 
 # As stored

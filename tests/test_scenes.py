@@ -11,7 +11,8 @@ from test_rawfile import write_dng
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.formats.dngfile import write_cfa_dng
-from sve2hdr.hdrfile import WriteOptions, write_hdr
+from sve2hdr.formats.exrwrite import WriteOptions
+from sve2hdr.hdrfile import write_hdr
 from sve2hdr.mosaic import ONE_EXPOSURE, Capture, ExposurePattern
 from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.training import scenes as scenes_module

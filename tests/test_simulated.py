@@ -14,8 +14,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.errors import UnreadableImage, UnwritableOutput
+from sve2hdr.formats.exrwrite import WriteOptions
 from sve2hdr.formats.imageread import read_hdr
-from sve2hdr.hdrfile import WriteOptions, write_hdr
+from sve2hdr.hdrfile import write_hdr
 from sve2hdr.mosaic import Capture, ExposurePattern
 from sve2hdr.patterntext import with_ratio
 from sve2hdr.rawfile import read_raw

@@ -151,7 +151,7 @@ def convert_options(
     preview: Path | None = None,
 ) -> ConvertOptions:
     """Return what `image_options` have parsed, but for the model, as the library takes it."""
-    from ..hdrfile import WriteOptions
+    from ..formats.exrwrite import WriteOptions
     from ..pipeline import ConvertOptions
     from ..reconstruct import TILE_PX
     from ..sensor.badpixels import BadPixelMap

@@ -75,7 +75,7 @@ def recipe_of(options: Any, *more: str) -> str:
 
     `options` is a dataclass of numbers, texts, arrays, paths and dataclasses; what is not compared does not count.
 
-    >>> from ..hdrfile import WriteOptions
+    >>> from ..formats.exrwrite import WriteOptions
     >>> recipe_of(WriteOptions()) == recipe_of(WriteOptions(half=True)) != recipe_of(WriteOptions(half=False))
     True
     """

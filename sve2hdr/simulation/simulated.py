@@ -13,8 +13,9 @@ import numpy as np
 from ..color import COLOR_SPACES
 from ..errors import UnreadableImage, UnwritableOutput
 from ..formats.dngfile import write_cfa_dng
+from ..formats.exrwrite import WriteOptions
 from ..formats.imageread import READABLE_EXTENSIONS, read_scene
-from ..hdrfile import HDR_EXTENSIONS, WriteOptions, write_hdr
+from ..hdrfile import HDR_EXTENSIONS, write_hdr
 from ..highlights import early_saturation
 from ..mosaic import MIN_SIDE_PX, ExposurePattern, Mosaic
 from ..system.files import check_writable
