@@ -98,25 +98,9 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
     if not wanted:
         return unchanged(job, options, tools.manifest, standings.values())
     with tempfile.TemporaryDirectory(prefix="sve2hdr-") as folder:
-        raw = _at_hand(job, Path(folder))
-        try:
-            doubt, known = doubt_of(raw, options.convert) if order.may_wait else (0.0, None)
-            if doubt > LEAD_EV:
-                return _unsure(job, doubt)
-            evidence = known or look(raw, options.convert, tools.model)
-            if order.only_ordinary and not found and evidence["sve"]:
-                return FileResult(job.raw, "leads")
-            may_be_one = found and not evidence["sve"] and not _other_kind(evidence, found)
-            if may_be_one and math.isinf(doubt_of(raw, options.convert)[0]):
-                evidence = {"sve": True}
-            if options.if_not_sve == "copy" and not evidence["sve"]:
-                copied_to(job, options, tools.manifest.out, file_sha256(raw))
-            if evidence["sve"] or options.if_not_sve == "develop":
-                _check_options(raw, options.convert, found if evidence["sve"] else None)
-        except Sve2HdrError as error:
-            if not (isinstance(error, PatternNotFound) and found):
-                raise type(error)(str(error).replace(str(raw), job.raw)) from error
-            evidence = {"sve": True}
+        evidence = _evidence(_at_hand(job, Path(folder)), order, options, tools)
+    if isinstance(evidence, FileResult):
+        return evidence
     if found and evidence["sve"]:  # the frame that leads the sequence decides
         if finding := _unlike(evidence, found):
             raise Sve2HdrError(f"{job.raw}: {finding}; {options.apart}")
@@ -131,6 +115,33 @@ def _looked_at(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
     outcome = {"skip": "skipped", "copy": "copied", "develop": "developed"}[options.if_not_sve]
     there = {"skipped": (), "copied": (str(tools.manifest.out / job.relative),), "developed": outputs}[outcome]
     return FileResult(job.raw, outcome, there, found=evidence)
+
+
+def _evidence(raw: Path, order: Order, options: BatchOptions, tools: Tools) -> dict[str, Any] | FileResult:
+    """Return what is told of a raw at hand, `sve` at least; the result where its sequence decides what becomes of it.
+
+    Raises what dealing with it would raise.
+    """
+    job, found = order.job, order.found
+    try:
+        doubt, known = doubt_of(raw, options.convert) if order.may_wait else (0.0, None)
+        if doubt > LEAD_EV:
+            return _unsure(job, doubt)
+        evidence = known or look(raw, options.convert, tools.model)
+        if order.only_ordinary and not found and evidence["sve"]:
+            return FileResult(job.raw, "leads")
+        may_be_one = found and not evidence["sve"] and not _other_kind(evidence, found)
+        if may_be_one and math.isinf(doubt_of(raw, options.convert)[0]):
+            evidence = {"sve": True}
+        if options.if_not_sve == "copy" and not evidence["sve"]:
+            copied_to(job, options, tools.manifest.out, file_sha256(raw))
+        if evidence["sve"] or options.if_not_sve == "develop":
+            _check_options(raw, options.convert, found if evidence["sve"] else None)
+        return evidence
+    except Sve2HdrError as error:
+        if isinstance(error, PatternNotFound) and found:  # in doubt: the sequence's is taken
+            return {"sve": True}
+        raise type(error)(str(error).replace(str(raw), job.raw)) from error
 
 
 def _check_options(raw: Path, asked: ConvertOptions, found: dict[str, Any] | None) -> None:
