@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from .detection.interleaved import PERIOD, ROW_PLACES, halves, in_fours, joined
-from .detection.patternlayout import MIN_WINDOWS, Layout, PhaseLevels, choose_layout, measure_phases
+from .detection.patternfit import MIN_WINDOWS
+from .detection.patternlayout import Layout, PhaseLevels, choose_layout, measure_phases
 from .detection.patternproof import (
     CLEAR_MARGIN,
     SAME_EXPOSURE_EV,

@@ -14,7 +14,7 @@ from .mosaic import ExposurePattern, Mosaic, over_common_period
 
 Array = TypeVar("Array")  # np.ndarray or torch.Tensor: only operators and methods that both have are used
 
-Levels = TypeVar("Levels", float, np.ndarray)
+Counts = TypeVar("Counts", float, np.ndarray)
 
 ROUNDING = 1 / 12  # counts squared: the variance of rounding, which no frame goes below
 SATURATED, USABLE = 0.99, 0.95  # of the span from black to white: here `usable` reaches 0, and here it leaves 1
@@ -38,9 +38,9 @@ class NoiseModel:
                 raise ValueError(f"{name} must be one period, (P, Q), of numbers not below 0")
 
 
-def saturation_limit(black: Levels, white: Levels) -> Levels:
+def saturation_limit(black: Counts, white: Counts) -> Counts:
     """Return the counts from which on a site is saturated: where `usable` reaches 0."""
-    limit: Levels = black + SATURATED * (white - black)
+    limit: Counts = black + SATURATED * (white - black)
     return limit
 
 

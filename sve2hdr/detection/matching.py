@@ -14,12 +14,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..mosaic import CELL, ExposurePattern, Mosaic, cfa_period, repeated
+from ..mosaic import CELL, ExposurePattern, Mosaic
 from ..pattern import Detection, offset_sigma_of
 from ..saturation import cell_black
 from .interleaved import ROW_PLACES, half_patterns, halves, in_fours, joined
-from .patternfit import colour_classes, error_ev, fit_line, fit_pairs, offsets_at, sample_groups
-from .patternlayout import MIN_WINDOWS
+from .patternfit import error_ev, fit_line, fit_pairs, offsets_at, sample_greens
 from .patternproof import Step, measure_step
 from .patternwindows import Windows, measure_windows
 
@@ -196,17 +195,14 @@ def _lines_of_steps(mosaic: Mosaic, steps: Sequence[Step], slopes: Sequence[floa
 
 def _lines_of_greens(windows: Windows, mosaic: Mosaic, groups: Sequence[Sequence[int]]) -> list[_Line]:
     """Return how the blacks of the two greens differ in each exposure, where a Bayer CFA has two."""
-    letters = repeated(cfa_period(mosaic.cfa), (CELL, CELL)).ravel()
-    greens = [phases for phases in colour_classes(mosaic.cfa) if letters[phases[0]] == "G"]
     lines = []
-    for group in groups if len(greens) == 2 else []:
-        first, second = ([p for p in phases.tolist() if p in group] for phases in greens)
-        sample = sample_groups(windows, first, second) if first and second else None
-        if sample is not None and sample.window.size >= MIN_WINDOWS:
+    for sample in (sample_greens(windows, mosaic.cfa, group) for group in groups):
+        if sample is not None:
             fit = fit_line([sample], offset_sigma_of(mosaic), slope_sigma=GREEN_SIGMA, by_contrast=True)
             if np.isfinite(fit.slope):
+                first, second = map(_weights, sample.phases)
                 offset, error = float(fit.offsets[0]), float(fit.offset_errors[0])
-                lines.append(_Line(_weights(second) - fit.slope * _weights(first), offset, error))
+                lines.append(_Line(second - fit.slope * first, offset, error))
     return lines
 
 

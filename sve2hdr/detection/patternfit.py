@@ -17,6 +17,7 @@ from ..mosaic import CELL, SIGMA_OF_MAD, Mosaic, cfa_period, repeated
 from ..saturation import cell_black, saturation_counts
 from .patternwindows import Windows
 
+MIN_WINDOWS = 24  # of one colour, for a line through them
 CHUNKS = 16  # parts of the frame that the error of a ratio is taken from
 LEVEL_BINS, CONTRAST_BINS = 8, 40
 MIN_EVEN = 100  # windows that are worth more than a free choice of them
@@ -81,6 +82,17 @@ def sample_groups(
     peaks = (windows.peak[phases][:, window].max(axis=0) for phases in (bright, dark))
     contrast = np.stack([peak - means.mean(axis=0) for peak, means in zip(peaks, (x, y), strict=True)])
     return Sample(x, y, window, (bright, dark), contrast)
+
+
+def sample_greens(windows: Windows, cfa: str, group: Sequence[int]) -> Sample | None:
+    """Return the two greens of a CFA in one group of phases; None: it has but one of them, or too few windows."""
+    letters = repeated(cfa_period(cfa), (CELL, CELL)).ravel()
+    greens = [phases.tolist() for phases in colour_classes(cfa) if letters[phases[0]] == "G"]
+    seen = [[phase for phase in phases if phase in group] for phases in greens]
+    if len(seen) != 2 or not all(seen):
+        return None
+    sample = sample_groups(windows, seen[0], seen[1])
+    return sample if sample.window.size >= MIN_WINDOWS else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..mosaic import CELL
-from .patternfit import colour_classes, error_ev, fit_line, sample_groups
+from .patternfit import MIN_WINDOWS, colour_classes, error_ev, fit_line, sample_groups
 from .patternwindows import Windows
 
-MIN_WINDOWS = 24  # of one colour, for a line through them
 PHASE_WINDOWS = 5000  # are enough to tell the phases apart
 TEXTURE_EV = 0.05  # what texture may add to a phase, however many windows there are
 CLIPPED_EV = 0.25  # how far a mean over clipped windows is trusted

@@ -10,21 +10,23 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..mosaic import CELL, SIGMA_OF_MAD, Mosaic, cfa_period, repeated
+from ..mosaic import CELL, SIGMA_OF_MAD, Mosaic
 from ..saturation import cell_black, saturation_counts
 from .patternfit import (
     CHUNKS,
     MAX_PAIRS,
+    MIN_WINDOWS,
     Fit,
     Sample,
     colour_classes,
     error_ev,
     fit_line,
     fit_pairs,
+    sample_greens,
     sample_groups,
     spread,
 )
-from .patternlayout import MIN_WINDOWS, Layout
+from .patternlayout import Layout
 from .patternwindows import Windows
 
 SAME_EXPOSURE_EV = 0.1  # groups closer than this are one
@@ -298,13 +300,8 @@ def _greens_ev(windows: Windows, cfa: str, group: list[int], offset_sigma: float
     Every other layout tells sites of a colour by their rows and columns alone, to which four exposures row by row are
     pairs of two. The slope of a line is asked for: rows differ in black level.
     """
-    letters = repeated(cfa_period(cfa), (CELL, CELL)).ravel()
-    greens = [phases for phases in colour_classes(cfa) if letters[phases[0]] == "G" and len(cfa) == 4]
-    seen = [[p for p in phases.tolist() if p in group] for phases in greens]
-    if len(seen) != 2 or not all(seen):
-        return 0.0
-    sample = sample_groups(windows, seen[0], seen[1])
-    if sample.window.size < MIN_WINDOWS:
+    sample = sample_greens(windows, cfa, group) if len(cfa) == 4 else None
+    if sample is None:
         return 0.0
     fit = fit_line([sample], offset_sigma)
     if not (fit.slope > 0 and math.isfinite(fit.slope_error)):

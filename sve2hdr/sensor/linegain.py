@@ -13,8 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..detection.patternfit import Sample, fit_line
-from ..detection.patternlayout import MIN_WINDOWS
+from ..detection.patternfit import MIN_WINDOWS, Sample, fit_line
 from ..mosaic import ExposurePattern, Mosaic, cfa_period, common_period, over_common_period, repeated
 from ..pattern import offset_sigma_of
 from ..radiance import saturation_limit
