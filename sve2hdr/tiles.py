@@ -1,4 +1,4 @@
-"""Any network over any size: tiles, halo, stitching."""
+"""Any method over any size: tiles, halo, stitching."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _aligned(length: int, alignment: int) -> int:
 
 
 def run_tiled(
-    network: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    tile: Callable[[np.ndarray, np.ndarray], np.ndarray],
     keep: Callable[[tuple[int, int], tuple[int, int], np.ndarray], None],
     shape: tuple[int, int],
     core_px: int,
@@ -55,12 +55,12 @@ def run_tiled(
     alignment: tuple[int, int],
     progress: Callable[[float], object] = lambda share: None,
 ) -> None:
-    """Run a network over tiles of a frame and hand each tile's core to `keep`.
+    """Run a network, or another method, over tiles of a frame and hand each tile's core to `keep`.
 
-    network: takes the row and the column numbers of a tile, which reach `halo` beyond its core and so beyond the frame,
+    tile: takes the row and the column numbers of a tile, which reach `halo` beyond its core and so beyond the frame,
     and returns the core's image, (rows, columns, C). keep: takes the core's (first row, stop), (first column, stop)
     and its pixels; the last cores may reach beyond `shape` by less than `alignment`. core_px: as `core_size` has it.
-    progress: told the share of the frame that is done, 0 to 1. With the network's own halo and alignment, the result
+    progress: told the share of the frame that is done, 0 to 1. With the method's own halo and alignment, the result
     does not depend on core_px.
     """
     if core_px < 1:
@@ -68,7 +68,7 @@ def run_tiled(
     size = core_size(shape, core_px, halo, alignment)
     tiles = [(r, c) for r in cores(shape[0], size[0], alignment[0]) for c in cores(shape[1], size[1], alignment[1])]
     for done, (rows, columns) in enumerate(tiles, 1):
-        image = network(
+        image = tile(
             np.arange(rows[0] - halo[0], rows[1] + halo[0]), np.arange(columns[0] - halo[1], columns[1] + halo[1])
         )
         keep(rows, columns, image)
