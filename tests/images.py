@@ -18,5 +18,10 @@ def image_of(height: int = 37, width: int = 53, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).lognormal(0, 3, (height, width, 3)).clip(1e-4, 6e4).astype(np.float32)
 
 
+def write_scene(path: Path, scene: np.ndarray) -> Path:
+    write(path, scene)
+    return path
+
+
 def write(path: Path, image: np.ndarray, **settings: object) -> str:
     return write_hdr(path, image, **{"color_space": REC709, "capture": Capture(), **settings})  # type: ignore[arg-type]

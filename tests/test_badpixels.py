@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from frames import PAIRS
 from numpy.testing import assert_array_equal
 from workers import Here
 
@@ -16,14 +17,13 @@ from sve2hdr.errors import Sve2HdrError
 from sve2hdr.folders.record import recipe_of
 from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.formats.imageread import read_hdr
-from sve2hdr.mosaic import ExposurePattern, Mosaic
+from sve2hdr.mosaic import Mosaic
 from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.sensor.badpixels import BadPixelMap, off_in_the_dark
 from sve2hdr.sensor.defects import repair_defects
 from sve2hdr.sensor.noise import estimate_noise
 from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 
-PAIRS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
 SHAPE = (128, 192)
 GROUP, COLUMN = (slice(40, 43), slice(60, 63)), (slice(70, None), 131)  # no single sites, and no whole column
 

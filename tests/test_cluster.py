@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from distributed import LocalCluster, Worker, get_worker
+from frames import PAIRS
 
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.folders import cluster, clustertask
@@ -29,12 +30,10 @@ from sve2hdr.folders.worker import Order
 from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.formats.imageread import read_hdr
 from sve2hdr.memory import Load
-from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.weights import save_weights
 
-PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
 FILES, PATIENCE_S = 10, 240.0
 NO_DASHBOARD = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
 

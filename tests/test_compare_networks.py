@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 import torch
 from cost import macs_per_pixel
+from images import write
 
 from sve2hdr.architecture import Network
-from sve2hdr.color import COLOR_SPACES
-from sve2hdr.hdrfile import write_hdr
-from sve2hdr.mosaic import Capture
 from sve2hdr.training.shards import pack_scenes
 
 torch.set_num_threads(1)
@@ -47,7 +45,7 @@ def test_the_papers_network_is_compared(
     pack_scenes([("a", light(96))], tmp_path / "shards", 60, lambda note: None)
     (tmp_path / "val").mkdir()
     scene = light(64)
-    write_hdr(tmp_path / "val" / "a.hdr", scene, color_space=COLOR_SPACES["rec709"], capture=Capture())
+    write(tmp_path / "val" / "a.hdr", scene)
     name = "the paper's, narrow: 16, 16 blocks"
     monkeypatch.setattr(compare, "seconds_per_step", lambda *_: 1.0)
     folders = (str(tmp_path / "shards"), str(tmp_path / "val"), "-o", str(tmp_path / "runs"))

@@ -16,6 +16,7 @@ import pytest
 import rawpy
 import tifffile
 import torch
+from frames import PAIRS
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr import convert, pipeline
@@ -46,7 +47,6 @@ from sve2hdr.system.devices import choose_device, has_bfloat16
 from sve2hdr.whitebalance import WhiteBalance, parse_white_balance
 
 torch.set_num_threads(1)
-PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
 CAPTURE = Capture("Canon", "EOS 5D Mark III", exposure_time_s=0.01, f_number=8, iso=100, taken="2020:01:02 03:04:05")
 GIVEN = ConvertOptions(levels=Levels(pattern=PAIRS), device="cpu", write=WriteOptions(half=False))
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from images import write_scene
 
-from sve2hdr.color import COLOR_SPACES
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.evaluation.evaluate import (
     CLEAN,
@@ -25,18 +25,12 @@ from sve2hdr.evaluation.evaluate import (
     scene_files,
 )
 from sve2hdr.evaluation.metrics import psnr_mu, pu21_psnr
-from sve2hdr.hdrfile import write_hdr
 from sve2hdr.interpolate import interpolate
-from sve2hdr.mosaic import BAYER_ORDERS, QUAD_BAYER, Capture, ExposurePattern, Mosaic
+from sve2hdr.mosaic import BAYER_ORDERS, QUAD_BAYER, ExposurePattern, Mosaic
 from sve2hdr.simulation.simulate import NEUTRAL, Sensor
 
 torch.set_num_threads(1)
 LINEAR = {"linear": interpolate}
-
-
-def write_scene(path: Path, scene: np.ndarray) -> Path:
-    write_hdr(path, scene, color_space=COLOR_SPACES["rec709"], capture=Capture())
-    return path
 
 
 def smooth(height: int = 64, width: int = 72) -> np.ndarray:

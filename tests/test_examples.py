@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from images import write
 from PIL import Image
 
 from sve2hdr import Capture, detect_pattern
-from sve2hdr.color import COLOR_SPACES
 from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.formats.imageread import read_hdr, read_scene
-from sve2hdr.hdrfile import write_hdr
 from sve2hdr.mosaic import QUAD_BAYER
 from sve2hdr.patterntext import parse_pattern
 from sve2hdr.rawfile import read_raw
@@ -148,7 +147,7 @@ def test_use_from_python_tells_in_a_line_that_there_is_no_pattern(
 
 def test_make_example(repository: Path, tmp_path: Path) -> None:
     light = np.random.default_rng(0).uniform(0.05, 1, (512, 1024, 3)).astype(np.float32)
-    write_hdr(tmp_path / "panorama.hdr", light, color_space=COLOR_SPACES["rec709"], capture=Capture())
+    write(tmp_path / "panorama.hdr", light)
     run_here(repository / "examples" / "make_example.py", "panorama.hdr", "-o", "made.dng", folder=tmp_path)
     assert read_raw(tmp_path / "made.dng").shape == (384, 768)
 

@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from images import CAPTURE
+from images import CAPTURE, write
 from PIL import Image, ImageCms
 
 from sve2hdr.color import COLOR_SPACES, rgb_from_xyz
 from sve2hdr.formats.icc import D50_XYZ, icc_profile, srgb_profile
-from sve2hdr.hdrfile import encoded_preview, write_hdr
+from sve2hdr.hdrfile import encoded_preview
 from sve2hdr.lights import adaptation
-from sve2hdr.mosaic import Capture
 
 NAMES = [name for name, space in COLOR_SPACES.items() if space.chromaticities is not None]
 
@@ -72,7 +71,7 @@ def test_jpeg_previews_are_tagged_as_srgb(gain: np.ndarray | None) -> None:
 @pytest.mark.parametrize("name", COLOR_SPACES)
 def test_tiffs_are_tagged_unless_they_are_camera_rgb(tmp_path: Path, name: str) -> None:
     space = COLOR_SPACES[name]
-    write_hdr(tmp_path / "a.tif", np.ones((4, 5, 3), np.float32), color_space=space, capture=Capture())
+    write(tmp_path / "a.tif", np.ones((4, 5, 3), np.float32), color_space=space)
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
         stored = tiff.pages.first.iccprofile
     assert stored == (icc_profile(space) if name in NAMES else None)
@@ -81,7 +80,7 @@ def test_tiffs_are_tagged_unless_they_are_camera_rgb(tmp_path: Path, name: str) 
 @pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed: untested")
 def test_exiftool_reads_it(tmp_path: Path) -> None:
     space = COLOR_SPACES["acescg"]
-    write_hdr(tmp_path / "a.tif", np.ones((4, 5, 3), np.float32), color_space=space, capture=Capture())
+    write(tmp_path / "a.tif", np.ones((4, 5, 3), np.float32), color_space=space)
     command = ["exiftool", "-j", "-ICC_Profile:all", str(tmp_path / "a.tif")]
     told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)[0]
     assert told["ProfileDescription"] == "scene-linear acescg"

@@ -15,8 +15,6 @@ from sve2hdr.color import COLOR_SPACES, rec709_from
 from sve2hdr.errors import UnreadableImage
 from sve2hdr.formats.exrwrite import WriteOptions
 from sve2hdr.formats.imageread import read_hdr, read_scene
-from sve2hdr.hdrfile import write_hdr
-from sve2hdr.mosaic import Capture
 
 # As stored
 
@@ -150,7 +148,7 @@ def test_tiffs_in_one_piece_are_read_whatever_they_say_of_strips(tmp_path: Path,
 def test_want_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scene that does not fit ends `dataset`, which would leave a damaged one out."""
     for name in ("a.exr", "a.tif"):
-        write_hdr(tmp_path / name, image_of(), color_space=COLOR_SPACES["rec709"], capture=Capture())
+        write(tmp_path / name, image_of())
 
     def fails(*arguments: object, **options: object) -> None:
         raise MemoryError
@@ -203,14 +201,7 @@ def test_a_scene_is_read_in_rec_709_whatever_space_it_is_stored_in(tmp_path: Pat
     for space in (COLOR_SPACES["rec709"], COLOR_SPACES["acescg"], COLOR_SPACES["xyz"]):
         matrix = rec709_from(space)
         stored = rec709 if matrix is None else (rec709 @ np.linalg.inv(matrix).T).astype(np.float32)
-        write_hdr(
-            tmp_path / name,
-            stored,
-            color_space=space,
-            capture=Capture(),
-            options=WriteOptions(half=False),
-            overwrite=True,
-        )  # fmt: skip
+        write(tmp_path / name, stored, color_space=space, options=WriteOptions(half=False), overwrite=True)
         scene, note = read_scene(tmp_path / name)
         assert_allclose(scene, rec709, atol=0.02 if name == "a.hdr" else 1e-4)
         assert note == ""
@@ -218,7 +209,7 @@ def test_a_scene_is_read_in_rec_709_whatever_space_it_is_stored_in(tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["a.exr", "a.hdr", "a.tif"])
 def test_camera_rgb_is_no_scene(tmp_path: Path, name: str) -> None:
-    write_hdr(tmp_path / name, np.ones((4, 4, 3), np.float32), color_space=COLOR_SPACES["camera"], capture=Capture())
+    write(tmp_path / name, np.ones((4, 4, 3), np.float32), color_space=COLOR_SPACES["camera"])
     with pytest.raises(UnreadableImage, match=rf"{name}: is camera RGB"):
         read_scene(tmp_path / name)
     assert (read_hdr(tmp_path / name) == 1).all()
@@ -239,7 +230,7 @@ def test_the_space_of_rewritten_tiffs_is_found(tmp_path: Path, xmp: bytes) -> No
 @pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed: untested")
 def test_the_space_is_still_known_once_exiftool_has_added_a_caption(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
-    write_hdr(path, np.ones((4, 4, 3), np.float32), color_space=COLOR_SPACES["camera"], capture=Capture())
+    write(path, np.ones((4, 4, 3), np.float32), color_space=COLOR_SPACES["camera"])
     command = ["exiftool", "-q", "-overwrite_original", "-ImageDescription=A moon", "-XMP-dc:Creator=me", path]
     subprocess.run(command, check=True)
     with pytest.raises(UnreadableImage, match=r"a\.tif: is camera RGB"):

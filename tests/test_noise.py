@@ -4,12 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from frames import PAIRS
 
 from sve2hdr.mosaic import ExposurePattern, Mosaic
 from sve2hdr.sensor.noise import estimate_noise, measured_noise
 from sve2hdr.simulation.simulate import Mode, Sensor, simulate
-
-PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
 
 
 def gradients(height: int = 384, width: int = 512) -> np.ndarray:

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from cost import macs_per_pixel
+from frames import PAIRS
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -163,7 +164,6 @@ def frame(cfa: str, shape: tuple[int, int] = (44, 52)) -> Mosaic:
 
 
 NOISE = NoiseModel(np.ones((1, 1), np.float32), np.full((1, 1), 3, np.float32))
-PAIRS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
 
 
 def test_tiles_of_any_size_give_the_same_image() -> None:

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from frames import PAIRS
 
 from sve2hdr.mosaic import ExposurePattern, Mosaic, repeated
 from sve2hdr.saturation import WhiteLevels, pile_up, white_levels
 
 BLACK, NOMINAL = 1024.0, 16_383.0
 SEEN = np.array([[0.5, 1.0], [1.0, 0.65]])  # of a grey light, by the colours of RGGB
-PAIRS = ExposurePattern(np.float32([[1 / 8], [1 / 8], [1], [1]]))
 
 
 def histogram(values: np.ndarray) -> np.ndarray:

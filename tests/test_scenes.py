@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from images import write
 from numpy.testing import assert_allclose, assert_array_equal
 from test_rawfile import write_dng
 
 from sve2hdr.color import COLOR_SPACES
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.formats.dngfile import write_cfa_dng
-from sve2hdr.formats.exrwrite import WriteOptions
-from sve2hdr.hdrfile import write_hdr
 from sve2hdr.mosaic import ONE_EXPOSURE, Capture, ExposurePattern
 from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.training import scenes as scenes_module
@@ -22,7 +21,7 @@ from sve2hdr.training.synthetic import synthetic_scene
 
 def write_scene(path: Path, level: float) -> None:
     image = np.full((8, 10, 3), level, np.float32)
-    write_hdr(path, image, color_space=COLOR_SPACES["rec709"], capture=Capture(), options=WriteOptions(half=False))
+    write(path, image)
 
 
 def collected(*sources: Path, synthetic: int = 0, seed: int = 0) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -161,7 +160,7 @@ def test_raws_beside_images_are_not_left_out_silently(tmp_path: Path) -> None:
 
 def test_other_colours_are_converted(tmp_path: Path) -> None:
     space = COLOR_SPACES["acescg"]
-    write_hdr(tmp_path / "a.exr", np.full((8, 10, 3), (1, 0, 0), np.float32), color_space=space, capture=Capture())
+    write(tmp_path / "a.exr", np.full((8, 10, 3), (1, 0, 0), np.float32), color_space=space)
     scenes, _ = collected(tmp_path)
     assert scenes["a"][0, 0, 0] > 1.5  # Rec. 709 has no such red: more of it, and green and blue below 0
     assert (scenes["a"][0, 0, 1:] == 0).all()

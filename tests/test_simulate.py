@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from frames import PAIRS
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sve2hdr.color import COLOR_SPACES, linear_rgb
@@ -11,7 +12,6 @@ from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern
 from sve2hdr.radiance import site_planes
 from sve2hdr.simulation.simulate import NEUTRAL, Mode, Sensor, camera_scene, mosaic_of, seen_by_camera, simulate
 
-PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
 ONE = ExposurePattern(np.ones((1, 1), np.float32))
 NOISELESS = Sensor(full_well_e=1e10, read_noise_e=0)
 

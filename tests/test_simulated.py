@@ -9,28 +9,20 @@ import OpenEXR
 import pytest
 import rawpy
 import tifffile
-from frames import read_noise_profile
+from frames import PAIRS, read_noise_profile
+from images import write_scene
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sve2hdr.color import COLOR_SPACES
 from sve2hdr.errors import UnreadableImage, UnwritableOutput
-from sve2hdr.formats.exrwrite import WriteOptions
 from sve2hdr.formats.imageread import read_hdr
-from sve2hdr.hdrfile import write_hdr
-from sve2hdr.mosaic import Capture, ExposurePattern
+from sve2hdr.mosaic import ExposurePattern
 from sve2hdr.patterntext import with_ratio
 from sve2hdr.rawfile import read_raw
 from sve2hdr.simulation import simulated
 from sve2hdr.simulation.simulate import Sensor, camera_scene, simulate
 from sve2hdr.simulation.simulated import Shot, SimulatedFile, from_image, is_image
 
-PAIRS = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
 SHOT = Shot(PAIRS)
-
-
-def write_scene(path: Path, scene: np.ndarray) -> Path:
-    write_hdr(path, scene, color_space=COLOR_SPACES["rec709"], capture=Capture(), options=WriteOptions(half=False))
-    return path
 
 
 @pytest.fixture
