@@ -44,11 +44,9 @@ FEW_SITES = "too few sites are neither saturated nor lost in noise to compare th
 class Detection:
     """What the pixels of one mosaic say about its exposures."""
 
-    sve: bool
     pattern: ExposurePattern | None  # None: no SVE
     ratio_ev: float  # most over least exposed, as measured, also of what was refused; 0.0: nothing to measure
     ratio_ev_error: float  # one standard deviation; inf: unknown
-    confidence: float  # that the frame is SVE, 0 to 1; `sve` is confidence >= 0.5
     reason: str  # one sentence
     cfa: str
     phase_ev: np.ndarray  # (4, 4) float64, of rows in fours (8, 4): EV of each site above the mean of its colour
@@ -58,6 +56,16 @@ class Detection:
     suspected: ExposurePattern | None = None  # what was measured and refused, where it has a layout that is known
     doubtful: bool = False  # refused, and may well be SVE all the same: no ordinary photo
     halves: tuple[Detection, ...] = ()  # of rows in fours, what was measured: that of each of their frames of row pairs
+
+    @property
+    def sve(self) -> bool:
+        """Whether the frame is SVE: its confidence is 0.5 or more."""
+        return self.pattern is not None
+
+    @property
+    def confidence(self) -> float:
+        """How sure it is that the frame is SVE, 0 to 1."""
+        return min(self.scores.values())
 
     def as_json(self, path: str | Path) -> dict[str, object]:
         """Return the record that `detect --json` prints for a file.
@@ -133,18 +141,20 @@ def _detected(mosaic: Mosaic, windows: Windows) -> Detection:
     offset_sigma = offset_sigma_of(mosaic)
     levels = measure_phases(windows, mosaic.cfa, offset_sigma)
     layout = choose_layout(levels, mosaic.cfa)
+    found = Detection(None, 0.0, np.inf, "", mosaic.cfa, levels.ev.reshape(CELL, CELL), {})
     if len(layout.groups) == 1:
         lacking, reason, spread = _single_exposure(windows, levels)
-        return _refusal(mosaic, levels, reason, spread, np.inf, {lacking: 0.0})
+        return replace(found, ratio_ev=spread, reason=reason, scores={lacking: 0.0})
     groups, steps = measure_steps(mosaic, windows, layout, offset_sigma)
     ev, error = sum(s.ev for s in steps), math.hypot(*(s.error for s in steps))
     if not math.isfinite(error):
-        return _unmeasured(mosaic, windows, levels, layout)
+        return _unmeasured(found, windows, levels, layout)
+    found = replace(found, ratio_ev=ev, ratio_ev_error=error)
     if min(s.ev for s in steps) < SAME_EXPOSURE_EV:
-        return _refusal(
-            mosaic, levels, f"{words(layout.name)} do not differ where compared", ev, error, {"contrast": 0.0}
-        )
+        reason = f"{words(layout.name)} do not differ where compared"
+        return replace(found, reason=reason, scores={"contrast": 0.0})
     scores, findings = judge(mosaic, windows, layout, steps, ev, error, offset_sigma)
+    found = replace(found, scores=scores)
     weakest = min(scores, key=lambda name: scores[name])
     pattern = _pattern(groups, [s.ev for s in steps])
     if scores[weakest] < SURE:
@@ -153,12 +163,9 @@ def _detected(mosaic: Mosaic, windows: Windows) -> Detection:
         suspected = pattern if known else None  # a wrong layout, named, would be taken for the right one
         against = min(score for name, score in scores.items() if name not in ("variety", "clearness", "repetition"))
         doubtful = (ev >= DOUBTFUL_EV or longer) and against > (0 if scores["clearness"] > 0 else SURE)
-        return _refusal(mosaic, levels, findings[weakest], ev, error, scores, suspected, doubtful)
+        return replace(found, reason=findings[weakest], suspected=suspected, doubtful=doubtful)
     reason = f"{words(layout.name)}, {len(groups)} exposures over {ev:.2f} EV, alike at every level, colour and place"
-    return Detection(
-        True, pattern, ev, error, scores[weakest], reason, mosaic.cfa, levels.ev.reshape(CELL, CELL), scores, windows,
-        tuple(steps),
-    )  # fmt: skip
+    return replace(found, pattern=pattern, reason=reason, windows=windows, steps=tuple(steps))
 
 
 def _rows_in_fours(mosaic: Mosaic) -> Detection | None:
@@ -186,7 +193,7 @@ def _rows_in_fours(mosaic: Mosaic) -> Detection | None:
         return whole
     if abs(first - second) > max(SAME_RATIO_EV, 5 * error):
         return replace(
-            whole, sve=False, confidence=0.0, scores={"steadiness": 0.0}, suspected=None, doubtful=True,
+            whole, scores={"steadiness": 0.0}, suspected=None, doubtful=True,
             reason=f"{IN_FOURS} differ by {first:.2f} EV in one half of the rows and by {second:.2f} EV in the other",
         )  # fmt: skip
     reason = f"{IN_FOURS}, 2 exposures over {ev:.2f} EV, alike at every level, colour and place"
@@ -208,33 +215,17 @@ def offset_sigma_of(mosaic: Mosaic) -> float:
     return BLACK_ERROR * mosaic.span
 
 
-def _refusal(
-    mosaic: Mosaic,
-    levels: PhaseLevels,
-    reason: str,
-    ev: float,
-    error: float,
-    scores: dict[str, float],
-    suspected: ExposurePattern | None = None,
-    doubtful: bool = False,
-) -> Detection:
-    return Detection(
-        False, None, ev, error, min(scores.values()), reason, mosaic.cfa, levels.ev.reshape(CELL, CELL), scores,
-        suspected=suspected, doubtful=doubtful,
-    )  # fmt: skip
-
-
-def _unmeasured(mosaic: Mosaic, windows: Windows, levels: PhaseLevels, layout: Layout) -> Detection:
+def _unmeasured(found: Detection, windows: Windows, levels: PhaseLevels, layout: Layout) -> Detection:
     """Return the refusal of a frame whose exposures may differ, but all but a few sites are saturated or dark."""
     brightest = layout.groups[0]
     burnt = float((windows.peak[brightest] >= windows.saturation[brightest, None]).mean())
     means = [float(levels.ev[group].mean()) for group in layout.groups]  # clipping makes their differences too small
-    ev, scores = means[0] - means[-1], {"certainty": 0.0}
+    ev, found = means[0] - means[-1], replace(found, scores={"certainty": 0.0})
     if burnt < 0.5 or ev < DOUBTFUL_EV or layout.margin < CLEAR_MARGIN:
-        return _refusal(mosaic, levels, FEW_SITES, 0.0, np.inf, scores)
+        return replace(found, reason=FEW_SITES)
     reason = f"{words(layout.name)} differ by at least {ev:.1f} EV, but {FEW_SITES}"
     suspected = _pattern(layout.groups, [max(a - b, 0.0) for a, b in pairwise(means)])
-    return _refusal(mosaic, levels, reason, ev, np.inf, scores, suspected, doubtful=True)
+    return replace(found, ratio_ev=ev, reason=reason, suspected=suspected, doubtful=True)
 
 
 def _unless_burnt_apart(found: Detection, mosaic: Mosaic, windows: Windows) -> Detection:
