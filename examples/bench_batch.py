@@ -159,7 +159,7 @@ def memory(folder: Path, arguments: argparse.Namespace) -> None:
 
 
 def model(folder: Path, arguments: argparse.Namespace) -> None:
-    """Measure the model of memory.py: peaks over frame sizes with a small network, over tiles with the real one."""
+    """Measure the model of workload.py: peaks over frame sizes with a small network, over tiles with the real one."""
     extra = ("--workers", "1", "--memory", "64G", *arguments.options.split())
     sizes, tiles = ([float(n) for n in text.split(",")] for text in (arguments.megapixels, arguments.tiles))
     small = ("--model", str(tiny_model(folder)), "--tile", "256")

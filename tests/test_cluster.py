@@ -27,9 +27,9 @@ from sve2hdr.folders.clustertask import TaskOptions
 from sve2hdr.folders.joblist import Job
 from sve2hdr.folders.jobstate import BatchOptions, FileResult
 from sve2hdr.folders.worker import Order
+from sve2hdr.folders.workload import Load
 from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.formats.imageread import read_hdr
-from sve2hdr.memory import Load
 from sve2hdr.network import NetworkConfig, SveNet
 from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 from sve2hdr.weights import save_weights

@@ -13,20 +13,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sve2hdr import memory
 from sve2hdr.errors import Sve2HdrError
+from sve2hdr.folders import workload
+from sve2hdr.folders.workload import Load, megapixels_of, parse_size, plan, too_large
 from sve2hdr.formats.dngfile import write_cfa_dng
-from sve2hdr.memory import (
-    Load,
-    available_bytes,
-    megapixels_of,
-    parse_size,
-    peak_mb,
-    plan,
-    reset_peak,
-    too_large,
-    usable_cores,
-)
+from sve2hdr.memory import available_bytes, peak_mb, reset_peak, usable_cores
 from sve2hdr.mosaic import Mosaic
 
 GB = 1_000_000_000
@@ -92,7 +83,7 @@ def test_available_memory_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_windows_waits_for_no_more_than_60_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MOST_WORKERS", 60)
+    monkeypatch.setattr(workload, "MOST_WORKERS", 60)
     assert plan(999 * GB, FRAME, 128).workers == 60
     assert plan(999 * GB, FRAME, 128, workers=100).workers == 60
 

@@ -27,8 +27,8 @@ from sve2hdr.folders.joblist import Job, Naming, collect
 from sve2hdr.folders.jobstate import BatchOptions, FileResult, Order, Tools, finished_before
 from sve2hdr.folders.record import Record, Stamp
 from sve2hdr.folders.remotemanifest import RemoteManifest, manifest_of
+from sve2hdr.folders.workload import megapixels_of
 from sve2hdr.formats.imageread import read_hdr
-from sve2hdr.memory import megapixels_of
 from sve2hdr.models import model_named
 from sve2hdr.pipeline import ConvertOptions
 from sve2hdr.system.files import file_sha256

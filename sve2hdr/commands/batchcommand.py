@@ -15,7 +15,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..errors import Sve2HdrError
-from ..memory import DEFAULT_SHARE, Load, available_bytes, megapixels_of, parse_size, too_large, usable_cores
+from ..folders.workload import DEFAULT_SHARE, Load, Plan, megapixels_of, parse_size, plan, too_large
+from ..memory import available_bytes, usable_cores
 from ..system.places import is_url, place, without_file_url
 from .imageoptions import IMAGE_HEADINGS, check_ensemble, check_formats, convert_options, image_options
 from .options import FILE, FOLDER, Command, Number, Parsed, complete_path, overwrite_option, refuse_given
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from ..folders.joblist import Job, JobList, Naming
     from ..folders.jobstate import BatchOptions
     from ..folders.remotemanifest import AnyManifest
-    from ..memory import Plan
 FORMATS, POLICIES = ("exr", "hdr", "tif", "dng"), ("skip", "copy", "develop", "fail")
 
 
@@ -303,7 +303,6 @@ def _planned(
     options: BatchOptions, load: Load, limit: int, workers: int | None, tile: int | None, files: int | None
 ) -> Plan:
     """Return how many workers run, no more than there are files; on a GPU a few, which feed it in turn."""
-    from ..memory import plan
     from ..system.devices import choose_device
 
     cores = usable_cores()

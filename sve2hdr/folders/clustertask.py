@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import Sve2HdrError, one_line
-from ..memory import DEFAULT_SHARE, Load, Plan, available_bytes, plan, usable_cores
+from ..memory import available_bytes, usable_cores
+from .workload import DEFAULT_SHARE, Load, Plan, plan
 
 if TYPE_CHECKING:
     from .jobstate import BatchOptions, FileResult, Order

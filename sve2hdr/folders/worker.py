@@ -16,10 +16,11 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 
 from ..errors import Sve2HdrError, one_line
-from ..memory import BASE_MB, data_mb, keep_freed_memory, limit_memory
+from ..memory import data_mb, keep_freed_memory, limit_memory
 from .filejob import run_job
 from .jobstate import BatchOptions, FileResult, Order, Tools
 from .remotemanifest import manifest_of
+from .workload import BASE_MB
 
 PROGRESS_S = 0.25  # progress is told no more often
 PAUSE_S = 2.0  # who has not looked for longer was stopped, as by Ctrl-Z, and the worker perhaps with it
@@ -178,7 +179,7 @@ def prepared(options: WorkerOptions, progress: Callable[[float], None]) -> Tools
     claims = None if batch.look_only else manifest.claims()
     tools = Tools(manifest, claims, model, _seldom(progress))
     if device.type == "cpu" and options.memory_mb:
-        limit_memory(data_mb() + max(options.memory_mb - BASE_MB, 100.0))
+        limit_memory((data_mb() or BASE_MB) + max(options.memory_mb - BASE_MB, 100.0))
     if device.type != "cpu" and claims is not None:
         return replace(tools, turn=lambda: _device_turn(tools, device.type))
     return tools
