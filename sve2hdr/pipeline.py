@@ -23,17 +23,16 @@ from .formats.lineardng import baseline_exposure, reduced_for_preview
 from .highlights import complete_clipped, early_saturation, hold_clipped
 from .levels import Estimate, Levels, estimate_levels
 from .models import Model, model_named
-from .mosaic import ONE_EXPOSURE, ExposurePattern, Mosaic
+from .mosaic import ONE_EXPOSURE, Mosaic
 from .parameters import LEAD_EV, LockedParameters, load_parameters, save_parameters
 from .pattern import detect_pattern
 from .preview import LUMINANCE_OF_RGB, Look, look_of
-from .radiance import NoiseModel, full_scale
+from .radiance import full_scale
 from .rawfile import read_raw
 from .reconstruct import TILE_PX, NetworkOptions, Precision, reconstruct
 from .sensor.badpixels import BadPixelMap
-from .sensor.banding import remove_banding
-from .sensor.defects import Defects, repair_defects
-from .sensor.linegain import even_lines
+from .sensor.corrections import corrected
+from .sensor.defects import Defects
 from .system.devices import DEVICES, choose_device
 from .system.files import check_writable
 from .whitebalance import Neutral, WhiteBalance, check_lights, neutral_of
@@ -199,7 +198,7 @@ def reconstructed(
     mosaic, pattern, noise = estimate.applied(mosaic), estimate.pattern, estimate.noise
     taken, network = model.for_one_exposure() if plain else model.for_pattern(name, mosaic, pattern)
     known = locked.defects if locked is not None else None
-    mosaic, defects, corrections = _corrected(mosaic, pattern, noise, options.bad_pixels, known, listed)
+    mosaic, defects, corrections = corrected(mosaic, pattern, noise, options.bad_pixels, known, listed)
     progress(0.0)
     how = NetworkOptions(options.tile_px, device, options.precision, options.ensemble)
     with turn() if network is not None else nullcontext():
@@ -242,29 +241,6 @@ def reconstructed(
         defects,
         tuple(f"{name}: {said}" for said in notes if said),
     )
-
-
-def _corrected(
-    mosaic: Mosaic,
-    pattern: ExposurePattern,
-    noise: NoiseModel,
-    bad_pixels: bool,
-    known: Defects | None,
-    listed: np.ndarray | None,
-) -> tuple[Mosaic, Defects | None, dict[str, str]]:
-    """Return the mosaic without what the sensor added to the light, the defects replaced, and what files tell of it."""
-    mosaic, row_gain, column_gain = even_lines(mosaic, pattern)
-    mosaic, banding = remove_banding(mosaic, pattern, noise)
-    defects = None
-    if bad_pixels or listed is not None:
-        mosaic, defects = repair_defects(mosaic, pattern, noise, known, listed, search=bad_pixels)
-    attributes = {
-        "sve2hdr:bad_pixels": "left" if defects is None else f"{defects.count} repaired{defects.kinds}",
-        "sve2hdr:row_gain": f"{row_gain:.4f}",
-        "sve2hdr:column_gain": f"{column_gain:.4f}",
-        "sve2hdr:banding": f"{banding:.2f}",
-    }
-    return mosaic, defects, attributes
 
 
 def _estimated(

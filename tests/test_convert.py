@@ -40,6 +40,7 @@ from sve2hdr.preview import LUMINANCE_OF_RGB
 from sve2hdr.raw.calibration import Calibrations
 from sve2hdr.rawfile import read_raw
 from sve2hdr.reconstruct import reconstruct
+from sve2hdr.sensor.corrections import corrected
 from sve2hdr.sensor.defects import Defects
 from sve2hdr.sensor.noise import estimate_noise
 from sve2hdr.simulation.simulate import NEUTRAL, Mode, Sensor, simulate
@@ -813,7 +814,7 @@ def test_the_classical_method_runs_on_the_cpu_whatever_device_there_is(
 def test_what_a_sequence_knows_of_defects_is_left_where_none_are_looked_for(frame: Mosaic) -> None:
     noise = estimate_noise(frame, PAIRS)
     known, listed = Defects(np.array([30]), np.array([40])), np.zeros(frame.shape, bool)
-    counts = {look: pipeline._corrected(frame, PAIRS, noise, look, known, listed)[1].count for look in (True, False)}
+    counts = {look: corrected(frame, PAIRS, noise, look, known, listed)[1].count for look in (True, False)}
     assert counts[True] >= 1
     assert counts[False] == 0
 

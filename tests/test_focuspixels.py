@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sve2hdr import pipeline
 from sve2hdr.levels import estimate_levels
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
 from sve2hdr.parameters import LockedParameters, load_parameters, save_parameters
 from sve2hdr.patterntext import parse_pattern
 from sve2hdr.sensor import replacement
+from sve2hdr.sensor.corrections import corrected
 from sve2hdr.sensor.defects import repair_defects
 from sve2hdr.sensor.focuspixels import PERIOD, FocusPixels, focus_pixels
 from sve2hdr.sensor.sites import Sites
@@ -176,7 +176,7 @@ def test_frames_of_a_sequence_share_them_through_the_file(tmp_path: Path) -> Non
     shared = repair_defects(grey, ROWS, noise, known)[1]
     assert shared.count >= tiled(grid, SHAPE).sum()
     assert shared.focus_pixels is known.focus_pixels
-    told = pipeline._corrected(grey, ROWS, noise, True, known, None)[2]["sve2hdr:bad_pixels"]
+    told = corrected(grey, ROWS, noise, True, known, None)[2]["sve2hdr:bad_pixels"]
     assert told == f"{shared.count} repaired, focus pixels among them"
     unlooked = repair_defects(grey, ROWS, noise, known, search=False)
     assert (unlooked[1].count, unlooked[0].counts is grey.counts) == (0, True)
