@@ -32,6 +32,19 @@ def test_a_smooth_scene_gives_the_noise_of_its_sensor(mode: Mode, full_well_e: f
             assert 1 / 1.6 < told / wanted < 1.6, (level, row)
 
 
+def test_texture_all_over_does_not_make_the_noise_of_one_exposure_jump_from_shot_to_shot() -> None:
+    scene, rough = gradients(320, 448), np.random.default_rng(0).standard_normal((320, 448))
+    for axis in (0, 1):
+        rough = (np.roll(rough, 1, axis) + 2 * rough + np.roll(rough, -1, axis)) / 4
+    rough[:32] = 0  # a tenth is flat
+    scene *= np.exp(1.6 * rough)[..., None].astype(np.float32)
+    sensor = Sensor(full_well_e=3000, read_noise_e=6)
+    shots = [estimate_noise(simulate(scene, "RGGB", PAIRS, sensor, seed), PAIRS).read_noise for seed in range(4)]
+    off = np.log2(np.array(shots) / sensor.noise_model(PAIRS).read_noise)
+    assert np.abs(off).max() < 0.5
+    assert np.ptp(off, axis=0).max() < 0.75
+
+
 def board(y: np.ndarray, x: np.ndarray, side: float) -> np.ndarray:
     return (np.floor((x + 0.09 * y) / side) + np.floor((y - 0.09 * x) / side)) % 2
 

@@ -19,6 +19,8 @@ QUANTILE_BIAS, MEDIAN_BIAS = (1 - _SPREAD + QUANTILE_Z * np.sqrt(_SPREAD)) ** 3,
 USUAL_FULL_WELL_E, USUAL_READ_NOISE_E = 30_000.0, 4.0
 PREAMP_SHARE = 0.3  # of the usual read noise that is there before the amplifier, and so grows with its gain
 PRIOR = 0.01
+MULTIPLES = np.geomspace(1 / 16, 16, 33)  # of a usual sensor's read noise
+ONE_SENSOR = 0.1  # what a doubling costs by which an exposure that shows no noise has another multiple than all
 ENOUGH_LEVELS = 3.0  # of signal, each counted with its trust: with less, it is the usual sensor that decides
 TEXTURE_SPREAD = 0.2  # median over flattest, as a logarithm: from here on nothing of it is taken for noise
 # The variances of a regular texture, such as a checkerboard, lie close together, too, but its differences do not spread
@@ -36,7 +38,9 @@ def estimate_noise(mosaic: Mosaic, pattern: ExposurePattern) -> NoiseModel:
     quantile of the blocks' variances, corrected for being one, is taken for noise alone (after Foi et al., "Practical
     Poissonian-Gaussian noise modeling and fitting", IEEE TIP 2008, with blocks in place of wavelets). The exposures
     share one sensor: their gains are equal (more light) or in the ratio of the exposures (Dual ISO), whichever fits
-    better. A frame that shows too little (too small, saturated, without light) has the usual sensor's noise.
+    better, and the less of them shows its noise, the less their read noise strays from what it is in usual sensors, all
+    times one factor, which is not far from 1 unless they show it. A frame that shows too little (too small, saturated,
+    without light) has the usual sensor's noise.
     """
     return measured_noise(mosaic, pattern)[0]
 
@@ -65,13 +69,15 @@ def measured_noise(
     by_gain = [_fit(curve, base_gain, float(e / levels[0]), read) for curve, e, read in measured]
     by_exposure = [_fit(curve, base_gain, 1.0, read) for curve, _, read in measured]
     prior = PRIOR * np.log2(base_gain * USUAL_FULL_WELL_E / span) ** 2
+    if read_noise is None:  # or texture of all exposures would carry off what they have together
+        prior = prior + PRIOR * np.log2(MULTIPLES[:, None]) ** 2
     costs = [prior + sum(cost for cost, _ in fits) / len(fits) for fits in (by_exposure, by_gain)]
     scaled = bool(costs[1].min() <= costs[0].min())
-    best = int(np.argmin(costs[scaled]))
+    multiple, best = np.unravel_index(np.argmin(costs[scaled]), costs[scaled].shape)
     gain, noise = np.zeros(period, np.float32), np.zeros(period, np.float32)
     for level, (_, read) in zip(levels, (by_exposure, by_gain)[scaled], strict=True):
         gain[exposure == level] = base_gain[best] * (level / levels[0] if scaled else 1)
-        noise[exposure == level] = read[best]
+        noise[exposure == level] = read[multiple, best]
     shown = sum(float(trust.sum()) for _, _, trust in curves)
     if read_noise is not None:
         noise = repeated(known, period).astype(np.float32)
@@ -131,23 +137,23 @@ def _photon_transfer(
 def _fit(
     curve: tuple[np.ndarray, np.ndarray, np.ndarray], base_gain: np.ndarray, amplified: float, known: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return, for each base gain, the least cost of any read noise and that read noise in counts.
+    """Return the least cost of the read noise of an exposure, and that read noise in counts, (MULTIPLES, gains) both.
 
-    `amplified`: the gain of these sites over the base gain; `known`: the read noise, counts, if it is.
+    MULTIPLES are what all exposures have together: the further this one strays, the more it costs, unless its levels
+    are trusted. `amplified`: the gain of these sites over the base gain; `known`: the read noise, counts, if it is.
     """
     level, variance, trust = curve
     gain = base_gain * amplified
     usual = base_gain * USUAL_READ_NOISE_E * np.hypot(PREAMP_SHARE * amplified, np.sqrt(1 - PREAMP_SHARE**2))
-    read = usual * np.geomspace(1 / 16, 16, 33)[:, None]  # (reads, gains)
-    if known is not None:
-        read = np.full((1, base_gain.size), known)
+    read = usual * MULTIPLES[:, None] if known is None else np.full((1, base_gain.size), known)
     hidden = 0.0 if known is None else ROUNDING  # whole counts hide what masked sites have below it
-    prior = PRIOR / 2 * (np.log2((read**2 + hidden) / (usual**2 + hidden)) / 2) ** 2
-    if not len(level):
-        return prior.min(0), usual if known is None else read[0]
-    model = read[..., None] ** 2 + gain[:, None] * level + ROUNDING
-    # texture only adds variance: a level above the model says little, one below it contradicts it
-    excess = np.log(variance / model)
-    cost = prior + np.where(excess > 0, trust * excess, -4 * excess).mean(-1)
-    best = np.argmin(cost, 0)
-    return np.take_along_axis(cost, best[None], 0)[0], np.take_along_axis(read, best[None], 0)[0]
+    doublings = np.log2(read**2 + hidden) / 2
+    cost = PRIOR / 2 * (doublings - np.log2(usual**2 + hidden) / 2) ** 2
+    if len(level):
+        model = read[..., None] ** 2 + gain[:, None] * level + ROUNDING
+        # texture only adds variance: a level above the model says little, one below it contradicts it
+        excess = np.log(variance / model)
+        cost = cost + np.where(excess > 0, trust * excess, -4 * excess).mean(-1)
+    hold = ONE_SENSOR * (1 - trust.sum() / max(1, len(level))) ** 2
+    costs = cost + hold * (doublings - doublings[:, None]) ** 2  # (together, own, gains)
+    return costs.min(1), np.take_along_axis(read, costs.argmin(1), 0)
