@@ -141,12 +141,13 @@ def test_vivid_patches_without_colour_stay_as_they_are(tmp_path: Path) -> None:
     assert_allclose(vivid, muted, rtol=1e-4)
 
 
-def test_noise_is_as_strong_as_its_plane_says(scenes: Scenes) -> None:
+@pytest.mark.parametrize("rounded", [False, True])
+def test_noise_is_as_strong_as_its_plane_says(scenes: Scenes, rounded: bool) -> None:
     exact = {
         name: getattr(EXACT, name)
         for name in ("ratio_ev", "black_error", "ratio_error_ev", "noise_error_ev", "defective")
     }
-    noisy = SimulationRanges(**exact, row_noise=0)
+    noisy = replace(EXACT, spans=(500.0,)) if rounded else SimulationRanges(**exact, row_noise=0)
     colour = torch.tensor([["RGB".index(c) for c in row] for row in ROWS.cfa]).repeat(8, 16)
     scores = []
     for planes, truth in some(scenes, 24, ROWS, noisy):

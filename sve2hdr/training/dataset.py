@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..architecture import ArchitectureConfig
-from ..radiance import site_planes
+from ..radiance import ROUNDING, site_planes
 from ..simulation.simulate import NEUTRAL, expose
 from .shards import PERCENTILES, Scenes
 
@@ -117,7 +117,7 @@ def _batch(
     believed_black = black + rng.normal(0, ranges.black_error, (n, groups)) * span / 15_000
     radiance, usable, noise = site_planes(
         counts, sites(believed_black), column(black + span), sites(exposure), column(exposure.min(1)),
-        sites(gain * wrong[0]), sites(read * wrong[1]),
+        sites(gain * wrong[0]), sites(np.sqrt(read**2 + ROUNDING) * wrong[1]),
     )  # fmt: skip
     return torch.cat([radiance, sites(exposure), usable, noise], 1), light.clamp(0, 1)
 
