@@ -91,13 +91,13 @@ def read_stack(paths: Sequence[Path], exposures_ev: Sequence[float] | None = Non
     steps = [measure.step_ev for measure in measures]
     exposure_ev = np.concatenate([[0.0], -np.cumsum(steps)])
     _refuse_wrong_exposures(paths, exposure_ev, stated, "EXIF" if exposures_ev is None else "--ev")
-    order = np.argsort(-exposure_ev, kind="stable")  # frames of nearly one exposure may have come in wrong order
     _refuse_movement(paths, measures)
+    notes += [f"{path}: too little texture to tell whether the camera moved" for path in _untold(paths, measures)]
+    order = np.argsort(-exposure_ev, kind="stable")  # frames of nearly one exposure may have come in wrong order
     paths, frames = ([items[i] for i in order] for items in (paths, frames))
     exposure_ev = exposure_ev[order] - exposure_ev.max()
     if exposure_ev[0] - exposure_ev[-1] < MIN_RANGE_EV:
         raise UnusableStack(f"{paths[0]}: the {len(paths)} frames have one exposure; give frames of several")
-    notes += [f"{path}: too little texture to tell whether the camera moved" for path in _untold(paths, measures)]
     if len({frame.capture.f_number for frame in frames} - {None}) > 1:
         notes.append(f"{paths[0]}: apertures differ, so sharpness differs between the frames")
     return ExposureStack(tuple(paths), tuple(frames), tuple(exposure_ev.tolist()), tuple(notes))
