@@ -83,10 +83,10 @@ class ConvertOptions:
         for name, ev in {"exposure_ev": self.exposure_ev, "preview_exposure_ev": self.preview_exposure_ev}.items():
             if not (isinstance(ev, Real) and abs(ev) <= MOST_EV):
                 raise ValueError(f"{name} must be a number from -{MOST_EV} to {MOST_EV}, not {ev!r}")
-        kinds: dict[str, Callable[[str | Path], object]] = {"preview": Path, "lock_parameters": Path}
-        for name, path_of in {**kinds, "bad_pixel_map": BadPixelMap.of}.items():
+        for name in ("preview", "lock_parameters", "bad_pixel_map"):
             if isinstance(value := getattr(self, name), str | Path):
-                object.__setattr__(self, name, path_of(value))  # as it is frozen
+                given = BadPixelMap.of(value) if name == "bad_pixel_map" else Path(value)
+                object.__setattr__(self, name, given)  # as it is frozen
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,9 +226,10 @@ def reconstructed(
         **corrections,
         **_about_balance(neutral, mosaic),
     }
-    fallback = "no published network knows this pattern; the classical method was taken"
-    is_fallback = network is None and len(model.candidates) > 1
-    notes = (plain, estimate.note, fallback * is_fallback, neutral.note, early_saturation(mosaic.cfa, pattern))
+    fallback = ""
+    if network is None and len(model.candidates) > 1:
+        fallback = "no published network knows this pattern; the classical method was taken"
+    notes = (plain, estimate.note, fallback, neutral.note, early_saturation(mosaic.cfa, pattern))
     return Reconstruction(
         camera_rgb,
         replace(mosaic, as_shot_neutral=neutral.camera_rgb),

@@ -97,7 +97,7 @@ def against_white(mosaic: Mosaic, pattern: ExposurePattern, given: np.ndarray) -
     whites = {level: float(given[pattern.exposure == level][0]) for level in np.unique(pattern.exposure)}
     for level, white in whites.items():
         histogram = _histogram(mosaic.counts, pattern.exposure == level)
-        pile = pile_up(histogram, black, mosaic.white_level, [*whites.values()])
+        pile = pile_up(histogram, black, mosaic.white_level, list(whites.values()))
         if pile is None:
             above = max(above, histogram[int(white + apart) :].sum() / histogram.sum())
         elif abs(pile - white) > apart:

@@ -18,7 +18,7 @@ from ..errors import Sve2HdrError
 from ..folders.workload import DEFAULT_SHARE, Load, Plan, megapixels_of, parse_size, plan, too_large
 from ..memory import available_bytes, usable_cores
 from ..system.places import is_url, place, without_file_url
-from .imageoptions import IMAGE_HEADINGS, check_ensemble, check_formats, convert_options, image_options
+from .imageoptions import IMAGE_HEADINGS, check_ensemble, check_formats, check_preview, convert_options, image_options
 from .options import FILE, FOLDER, Command, Number, Parsed, complete_path, overwrite_option, refuse_given
 from .terminal import draws_bars, tell
 
@@ -253,8 +253,8 @@ def batch(
 
 def _refuse_contradictions(
     *, idle: float | None, watch: bool, dry_run: bool, report: Path | None, dask: str | None, workers: int | None,
-    memory: int | None, preview: bool, formats: tuple[str, ...], ultra_hdr: bool, preview_size: int | None,
-    preview_exposure: float, ensemble: bool, model: str, lock_params: Path | None, **_: Any,
+    memory: int | None, preview: bool, formats: tuple[str, ...], ensemble: bool, model: str, lock_params: Path | None,
+    **_: Any,
 ) -> None:  # fmt: skip
     """Refuse options that are not for each other."""
     if idle is not None and not watch:
@@ -263,10 +263,7 @@ def _refuse_contradictions(
         refuse_given(("lock", "pattern", "ev", "black", "white"), "is in the --lock-params file; leave one of them out")
     check_ensemble(ensemble, model)
     check_formats([f".{name}" for name in formats or ("exr",)])
-    of_previews = {"--ultra-hdr": ultra_hdr, "--preview-size": preview_size, "--preview-exposure": preview_exposure}
-    for option, given in of_previews.items():
-        if given and not preview:
-            raise click.UsageError(f"{option} needs --preview")
+    check_preview(preview)
     if watch and dry_run:
         raise click.UsageError("--dry-run looks once; leave --watch out")
     if dry_run and report and report.is_file() and report.stat().st_size:  # perhaps the last run's

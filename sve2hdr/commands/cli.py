@@ -14,7 +14,7 @@ from ..errors import Sve2HdrError, one_line
 from ..memory import keep_freed_memory
 from .batchcommand import batch
 from .evaluatecommand import evaluate
-from .imageoptions import IMAGE_HEADINGS, check_ensemble, check_formats, convert_options, image_options
+from .imageoptions import IMAGE_HEADINGS, check_ensemble, check_formats, check_preview, convert_options, image_options
 from .labcommands import dataset, simulate, unpack
 from .options import (
     FILE,
@@ -132,9 +132,7 @@ def convert(
     check_formats((output.suffix.lower(),))
     if chosen["ultra_hdr"] and (beside is None or beside.suffix.lower() not in (".jpg", ".jpeg")):
         raise click.UsageError("--ultra-hdr needs a JPEG preview; add --preview auto, or name a .jpg")
-    for name in ("preview_size", "preview_exposure"):
-        if chosen[name] and beside is None:
-            raise click.UsageError(f"--{name.replace('_', '-')} needs --preview")
+    check_preview(beside is not None)
     options = replace(convert_options(preview=beside, **chosen), lock_parameters=lock_params, if_not_sve=if_not_sve)
     keep_freed_memory()
     with progress_bar(raw.name) as progress:

@@ -128,6 +128,13 @@ def check_formats(extensions: Collection[str]) -> None:
             raise click.UsageError(f"{option} is only for {' and '.join(of)}; leave it out")
 
 
+def check_preview(written: bool) -> None:
+    """Raise UsageError for options of previews if none is written."""
+    for name in ("ultra_hdr", "preview_size", "preview_exposure"):
+        if click.get_current_context().params[name] and not written:
+            raise click.UsageError(f"--{name.replace('_', '-')} needs --preview")
+
+
 def convert_options(
     color_space: str,
     wb: WhiteBalance | None,
