@@ -22,6 +22,7 @@ from .formats.gainmap import ultra_hdr
 from .formats.icc import srgb_profile
 from .formats.rgbe import write_rgbe
 from .formats.tiffwrite import MAX_BYTES
+from .formats.xmp import xmp_packet
 from .mosaic import Capture
 from .system.files import check_writable, replacing
 
@@ -94,8 +95,8 @@ def encoded_preview(
 ) -> bytes:
     """Return what `path` shall hold of an sRGB image, (H, W, 3) uint8: .png, or else JPEG (quality 92, 4:4:4).
 
-    `capture` goes into the image's EXIF; its orientation does not, as the image is upright. None: no EXIF. Pixels that
-    are not square become so, as viewers take them to be. With `most_px`, the longer side has no more.
+    `capture` goes into the image's EXIF and XMP; its orientation does not, as the image is upright. None: neither.
+    Pixels that are not square become so, as viewers take them to be. With `most_px`, the longer side has no more.
     With `gain`, a gain map as `tone_map_with_gain` returns it, a JPEG is an Ultra HDR one.
     Raises UnwritableOutput where the image is too large for the format, and ValueError for another shape or dtype, or a
     PNG with `gain`.
@@ -114,11 +115,17 @@ def encoded_preview(
         capture = capture.with_square_pixels(max(size) / max(whole))
     if not png and max(image.shape[:2]) > 65535:
         raise UnwritableOutput(f"{path}: JPEG holds at most 65535 px a side; use .png")
+    written = "" if capture is None else capture.xmp
+    packet = xmp_packet({}, written) if written else b""
     settings: dict[str, Any] = {"quality": 92, "subsampling": 0, "icc_profile": srgb_profile()}
     if png:
-        srgb = PngInfo()
-        srgb.add(b"sRGB", b"\0")  # rendering intent: perceptual
-        settings = {"compress_level": 3, "pnginfo": srgb}
+        chunks = PngInfo()
+        chunks.add(b"sRGB", b"\0")  # rendering intent: perceptual
+        if packet:
+            chunks.add_itxt("XML:com.adobe.xmp", packet.decode())
+        settings = {"compress_level": 3, "pnginfo": chunks}
+    elif packet and gain is None:  # a gain map has XMP of its own, which this joins
+        settings["xmp"] = packet
     if capture is not None:
         settings["exif"] = EXIF_START + exif_block(capture, image.shape[:2])
     extension = ".png" if png else ".jpg"
@@ -127,7 +134,7 @@ def encoded_preview(
         return encoded
     gains = imageio.imwrite("<bytes>", gain, extension=".jpg", plugin="pillow", quality=85, subsampling=0)
     # screens that can show the brightest of this picture show all of it; 0, where nothing is brighter, is no headroom
-    return ultra_hdr(encoded, bytes(gains), HEADROOM_EV, HEADROOM_EV * max(int(gain.max()), 1) / 255)
+    return ultra_hdr(encoded, bytes(gains), HEADROOM_EV, HEADROOM_EV * max(int(gain.max()), 1) / 255, written)
 
 
 def shown_size(shape: tuple[int, ...], aspect: float, most_px: int | None = None) -> tuple[int, int]:

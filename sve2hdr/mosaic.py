@@ -114,6 +114,7 @@ class Capture:
     unique_model: str = ""  # of a DNG: the name by which colour profiles know the camera
     # by tag of EXIF: what goes along as it is (metering, flash, lens maker: `exif.CARRIED`), numbers or a text
     exif: Mapping[int, tuple[float, ...] | str] = field(default_factory=dict)
+    xmp: str = ""  # what people have written of it (rating, keywords, ...), as XML elements: `raw/xmpread.py`
 
     def upright(self) -> Capture:
         """Return the capture of the picture turned upright, whose columns may be rows of the sensor.

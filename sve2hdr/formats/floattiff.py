@@ -41,6 +41,7 @@ def write_float_tiff(
     height, width = image.shape[:2]
     rows = min(height, max(1, STRIP_PX // width))
     known = re.fullmatch(r"\d{4}(:\d\d){2} \d\d(:\d\d){2}", capture.taken)
+    told = {"sve2hdr:color_space": f"scene-linear {space.name}", **attributes}
     entries = [
         *image_entries(image.shape, 32, ADOBE_DEFLATE, RGB),
         entry(274, SHORT, [1]),  # Orientation: upright
@@ -52,7 +53,7 @@ def write_float_tiff(
         text_entry(306, capture.taken if known else ""),
         entry(317, SHORT, [FLOAT_PREDICTOR]),
         entry(339, SHORT, [FLOAT] * 3),
-        entry(XMP_TAG, BYTE, xmp_packet({"sve2hdr:color_space": f"scene-linear {space.name}", **attributes})),
+        entry(XMP_TAG, BYTE, xmp_packet(told, capture.xmp)),
         entry(34675, UNDEFINED, b"" if space.chromaticities is None else icc_profile(space)),
         *camera_entries(capture),
     ]

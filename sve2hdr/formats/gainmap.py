@@ -29,7 +29,7 @@ _CONTAINER = (
     ' xmlns:Item="http://ns.google.com/photos/1.0/container/item/"><Container:Directory><rdf:Seq>'
     '<rdf:li rdf:parseType="Resource"><Container:Item Item:Semantic="Primary" Item:Mime="image/jpeg"/></rdf:li>'
     '<rdf:li rdf:parseType="Resource"><Container:Item Item:Semantic="GainMap" Item:Mime="image/jpeg"'
-    ' Item:Length="{}"/></rdf:li></rdf:Seq></Container:Directory>'
+    ' Item:Length="{}"/></rdf:li></rdf:Seq></Container:Directory>{}'
 )
 _GAINS = (
     ' hdrgm:GainMapMin="0" hdrgm:GainMapMax="{0:g}" hdrgm:Gamma="1" hdrgm:OffsetSDR="{1:g}" hdrgm:OffsetHDR="{1:g}"'
@@ -37,16 +37,16 @@ _GAINS = (
 )
 
 
-def ultra_hdr(base: bytes, gain_map: bytes, most_ev: float, headroom_ev: float) -> bytes:
+def ultra_hdr(base: bytes, gain_map: bytes, most_ev: float, headroom_ev: float, written: str = "") -> bytes:
     """Return an Ultra HDR JPEG of an sRGB JPEG and an RGB JPEG of gains, of any size.
 
     A gain map's 0 to 255 are 0 to `most_ev` by which each channel of `base`, as light, is brighter where the screen can
-    be `headroom_ev` brighter than its white, or more; with less headroom it is a part of that. Raises ValueError for
-    bytes that are no JPEG.
+    be `headroom_ev` brighter than its white, or more; with less headroom it is a part of that. `written`: further XMP,
+    as `Capture.xmp` has it. Raises ValueError for bytes that are no JPEG.
     """
     xmp = _xmp(_GAINS.format(most_ev, OFFSET, headroom_ev))
     gains = _with_segments(gain_map, [(APP1, XMP_START + xmp), (APP2, ISO_START + _iso(most_ev, headroom_ev))])
-    described = [(APP1, XMP_START + _xmp(_CONTAINER.format(len(gains)))), (APP2, ISO_START + bytes(4))]
+    described = [(APP1, XMP_START + _xmp(_CONTAINER.format(len(gains), written))), (APP2, ISO_START + bytes(4))]
     # an MPF counts from behind its own start on, and is as long whatever it says
     length = len(_with_segments(base, [*described, (APP2, MPF_START + _mpf(0, 0, 0))]))
     before = _end_of_application_data(base) + sum(4 + len(content) for _, content in described) + 4 + len(MPF_START)

@@ -118,7 +118,7 @@ def write_linear_dng(
         brighter_ev = baseline_exposure(small, clip_level, options.noise)
     main = [
         *_preview_entries(square.shape),
-        entry(XMP_TAG, BYTE, xmp_packet(attributes or {})),
+        entry(XMP_TAG, BYTE, xmp_packet(attributes or {}, mosaic.capture.xmp)),
         *dng_entries(mosaic, [1, 4, 0, 0]),
         entry(50728, RATIONAL, rationals(1 / white_balance(mosaic), MATRIX_DENOMINATOR)),  # AsShotNeutral
         entry(50730, SRATIONAL, rationals(np.array([brighter_ev + options.exposure_ev]), 100)),  # BaselineExposure

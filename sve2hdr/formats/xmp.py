@@ -1,4 +1,4 @@
-"""What files tell of how they were made, as XMP: beside the capture, and out of the photographer's caption."""
+"""What files tell as XMP: how they were made, and what people have written of the picture."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from .. import __version__
 from .exif import SOFTWARE
 
 XMP_TAG = 700  # of TIFF and DNG: bytes
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 NAMESPACE = "http://ns.sve2hdr.org/1.0/"  # a name, as XMP wants one, not a page
 _PACKET = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
-    '<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:sve2hdr="{}"{}/>\n'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{}">\n'
+    '<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:sve2hdr="{}"{}>{}</rdf:Description>\n'
     '</rdf:RDF></x:xmpmeta>\n<?xpacket end="w"?>'
 )
 _NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that XML 1.0 has not
 
 
-def xmp_packet(attributes: Mapping[str, str]) -> bytes:
+def xmp_packet(attributes: Mapping[str, str], written: str = "") -> bytes:
     """Return attributes, whose names begin with "sve2hdr:", as an XMP packet (ISO 16684-1), with the program's name.
 
-    What XML cannot hold, such as control characters, becomes "?".
+    `written`: further properties, as `Capture.xmp` has them. What XML cannot hold of the attributes, such as control
+    characters, becomes "?".
 
     >>> b' sve2hdr:model="large &amp; mine"' in xmp_packet({"sve2hdr:model": "large & mine"})
     True
     """
     told = {"xmp:CreatorTool": f"{SOFTWARE} {__version__}", **attributes}
     properties = "".join(f"\n {name}={quoteattr(_NO_XML.sub('?', value))}" for name, value in told.items())
-    return _PACKET.format(NAMESPACE, properties).encode()
+    return _PACKET.format(RDF, NAMESPACE, properties, written).encode()

@@ -12,6 +12,7 @@ from ..formats.exif import CARRIED, LENS_SPECIFICATION, unique_camera_model
 from ..formats.tifftags import DEFAULT_SCALE, FRAME_RATE, TIME_CODES, Ifd, number, numbers, text
 from ..formats.tiffwrite import ASCII, RATIONAL, SHORT, SRATIONAL
 from ..mosaic import Capture, Position
+from .xmpread import read_xmp
 
 # From LibRaw's bits (1 mirrors, 2 flips, 4 transposes) to EXIF Orientation.
 ORIENTATION_OF_FLIP = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
@@ -26,7 +27,7 @@ CIFF_MAKE_MODEL = re.compile(rb"Canon\0(Canon [ -~]{2,40})\0")
 
 
 def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
-    """Return what a raw file says of its shot: its EXIF tags first, then what LibRaw (`raw`, a rawpy.RawPy) found.
+    """Return what a raw file says of its shot: EXIF tags first, then what LibRaw (`raw`, a rawpy.RawPy) found; and XMP.
 
     Damaged or absurd values count as missing; nothing raises.
     """
@@ -62,6 +63,7 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
         serial_number=text(tags, 42033) or text(tags, 50735),  # BodySerialNumber, a DNG's CameraSerialNumber
         utc_offset=_matching(r"[+-]\d\d:\d\d", text(tags, 36881) or text(tags, 36880)),
         subseconds=_matching(r"\d{1,9}", text(tags, 37521)),
+        xmp=read_xmp(path, ifds),
         position=next((place for kind, ifd in ifds if kind == tifftags.GPS and (place := _position(ifd))), None),
     )
 
