@@ -82,9 +82,19 @@ def sensor_frame(
 
 
 def write_cr2(
-    path: Path, sites: np.ndarray, body: Body, *, iso: int = 100, orientation: int = 1, balance: str = "as shot"
+    path: Path,
+    sites: np.ndarray,
+    body: Body,
+    *,
+    iso: int = 100,
+    orientation: int = 1,
+    balance: str = "as shot",
+    noted: Sequence[Entry] = (),
 ) -> None:
-    """Write all sites of a frame, (H, W) uint16 of 14 bits, as a CR2; `balance`: "as shot", or "" for none."""
+    """Write all sites of a frame, (H, W) uint16 of 14 bits, as a CR2.
+
+    `balance`: "as shot", or "" for none; `noted`: more entries of the maker note.
+    """
     if sites.shape != body.shape:
         raise ValueError(f"{sites.shape} sites, where {body.model} has {body.shape}")
     height, width = sites.shape
@@ -100,7 +110,7 @@ def write_cr2(
         entry(41486, RATIONAL, [2_160_000, 894]),  # pixels an inch, as Canon has it
         entry(41487, RATIONAL, [1_440_000, 595]),
         entry(41488, SHORT, [2]),
-        entry(MAKER_NOTE, UNDEFINED, _maker_note(body, balance)),
+        entry(MAKER_NOTE, UNDEFINED, _maker_note(body, balance, noted)),
     ]
     preview = [
         entry(256, SHORT, [width // 16]),
@@ -165,11 +175,11 @@ def _huffman(differences: np.ndarray) -> bytes:
     return whole.tobytes()
 
 
-def _maker_note(body: Body, balance: str) -> bytes:
+def _maker_note(body: Body, balance: str, noted: Sequence[Entry]) -> bytes:
     """Return a Canon maker note with the sensor's size and, if asked for, a white balance; its values lie inside."""
     height, width = body.shape
     sensor = [34, width, height, 0, 0, body.left, body.top, width - body.right - 1, height - body.bottom - 1]
-    entries = [entry(0x00E0, SHORT, [*sensor, *[0] * 8])]
+    entries = [*noted, entry(0x00E0, SHORT, [*sensor, *[0] * 8])]
     if balance:
         colours = [0] * 1312  # ColorData of the 5D Mark III: RGGB of the shot from word 63 on
         colours[0] = 10

@@ -15,7 +15,9 @@ from cr2container import EOS_5D_MARK_III, EOS_D30, Flaws, lossless_jpeg, sensor_
 
 from sve2hdr.convert import convert_file
 from sve2hdr.errors import UnreadableRaw
+from sve2hdr.formats.exif import CAMERA_OWNER, LENS_SPECIFICATION
 from sve2hdr.formats.imageread import read_hdr
+from sve2hdr.formats.tiffwrite import ASCII, LONG, SHORT, entry
 from sve2hdr.levels import estimate_levels
 from sve2hdr.models import Model
 from sve2hdr.mosaic import ExposurePattern, Mosaic
@@ -91,6 +93,24 @@ def test_the_tags_are_read(mosaic: Mosaic) -> None:
     assert capture.pixels_per_mm == pytest.approx(2160 / 0.894 / 25.4)
     assert capture.orientation == 6
     np.testing.assert_allclose(mosaic.as_shot_neutral, [0.5, 1.0, 0.64], atol=1e-6)
+
+
+def test_bodies_older_than_exif_2_3_tell_lens_serial_number_and_owner_in_their_maker_note(tmp_path: Path) -> None:
+    noted = [
+        entry(0x01, SHORT, [*[0] * 23, 105, 24, 1]),
+        entry(0x09, ASCII, b"Ann Otto".ljust(32, b"\0")),
+        entry(0x0C, LONG, [430_123_456]),
+        entry(0x95, ASCII, b"EF24-105mm f/4L IS USM".ljust(70, b"\0")),
+    ]
+    sites = np.full(EOS_D30.shape, 2048, np.uint16)
+    write_cr2(tmp_path / "a.cr2", sites, EOS_D30, noted=noted)
+    capture = read_raw(tmp_path / "a.cr2").capture
+    assert (capture.lens, capture.serial_number) == ("EF24-105mm f/4L IS USM", "0430123456")
+    assert capture.exif == {CAMERA_OWNER: "Ann Otto", LENS_SPECIFICATION: (24, 105, 0, 0)}
+    stored = (tmp_path / "a.cr2").read_bytes()
+    (tmp_path / "b.cr2").write_bytes(stored.replace(b"Canon\0", b"Nanon\0", 1))  # whose notes have other tags
+    capture = read_raw(tmp_path / "b.cr2").capture
+    assert (capture.lens, capture.serial_number, capture.exif) == ("", "", {})
 
 
 def test_the_pattern_is_found(mosaic: Mosaic) -> None:

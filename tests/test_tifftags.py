@@ -8,7 +8,19 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from sve2hdr.formats.tifftags import EXIF, MAX_BYTES, ROOT, SUB, Ifd, number, numbers, read_ifds, text
+from sve2hdr.formats.tifftags import (
+    EXIF,
+    MAKER_NOTE,
+    MAX_BYTES,
+    ROOT,
+    SUB,
+    Ifd,
+    number,
+    numbers,
+    read_ifd_at,
+    read_ifds,
+    text,
+)
 from sve2hdr.formats.tiffwrite import Ifd as NewIfd
 from sve2hdr.formats.tiffwrite import tiff_bytes
 
@@ -60,6 +72,18 @@ def test_a_tiff_block_inside_another_file_is_found(tmp_path: Path) -> None:
     assert [kind for kind, _ in ifds] == [ROOT, EXIF]
     assert text(ifds[0][1], 271) == "Abc"
     assert number(ifds[1][1], 34855) == 800
+
+
+def test_the_place_of_a_maker_note_is_told_and_read(tmp_path: Path) -> None:
+    path, place = tmp_path / "a.tif", 26
+    exif = b"\1\0" + struct.pack("<HHII", MAKER_NOTE, 7, 14, place) + bytes(4)
+    path.write_bytes(b"II*\0\x08\0\0\0" + exif + b"\1\0" + struct.pack("<HHIHH", 12, 3, 1, 430, 0))
+    ((_, ifd),) = read_ifds(path)
+    assert number(ifd, MAKER_NOTE) == place
+    assert read_ifd_at(path, place) == {12: (430,)}
+    assert [read_ifd_at(path, amiss) for amiss in (0, 1e9, np.nan)] == [{}] * 3
+    (tmp_path / "b.tif").write_bytes(b"ab" + path.read_bytes())
+    assert read_ifd_at(tmp_path / "b.tif", place) == read_ifd_at(tmp_path / "none.tif", place) == {}
 
 
 def test_loops_and_missing_ends_come_to_an_end(tmp_path: Path) -> None:

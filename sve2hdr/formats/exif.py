@@ -29,6 +29,7 @@ CENTIMETRE = 3  # FocalPlaneResolutionUnit
 LARGEST_SHORT = 65535
 
 SUBJECT_DISTANCE, LENS_SPECIFICATION, LENS_MAKE, LENS_SERIAL_NUMBER = 37382, 42034, 42035, 42037
+CAMERA_OWNER = 42032
 INFINITELY_FAR = 2.0**32 - 1  # a subject distance
 CARRIED = {  # tags of EXIF 2.31 that go along as they are: type, how many values, name
     34850: (SHORT, 1, "ExposureProgram"),
@@ -40,7 +41,7 @@ CARRIED = {  # tags of EXIF 2.31 that go along as they are: type, how many value
     41986: (SHORT, 1, "ExposureMode"),
     41987: (SHORT, 1, "WhiteBalance"),  # chosen by the camera or its user
     41990: (SHORT, 1, "SceneCaptureType"),
-    42032: (ASCII, 1, "CameraOwnerName"),
+    CAMERA_OWNER: (ASCII, 1, "CameraOwnerName"),
     LENS_SPECIFICATION: (RATIONAL, 4, "LensSpecification"),
     LENS_MAKE: (ASCII, 1, "LensMake"),
     LENS_SERIAL_NUMBER: (ASCII, 1, "LensSerialNumber"),

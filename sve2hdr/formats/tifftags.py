@@ -10,7 +10,7 @@ from pathlib import Path
 Value = tuple[float, ...] | str | bytes
 Ifd = dict[int, Value]
 
-SUB_IFDS, EXIF_IFD, GPS_IFD = 330, 34665, 34853
+SUB_IFDS, EXIF_IFD, GPS_IFD, MAKER_NOTE = 330, 34665, 34853, 37500
 FRAME_RATE, TIME_CODES = 51044, 51043  # CinemaDNG 1.1: tags that photos do not have
 PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR = 32803, 34892
 JPEG = 7  # of Compression: baseline or lossless, by what it holds
@@ -29,14 +29,26 @@ FORMATS = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h", 9: "
 def read_ifds(path: Path) -> list[tuple[str, Ifd]]:
     """Return every IFD of a TIFF-based file with its kind ("root", "sub", "exif" or "gps"), in the order of the file.
 
-    Rationals come as floats, text without its closing NUL. A file that is no TIFF gives the IFDs of the TIFF blocks
-    near its start (the EXIF of RAF and CR3), or an empty list. The structure is that of TIFF 6.0.
+    Rationals come as floats, text without its closing NUL; of a maker note comes its place, in bytes from the file's
+    start, as for `read_ifd_at`. A file that is no TIFF gives the IFDs of the TIFF blocks near its start (the EXIF of
+    RAF and CR3), or an empty list. The structure is that of TIFF 6.0.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return ifds_in(data)
     except (OSError, ValueError):  # ValueError: an empty file cannot be mapped
         return []
+
+
+def read_ifd_at(path: Path, place: float) -> Ifd:
+    """Return the IFD at a place of a TIFF, in bytes from its start, from which its offsets count; {}: there is none."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            if data[:4] not in TIFF_STARTS or not 8 <= place < len(data):
+                return {}
+            return _read_ifd(data, 0, int(place), _order(data, 0), MAX_BYTES)[0]
+    except (OSError, ValueError):
+        return {}
 
 
 def ifds_in(data: mmap.mmap | bytes) -> list[tuple[str, Ifd]]:
@@ -80,7 +92,7 @@ def _headers(data: mmap.mmap | bytes) -> Iterator[int]:
 
 def _walk(data: mmap.mmap | bytes, base: int, room: int) -> tuple[list[tuple[str, Ifd]], int]:
     """Return the IFDs of the TIFF block at `base`, and what they leave of `room`, bytes."""
-    order = "<" if data[base : base + 2] == b"II" else ">"
+    order = _order(data, base)
     pending: list[tuple[str, float]] = [(ROOT, _long(data, base + 4, order))]
     found: list[tuple[str, Ifd]] = []
     seen: set[int] = set()
@@ -99,6 +111,10 @@ def _walk(data: mmap.mmap | bytes, base: int, room: int) -> tuple[list[tuple[str
     return found, room
 
 
+def _order(data: mmap.mmap | bytes, base: int) -> str:
+    return "<" if data[base : base + 2] == b"II" else ">"
+
+
 def _read_ifd(data: mmap.mmap | bytes, base: int, offset: int, order: str, room: int) -> tuple[Ifd, int, int]:
     at = base + offset
     entries = struct.unpack(order + "H", data[at : at + 2])[0] if at + 2 <= len(data) else 0
@@ -111,7 +127,8 @@ def _read_ifd(data: mmap.mmap | bytes, base: int, offset: int, order: str, room:
         where = entry + 8 if size <= 4 else base + _long(data, entry + 8, order)
         room -= 12
         if 0 < size <= min(MAX_VALUE_BYTES, room) and where + size <= len(data):
-            ifd.setdefault(tag, _value(data[where : where + size], kind, count, order))
+            value = (where,) if tag == MAKER_NOTE else _value(data[where : where + size], kind, count, order)
+            ifd.setdefault(tag, value)
             room -= size
     return ifd, _long(data, at + 2 + 12 * entries, order), room
 

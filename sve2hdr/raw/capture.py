@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..formats import tifftags
-from ..formats.exif import CARRIED, LENS_SPECIFICATION, unique_camera_model
+from ..formats.exif import CAMERA_OWNER, CARRIED, LENS_SPECIFICATION, unique_camera_model
 from ..formats.tifftags import DEFAULT_SCALE, FRAME_RATE, TIME_CODES, Ifd, number, numbers, text
 from ..formats.tiffwrite import ASCII, RATIONAL, SHORT, SRATIONAL
 from ..mosaic import Capture, Position
@@ -20,7 +20,10 @@ TOO_LARGE_ISO = 65535  # what EXIF's 16-bit tag holds for any greater ISO
 MOST_ASPECT = 16.0  # of a pixel, to either side
 # of FocalPlaneResolutionUnit; 4 and 5 are not EXIF's, but known
 MM_OF_UNIT: dict[float, float] = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
-UNIQUE_MODEL, LENS_INFO = 50708, 50736  # DNG's; the second is EXIF's LensSpecification
+DNG_VERSION, UNIQUE_MODEL, LENS_INFO = 50706, 50708, 50736  # DNG's; the last is EXIF's LensSpecification
+LENS_MODEL, BODY_SERIAL_NUMBER = 42036, 42033  # new in EXIF 2.3
+CANON_SETTINGS, CANON_OWNER, CANON_SERIAL_NUMBER, CANON_LENS = 1, 9, 12, 149  # of Canon's maker note
+CANON_FOCAL_LENGTHS = slice(23, 26)  # of the settings: the longest, the shortest, and how many of them are a millimetre
 RANGE_OF = {SHORT: (0, 65535), RATIONAL: (0, 2**32 - 1), SRATIONAL: (-1000, 1000)}  # of what goes along
 PIXELS_PER_MM = 20.0, 2000.0  # 50 to 0.5 micrometres a pixel: some cameras write the 72 dpi of a screen
 CIFF_MAKE_MODEL = re.compile(rb"Canon\0(Canon [ -~]{2,40})\0")
@@ -34,6 +37,7 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
     tags: Ifd = {}
     for _, ifd in (e for kind in (tifftags.EXIF, tifftags.ROOT) for e in ifds if e[0] == kind):
         tags = ifd | tags
+    tags = _told_by_canon(path, tags) | tags
     make, model = text(tags, 271), text(tags, 272)
     if not model:
         make, model = _ciff_make_model(path)
@@ -44,7 +48,7 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
     return Capture(
         make=make,
         model=model or unique_model,
-        lens=text(tags, 42036) or lens.model.strip(),
+        lens=text(tags, LENS_MODEL) or lens.model.strip(),
         exposure_time_s=_positive(number(tags, 33434)) or _positive(shot.get("shutter_speed")),
         f_number=_positive(number(tags, 33437)) or _positive(shot.get("aperture")),
         iso=_positive(iso if iso != TOO_LARGE_ISO else None) or _positive(shot.get("iso_speed")),
@@ -60,12 +64,31 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
         time_code=_time_code(numbers(tags, TIME_CODES)),
         artist=text(tags, 315),
         copyright=text(tags, 33432),
-        serial_number=text(tags, 42033) or text(tags, 50735),  # BodySerialNumber, a DNG's CameraSerialNumber
+        serial_number=text(tags, BODY_SERIAL_NUMBER) or text(tags, 50735),  # a DNG's CameraSerialNumber
         utc_offset=_matching(r"[+-]\d\d:\d\d", text(tags, 36881) or text(tags, 36880)),
         subseconds=_matching(r"\d{1,9}", text(tags, 37521)),
         xmp=read_xmp(path, ifds),
         position=next((place for kind, ifd in ifds if kind == tifftags.GPS and (place := _position(ifd))), None),
     )
+
+
+def _told_by_canon(path: Path, tags: Ifd) -> Ifd:
+    """Return lens, its range, serial number and owner as EXIF has them, where Canon's maker note alone tells them.
+
+    It does in bodies older than EXIF 2.3: 5D Mark II, 7D, 50D, 500D, 550D. Its offsets count from the start of the CR2;
+    those of notes that went along into DNGs lead nowhere.
+    """
+    if text(tags, 271) != "Canon" or DNG_VERSION in tags:
+        return {}
+    note = tifftags.read_ifd_at(path, number(tags, tifftags.MAKER_NOTE) or 0)
+    serial_number = number(note, CANON_SERIAL_NUMBER) or 0
+    *lengths, unit = numbers(note, CANON_SETTINGS)[CANON_FOCAL_LENGTHS] or (0,)
+    return {
+        LENS_SPECIFICATION: (*(length / unit for length in reversed(lengths)), 0, 0) if unit else (),
+        LENS_MODEL: text(note, CANON_LENS),
+        BODY_SERIAL_NUMBER: f"{serial_number:010.0f}" if 0 < serial_number < 2**32 else "",
+        CAMERA_OWNER: text(note, CANON_OWNER),
+    }
 
 
 def _carried(tags: Ifd) -> dict[int, tuple[float, ...] | str]:
