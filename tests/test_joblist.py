@@ -262,12 +262,15 @@ def test_names_that_clash_are_refused_but_for_one(work: Path) -> None:
     touch("in/1.cr2", "in/1.dng", "in/2.dng")
     found = jobs("in")
     assert raws(found) == ["in/1.cr2", "in/2.dng"]
-    assert "in/1.cr2" in why(found.refused, "in/1.dng")
+    advice = "add {name} or {source} to --name"
+    assert why(found.refused, "in/1.dng").endswith(f"the same file as in/1.cr2; --exclude '*.dng', or {advice}")
     kept = collect(Inputs(("in",)), Path("out"), Naming(), {"1.exr": "in/1.dng"})  # it was there first
     assert raws(kept) == ["in/1.dng", "in/2.dng"]
     assert len(jobs("in", naming=Naming(template="{name}.{ext}")).jobs) == 3
     touch("x/card/4.dng", "y/card2/4.dng")
-    assert len(jobs("x/card", "y/card2").jobs) == 1
+    found = jobs("x/card", "y/card2")
+    assert len(found.jobs) == 1
+    assert why(found.refused, "y/card2/4.dng").endswith(f"the same file as x/card/4.dng; {advice}")
     both = jobs("x/card", "y/card2", naming=Naming(template="{source}/{stem}.{ext}"))
     assert [job.outputs for job in both.jobs] == [("card/4.exr",), ("card2/4.exr",)]
 

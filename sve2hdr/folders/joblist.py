@@ -148,9 +148,10 @@ def _without_clashes(jobs: Sequence[Job], made: Mapping[str, str], names: _Names
     for job in jobs:
         others = [other for output in job.outputs if (other := holder[names.alike(output)]) is not job]
         if others:
-            found.refused.append(
-                (job.raw, f"would be written to the same file as {others[0].raw}; add {{name}} or {{source}} to --name")
-            )
+            kept_raw, suffix = others[0].raw, PurePosixPath(job.raw).suffix
+            leave = f"--exclude '*{suffix}', or " * (suffix.lower() != PurePosixPath(kept_raw).suffix.lower())
+            advice = f"{leave}add {{name}} or {{source}} to --name"
+            found.refused.append((job.raw, f"would be written to the same file as {kept_raw}; {advice}"))
         else:
             kept.append(job)
     return kept
