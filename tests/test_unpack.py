@@ -58,7 +58,7 @@ def test_frames_sound_and_colours_come_out(tmp_path: Path, compressed: bool) -> 
     for name, frame in zip(names, counts, strict=True):
         mosaic = read_raw(folder / name)
         np.testing.assert_array_equal(mosaic.counts, frame)
-        assert (mosaic.black_level.tolist(), mosaic.white_level, mosaic.cfa) == ([[2047]], 15_000, "RGGB")
+        assert (mosaic.black_level.tolist(), mosaic.white_level, mosaic.cfa) == ([[2047.75]], 15_000, "RGGB")
         assert mosaic.as_shot_neutral is not None
         assert mosaic.capture.frame_rate == pytest.approx(24000 / 1001)
         assert len(mosaic.capture.time_code) == 8

@@ -36,6 +36,7 @@ SAMPLING = struct.Struct("<4H4B")
 BAYER_OF_CODE = {int.from_bytes(bytes("RGB".index(letter) for letter in cfa), "little"): cfa for cfa in BAYER_ORDERS}
 BAYER_OF_CODE[0] = "RGGB"  # what first versions left out
 SENSOR_BITS = 14
+CUT_OFF = 0.75  # counts of 14 bits: the decimals of two means, half a count, and those of their mean, 0 or a half
 CUSTOM, IN_KELVIN = 6, 9  # modes of white balance
 FULL_FRAME_MM = 36.0, 24.0  # that crop factors and 35 mm focal lengths are of
 KELVIN_OF_MODE = {1: 5200, 2: 6000, 3: 3200, 4: 4000, 5: 6000, 8: 7000}  # sun to shade, by Canon's manuals
@@ -136,12 +137,16 @@ def _sites(clip: Clip, frame: Frame, info: RawInfo) -> np.ndarray:
 
 
 def _black_level(info: RawInfo) -> float:
-    """Return the black level of counts.
+    """Return the black level of counts: the mean one of clips that state the same.
 
-    Those of fewer bits lack the lowest of 14. What is cut off, half a step in the mean, is still in the level that the
-    camera states, which it has rounded: shadows would be too dark by it, and green.
+    Magic Lantern takes it from masked rows of both exposures, as the mean of two means, and cuts off the decimals of
+    all three. Counts of fewer bits than 14 lack the lowest ones, too, but their black level is rounded: it is half a
+    step too high. Shadows would be magenta, or green. Where none was measured, it is 0.
     """
-    return max(0.0, info.black_level - (1 - 2.0 ** min(0, info.bits - SENSOR_BITS)) / 2)
+    if info.black_level == 0:
+        return 0.0
+    rounded = 0.5 if info.bits < SENSOR_BITS else 0.0
+    return max(0.0, info.black_level + CUT_OFF * 2.0 ** (info.bits - SENSOR_BITS) - rounded)
 
 
 def _jpeg_samples(stored: bytes) -> int:
