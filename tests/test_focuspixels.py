@@ -11,6 +11,7 @@ import pytest
 from sve2hdr.levels import estimate_levels
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
 from sve2hdr.parameters import LockedParameters, load_parameters, save_parameters
+from sve2hdr.pattern import detect_pattern
 from sve2hdr.patterntext import parse_pattern
 from sve2hdr.sensor import replacement
 from sve2hdr.sensor.corrections import corrected
@@ -78,6 +79,18 @@ def test_the_grid_is_found_and_replaced(pattern: str, cfa: str, period: tuple[in
     off = [np.abs(m.counts[where] - frame.counts[where].astype(float)).mean() for m in (spoiled, result)]
     assert off[1] < 0.4 * off[0]
     assert (result.counts != spoiled.counts)[~where].sum() <= 3
+
+
+@pytest.mark.parametrize("pattern", [ROWS, parse_pattern("columns:1,1,1/8,1/8")])
+@pytest.mark.parametrize(("light", "period"), [((4, 1, 0.5), (10, 8)), ((2, 1, 0.2), (12, 8))])
+def test_in_coloured_light_the_pattern_is_found_beside_them(
+    pattern: ExposurePattern, light: tuple[float, float, float], period: tuple[int, int]
+) -> None:
+    """They stand out most there, and repeat after more sites than exposures do."""
+    _, spoiled = with_focus_pixels(coloured() * np.float32(light), places("RGGB", 2, period), pattern, "RGGB")
+    found = detect_pattern(spoiled)
+    assert found.sve, found.reason
+    np.testing.assert_allclose(found.ratio_ev, 3, atol=0.1)
 
 
 def test_hot_green_sites_beside_them_are_found_all_the_same() -> None:

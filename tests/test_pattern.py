@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sve2hdr.detection.patternfit import error_ev, fit_pairs
+from sve2hdr.detection.patternproof import unrepeated_ev
 from sve2hdr.errors import PatternNotFound
 from sve2hdr.mosaic import BAYER_ORDERS, QUAD_BAYERS, ExposurePattern, Mosaic, cfa_period, repeated
 from sve2hdr.pattern import Detection, detect_pattern
@@ -122,6 +123,11 @@ def test_stripes_in_step_with_two_cells_are_no_longer_period(angle_deg: float) -
     part = (np.arange(SHAPE[1]) < SHAPE[1] * 0.6)[:, None]
     light = SCENE * np.where(part, stripes(8, angle_deg, True, 0), np.float32(1))
     assert_found(detect_pattern(taken(light / 4, pattern)), pattern)
+
+
+def test_sites_lost_in_noise_do_not_seem_to_repeat_later() -> None:
+    dark = taken(SCENE / 512, turned([[1 / 64], [1 / 64], [1], [1]], 0), full_well_e=3000, read_e=8)
+    assert unrepeated_ev(dark) < 0.1
 
 
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (1, 0), (0, 3), (2, 1)])

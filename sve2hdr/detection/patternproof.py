@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..mosaic import CELL, SIGMA_OF_MAD, Mosaic
+from ..mosaic import CELL, SIGMA_OF_MAD, Mosaic, cfa_period, repeated
 from ..saturation import cell_black, saturation_counts
 from .patternfit import (
     CHUNKS,
@@ -41,9 +41,9 @@ NOISE_ERROR_EV = 10.0  # of two variances, one standard deviation from one windo
 # Of what is not saturated in some sites of a colour, and of the frame: what is saturated in others is no scene's doing.
 BURNT_APART, LEAST_APART = 0.25, 0.05
 SOME_CELLS = 40_000  # that are looked at for it; more change nothing
-# To see whether exposures repeat: cells looked at, parts along each side of a frame, least cells of a part, and
-# the share of the parts that may differ by less
-REPEATED_CELLS, PARTS, CELLS_OF_PART, FEW_PARTS = 8000, 4, 20, 0.1
+# To see whether exposures repeat: cells looked at, parts along each side of a frame, least cells of a part, what chance
+# may add to its light, and the share of the parts that may differ by less
+REPEATED_CELLS, PARTS, CELLS_OF_PART, MOST_CHANCE, FEW_PARTS = 8000, 4, 20, 0.12, 0.1
 NEARLY = 0.8  # of saturation: a phase that comes there may well be saturated, as that is measured
 
 
@@ -125,33 +125,38 @@ def burnt_apart(mosaic: Mosaic, windows: Windows) -> tuple[np.ndarray, np.ndarra
 
 
 def unrepeated_ev(mosaic: Mosaic) -> float:
-    """Return by how much sites differ from those of the next cells, up and down or to both sides, all over a frame, EV.
+    """Return by how much green sites differ from those of the next cells, up and down or to both sides, EV.
 
-    More than 0 where exposures repeat after two cells and not after one; stripes in the scene do not keep step with the
-    cells in every part of the frame.
+    More than 0 where that is so all over the frame: exposures repeat after two cells and not after one. Stripes in the
+    scene do not keep step with the cells in every part of it. Every row and column has green sites, and none is a focus
+    pixel, whose grids repeat after 8 columns, too. Parts that are lost in noise tell nothing.
     """
-    size = np.array(mosaic.shape) // CELL
-    if size.min() < 3:
+    size = np.array(mosaic.shape) // CELL - 2  # of the cells that have others on all sides
+    if size.min() < 1:
         return 0.0
-    y, x = np.random.default_rng(0).integers(1, size[:, None] - 1, (2, REPEATED_CELLS))
-    phase_y, phase_x = np.divmod(np.arange(CELL * CELL), CELL)
-    black, saturation = cell_black(mosaic).ravel(), saturation_counts(mosaic).ravel()
+    cells = int(size.prod())
+    y, x = np.divmod(np.random.default_rng(0).choice(cells, min(cells, REPEATED_CELLS), replace=False), size[1])
+    phases = np.nonzero(repeated(cfa_period(mosaic.cfa), (CELL, CELL)) == "G")
+    black, saturation = cell_black(mosaic)[phases], saturation_counts(mosaic)[phases]
 
     def light(down: int, right: int) -> np.ndarray:
-        counts = mosaic.counts[CELL * (y + down)[:, None] + phase_y, CELL * (x + right)[:, None] + phase_x]
+        top, left = CELL * (y[:, None] + 1 + down), CELL * (x[:, None] + 1 + right)
+        counts = mosaic.counts[top + phases[0], left + phases[1]]
         return np.where(counts < saturation, counts - black, np.nan)
 
     here = light(0, 0)
-    part = y * PARTS // size[0] * PARTS + x * PARTS // size[1]
+    of_part = np.arange(PARTS**2)[:, None] == y * PARTS // size[0] * PARTS + x * PARTS // size[1]
     found = 0.0
     for down, right, number in ((1, 0, y), (0, 1, x)):
-        beside, even = (light(-down, -right) + light(down, right)) / 2, (number % 2 == 0)[:, None]
-        known = np.isfinite(here + beside)
-        lights = (np.where(known, np.where(even == which, here, beside), 0) for which in (True, False))
-        sums = np.stack([[values[part == k].sum(axis=0) for k in range(PARTS**2)] for values in (*lights, known)])
-        told = (sums[:2].min(axis=0) > 0) & (sums[2] >= CELLS_OF_PART)
+        beside = (light(-down, -right) + light(down, right)) / 2
+        both, more = here + beside, np.where(number % 2, -1, 1)[:, None] * (here - beside)
+        known = np.isfinite(both)
+        total, surplus, squares, count = (of_part @ np.where(known, v, 0.0) for v in (both, more, more**2, known))
+        chance = np.sqrt(np.maximum(squares - surplus**2 / np.maximum(count, 1), 0))  # one standard deviation
+        told = (count >= CELLS_OF_PART) & (np.abs(surplus) < total) & (chance < MOST_CHANCE * total)
         for phase in np.flatnonzero(told.sum(axis=0) > PARTS**2 / 2):
-            ev = np.log2(sums[0, told[:, phase], phase] / sums[1, told[:, phase], phase])
+            share = surplus[told[:, phase], phase] / total[told[:, phase], phase]
+            ev = np.log2((1 + share) / (1 - share))
             found = max(found, float(np.quantile(np.sign(np.median(ev)) * ev, FEW_PARTS)))
     return found
 
