@@ -272,7 +272,7 @@ def _white(mosaic: Mosaic, path: str | Path, levels: Levels, pattern: ExposurePa
     if levels.white is None:
         found = white_levels(mosaic, pattern)
         return found.by_site, found.source
-    counts = (np.atleast_1d(levels.white) * np.ones(1)).tolist()
+    counts = np.atleast_1d(levels.white).tolist()
     counts = counts * len(exposures) if len(counts) == 1 else counts
     if len(counts) != len(exposures):
         raise Sve2HdrError(

@@ -92,8 +92,8 @@ def mired_and_duv(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     uv = np.nan_to_num(uv, nan=9.0)  # no light at all: far from the locus
     nearest = ((uv**2).sum(axis=1)[:, None] - 2 * uv @ points.T + (points**2).sum(axis=1)).argmin(axis=1)
     away = uv - points[nearest]
-    sides = np.sign((away * normals[nearest]).sum(axis=1))
-    return LOCUS_MIRED[nearest], np.linalg.norm(away, axis=1) * np.where(sides < 0, -1, 1)
+    greener = (away * normals[nearest]).sum(axis=1)
+    return LOCUS_MIRED[nearest], np.copysign(np.linalg.norm(away, axis=1), greener)
 
 
 def xy_of_mired(mired: float, duv: float) -> Xy:
