@@ -85,6 +85,15 @@ def test_balances_for_infrared_do_not_blow_colours_up(red: float) -> None:
     assert np.abs(found - 1).max() < 0.8  # 5.1, -2.2, 1.2 behind 590 nm, were it adapted to daylight as light is
 
 
+@pytest.mark.parametrize("xy", [(0.569, 0.430), (0.53, 0.46)])  # of low-pressure sodium lamps; greener still
+def test_light_of_nearly_one_wavelength_does_not_blow_colours_up(xy: Xy) -> None:
+    """Bradford's blue cones see less than nothing of it."""
+    neutral = WARM @ xyz_from_xy(xy)
+    camera = np.float32([[neutral / neutral[1] * [1, 1, 1.2]]])
+    found = linear_rgb(camera, replace(MOSAIC, as_shot_neutral=neutral), COLOR_SPACES["rec709"], 80.0)
+    assert np.abs(found - 1).max() < 0.5
+
+
 def test_auto_sees_through_the_matrix_of_the_light_it_finds() -> None:
     neutral = neutral_of_light(A, MOSAIC)
     image = (np.random.default_rng(2).lognormal(-1, 0.8, (60, 90, 1)) * neutral).astype(np.float32)

@@ -40,6 +40,7 @@ def test_recovery_only_raises_and_grows(
     recovered = recover_clipped(dark, gains, CLIP, around_ev)
     assert (recovered >= dark - 1e-5).all()
     assert (recover_clipped(bright, gains, CLIP, around_ev) >= recovered - 1e-4).all()
+    assert_array_equal(recover_clipped(dark / 16, gains, CLIP / 16, around_ev), recovered / 16)  # of any scale
     if max(pixel) < 0.88 * CLIP:
         assert_array_equal(recovered, dark)
 

@@ -61,6 +61,16 @@ def test_adaptation_moves_one_white_onto_the_other() -> None:
     assert_allclose(adaptation(D65, ACES_WHITE) @ adaptation(ACES_WHITE, D65), np.eye(3), atol=1e-12)
 
 
+def test_acescg_of_rec709_is_what_is_published() -> None:
+    bradford = [
+        [0.6130974024, 0.3395231462, 0.0473794514],
+        [0.0701937225, 0.9163538791, 0.0134523985],
+        [0.0206155929, 0.1095697729, 0.8698146342],
+    ]
+    acescg = rgb_from_camera(mosaic_with((1.0, 1.0, 1.0), rgb_from_xyz(COLOR_SPACES["rec709"])), COLOR_SPACES["acescg"])
+    assert_allclose(acescg, bradford, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", RGB_SPACES)
 @pytest.mark.parametrize("neutral", [DAYLIGHT, TUNGSTEN, RED_HEAVY, (1.0, 2.0, 1.5), None])
 def test_neutral_patches_are_neutral_in_every_rgb_space(name: str, neutral: tuple[float, ...] | None) -> None:

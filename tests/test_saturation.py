@@ -131,12 +131,15 @@ def test_a_blurred_heap_is_no_white_level_where_nothing_else_saturates() -> None
     assert by_exposure(white_levels(mosaic, PAIRS)) == (NOMINAL, NOMINAL)
 
 
-def test_a_flat_bright_patch_of_the_most_exposed_sites_differs_from_colour_to_colour() -> None:
+@pytest.mark.parametrize("red_and_blue", [(0.95, 0.9), (0.3, 0.2)])  # of green
+def test_a_flat_bright_patch_of_the_most_exposed_sites_differs_from_colour_to_colour(
+    red_and_blue: tuple[float, float],
+) -> None:
     rng = np.random.default_rng(10)
     light = BLACK + (NOMINAL - BLACK) * 0.6 * rng.random((400, 300)) ** 3
     light[40:80, 40:80] = BLACK + 0.8 * (NOMINAL - BLACK)
-    light[::2, ::2] = 0.95 * (light[::2, ::2] - BLACK) + BLACK
-    light[1::2, 1::2] = 0.9 * (light[1::2, 1::2] - BLACK) + BLACK
+    for first, share in enumerate(red_and_blue):
+        light[first::2, first::2] = share * (light[first::2, first::2] - BLACK) + BLACK
     light = np.where(PAIRS.over(light.shape) == 1, 1, 1 / 8) * (light - BLACK) + BLACK
     counts = np.rint(noisy(rng, light, (NOMINAL - BLACK) / 1_000_000)).astype(np.uint16)
     found = white_levels(Mosaic(counts, "RGGB", np.full((1, 1), BLACK, np.float32), NOMINAL, np.eye(3)), PAIRS)
