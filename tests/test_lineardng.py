@@ -27,6 +27,7 @@ from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.formats.lineardng import LinearDngOptions, baseline_exposure, reduced_for_preview, write_linear_dng
 from sve2hdr.formats.xmp import xmp_packet
 from sve2hdr.mosaic import Capture, Mosaic
+from sve2hdr.preview import look_of
 from sve2hdr.raw.calibration import Calibrations
 from sve2hdr.rawfile import read_raw
 
@@ -164,7 +165,9 @@ def test_what_clips_in_all_exposures_is_white_in_raw_developers(tmp_path: Path, 
 
 
 def test_values_grow_with_light_and_are_untouched_below_the_highlights(tmp_path: Path) -> None:
-    ramp = np.repeat(np.linspace(-0.5, 1.3 * CLIP, 3000, dtype=np.float32), 3).reshape(1, -1, 3)
+    ramp = (
+        np.append(np.linspace(-0.5, 1.3 * CLIP, 3000, dtype=np.float32), [np.float32(1e9)]).repeat(3).reshape(1, -1, 3)
+    )
     for options in EVERY:
         values = stored(write(tmp_path, ramp, options))[0][0, :, 1].astype(np.float64)
         share = values / values.max() * CLIP
@@ -390,3 +393,29 @@ def test_how_deep_shadows_and_how_bright_a_few_lamps_are_moves_no_baseline_expos
     assert plain < baseline_exposure(shadows, CLIP) == baseline_exposure(deeper, CLIP) < 3
     lamps[0, :8] = 1000
     assert baseline_exposure(lamps, CLIP) == plain
+    assert baseline_exposure(image * np.float32([2, 1, 0.5]), CLIP) == plain  # green tells
+
+
+def shown_by(path: Path) -> float:
+    """Return the mean of the preview within."""
+    with rawpy.imread(str(path)) as raw, Image.open(io.BytesIO(raw.extract_thumb().data)) as preview:
+        return float(np.asarray(preview).mean())
+
+
+def test_the_preview_within_is_as_bright_as_that_beside(tmp_path: Path) -> None:
+    image = scene(brightest=1.0)
+    own = shown_by(write(tmp_path, image))
+    of_a_brighter_frame = look_of(linear_rgb(4 * image, MOSAIC, COLOR_SPACES["rec709"], CLIP))
+    assert shown_by(write(tmp_path, image, LinearDngOptions(look=of_a_brighter_frame))) < own - 20
+    fog = np.full((64, 96, 3), 1.1 * CLIP, np.float32)
+    assert shown_by(write(tmp_path, fog)) > shown_by(write(tmp_path, fog / 2)) + 5  # what is lost is white
+
+
+def test_noise_tells_what_is_black_also_in_the_file(tmp_path: Path) -> None:
+    image = np.abs(np.random.default_rng(0).normal(0, 1e-4, (64, 64, 3))).astype(np.float32)
+    image[20:40, 20:40] = 2.0
+    exposures = []
+    for noise in (None, 1e-4):
+        _, main, _ = stored(write(tmp_path, image, LinearDngOptions(noise=noise)))
+        exposures.append(main[50730][0] / main[50730][1])
+    assert exposures == [3, 0]

@@ -213,9 +213,9 @@ def _raw_ifd(camera_rgb: np.ndarray, clip_level: float, options: LinearDngOption
 def _encoded(camera_rgb: np.ndarray, clip_level: float, floating: bool) -> np.ndarray:
     """Return values as they are stored, little-endian uint16 or half: highlights raised, the rest scaled, clamped."""
     share = camera_rgb * np.float32(1 / clip_level)
+    np.clip(share, 0, 1, out=share)
     if float(share.max()) > CLIP_STARTS:
         share += clipped_weight(share, 1.0) * (1 - share)
-    np.clip(share, 0, 1, out=share)
     if floating:
         return share.astype("<f2")
     share *= WHITE
