@@ -18,7 +18,7 @@ from sve2hdr.cameracolor import (
     xyz_from_balanced,
 )
 from sve2hdr.color import COLOR_SPACES, linear_rgb, rgb_from_camera, rgb_from_xyz
-from sve2hdr.lights import D65, Xy, adaptation, kelvin_and_duv, xy_of_kelvin, xyz_from_xy
+from sve2hdr.lights import D65, Xy, adaptation, kelvin_and_duv, xy_of_kelvin, xy_of_mired, xyz_from_xy
 from sve2hdr.mosaic import Mosaic
 from sve2hdr.raw.calibration import Calibrations
 from sve2hdr.whitebalance import WhiteBalance, auto_neutral, looks_wrong, neutral_of
@@ -39,6 +39,23 @@ def test_each_matrix_holds_at_its_light_and_beyond(xy: Xy, matrix: np.ndarray) -
     assert_allclose(camera_from_xyz_at(xy, MOSAIC), matrix, atol=1e-3)
     assert_allclose(camera_from_xyz_of(seen, MOSAIC), matrix, atol=1e-3)
     assert looks_wrong(seen, MOSAIC) == ""
+
+
+@pytest.mark.parametrize(
+    ("light", "xy"),  # of EXIF's LightSource, as CIE 15 has them: B, C, D55, D75, D50
+    [
+        (18, (0.3484, 0.3516)),
+        (19, (0.3101, 0.3162)),
+        (20, (0.3324, 0.3474)),
+        (22, (0.2990, 0.3149)),
+        (23, (0.3457, 0.3585)),
+    ],
+)
+def test_a_matrix_holds_at_the_light_that_the_file_names(light: int, xy: Xy) -> None:
+    mosaic = replace(MOSAIC, calibrations=Calibrations(np.stack([WARM, COOL]), (17, light)))
+    assert_allclose(camera_from_xyz_at(xy, mosaic), COOL, atol=2e-3)
+    warmer = xy_of_mired(1e6 / kelvin_and_duv(xyz_from_xy(xy))[0] + 20, 0.0)
+    assert np.abs(camera_from_xyz_at(warmer, mosaic) - COOL).max() > 5e-3
 
 
 @given(st.floats(1800, 20000))

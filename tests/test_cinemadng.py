@@ -151,6 +151,12 @@ def test_frame_rate_and_time_code_go_along(tmp_path: Path) -> None:
         assert list(tags[51043].value) == [0x52, 0x59, 0x34, 0x12, 0, 0, 0, 0]
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_which_way_up_the_camera_was_is_read_as_it_was_written(tmp_path: Path, orientation: int) -> None:
+    write_cfa_dng(tmp_path / "a.dng", replace(frame(14), capture=Capture(orientation=orientation)))
+    assert read_raw(tmp_path / "a.dng").capture.orientation == orientation
+
+
 @pytest.mark.parametrize(("aspect", "orientation", "upright"), [(3.0, 1, 3.0), (0.6, 1, 0.6), (3.0, 6, 1 / 3)])
 def test_pixels_that_are_not_square_are_told(tmp_path: Path, aspect: float, orientation: int, upright: float) -> None:
     """As Magic Lantern's 1x3 modes have them; programs stretch the picture by it."""

@@ -232,9 +232,10 @@ def test_exr_chromaticities_are_those_of_the_space(tmp_path: Path, name: str) ->
 def test_what_halves_cannot_hold_makes_the_exr_float_and_is_told(tmp_path: Path, value: float) -> None:
     image = image_of() if abs(value) > 1 else np.zeros((8, 8, 3), np.float32)
     image[3, 4, 1] = value
-    note = write(tmp_path / "a.exr", image)
+    note = write(tmp_path / "a.exr", image, options=WriteOptions(compression="piz"))
     assert "32-bit float" in note
     assert str(tmp_path / "a.exr") in note
+    assert OpenEXR.File(str(tmp_path / "a.exr")).header()["compression"] == OpenEXR.PIZ_COMPRESSION
     assert_array_equal(read_hdr(tmp_path / "a.exr"), image)
 
 

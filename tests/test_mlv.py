@@ -76,15 +76,16 @@ def test_any_number_of_any_bits_is_unpacked(bits: int, count: int) -> None:
         unpacked(stored[:-1], bits, count)
 
 
-def test_what_the_camera_wrote_goes_along(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sampling", [(3, 0, 3, 0), (1, 2, 1, 2)])
+def test_what_the_camera_wrote_goes_along(tmp_path: Path, sampling: tuple[int, int, int, int]) -> None:
     path = tmp_path / "a.MLV"
-    write_mlv(path, frames(30), Shot())
+    write_mlv(path, frames(30), Shot(sampling=sampling))
     clip = open_clip(path)
     first, later = (read_frame(clip, clip.frames[i]).capture for i in (0, 29))
     assert (first.make, first.model, first.serial_number) == ("Canon", "Canon EOS 5D Mark III", "0123456789")
     assert (first.lens, first.focal_length_mm, first.f_number) == ("EF24-70mm f/2.8L II USM", 35, 2.8)
     assert (first.iso, first.exposure_time_s) == (400, 0.020833)
-    density = 5796 / 36 / 3  # three columns of a full frame are one
+    density = 5796 / 36 / 3  # three columns of a full frame are one, or one of three is read
     assert first.pixels_per_mm == pytest.approx(density)
     diagonal_mm = np.hypot(*read_frame(clip, clip.frames[0]).shape) / density
     assert first.focal_length_35mm == pytest.approx(35 * np.hypot(36, 24) / diagonal_mm)
@@ -286,6 +287,20 @@ def test_white_balance_is_as_it_was_set(tmp_path: Path, stored: tuple[int, int, 
         red = neutral[0] / daylight[0]
         assert 1.4 < red < 2.2 if meant == "tungsten" else 1 < red < 1.2
         assert neutral[2] < daylight[2]
+
+
+@pytest.mark.parametrize(
+    ("preset", "kelvin"),
+    {"sun": 5200, "clouds": 6000, "tungsten": 3200, "fluorescent": 4000, "flash": 6000, "shade": 7000}.items(),
+)
+def test_presets_of_white_balance_are_what_the_manuals_say(tmp_path: Path, preset: str, kelvin: int) -> None:
+    mode = {"sun": 1, "clouds": 2, "tungsten": 3, "fluorescent": 4, "flash": 5, "shade": 8}[preset]
+    neutrals = []
+    for stored in ((mode, 0, 0, 0, 0), (9, kelvin, 0, 0, 0)):
+        write_mlv(tmp_path / "a.MLV", frames(1), Shot(white_balance=stored))
+        clip = open_clip(tmp_path / "a.MLV")
+        neutrals.append(read_frame(clip, clip.frames[0]).as_shot_neutral)
+    np.testing.assert_array_equal(*neutrals)
 
 
 def test_most_lost_sectors_of_a_compressed_frame_are_noticed(tmp_path: Path) -> None:

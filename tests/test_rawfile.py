@@ -271,16 +271,16 @@ def test_black_levels_of_two_amplifications_are_told_from_the_masked_columns(tmp
     np.testing.assert_allclose(black[:, 0], 100 + offset[6:10], atol=0.3)  # phase from the first visible row on
 
 
-@pytest.mark.parametrize("margin", [(0, 0), (3, 5)])
+@pytest.mark.parametrize("margin", [None, (0, 0), (3, 5)])  # None: no active area is stated
 def test_rows_and_columns_have_black_levels_of_their_own(
-    tmp_path: Path, counts: np.ndarray, margin: tuple[int, int]
+    tmp_path: Path, counts: np.ndarray, margin: tuple[int, int] | None
 ) -> None:
     """Adobe's converter writes black as BlackLevelDeltaV for some Canon bodies: by row, and so by ISO in Dual ISO."""
-    top, left = margin
-    rows, columns = np.arange(99 - top), np.arange(120 - left)
+    (top, left), (bottom, right) = margin or (0, 0), (99, 120) if margin else counts.shape
+    rows, columns = np.arange(bottom - top), np.arange(right - left)
     down, across = 50 + 12.0 * (rows % 4 >= 2) + rows % 7 / 10, np.where(columns % 2, -3.0, 4.0)
     tags: Tags = {
-        50829: (4, (top, left, 99, 120)), 50713: (3, (1, 2)), 50714: (4, (10, 11)),
+        50829: (4, (top, left, bottom, right) if margin else None), 50713: (3, (1, 2)), 50714: (4, (10, 11)),
         50716: (10, rational(down)), 50715: (10, rational(across)),
     }  # fmt: skip
     black = read_raw(write_dng(tmp_path / "a.dng", counts, tags=tags)).black_level

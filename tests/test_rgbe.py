@@ -30,6 +30,11 @@ def test_rgbe_round_trip_and_other_eyes(tmp_path: Path, width: int) -> None:
     assert_array_equal(imagecodecs.rgbe_decode(data), ours)
 
 
+def test_rgbe_stores_runs_in_short(tmp_path: Path) -> None:
+    write(tmp_path / "a.hdr", np.ones((100, 300, 3), np.float32))
+    assert (tmp_path / "a.hdr").stat().st_size < 100 * 300 * 4 / 10
+
+
 def test_rgbe_rounds_without_bias(tmp_path: Path) -> None:
     image = np.random.default_rng(5).uniform(0.5, 1, (200, 300, 3)).astype(np.float32)
     write(tmp_path / "a.hdr", image)

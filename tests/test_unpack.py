@@ -238,6 +238,7 @@ def test_sound_from_long_before_the_picture_is_cut_off(tmp_path: Path) -> None:
     assert run("unpack", tmp_path / "A.MLV", "-o", tmp_path)[0] == 0
     with wave.open(str(tmp_path / "A" / "A.wav")) as sound:
         stored = np.frombuffer(sound.readframes(sound.getnframes()), "<i2").reshape(-1, 2)
+        assert sound.getnframes() == len(stored)
     np.testing.assert_array_equal(stored, SAMPLES.reshape(-1, 2)[1440:])
 
 
