@@ -19,6 +19,16 @@ from sve2hdr.formats.imageread import read_hdr, read_scene
 # As stored
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_tiff_of_any_floats_and_with_alpha_is_read(tmp_path: Path, kind: type[np.floating]) -> None:
+    image = image_of().astype(np.float16)
+    rgba = np.concatenate([image, image[..., :1]], axis=2).astype(kind)
+    tifffile.imwrite(tmp_path / "a.tif", rgba, photometric="rgb", extrasamples=["unassalpha"])
+    found = read_hdr(tmp_path / "a.tif")
+    assert found.dtype == np.float32
+    assert_array_equal(found, image.astype(np.float32))
+
+
 def test_exr_with_alpha_and_with_single_channels_is_read(tmp_path: Path) -> None:
     image = image_of()
     kind = OpenEXR.scanlineimage
