@@ -12,6 +12,7 @@ from .clipping import CLIP_STARTS, Surroundings, recover_clipped
 from .errors import check_image
 from .lights import D65, Xy, adaptation, xyz_from_xy
 from .mosaic import Mosaic
+from .system.threads import in_threads
 
 ACES_WHITE: Xy = (0.32168, 0.33767)  # about D60 (SMPTE ST 2065-1)
 EQUAL_ENERGY: Xy = (1 / 3, 1 / 3)
@@ -155,7 +156,8 @@ def linear_rgb(
     height, width = camera_rgb.shape[:2]
     rows = max(1, STRIP_SITES // max(1, width))
     surroundings = Surroundings(camera_rgb, gains, clip_level)
-    for top in range(0, height, rows):
+
+    def convert(top: int) -> None:
         camera = np.moveaxis(camera_rgb[top : top + rows], 2, 0)
         balanced = np.multiply(camera, gains[:, None, None], order="C")
         clipped = (balanced.max(axis=1) > gains[:, None] * np.float32(CLIP_STARTS * clip_level)).any(axis=0)
@@ -164,6 +166,8 @@ def linear_rgb(
             part = balanced[..., left:right]
             part[:] = recover_clipped(part, gains, clip_level, surroundings.part(part, top, left))
         _apply_matrix(matrix, balanced, result[top : top + rows])
+
+    list(in_threads(convert, range(0, height, rows)))
     return result
 
 

@@ -60,8 +60,9 @@ def one_line(error: Exception, file: str | None = None, for_memory: str = "use a
     text = " ".join(line for part in text.splitlines() if (line := part.strip()))  # names may have several spaces
     if isinstance(error, Sve2HdrError):
         return text
-    # torch raises a RuntimeError for want of memory
-    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+    # torch, and Python where a thread's stack finds no room, raise a RuntimeError for want of memory
+    wants = ("out of memory", "can't allocate memory", "can't start new thread")
+    if isinstance(error, MemoryError) or any(said in text for said in wants):
         return f"not enough memory; {for_memory}, or close other programs"
     if isinstance(error, OSError):
         return f"{text}; check the path and the free space"

@@ -6,7 +6,7 @@ For HDR screens it also tells by how much highlights are brighter there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from .curve import HEADROOM_EV, MIDDLE_GREY, MOST_LIGHT, WHITE_EV, Curve, index_of
 from .errors import check_image
+from .system.threads import in_threads
 
 STRIP_SITES = 1 << 17  # pixels mapped at a time
 GRID_SIDE = 384  # px; long side of the low-resolution image that exposure and base are found in
@@ -87,8 +88,11 @@ def tone_map(
     [124, 124, 124]
     """
     preview = np.zeros(rec709_linear.shape, np.uint8)
-    for rows, indices, curve in _strips(rec709_linear, look, noise, lost, brighter_ev):
+
+    def draw(rows: slice, indices: np.ndarray, curve: Curve) -> None:
         preview[rows] = _pixels(curve.rendered(indices))
+
+    _by_strips(draw, rec709_linear, look, noise, lost, brighter_ev)
     return preview
 
 
@@ -107,13 +111,16 @@ def tone_map_with_gain(
     height, width = rec709_linear.shape[:2]
     preview = np.zeros(rec709_linear.shape, np.uint8)
     gain = np.zeros((-(-height // 2), -(-width // 2), 3), np.uint8)
-    for rows, indices, curve in _strips(rec709_linear, look, noise, lost, brighter_ev):
+
+    def draw(rows: slice, indices: np.ndarray, curve: Curve) -> None:
         preview[rows] = _pixels(curve.rendered(indices))
         padding = [(0, 0), (0, indices.shape[1] % 2), (0, width % 2)]
         ev = np.pad(curve.gain_ev(indices), padding, "edge")
         mean = (ev[:, ::2, ::2] + ev[:, 1::2, ::2] + ev[:, ::2, 1::2] + ev[:, 1::2, 1::2]) / 4
         half = slice(rows.start // 2, rows.start // 2 + mean.shape[1])
         gain[half] = _pixels(np.rint(mean * (255 / HEADROOM_EV)))
+
+    _by_strips(draw, rec709_linear, look, noise, lost, brighter_ev)
     return preview, gain
 
 
@@ -163,10 +170,15 @@ def _look(areas: _Areas) -> Look:
     return Look(floor_ev, grey_ev, base_slope, min(max(float(white_ev), LEAST_WHITE_EV), WHITE_EV))
 
 
-def _strips(
-    image: np.ndarray, look: Look | None, noise: float | None, lost: float | None, brighter_ev: float
-) -> Iterator[tuple[slice, np.ndarray, Curve]]:
-    """Yield rows, from even ones on, the index of their light, (3, h, w), and its curve; nothing if all is black."""
+def _by_strips(
+    draw: Callable[[slice, np.ndarray, Curve], None],
+    image: np.ndarray,
+    look: Look | None,
+    noise: float | None,
+    lost: float | None,
+    brighter_ev: float,
+) -> None:
+    """Draw rows, from even ones on, of the index of their light, (3, h, w), and its curve; nothing if all is black."""
     if not math.isfinite(brighter_ev):
         raise ValueError(f"brighter_ev must be a number, not {brighter_ev}")
     areas = _areas(image, noise, lost)
@@ -177,13 +189,16 @@ def _strips(
     _, base = areas.base(floor_ev)
     curve = Curve.up_to(min(white_ev + max(brighter_ev, 0), WHITE_EV))  # what is brightened is not blown out
     rows = max(2, STRIP_SITES // image.shape[1] // 2 * 2)
-    for top in range(0, image.shape[0], rows):
+
+    def strip_from(top: int) -> None:
         strip = np.ascontiguousarray(image[top : top + rows])  # it may be a turned view, which is slow to read
         ev = _log2(_brightness(strip), floor_ev)
         base_ev = _upsampled(base.slope, base.cell, top, ev.shape) * ev
         base_ev += _upsampled(base.offset, base.cell, top, ev.shape)
         gain = np.exp2((base_slope - 1) * (base_ev - grey_ev) - grey_ev + brighter_ev) * np.float32(MIDDLE_GREY)
-        yield slice(top, top + len(strip)), index_of(_exposed(strip, gain)), curve
+        draw(slice(top, top + len(strip)), index_of(_exposed(strip, gain)), curve)
+
+    list(in_threads(strip_from, range(0, image.shape[0], rows)))
 
 
 def _cell_brightness(image: np.ndarray, cell: int, black: float) -> tuple[np.ndarray, np.ndarray]:

@@ -854,6 +854,7 @@ def raising(error: BaseException) -> Callable[..., object]:
     [
         (MemoryError(), "--tile"),
         (RuntimeError("CUDA out of memory. Tried to allocate\n2 GiB"), "--tile"),
+        (RuntimeError("can't start new thread"), "--tile"),
         (OSError(28, "No space left on device"), "No space left on device"),
         (KeyError("surprise"), "please report"),
     ],

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
 import imagecodecs
 import numpy as np
-import torch
 
 from ..color import ColorSpace
 from ..mosaic import Capture
+from ..system.threads import in_threads
 from .exif import SOFTWARE, UNCALIBRATED, camera_entries, ifds_of
 from .icc import icc_profile
 from .tiffwrite import (
@@ -62,6 +61,5 @@ def write_float_tiff(
         predicted = imagecodecs.floatpred_encode(np.ascontiguousarray(image[top : top + rows]), axis=1)
         return bytes(imagecodecs.deflate_encode(predicted.tobytes()))
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        strips = pool.map(strip, range(0, height, rows))
-        write_tiff(stream, Ifd(entries, ifds_of(capture, UNCALIBRATED), strips, -(-height // rows)))
+    strips = in_threads(strip, range(0, height, rows))
+    write_tiff(stream, Ifd(entries, ifds_of(capture, UNCALIBRATED), strips, -(-height // rows)))

@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..cameracolor import white_balance
 from ..clipping import CLIP_STARTS, clipped_weight
@@ -21,6 +19,7 @@ from ..hdrfile import encoded_preview, resized, shown_size
 from ..mosaic import Mosaic
 from ..preview import BLACK_SIGMAS, Look, tone_map
 from ..system.files import replacing
+from ..system.threads import in_threads
 from .dngfile import MATRIX_DENOMINATOR, STRIP_BYTES, UNCOMPRESSED, dng_entries
 from .exif import ifds_of, scale_entries
 from .tifftags import JPEG, PHOTOMETRIC_LINEAR, SUB_IFDS
@@ -242,5 +241,5 @@ def _tiles(camera_rgb: np.ndarray, clip_level: float, side: int) -> Iterator[byt
         return lossless_jpeg(np.pad(encoded, missing, mode="edge"))  # TIFF wants whole tiles at the border, too
 
     height, width, _ = camera_rgb.shape
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # lossless JPEG takes most of the time of writing
-        yield from pool.map(tile, product(range(0, height, side), range(0, width, side)))
+    # lossless JPEG takes most of the time of writing
+    return in_threads(tile, product(range(0, height, side), range(0, width, side)))

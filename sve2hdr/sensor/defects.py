@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from ..mosaic import ExposurePattern, Mosaic, cfa_period, common_period
 from ..radiance import NoiseModel
+from ..system.threads import in_threads
 from .focuspixels import FocusPixels, focus_pixels
 from .lines import stuck_lines
 from .replacement import with_replaced
@@ -124,7 +126,7 @@ def repair_defects(
         focus = _with_focus_pixels(sites, others, focus)
         # hot green ones are not known yet, and would lend their light to what is curved as green is
         looked_at = with_replaced(sites, others, curved=False)
-        found = [_candidates(looked_at, top) for top in range(0, mosaic.shape[0], sites.band_rows)]
+        found = in_threads(partial(_candidates, looked_at), range(0, mosaic.shape[0], sites.band_rows))
         y, x, excess = (np.concatenate(parts) for parts in zip(*found, strict=True))
         single = _without_light(looked_at, y, x, excess) if len(y) else np.zeros(0, np.intp)
         bad[y[single], x[single]] = True
