@@ -13,12 +13,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from sve2hdr.commands import batchcommand
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.folders import workload
+from sve2hdr.folders.jobstate import BatchOptions
 from sve2hdr.folders.workload import Load, megapixels_of, parse_size, plan, too_large
 from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.memory import available_bytes, peak_mb, reset_peak, usable_cores
 from sve2hdr.mosaic import Mosaic
+from sve2hdr.system import devices
 
 GB = 1_000_000_000
 FRAME = Load(24, 8)
@@ -115,6 +118,19 @@ def test_what_the_user_asks_for_is_taken_or_refused() -> None:
     with pytest.raises(Sve2HdrError, match="--workers"):
         plan(2 * GB, Load(60, 8), 8, workers=6)
     assert plan(64 * GB, FRAME, 1, workers=4).workers == 4  # more than cores, if they are asked for
+
+
+@pytest.mark.parametrize(
+    ("device", "files", "workers", "threads"),
+    [("cpu", 1, 1, 8), ("cpu", 0, 1, 8), ("cpu", 3, 3, 2), ("cpu", 100, 8, 1), ("cpu", None, 8, 1), ("cuda", 9, 4, 2)],
+)
+def test_few_files_and_a_gpu_leave_no_core_idle(
+    device: str, files: int | None, workers: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batchcommand, "usable_cores", lambda: 8)
+    monkeypatch.setattr(devices, "choose_device", lambda name: SimpleNamespace(type=device))
+    planned = batchcommand._planned(BatchOptions("out"), FRAME, 99 * GB, None, None, files)
+    assert (planned.workers, planned.threads) == (workers, threads)
 
 
 def test_a_frame_is_too_large_where_no_plan_fits_it_alone() -> None:

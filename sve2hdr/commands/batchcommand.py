@@ -302,12 +302,10 @@ def _planned(
     """Return how many workers run, no more than there are files; on a GPU a few, which feed it in turn."""
     from ..system.devices import choose_device
 
-    cores = usable_cores()
+    most = usable_cores() if files is None else max(1, files)
     if choose_device(options.convert.device).type != "cpu":
-        cores = min(cores, 4)
-    if workers is None and files is not None:
-        cores = max(1, min(cores, files))
-    return plan(limit, load, cores, workers, tile)
+        most = min(most, 4)
+    return plan(limit, load, usable_cores(), workers, tile, most)
 
 
 def _load(

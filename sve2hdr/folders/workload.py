@@ -93,15 +93,24 @@ class Plan:
     worker_mb: float  # what each may take
 
 
-def plan(limit_bytes: int, load: Load, cores: int, workers: int | None = None, tile_px: int | None = None) -> Plan:
+def plan(
+    limit_bytes: int,
+    load: Load,
+    cores: int,
+    workers: int | None = None,
+    tile_px: int | None = None,
+    most: int | None = None,
+) -> Plan:
     """Return how many workers of how many threads fit into a limit, with tiles as large as leaves room for them.
 
-    `workers` and `tile_px` are what the user asks for; None: as many as there are cores, as large as fits. Raises
-    Sve2HdrError where not even one worker fits, or not as many as asked for.
+    `workers` and `tile_px` are what the user asks for; None: as many as there are cores, but `most` at most, as large
+    as fits. However many they are, they share out all cores. Raises Sve2HdrError where not even one worker fits, or not
+    as many as asked for.
     """
     limit_mb = limit_bytes / 1e6
     tiles = TILES_PX if tile_px is None else (tile_px,)
-    counts = range(min(cores, MOST_WORKERS), 0, -1) if workers is None else (min(workers, MOST_WORKERS),)
+    most = min(cores, MOST_WORKERS, MOST_WORKERS if most is None else most)
+    counts = range(most, 0, -1) if workers is None else (min(workers, MOST_WORKERS),)
     choices = [(count, tile) for count in counts for tile in tiles]
     for count, tile in sorted(choices, key=lambda choice: tile_px is None and choice[1] < GOOD_TILE_PX):
         if count * load.worker_mb(tile) <= limit_mb:
