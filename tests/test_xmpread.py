@@ -34,6 +34,8 @@ NAMES = {
     "exif": "http://ns.adobe.com/exif/1.0/",
     "photoshop": "http://ns.adobe.com/photoshop/1.0/",
     "Iptc4xmpCore": "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/",
+    "xmpDM": "http://ns.adobe.com/xmp/1.0/DynamicMedia/",
+    "darktable": "http://darktable.sf.net/",
 }
 DECLARED = " ".join(f'xmlns:{prefix}="{namespace}"' for prefix, namespace in NAMES.items())
 KEYWORDS = "<dc:subject><rdf:Bag><rdf:li>pond</rdf:li><rdf:li>R&amp;D</rdf:li></rdf:Bag></dc:subject>"
@@ -77,12 +79,18 @@ def test_both_forms_of_a_simple_property_are_read(stored: bytes) -> None:
 
 def test_what_is_about_the_picture_is_kept_and_what_is_about_the_raw_is_not() -> None:
     kept = 'xmp:Label="Red" photoshop:City="Wien" exif:GPSLatitude="48,12.0N" Iptc4xmpCore:Location="here"'
+    kept += ' xmpDM:pick="1" photoshop:LabelColor="red"'
     left = (
         'crs:Exposure2012="+2" xmp:CreatorTool="x" exif:ISOSpeed="100" photoshop:ICCProfile="sRGB" dc:format="image/x"'
+        ' darktable:xmp_version="5"'
     )
-    found = properties(in_raw(packet(f"{kept} {left}", KEYWORDS + TITLE + "<crs:Look><rdf:Bag/></crs:Look>")))
+    labels = "<darktable:colorlabels><rdf:Seq><rdf:li>0</rdf:li><rdf:li>3</rdf:li></rdf:Seq></darktable:colorlabels>"
+    found = properties(in_raw(packet(f"{kept} {left}", KEYWORDS + TITLE + labels + "<crs:Look><rdf:Bag/></crs:Look>")))
     assert found == {
         "xmp:Label": "Red",
+        "xmpDM:pick": "1",
+        "darktable:colorlabels": "0+3",
+        "photoshop:LabelColor": "red",
         "photoshop:City": "Wien",
         "exif:GPSLatitude": "48,12.0N",
         "Iptc4xmpCore:Location": "here",
@@ -109,6 +117,15 @@ def test_a_file_that_was_made_for_another_raw_of_the_name_is_not_taken(
 ) -> None:
     (tmp_path / "a.xmp").write_bytes(packet(f'xmp:Rating="2" photoshop:SidecarForExtension="{extension}"'))
     assert bool(read_xmp(tmp_path / "a.CR2", [])) == known
+
+
+def test_a_raw_is_told_by_its_own_packet_whatever_file_that_was_copied_from() -> None:
+    """DNGs made of CR2s have what lay beside these, such as by exiftool -tagsfromfile a.xmp -all:all."""
+    assert in_raw(packet('xmp:Rating="2" photoshop:SidecarForExtension="CR2"'), Path("a.dng"))
+
+
+def test_a_raw_of_a_name_that_leaves_no_room_for_one_beside_it_is_read(tmp_path: Path) -> None:
+    assert read_xmp(tmp_path / f"{'a' * 251}.CR2", []) == ""
 
 
 WHOLE = packet('xmp:Rating="3"', KEYWORDS)

@@ -18,18 +18,20 @@ KEPT: dict[str, tuple[str, str]] = {
     "dc": ("http://purl.org/dc/elements/1.1/", "title description subject creator rights"),
     "photoshop": (
         "http://ns.adobe.com/photoshop/1.0/",
-        "Headline Instructions City State Country Credit Source AuthorsPosition CaptionWriter Category"
+        "Headline Instructions City State Country Credit Source AuthorsPosition CaptionWriter Category LabelColor"
         " SupplementalCategories TransmissionReference Urgency",
     ),
     "exif": (
         "http://ns.adobe.com/exif/1.0/",  # of geotagging programs, which leave the raw's own EXIF alone
         "GPSLatitude GPSLongitude GPSAltitude GPSAltitudeRef GPSImgDirection GPSImgDirectionRef GPSMapDatum",
     ),
+    "xmpDM": ("http://ns.adobe.com/xmp/1.0/DynamicMedia/", "pick good"),  # Lightroom's flags
     "xmpRights": ("http://ns.adobe.com/xap/1.0/rights/", ""),
     "Iptc4xmpCore": ("http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/", ""),
     "Iptc4xmpExt": ("http://iptc.org/std/Iptc4xmpExt/2008-02-29/", ""),
     "lr": ("http://ns.adobe.com/lightroom/1.0/", "hierarchicalSubject weightedFlatSubject"),
     "digiKam": ("http://www.digikam.org/ns/1.0/", "TagsList PickLabel ColorLabel"),
+    "darktable": ("http://darktable.sf.net/", "colorlabels"),
     "photomechanic": ("http://ns.camerabits.com/photomechanic/1.0/", "ColorClass Tagged Prefs"),
 }
 MADE_FOR = f"{{{KEPT['photoshop'][0]}}}SidecarForExtension"
@@ -47,41 +49,46 @@ def read_xmp(path: Path, ifds: list[tuple[str, Ifd]]) -> str:
     `photo.cr2.xmp` (that of darktable and digiKam). What is damaged, too large, or of another raw counts as missing;
     nothing raises.
     """
-    found: dict[str, str] = {}
-    for packet in _packets(path, ifds):
-        found |= _properties(packet, path.suffix)
+    found = {tag: element for packet in _packets(path, ifds) for tag, element in packet.items() if _is_kept(tag)}
     kept = ""
-    for stored in found.values():
+    for element in found.values():
+        stored = _as_text(element)
         if len((kept + stored).encode()) <= MOST_KEPT_BYTES:
             kept += stored
     return kept
 
 
-def _packets(path: Path, ifds: list[tuple[str, Ifd]]) -> Iterator[bytes]:
+def _packets(path: Path, ifds: list[tuple[str, Ifd]]) -> Iterator[dict[str, Element]]:
+    """Yield the properties by name of the raw's own packet, and of the files beside it, the newest last."""
     stored = next((ifd[XMP_TAG] for kind, ifd in ifds if kind == ROOT and XMP_TAG in ifd), b"")
     with suppress(TypeError, ValueError):  # a tag of numbers that are no bytes
-        yield stored.encode() if isinstance(stored, str) else bytes(stored)  # type: ignore[arg-type]
+        yield _properties(stored.encode() if isinstance(stored, str) else bytes(stored))  # type: ignore[arg-type]
     for name in (path.stem, path.name):
-        for beside in (path.with_name(name + ending) for ending in (".XMP", ".xmp")):
-            if beside.is_file():
-                with suppress(OSError), beside.open("rb") as file:
-                    yield file.read(MOST_BYTES)
+        for ending in (".XMP", ".xmp"):
+            beside = _properties(_content(path.with_name(name + ending)))
+            made_for = beside.get(MADE_FOR)
+            if made_for is None or (made_for.text or "").lower() == path.suffix.lower().removeprefix("."):
+                yield beside
 
 
-def _properties(packet: bytes, extension: str) -> dict[str, str]:
-    """Return the properties of a packet by name, each as an XML element; {} for what is none, or of another file."""
+def _content(path: Path) -> bytes:
+    with suppress(OSError):  # also where its name would be too long
+        if path.is_file():
+            with path.open("rb") as file:
+                return file.read(MOST_BYTES)
+    return b""
+
+
+def _properties(packet: bytes) -> dict[str, Element]:
+    """Return the properties of a packet by name; {} for what is none."""
     try:
         text = packet.decode("utf-8-sig").strip("\0 \t\r\n")
         if "<!DOCTYPE" in text:  # XMP has none, and what it declares may grow beyond all bounds
             return {}
         tree = ElementTree.fromstring(text)
         descriptions = [d for rdf in tree.iter(f"{{{RDF}}}RDF") for d in rdf.findall(f"{{{RDF}}}Description")]
-        found = {element.tag: element for d in descriptions for element in (*_from_attributes(d), *d)}
-        made_for = found.get(MADE_FOR)
-        if made_for is not None and (made_for.text or "").lower() != extension.lower().removeprefix("."):
-            return {}
-        return {tag: _as_text(element) for tag, element in found.items() if tag in _NAMES or _namespace_of(tag) in _ALL}
-    except (UnicodeDecodeError, ElementTree.ParseError, ValueError, RecursionError):
+        return {element.tag: element for d in descriptions for element in (*_from_attributes(d), *d)}
+    except (UnicodeDecodeError, ElementTree.ParseError, ValueError):
         return {}
 
 
@@ -89,8 +96,8 @@ _NAMES = {f"{{{namespace}}}{name}" for namespace, names in KEPT.values() for nam
 _ALL = {namespace for namespace, names in KEPT.values() if not names}
 
 
-def _namespace_of(tag: str) -> str:
-    return tag.partition("}")[0].removeprefix("{")
+def _is_kept(tag: str) -> bool:
+    return tag in _NAMES or tag.partition("}")[0].removeprefix("{") in _ALL
 
 
 def _from_attributes(description: Element) -> Iterator[Element]:
@@ -103,4 +110,7 @@ def _from_attributes(description: Element) -> Iterator[Element]:
 
 def _as_text(element: Element) -> str:
     element.tail = None
-    return ElementTree.tostring(element, encoding="unicode")
+    try:
+        return ElementTree.tostring(element, encoding="unicode")
+    except RecursionError:  # it is nested as no program nests it
+        return ""
