@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+USUAL_STACK_BYTES, MOST_STACK_BYTES = 8 << 20, 1 << 30  # of a thread; more is no limit
+
 
 def usable_cores() -> int:
     """Return how many cores this process may use."""
@@ -88,12 +90,16 @@ def _status_mb(name: str) -> float | None:
     return None
 
 
-def limit_memory(megabytes: float) -> None:
-    """Let allocations of this process beyond a limit fail with MemoryError, in place of the machine's end (Linux)."""
+def limit_memory(megabytes: float, threads: int = 0) -> None:
+    """Let allocations of this process beyond a limit fail with MemoryError, in place of the machine's end (Linux).
+
+    Stacks of so many `threads` to come are not part of it: the system counts each whole, of which little is ever used.
+    """
     if sys.platform.startswith("linux"):
         import resource
 
-        limit = int(megabytes * 1e6)
+        stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
+        limit = int(megabytes * 1e6) + threads * (stack if 0 < stack < MOST_STACK_BYTES else USUAL_STACK_BYTES)
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         resource.setrlimit(resource.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
 
@@ -101,15 +107,16 @@ def limit_memory(megabytes: float) -> None:
 def keep_freed_memory() -> None:
     """Let the C library keep the memory of one tile for the next, instead of returning it and asking for it anew.
 
-    Without this, each of a network's large tensors costs fresh pages, which takes time on CPUs. Only glibc
-    has the setting (mallopt(3): M_MMAP_THRESHOLD, M_TRIM_THRESHOLD); elsewhere nothing is changed.
+    Without this, each of a network's large tensors costs fresh pages, which takes time on CPUs. What a thread is done
+    with is there for all: else each would keep its own. Only glibc has the settings (mallopt(3): M_MMAP_THRESHOLD,
+    M_TRIM_THRESHOLD, M_ARENA_MAX); elsewhere nothing is changed.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return
-    for parameter in (-3, -1):
-        mallopt(parameter, 1 << 30)
+    for parameter, value in ((-3, 1 << 30), (-1, 1 << 30), (-8, 1)):
+        mallopt(parameter, value)
 
 
 def release_freed_memory() -> None:

@@ -200,6 +200,29 @@ def test_holes_between_what_is_in_use_are_given_back() -> None:
     assert released < 0.1 * used
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
+@pytest.mark.parametrize("limit", ["", "limit_memory(start + 100, 16)\n"])
+def test_threads_share_what_is_freed_and_their_stacks_are_no_part_of_the_limit(limit: str) -> None:
+    script = (
+        "import threading\n"
+        "from sve2hdr.memory import data_mb, keep_freed_memory, limit_memory\n"
+        "keep_freed_memory()\n"
+        f"start = data_mb()\n{limit}"
+        "turn, together = threading.Lock(), threading.Barrier(16, timeout=20)\n"
+        "def work():\n"
+        "    together.wait()\n"
+        "    with turn: [bytearray(5_000_000) for _ in range(5)]\n"
+        "    together.wait()\n"
+        "threads = [threading.Thread(target=work, daemon=True) for _ in range(16)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join(30)\n"
+        "print(data_mb() - start)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert not ran.stderr
+    assert 25 < float(ran.stdout) < 150  # of all, not 16 times as much, and some stacks
+
+
 def test_cores_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
     assert usable_cores() == 3

@@ -59,7 +59,7 @@ def hired_here(monkeypatch: pytest.MonkeyPatch) -> type[Here]:
         key = (options.batch.out, options.batch.look_only)
         if key not in tools:
             with monkeypatch.context() as patch:
-                patch.setattr("sve2hdr.folders.worker.limit_memory", lambda megabytes: None)
+                patch.setattr("sve2hdr.folders.worker.limit_memory", lambda megabytes, threads: None)
                 patch.setattr("sve2hdr.folders.worker.keep_freed_memory", lambda: None)
                 tools[key] = prepared(replace(options, threads=1), lambda share: None)
         return run_job(order, options.batch, tools[key])

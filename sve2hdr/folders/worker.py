@@ -179,7 +179,8 @@ def prepared(options: WorkerOptions, progress: Callable[[float], None]) -> Tools
     claims = None if batch.look_only else manifest.claims()
     tools = Tools(manifest, claims, model, _seldom(progress))
     if device.type == "cpu" and options.memory_mb:
-        limit_memory((data_mb() or BASE_MB) + max(options.memory_mb - BASE_MB, 100.0))
+        more = max(options.memory_mb - BASE_MB, 100.0)
+        limit_memory((data_mb() or BASE_MB) + more, 2 * options.threads)  # the network's, and ours or OpenEXR's
     if device.type != "cpu" and claims is not None:
         return replace(tools, turn=lambda: _device_turn(tools, device.type))
     return tools
