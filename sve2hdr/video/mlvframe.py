@@ -140,8 +140,9 @@ def _black_level(info: RawInfo) -> float:
     """Return the black level of counts: the mean one of clips that state the same.
 
     Magic Lantern takes it from masked rows of both exposures, as the mean of two means, and cuts off the decimals of
-    all three. Counts of fewer bits than 14 lack the lowest ones, too, but their black level is rounded: it is half a
-    step too high. Shadows would be magenta, or green. Where none was measured, it is 0.
+    all three. With cameras from the 60D on it then states 2047 for what comes within 64 of that; Canon's own notes have
+    2047 and 2048, so that is as near. Counts of fewer bits than 14 lack the lowest ones, too, but their black level is
+    rounded: it is half a step too high. Shadows would be magenta, or green. Where none was measured, it is 0.
     """
     if info.black_level == 0:
         return 0.0
