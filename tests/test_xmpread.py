@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from images import write
 
+from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.formats.lineardng import write_linear_dng
 from sve2hdr.hdrfile import encoded_preview
-from sve2hdr.mosaic import Capture
+from sve2hdr.mosaic import Capture, Position
 from sve2hdr.raw.xmpread import MOST_KEPT_BYTES, read_xmp
 from sve2hdr.rawfile import read_raw
 from sve2hdr.simulation.simulate import Sensor, simulate
@@ -158,6 +159,45 @@ def test_too_many_keywords_leave_room_for_the_rest() -> None:
     found = in_raw(packet('xmp:Rating="3"', f"<dc:subject><rdf:Bag>{keywords}</rdf:Bag></dc:subject>{TITLE}"))
     assert len(found.encode()) <= MOST_KEPT_BYTES
     assert properties(found) == {"xmp:Rating": "3", "dc:title": "Gärten"}
+
+
+@pytest.mark.parametrize(
+    ("told", "place"),
+    [
+        (("48,12.5N", "16,18,30E", "171/2", "0"), Position(48 + 12.5 / 60, 16 + 18 / 60 + 30 / 3600, 85.5)),
+        (("0,30.0S", "179,59.25W", "12", "1"), Position(-0.5, -179.9875, -12.0)),
+        (("48,12.5N", "16,18.0E", "171/0", ""), Position(48 + 12.5 / 60, 16.3, None)),
+        (("48.2", "16.3", "", ""), None),
+        (("98,0.0N", "16,18.0E", "", ""), None),
+        (("48,12.5N", "", "", ""), None),
+    ],
+)
+def test_the_place_is_told_to_formats_without_xmp_too(
+    tmp_path: Path, told: tuple[str, ...], place: Position | None
+) -> None:
+    names = ("GPSLatitude", "GPSLongitude", "GPSAltitude", "GPSAltitudeRef")
+    stored = packet(" ".join(f'exif:{name}="{value}"' for name, value in zip(names, told, strict=True)))
+    write_frame(tmp_path / "a.dng")
+    (tmp_path / "a.xmp").write_bytes(stored)
+    position = read_raw(tmp_path / "a.dng").capture.position
+    if place is None or position is None:
+        assert position is place
+        return
+    found, wanted = ((p.latitude_deg, p.longitude_deg) for p in (position, place))
+    assert (found, position.altitude_m) == (pytest.approx(wanted), place.altitude_m)
+
+
+@pytest.mark.parametrize(("told", "moved"), [("48,12.001N", False), ("48,13.0N", True)])
+def test_a_place_that_people_have_moved_is_the_newer_one(tmp_path: Path, told: str, moved: bool) -> None:
+    """What the receiver tells besides is kept where they have not."""
+    receiver = Position(48.2, 16.3, 171.0, direction_deg=90.0)
+    mosaic = simulate(np.ones((64, 64, 3), np.float32), "RGGB", PAIRS, Sensor(), seed=0)
+    write_cfa_dng(tmp_path / "a.dng", replace(mosaic, capture=Capture(position=receiver)))
+    (tmp_path / "a.xmp").write_bytes(packet(f'exif:GPSLatitude="{told}" exif:GPSLongitude="16,18.0E"'))
+    position = read_raw(tmp_path / "a.dng").capture.position
+    assert position is not None
+    assert position.latitude_deg == pytest.approx(48 + 13 / 60 if moved else 48.2)
+    assert position.direction_deg == (None if moved else 90)
 
 
 def test_a_raw_is_read_with_what_lies_beside_it(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from ..formats.exif import CAMERA_OWNER, CARRIED, LENS_SPECIFICATION, unique_cam
 from ..formats.tifftags import DEFAULT_SCALE, FRAME_RATE, TIME_CODES, Ifd, number, numbers, text
 from ..formats.tiffwrite import ASCII, RATIONAL, SHORT, SRATIONAL
 from ..mosaic import Capture, Position
-from .xmpread import read_xmp
+from .xmpread import position_in, read_xmp
 
 # From LibRaw's bits (1 mirrors, 2 flips, 4 transposes) to EXIF Orientation.
 ORIENTATION_OF_FLIP = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
@@ -25,6 +25,7 @@ LENS_MODEL, BODY_SERIAL_NUMBER = 42036, 42033  # new in EXIF 2.3
 CANON_SETTINGS, CANON_OWNER, CANON_SERIAL_NUMBER, CANON_LENS = 1, 9, 12, 149  # of Canon's maker note
 CANON_FOCAL_LENGTHS = slice(23, 26)  # of the settings: the longest, the shortest, and how many of them are a millimetre
 RANGE_OF = {SHORT: (0, 65535), RATIONAL: (0, 2**32 - 1), SRATIONAL: (-1000, 1000)}  # of what goes along
+SAME_PLACE_DEG = 1e-4  # 11 m, to which programs round
 PIXELS_PER_MM = 20.0, 2000.0  # 50 to 0.5 micrometres a pixel: some cameras write the 72 dpi of a screen
 CIFF_MAKE_MODEL = re.compile(rb"Canon\0(Canon [ -~]{2,40})\0")
 
@@ -44,6 +45,8 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
     unique_model = text(tags, UNIQUE_MODEL)
     if unique_model == unique_camera_model(Capture(make, model)):
         unique_model = ""  # says no more
+    xmp = read_xmp(path, ifds)
+    position = next((place for kind, ifd in ifds if kind == tifftags.GPS and (place := _position(ifd))), None)
     iso, lens, shot = number(tags, 34855), raw.lens, _libraw_shot(raw)
     return Capture(
         make=make,
@@ -67,8 +70,8 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
         serial_number=text(tags, BODY_SERIAL_NUMBER) or text(tags, 50735),  # a DNG's CameraSerialNumber
         utc_offset=_matching(r"[+-]\d\d:\d\d", text(tags, 36881) or text(tags, 36880)),
         subseconds=_matching(r"\d{1,9}", text(tags, 37521)),
-        xmp=read_xmp(path, ifds),
-        position=next((place for kind, ifd in ifds if kind == tifftags.GPS and (place := _position(ifd))), None),
+        xmp=xmp,
+        position=_newer(position, position_in(xmp)),
     )
 
 
@@ -155,6 +158,14 @@ def _position(gps: Ifd) -> Position | None:
         direction,
         magnetic=direction is not None and text(gps, 16)[:1].upper() == "M",
     )
+
+
+def _newer(stored: Position | None, told: Position | None) -> Position | None:
+    """Return the place of a raw that people have told, unless the receiver's is the same, which tells more."""
+    if stored is None or told is None:
+        return stored or told
+    apart = max(abs(stored.latitude_deg - told.latitude_deg), abs(stored.longitude_deg - told.longitude_deg))
+    return told if apart > SAME_PLACE_DEG else stored
 
 
 def _utc(date: str, clock: tuple[float, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from xml.etree.ElementTree import Element
 
 from ..formats.tifftags import ROOT, Ifd
 from ..formats.xmp import RDF, XMP_TAG
+from ..mosaic import Position
 
 # By prefix: the namespace, and those of its properties that are about the picture, not the file or its developing; none
 # named: all. The names are those of ISO 16684-1, the IPTC Photo Metadata Standard and the programs themselves.
@@ -34,6 +36,7 @@ KEPT: dict[str, tuple[str, str]] = {
     "darktable": ("http://darktable.sf.net/", "colorlabels"),
     "photomechanic": ("http://ns.camerabits.com/photomechanic/1.0/", "ColorClass Tagged Prefs"),
 }
+EXIF = f"{{{KEPT['exif'][0]}}}"
 MADE_FOR = f"{{{KEPT['photoshop'][0]}}}SidecarForExtension"
 MOST_BYTES = 1 << 22  # of a file beside a raw, which may hold masks
 MOST_KEPT_BYTES = 1 << 15  # together: half of what a JPEG has room for
@@ -56,6 +59,34 @@ def read_xmp(path: Path, ifds: list[tuple[str, Ifd]]) -> str:
         if len((kept + stored).encode()) <= MOST_KEPT_BYTES:
             kept += stored
     return kept
+
+
+def position_in(xmp: str) -> Position | None:
+    """Return the place that properties of `read_xmp` tell (ISO 16684-2: "48,12.5N"); None where they tell none.
+
+    >>> position_in('<e:GPSLatitude xmlns:e="http://ns.adobe.com/exif/1.0/">48,12.5N</e:GPSLatitude>') is None
+    True
+    """
+    told = {element.tag: element.text or "" for element in ElementTree.fromstring(f"<all>{xmp}</all>")}
+    latitude, longitude = (
+        _angle(told.get(EXIF + name, ""), *limits)
+        for name, limits in (("GPSLatitude", ("NS", 90)), ("GPSLongitude", ("EW", 180)))
+    )
+    if latitude is None or longitude is None:
+        return None
+    height = re.fullmatch(r"([0-9]{1,9})(?:/0*([1-9][0-9]{0,8}))?", told.get(EXIF + "GPSAltitude", ""))
+    altitude = int(height[1]) / int(height[2] or 1) if height else None
+    below = told.get(EXIF + "GPSAltitudeRef") == "1"
+    return Position(latitude, longitude, -altitude if altitude and below else altitude)
+
+
+def _angle(told: str, letters: str, most: float) -> float | None:
+    """Return an angle told as "48,12.5N" or "48,12,30N", degrees; None for none, or one beyond `most`."""
+    parts = re.fullmatch(rf"([0-9]{{1,3}}),([0-9]{{1,2}}(?:\.[0-9]+)?)(?:,([0-9]{{1,2}}))?([{letters}])", told)
+    if parts is None:
+        return None
+    angle = int(parts[1]) + float(parts[2]) / 60 + int(parts[3] or 0) / 3600
+    return None if angle > most else -angle if parts[4] == letters[1] else angle
 
 
 def _packets(path: Path, ifds: list[tuple[str, Ifd]]) -> Iterator[dict[str, Element]]:
