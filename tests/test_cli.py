@@ -300,6 +300,24 @@ def test_patterns_reach_commands_as_they_are_typed(muted: None, monkeypatch: pyt
     assert seen == [__main__._arguments()]
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only there PyTorch has GNU's OpenMP")
+@pytest.mark.parametrize(
+    ("asked", "rounds"),
+    [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "30000000000")],
+)
+def test_threads_that_wait_leave_the_cores_to_others_unless_asked(asked: dict[str, str], rounds: str) -> None:
+    script = "import sys, sve2hdr.__main__ as m\ntry: m.main()\nexcept SystemExit: import torch"
+    free = {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    ran = subprocess.run(
+        [sys.executable, "-c", script, "--version"],
+        env=free | {"OMP_DISPLAY_ENV": "verbose"} | asked,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.findall(r"GOMP_SPINCOUNT = '(\d+)'", ran.stderr) == [rounds]
+
+
 def test_detect_tells_levels_and_ratio_given_to_it(made: Path) -> None:
     given = json.loads(done("detect", "--json", "--pattern", "columns:1,1,1/4,1/4", made / "plain.dng").stdout)
     assert given["exposure"] == [[1, 1, 0.25, 0.25]]
