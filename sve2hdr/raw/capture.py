@@ -46,7 +46,7 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
     if unique_model == unique_camera_model(Capture(make, model)):
         unique_model = ""  # says no more
     xmp = read_xmp(path, ifds)
-    position = next((place for kind, ifd in ifds if kind == tifftags.GPS and (place := _position(ifd))), None)
+    stored = next((place for kind, ifd in ifds if kind == tifftags.GPS and (place := _position(ifd))), None)
     iso, lens, shot = number(tags, 34855), raw.lens, _libraw_shot(raw)
     return Capture(
         make=make,
@@ -71,7 +71,7 @@ def read_capture(path: Path, ifds: list[tuple[str, Ifd]], raw: Any) -> Capture:
         utc_offset=_matching(r"[+-]\d\d:\d\d", text(tags, 36881) or text(tags, 36880)),
         subseconds=_matching(r"\d{1,9}", text(tags, 37521)),
         xmp=xmp,
-        position=_newer(position, position_in(xmp)),
+        position=_newer(stored, position_in(xmp)),
     )
 
 

@@ -36,6 +36,8 @@ KEPT: dict[str, tuple[str, str]] = {
     "darktable": ("http://darktable.sf.net/", "colorlabels"),
     "photomechanic": ("http://ns.camerabits.com/photomechanic/1.0/", "ColorClass Tagged Prefs"),
 }
+KEPT_NAMES = {f"{{{namespace}}}{name}" for namespace, names in KEPT.values() for name in names.split()}
+KEPT_WHOLE = {namespace for namespace, names in KEPT.values() if not names}
 EXIF = f"{{{KEPT['exif'][0]}}}"
 MADE_FOR = f"{{{KEPT['photoshop'][0]}}}SidecarForExtension"
 MOST_BYTES = 1 << 22  # of a file beside a raw, which may hold masks
@@ -123,12 +125,8 @@ def _properties(packet: bytes) -> dict[str, Element]:
         return {}
 
 
-_NAMES = {f"{{{namespace}}}{name}" for namespace, names in KEPT.values() for name in names.split()}
-_ALL = {namespace for namespace, names in KEPT.values() if not names}
-
-
 def _is_kept(tag: str) -> bool:
-    return tag in _NAMES or tag.partition("}")[0].removeprefix("{") in _ALL
+    return tag in KEPT_NAMES or tag.partition("}")[0].removeprefix("{") in KEPT_WHOLE
 
 
 def _from_attributes(description: Element) -> Iterator[Element]:
