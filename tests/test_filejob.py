@@ -219,6 +219,38 @@ def test_a_raw_that_is_read_only_is_copied_with_its_time(bench: Bench) -> None:
     assert copy.stat().st_mode & 0o200
 
 
+def test_ratings_beside_a_raw_go_with_its_copy_and_replace_none(bench: Bench) -> None:
+    of_another = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+        <r:Description xmlns:p="http://ns.adobe.com/photoshop/1.0/" p:SidecarForExtension="NEF"/></r:RDF></x:xmpmeta>"""
+    for name, content in {"plain.xmp": of_another, "plain.dng.xmp": b"rated", "other.xmp": b""}.items():
+        (bench.folder / name).write_bytes(content)
+    os.utime(bench.folder / "plain.dng.xmp", ns=(1, 1_500_000_000_000_000_000))
+    (bench.folder / "plain.dng.xmp").chmod(0o444)
+    job = bench.job("plain.dng")
+    copied = bench.run(job, if_not_sve="copy")
+    assert (copied.outcome, copied.outputs, copied.notes) == ("copied", (str(bench.out / "sub/plain.dng"),), ())
+    assert bench.files() == {"sub/plain.dng", "sub/plain.dng.xmp"}
+    rated = bench.out / "sub/plain.dng.xmp"
+    assert rated.read_bytes() == b"rated"
+    assert (rated.stat().st_mtime_ns, rated.stat().st_mode & 0o200) == (1_500_000_000_000_000_000, 0o200)
+    rated.write_bytes(b"rated again")
+    (bench.out / "sub/plain.dng").unlink()
+    assert bench.run(job, if_not_sve="copy", overwrite=True).outcome == "copied"
+    assert rated.read_bytes() == b"rated again"
+    assert (bench.folder / "plain.dng.xmp").read_bytes() == b"rated"
+
+
+def test_a_sidecar_that_cannot_be_copied_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(staged: Path, target: Path, overwrite: bool) -> bool:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    (bench.folder / "plain.xmp").write_bytes(b"rated")
+    monkeypatch.setattr(jobfiles, "take_name", full)
+    copied = bench.run(bench.job("plain.dng"), if_not_sve="copy")
+    assert copied.outcome == "copied"
+    assert copied.notes == (f"{bench.folder / 'plain.xmp'}: is not copied (Permission denied)",)
+
+
 def test_a_copy_takes_no_place_that_is_not_its_own(bench: Bench) -> None:
     job = replace(bench.job("plain.dng"), no_copy="its copy would replace a raw file")
     for look_only in (True, False):

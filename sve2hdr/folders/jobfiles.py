@@ -14,7 +14,8 @@ from ..errors import PatternNotFound, Sve2HdrError, UnwritableOutput
 from ..levels import Levels
 from ..parameters import load_parameters
 from ..pipeline import ConvertOptions
-from ..system.files import file_sha256
+from ..raw.xmpread import sidecars
+from ..system.files import file_sha256, take_name
 from ..system.places import Place, real
 from .classify import ordinary, told_of
 from .joblist import Job
@@ -116,14 +117,33 @@ def _of_ordinary(task: Task, found: dict[str, Any] | None, evidence: dict[str, A
     target, there = copied_to(job, options, out, record.raw_sha256)
     name = "" if there else f"copy{target.suffix}"
     if name:
-        shutil.copyfile(task.raw, task.folder / name)
-        about = task.raw.stat()
-        os.utime(task.folder / name, ns=(about.st_atime_ns, about.st_mtime_ns))
-        os.chmod(task.folder / name, stat.S_IMODE(about.st_mode) | stat.S_IWUSR)  # what is read-only cannot be synced
+        _copy(task.raw, task.folder / name)
+    notes = _copy_sidecars(task.raw, target, task.folder) if isinstance(target, Path) else ()
     file = "" if real(str(target)) == real(job.raw) else job.relative  # a raw in its place is none of our files
     copied = replace(record, file=file, outcome="copied", sha256=record.raw_sha256, stamp=record.raw_stamp)
     records = [(replace(copied, output=o), name if i == 0 else "") for i, o in enumerate(staged)]
-    return records, FileResult(job.raw, "copied", (str(target),), found=evidence)
+    return records, FileResult(job.raw, "copied", (str(target),), found=evidence, notes=notes)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file with its time and mode, but so that it can be written: what is read-only cannot be synced."""
+    shutil.copyfile(source, target)
+    about = source.stat()
+    os.utime(target, ns=(about.st_atime_ns, about.st_mtime_ns))
+    os.chmod(target, stat.S_IMODE(about.st_mode) | stat.S_IWUSR)
+
+
+def _copy_sidecars(raw: Path, copy: Path, folder: Path) -> tuple[str, ...]:
+    """Put the XMP files that lie beside a raw beside its copy, where there are none yet; return what went wrong."""
+    notes = []
+    for i, sidecar in enumerate(sidecars(raw)):
+        try:
+            _copy(sidecar, folder / f"sidecar{i}")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            take_name(folder / f"sidecar{i}", copy.with_name(sidecar.name), overwrite=False)
+        except OSError as error:
+            notes.append(f"{sidecar}: is not copied ({error.strerror})")
+    return tuple(notes)
 
 
 def copied_to(job: Job, options: BatchOptions, out: Place, sha256: str) -> tuple[Place, bool]:

@@ -96,12 +96,22 @@ def _packets(path: Path, ifds: list[tuple[str, Ifd]]) -> Iterator[dict[str, Elem
     stored = next((ifd[XMP_TAG] for kind, ifd in ifds if kind == ROOT and XMP_TAG in ifd), b"")
     with suppress(TypeError, ValueError):  # a tag of numbers that are no bytes
         yield _properties(stored.encode() if isinstance(stored, str) else bytes(stored))  # type: ignore[arg-type]
+    yield from (beside for _, beside in _beside(path))
+
+
+def sidecars(path: Path) -> list[Path]:
+    """Return the XMP files that lie beside a raw and are not of another one, as `read_xmp` knows them."""
+    return [file for file, _ in _beside(path)]
+
+
+def _beside(path: Path) -> Iterator[tuple[Path, dict[str, Element]]]:
+    """Yield the XMP files beside a raw, with their properties by name, the newest last."""
     for name in (path.stem, path.name):
         for ending in (".XMP", ".xmp"):
-            beside = _properties(_content(path.with_name(name + ending)))
-            made_for = beside.get(MADE_FOR)
-            if made_for is None or (made_for.text or "").lower() == path.suffix.lower().removeprefix("."):
-                yield beside
+            content = _content(file := path.with_name(name + ending))
+            made_for = (beside := _properties(content)).get(MADE_FOR)
+            if content and (made_for is None or (made_for.text or "").lower() == path.suffix.lower()[1:]):
+                yield file, beside
 
 
 def _content(path: Path) -> bytes:
