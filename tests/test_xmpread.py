@@ -167,6 +167,9 @@ def test_too_many_keywords_leave_room_for_the_rest() -> None:
         (("48,12.5N", "16,18,30E", "171/2", "0"), Position(48 + 12.5 / 60, 16 + 18 / 60 + 30 / 3600, 85.5)),
         (("0,30.0S", "179,59.25W", "12", "1"), Position(-0.5, -179.9875, -12.0)),
         (("48,12.5N", "16,18.0E", "171/0", ""), Position(48 + 12.5 / 60, 16.3, None)),
+        (("48,12.5N", "0,0.0E", "1715000000/10000000", "0"), Position(48 + 12.5 / 60, 0.0, 171.5)),
+        (("48,12.5N", "16,18.0E", "9999999999/1", ""), Position(48 + 12.5 / 60, 16.3, None)),
+        (("0,0.0N", "0,0.0E", "", ""), None),
         (("48.2", "16.3", "", ""), None),
         (("98,0.0N", "16,18.0E", "", ""), None),
         (("48,12.5N", "", "", ""), None),
@@ -187,13 +190,14 @@ def test_the_place_is_told_to_formats_without_xmp_too(
     assert (found, position.altitude_m) == (pytest.approx(wanted), place.altitude_m)
 
 
-@pytest.mark.parametrize(("told", "moved"), [("48,12.001N", False), ("48,13.0N", True)])
+@pytest.mark.parametrize(("told", "moved"), [("48,12.001N", False), ("48,13.0N", True), ("0,0.0N", False)])
 def test_a_place_that_people_have_moved_is_the_newer_one(tmp_path: Path, told: str, moved: bool) -> None:
     """What the receiver tells besides is kept where they have not."""
     receiver = Position(48.2, 16.3, 171.0, direction_deg=90.0)
     mosaic = simulate(np.ones((64, 64, 3), np.float32), "RGGB", PAIRS, Sensor(), seed=0)
     write_cfa_dng(tmp_path / "a.dng", replace(mosaic, capture=Capture(position=receiver)))
-    (tmp_path / "a.xmp").write_bytes(packet(f'exif:GPSLatitude="{told}" exif:GPSLongitude="16,18.0E"'))
+    longitude = "0,0.0E" if told == "0,0.0N" else "16,18.0E"  # 0/0 is no place
+    (tmp_path / "a.xmp").write_bytes(packet(f'exif:GPSLatitude="{told}" exif:GPSLongitude="{longitude}"'))
     position = read_raw(tmp_path / "a.dng").capture.position
     assert position is not None
     assert position.latitude_deg == pytest.approx(48 + 13 / 60 if moved else 48.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -40,6 +41,7 @@ KEPT_NAMES = {f"{{{namespace}}}{name}" for namespace, names in KEPT.values() for
 KEPT_WHOLE = {namespace for namespace, names in KEPT.values() if not names}
 EXIF = f"{{{KEPT['exif'][0]}}}"
 MADE_FOR = f"{{{KEPT['photoshop'][0]}}}SidecarForExtension"
+MOST_ALTITUDE_M = 100_000  # as of receivers
 MOST_BYTES = 1 << 22  # of a file beside a raw, which may hold masks
 MOST_KEPT_BYTES = 1 << 15  # together: half of what a JPEG has room for
 
@@ -74,10 +76,12 @@ def position_in(xmp: str) -> Position | None:
         _angle(told.get(EXIF + name, ""), *limits)
         for name, limits in (("GPSLatitude", ("NS", 90)), ("GPSLongitude", ("EW", 180)))
     )
-    if latitude is None or longitude is None:
+    if latitude is None or longitude is None or latitude == longitude == 0:  # told where there is none
         return None
-    height = re.fullmatch(r"([0-9]{1,9})(?:/0*([1-9][0-9]{0,8}))?", told.get(EXIF + "GPSAltitude", ""))
-    altitude = int(height[1]) / int(height[2] or 1) if height else None
+    height = re.fullmatch(r"([0-9]{1,10})(?:/0*([1-9][0-9]{0,9}))?", told.get(EXIF + "GPSAltitude", ""))
+    altitude = int(height[1]) / int(height[2] or 1) if height else math.inf
+    if altitude >= MOST_ALTITUDE_M:
+        return Position(latitude, longitude)
     below = told.get(EXIF + "GPSAltitudeRef") == "1"
     return Position(latitude, longitude, -altitude if altitude and below else altitude)
 
