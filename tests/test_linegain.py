@@ -149,6 +149,27 @@ def test_a_frame_on_its_side_is_evened_the_same() -> None:
     assert columns == rows > 0.003
 
 
+def test_greens_of_a_frame_of_one_exposure_differ_no_more() -> None:
+    """All of its rows are compared at once: what a maze is made of shows in half of them against the other half."""
+    pattern = parse_pattern("grid:1")
+    uneven = amplified(frame(pattern), np.array([1.003, 0.997]))
+    evened, rows, columns = even_lines(uneven, pattern)
+    assert rows == pytest.approx(0.003, rel=0.1)
+    assert columns == 0
+    assert even_lines(evened, pattern)[0] is evened
+
+
+def test_what_differs_by_more_than_amplifiers_do_is_left() -> None:
+    uneven = amplified(frame(ROWS), np.array([1.02, 0.98, 0.98, 1.02]))
+    assert even_lines(uneven, ROWS)[0] is uneven
+
+
+def test_quad_bayer_is_left() -> None:
+    pattern = parse_pattern("grid:1,1/4;1/16,1/4")
+    uneven = amplified(frame(pattern, "RRGGRRGGGGBBGGBB"), EIGHT)
+    assert even_lines(uneven, pattern)[0] is uneven
+
+
 def test_saturated_sites_stay_and_small_frames_too() -> None:
     uneven = amplified(frame(ROWS), FOUR)
     evened = even_lines(uneven, ROWS)[0]
@@ -156,8 +177,9 @@ def test_saturated_sites_stay_and_small_frames_too() -> None:
     assert top.any()
     np.testing.assert_array_equal(evened.counts[top], uneven.counts[top])
     assert (evened.counts[~top] < uneven.white_level).all()
-    small = replace(uneven, counts=uneven.counts[:24, :24].copy())
-    assert even_lines(small, ROWS)[0] is small
+    for height, width in ((1, 1), (1, 600), (600, 1), (24, 24), (8, 640), (13, 64)):
+        small = replace(uneven, counts=uneven.counts[:height, :width].copy())
+        assert even_lines(small, ROWS)[0] is small
 
 
 def test_what_is_saturated_is_reckoned_from_black() -> None:

@@ -62,7 +62,7 @@ def even_lines(mosaic: Mosaic, pattern: ExposurePattern) -> tuple[Mosaic, float,
 def _gains(mosaic: Mosaic, exposure: np.ndarray) -> np.ndarray:
     """Return the gain of each row phase, (8,) float64, over the mean of those it is compared with; 1.0: even."""
     gains, letters = np.ones(PERIOD), cfa_period(mosaic.cfa)
-    if letters.shape != (2, 2) or PERIOD % exposure.shape[0] or min(mosaic.shape) < 4 * PERIOD:
+    if letters.shape != (2, 2) or PERIOD % exposure.shape[0]:
         return gains
     shape = (PERIOD, common_period(exposure, letters)[1])
     if shape[1] > CELL_COLUMNS // 2:
@@ -119,8 +119,6 @@ def _compared(mosaic: Mosaic, there: Sequence[Sample], back: Sequence[Sample]) -
     offset_sigma, ratios, errors = offset_sigma_of(mosaic), [], []
     for samples in (there, back):
         enough = [sample for sample in samples if sample.window.size >= MIN_WINDOWS]
-        if not enough:
-            return 0.0, math.inf
         fit = fit_line(enough, offset_sigma, slope_sigma=LIKELY, by_contrast=True)
         if not (math.isfinite(fit.slope_error) and abs(fit.slope - 1) <= GREATEST):
             return 0.0, math.inf
