@@ -46,6 +46,21 @@ def removed(frame: Mosaic, rows: RowOffsets | None = None) -> tuple[np.ndarray, 
     return np.median(frame.counts.astype(float) - result.counts, axis=1), spread
 
 
+def test_most_of_it_goes_where_half_of_the_frame_is_bright() -> None:
+    banding = offsets(1)
+    dark = np.arange(SHAPE[0]) < 128
+    taken, _ = removed(frame_of(np.where(dark[:, None], dim(), 0.2), banding))
+    assert (banding - taken)[dark][8:-8].std() < 0.6 * banding.std()
+
+
+@pytest.mark.parametrize("bright", [0.004, 0.02])
+def test_most_of_it_goes_beside_a_level_horizon_which_stays(bright: float) -> None:
+    banding = offsets(0.5)
+    taken, _ = removed(frame_of(np.where(np.arange(SHAPE[0]) < 101, bright, 0.0015)[:, None] * np.ones(SHAPE), banding))
+    assert (banding - taken)[8:-8].std() < 0.7 * banding.std()
+    assert np.abs(taken[97:105]).max() < np.abs(banding).max()
+
+
 @pytest.mark.parametrize("level", [0.5, 1, 2])
 def test_most_of_it_goes(level: float) -> None:
     banding = offsets(level)
@@ -63,6 +78,15 @@ def test_masked_columns_tell_more() -> None:
     taken, _ = removed(frame, RowOffsets(shown, error))
     alone, _ = removed(frame)
     assert (banding - taken).std() < min(0.6, (banding - alone).std())
+
+
+def test_what_masked_columns_told_is_taken_off_once() -> None:
+    masked = MaskedSites(*np.zeros((3, 8, 4)))
+    frame = replace(frame_of(dim(), offsets(1)), masked=masked)
+    read = without_masked_banding(frame, RowOffsets(offsets(1), np.ones(SHAPE[0])))
+    read = replace(read, counts=frame.counts)  # as if much were left
+    assert read.masked is not None
+    assert remove_banding(read, ROWS, estimate_noise(read, ROWS)) == (read, read.masked.banding)
 
 
 def test_masked_columns_do_where_the_scene_tells_nothing() -> None:
@@ -193,7 +217,9 @@ def level_textures() -> dict[str, np.ndarray]:
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     lines, falling = np.modf(y / 7)[0] < 0.3, 0.05 * np.exp2(-3 * x / SHAPE[1])
     red, blue = np.array([0.7, 0.4, 0.3]), np.array([0.3, 0.4, 0.7])
-    rough = np.random.default_rng(6).uniform(0.5, 1, (SHAPE[0], 1))
+    rng = np.random.default_rng(6)
+    rough = rng.uniform(0.5, 1, (SHAPE[0], 1))
+    soft = np.convolve(rng.normal(size=SHAPE[0] + 8), np.ones(9) / 3, "valid")[:, None]
     return {
         "stripes in even light": (0.005 * (1 - 0.5 * lines))[..., None] * NEUTRAL,
         "stripes in falling light": (falling * (1 - 0.5 * lines))[..., None] * NEUTRAL,
@@ -201,6 +227,7 @@ def level_textures() -> dict[str, np.ndarray]:
         "faint stripes": (0.02 * (1 - 0.05 * lines))[..., None] * NEUTRAL,
         "rows of any brightness": (falling * rough)[..., None] * NEUTRAL,
         "stripes of colour": 0.05 * np.where(lines[..., None], red, blue) * NEUTRAL,
+        "rows that are much like their neighbours": 0.005 * (1 + 0.01 * soft[..., None]) * np.ones((*SHAPE, 3)),
         "without colour for the camera": np.repeat((0.05 * (1 - 0.5 * lines))[..., None], 3, axis=2),
     }
 
