@@ -151,6 +151,8 @@ def test_few_sites_or_dark_ones_are_no_pile_up() -> None:
     dark = noisy(rng, np.full(100_000, BLACK + 3))
     assert pile_up(histogram(dark), BLACK, NOMINAL) is None
     assert pile_up(histogram(np.concatenate([dark, np.full(12, 14_000)])), BLACK, NOMINAL) is None
+    stuck = np.concatenate([np.resize(dark, 700_000), np.full(60, 14_000)])  # hot sites that are cut off at one count
+    assert pile_up(histogram(stuck), BLACK, NOMINAL) is None
 
 
 def frame(least: float, most: float, top: float) -> Mosaic:
@@ -215,6 +217,14 @@ def test_a_colour_with_sites_above_the_pile_up_of_the_others_keeps_the_file_s_wh
     found = white_levels(mosaic, PAIRS)
     assert found.by_site.tolist() == [[NOMINAL, 13_000], [13_000, 13_000]] * 2
     assert found.source == "pile-up, file"
+
+
+def test_a_colour_with_a_few_hot_sites_above_the_pile_up_of_the_others_has_their_white() -> None:
+    mosaic = frame(13_000, 13_000, top=1)
+    mosaic.counts[::2, ::2] //= 2
+    mosaic.counts[::100, ::100] = 15_000
+    found = white_levels(mosaic, PAIRS)
+    assert (by_exposure(found), found.source) == ((13_000, 13_000), "pile-up")
 
 
 @pytest.mark.parametrize("whites", [(14_000, 13_500), (13_500, 14_000)])
