@@ -176,7 +176,9 @@ def load_parameters(path: Path) -> LockedParameters:
         exposure, black, white, gain, read_noise = (
             np.array(record[name], np.float32) for name in ("exposure", "black", "white", "gain", "read_noise")
         )
-        if not (black.shape == white.shape and black.ndim == 2 and black.max() < white.min() and white.max() <= 65535):
+        if not (black.shape == white.shape and black.ndim == 2 and np.isfinite(black).all()):
+            raise ValueError("levels that are none")
+        if not (black.max() < white.min() and white.max() <= 65535):
             raise ValueError("levels that make no range")
         error, black_error, baseline = (
             record[name] for name in ("ratio_ev_error", "black_error", "baseline_exposure_ev")
@@ -186,7 +188,7 @@ def load_parameters(path: Path) -> LockedParameters:
         estimate = Estimate(
             ExposurePattern(exposure),
             _confidence(record["confidence"]),
-            np.inf if error is None else float(error),
+            np.inf if error is None else _within(error, 0, math.inf),
             black,
             white,
             NoiseModel(gain, read_noise),

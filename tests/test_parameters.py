@@ -306,6 +306,8 @@ def test_files_that_hold_no_parameters_are_refused(tmp_path: Path, text: str) ->
     [
         ("shape", "[512]"),
         ("neutral", "[0, 1, 1]"),
+        ("ratio_ev_error", "NaN"),
+        ("black", "[[-Infinity, 1000], [1000, 1000], [1000, 1000], [1000, 1000]]"),
         ("black_error", "[[1]]"),
         ("stated_black", "[[1024]]"),
         ("stated_white", "NaN"),
