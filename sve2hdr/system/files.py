@@ -36,6 +36,9 @@ def check_writable(path: str | Path, overwrite: bool = False, extensions: Collec
 
 
 def _check_place(path: Path, overwrite: bool) -> None:
+    for place in (path.parent, path):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            place.stat()  # since Python 3.14, what follows takes all that stat() raises for "not there"
     if not path.parent.is_dir():
         raise UnwritableOutput(f"{path}: there is no folder {path.parent}; create it first")
     if path.is_dir():
