@@ -7,7 +7,7 @@ SVE2HDR := $(PY) -m sve2hdr
 CODE := sve2hdr tests examples
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 # the first Python that is new enough; another one: make PYTHON=/path/to/python3 demo
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	$$p $(NEW_ENOUGH) && echo $$p && break; done)
 
 .PHONY: help demo test format bench clean
