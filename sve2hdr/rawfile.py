@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +60,8 @@ def read_raw(path: str | Path) -> Mosaic:
     except IsADirectoryError as error:
         raise UnreadableRaw(f"{path}: a folder; name the raw files in it") from error
     except OSError as error:
-        raise UnreadableRaw(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+        advice = "path" if error.errno == errno.EINVAL else "permissions"  # Windows: such as *.CR2, which fits nothing
+        raise UnreadableRaw(f"{path}: cannot be read ({error.strerror}); check its {advice}") from error
     except rawpy.LibRawError as error:
         raise UnreadableRaw(f"{path}: {_undecodable(path, ifds, error)}") from error
     except NotImplementedError as error:  # rawpy's, for a number of filters that no camera has

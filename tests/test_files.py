@@ -75,6 +75,25 @@ def test_without_hard_links_the_file_is_renamed(tmp_path: Path, monkeypatch: pyt
     assert names_in(tmp_path) == ["out.bin"]
 
 
+def test_a_file_that_a_program_has_open_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out.bin"
+    path.write_bytes(b"old")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def written() -> None:
+        with path.open("rb"), replacing(path, overwrite=True) as partial:
+            partial.write_bytes(b"new")
+
+    if os.name != "nt":  # which refuses by itself
+        monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(UnwritableOutput, match=r"cannot be written \(.*close programs that have it open"):
+        written()
+    assert path.read_bytes() == b"old"
+    assert names_in(tmp_path) == ["out.bin"]
+
+
 def test_permissions_are_the_usual_ones(tmp_path: Path) -> None:
     (tmp_path / "usual").write_bytes(b"")
     with replacing(tmp_path / "ours") as partial:
@@ -101,6 +120,7 @@ def test_what_cannot_be_written_is_refused_beforehand(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["folder.exr", "there.exr"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows tells of it in other ways")
 def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnwritableOutput, match=r"name too long.*choose another"):
         check_writable(tmp_path / ("n" * 300 + ".exr"))
@@ -108,7 +128,15 @@ def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
         check_writable(tmp_path / ("n" * 300) / "a.exr")
 
 
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(os.name != "nt", reason="elsewhere a name may hold it")
+def test_a_name_that_windows_does_not_take_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnwritableOutput, match=r"cannot be written.*choose another name"):
+        check_writable(tmp_path / "what?.exr")
+
+
+@pytest.mark.skipif(
+    os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere; modes mean little to Windows"
+)
 def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:

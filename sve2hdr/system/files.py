@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,10 +42,12 @@ def _check_place(path: Path, overwrite: bool) -> None:
             place.stat()  # since Python 3.14, what follows takes all that stat() raises for "not there"
     if not path.parent.is_dir():
         raise UnwritableOutput(f"{path}: there is no folder {path.parent}; create it first")
-    if path.is_dir():
-        raise UnwritableOutput(f"{path}: is a folder; name a file")
-    if path.exists() and not overwrite:
-        raise _exists(path)
+    with contextlib.suppress(FileNotFoundError):
+        kind = path.stat().st_mode  # which, unlike `exists`, raises for names that cannot be
+        if stat.S_ISDIR(kind):
+            raise UnwritableOutput(f"{path}: is a folder; name a file")
+        if not overwrite:
+            raise _exists(path)
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise UnwritableOutput(f"{path}: folder {path.parent} is not writable; choose another one")
 
@@ -70,8 +73,11 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
             raise _exists(path)
     except OSError as error:
         finding = error.strerror or str(error) or type(error).__name__
+        advice = "make room"
+        if isinstance(error, PermissionError):  # Windows replaces no file that a program has open
+            advice = "check its permissions, close programs that have it open,"
         raise UnwritableOutput(
-            f"{path}: cannot be written ({finding}); make room or choose another place, nothing was left behind"
+            f"{path}: cannot be written ({finding}); {advice} or choose another place, nothing was left behind"
         ) from error
     finally:
         with contextlib.suppress(OSError):
