@@ -70,10 +70,13 @@ def peak_mb() -> float:
     peak = _status_mb("VmHWM")
     if peak is not None:
         return round(peak, 1)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
+    with contextlib.suppress(AttributeError, OSError):  # Windows
+        counters = (ctypes.c_uint64 * 9)(72)  # PROCESS_MEMORY_COUNTERS: its size and faults, PeakWorkingSetSize, ...
+        this = ctypes.c_void_p(-1)
+        told = ctypes.windll.kernel32.K32GetProcessMemoryInfo(this, ctypes.byref(counters), 72)  # type: ignore[attr-defined]
+        return round(counters[1] / 1e6, 1) if told else 0.0
+    import resource
+
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(used * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
 

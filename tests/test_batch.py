@@ -376,7 +376,7 @@ def test_ctrl_c_that_interrupts_the_waiting_as_on_windows(
         if asked:
             return true(ends, seconds)
         asked.append(1)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         raise InterruptedError(4, "Interrupted function call")
 
     asked: list[int] = []
@@ -395,9 +395,9 @@ def test_ctrl_c_finishes_or_drops_what_is_in_work(tmp_path: Path, here: type[Her
 
     def answer(options: WorkerOptions, order: Order) -> FileResult | None:
         if order.job.raw == "2":
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             if drop:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
                 return None  # it would have gone on
         return FileResult(order.job.raw, "converted")
 

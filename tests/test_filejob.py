@@ -203,6 +203,7 @@ def test_ordinary_raws(bench: Bench) -> None:
     assert (bench.out / "sub/plain.dng").read_bytes() == b"another"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="modes tell Windows of the right to write alone")
 def test_a_raw_that_is_private_stays_so_as_a_copy(bench: Bench) -> None:
     (bench.folder / "plain.dng").chmod(0o600)
     assert bench.run(bench.job("plain.dng"), if_not_sve="copy").outcome == "copied"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sve2hdr.errors import Sve2HdrError
-from sve2hdr.folders import inputs
+from sve2hdr.folders import inputs, joblist
 from sve2hdr.folders.inputs import Inputs, read_list
-from sve2hdr.folders.joblist import Job, JobList, Naming, collect
+from sve2hdr.folders.joblist import Job, JobList, Naming
 from sve2hdr.formats.tiffwrite import RATIONAL, Ifd, entry, write_tiff
 
 
@@ -24,10 +25,25 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def touch(*names: str) -> None:
     for name in names:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(name)
+        Path(name).write_text(name, "utf-8")
 
 
 NAMING = Naming()
+needs_links = pytest.mark.skipif(os.name == "nt", reason="few users of Windows may make links")
+
+
+def slashed(text: str) -> str:
+    """Return a path with the separators that these tests are written with."""
+    return text.replace(os.sep, "/")
+
+
+def collect(*args: object, **options: object) -> JobList:
+    found = joblist.collect(*args, **options)  # type: ignore[arg-type]
+    of_jobs = [replace(job, raw=slashed(job.raw), no_copy=slashed(job.no_copy)) for job in found.jobs]
+    refused, ignored = (
+        [(slashed(path), slashed(why)) for path, why in told] for told in (found.refused, found.ignored)
+    )
+    return JobList(of_jobs, refused, ignored)
 
 
 def jobs(*paths: str, naming: Naming = NAMING, out: str = "out", **options: object) -> JobList:
@@ -70,6 +86,7 @@ def test_paths_of_patterns_may_have_the_separators_of_windows() -> None:
         assert not inputs._matches(name, [pattern], windows=False)  # a name may hold it there
 
 
+@needs_links
 @pytest.mark.parametrize("given", ["in", "in/**", "in/*"])
 def test_patterns_that_fit_folders_leave_out_what_is_excluded_and_tell_each_file_once(work: Path, given: str) -> None:
     touch("in/1.dng", "in/a/2.dng", "in/a/rejects/b/3.dng", "in/a/rejects/4.txt", "in/rejects/5.dng", "in/a/6.txt")
@@ -82,6 +99,7 @@ def test_patterns_that_fit_folders_leave_out_what_is_excluded_and_tell_each_file
     assert raws(jobs("in/rejects*", exclude=("rejects",))) == []
 
 
+@needs_links
 def test_two_stars_enter_each_folder_once_whatever_links_lead_upwards(work: Path) -> None:
     touch("in/1.dng", "in/b/2.dng", "in/b/DCIM/3.dng", "in/.hidden/4.dng", "out/5.dng")
     for n in range(8):  # by which Python's glob finds 8 ** 40 paths
@@ -154,6 +172,7 @@ def test_include_and_exclude(work: Path) -> None:
     assert raws(jobs("in", include=("a/*",), exclude=("*.TIF", "1*"))) == ["in/a/2.cr2"]
 
 
+@needs_links
 def test_each_real_file_once_and_no_endless_links(work: Path) -> None:
     touch("in/z/1.dng")
     Path("in/a").symlink_to(work / "in" / "z")
@@ -168,6 +187,7 @@ def test_each_real_file_once_and_no_endless_links(work: Path) -> None:
     assert raws(jobs("in/a")) == ["in/a/1.dng"]
 
 
+@needs_links
 def test_a_link_to_itself_costs_no_other_file(work: Path) -> None:
     touch("in/1.dng", "in/z/2.dng")
     Path("in/self").symlink_to("self")
@@ -176,7 +196,9 @@ def test_a_link_to_itself_costs_no_other_file(work: Path) -> None:
     assert "check its disk" in why(found.refused, "in/self")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+@pytest.mark.skipif(
+    os.name == "nt" or os.geteuid() == 0, reason="root reads every folder, and Windows has other rights than modes"
+)
 def test_a_folder_that_cannot_be_read_is_reported(work: Path) -> None:
     touch("in/a/1.dng", "in/b/2.dng")
     Path("in/b").chmod(0)
@@ -197,6 +219,7 @@ def test_outputs_are_no_inputs(work: Path) -> None:
     assert why(found.ignored, "in/2_hdr.dng") == "an output of this folder"
 
 
+@needs_links
 def test_raws_that_lie_in_the_output_folder_alone_are_told_of(work: Path) -> None:
     touch("in/out/1.dng", "in/out/2.exr", "in/sub/x.txt")
     Path("in/again").symlink_to("sub")
@@ -344,6 +367,7 @@ def test_a_frame_that_cannot_be_read_says_nothing_of_its_clip(work: Path) -> Non
     assert {job.sequence for job in jobs("plain").jobs} == {""}
 
 
+@needs_links
 def test_photos_beside_footage_are_no_frames_and_a_folder_is_one_however_it_is_named(work: Path) -> None:
     Path("clip").mkdir()
     for name in ("A_1.dng", "A_3.dng", "B_2.dng"):

@@ -129,6 +129,7 @@ def test_file_urls_become_paths() -> None:
         ("FILE:///c:/card", True, "c:/card"),
         ("file:///mnt/card", True, "/mnt/card"),
         ("file:///C:/card", False, "/C:/card"),
+        ("file://nas/card", True, "//nas/card"),
         ("s3://bucket/a", True, "s3://bucket/a"),
     ):
         assert without_file_url(url, windows) == path
@@ -239,9 +240,10 @@ def test_convert_resume_redo_and_refuse(remote: str, bucket: RemotePath, tmp_pat
     job = Job(raw, "a/1.dng", ("a/1.exr", "a/1.preview.jpg"), preview=True)
 
     dry = Bench(out, weights, look_only=True)(job)
-    assert (dry.outcome, dry.outputs[0]) == ("converted", f"{out}/a/1.exr"), dry.error
+    assert (dry.outcome, dry.outputs[0]) == ("converted", str(out / "a/1.exr")), dry.error
     first = Bench(out, weights)(job)
-    assert (first.outcome, first.outputs) == ("converted", (f"{out}/a/1.exr", f"{out}/a/1.preview.jpg")), first.error
+    made = tuple(str(out / name) for name in ("a/1.exr", "a/1.preview.jpg"))
+    assert (first.outcome, first.outputs) == ("converted", made), first.error
     written = place(f"{out}/a/1.exr")
     (tmp_path / "seen.exr").write_bytes(written.read_bytes())
     assert read_hdr(tmp_path / "seen.exr").shape == (96, 128, 3)
@@ -289,7 +291,7 @@ def test_a_full_temporary_folder_is_named(
 
     job = Job(f"{bucket}/in/1.dng", "1.dng", ("1.exr",))
     (bucket / "in/1.dng").write_bytes(b"raw")
-    said = f"{platform.node()}: the temporary folder {tmp_path}/machine is full; make room there, or set TMPDIR"
+    said = f"{platform.node()}: the temporary folder {tmp_path / 'machine'} is full; make room there, or set TMPDIR"
     remote = Bench(bucket / "out", weights, look_only=look_only)
     local = Bench(tmp_path / "out", weights, look_only=look_only)
     monkeypatch.setattr(RemotePath, "fetch", full)
@@ -297,7 +299,7 @@ def test_a_full_temporary_folder_is_named(
     assert (result.error, result.hopeless) == (said, True)
     result = local(job)
     assert result.hopeless
-    assert result.error == said if look_only else result.error.startswith(f"{tmp_path}/out: cannot be written")
+    assert result.error == said if look_only else result.error.startswith(f"{tmp_path / 'out'}: cannot be written")
     monkeypatch.setattr(Path, "mkdir", full)
     if not look_only:
         assert remote(job).error == said

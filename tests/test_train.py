@@ -167,7 +167,7 @@ def test_stopped_and_resumed_is_as_if_never_stopped(
 ) -> None:
     before = handlers()
     with pytest.raises(Interrupted, match=r"stopped after step [3-7] of 8; run the same command again") as refusal:
-        train(shards, tmp_path, TINY, OPTIONS, CPU, at_step(2, lambda: os.kill(os.getpid(), stop)))
+        train(shards, tmp_path, TINY, OPTIONS, CPU, at_step(2, lambda: signal.raise_signal(stop)))
     assert "\n" not in str(refusal.value)
     assert handlers() == before
     stopped = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"]

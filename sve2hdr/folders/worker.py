@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import platform
@@ -131,8 +132,13 @@ class Worker:
 @contextlib.contextmanager
 def _interrupts_held_back() -> Iterator[None]:
     """Start processes that Ctrl-C does not reach: it goes to the owner, who decides."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
+    if sys.platform == "win32":
+        ignore = ctypes.windll.kernel32.SetConsoleCtrlHandler  # with None: whether Ctrl-C is; processes inherit it
+        ignore(None, True)
+        try:
+            yield
+        finally:
+            ignore(None, False)
         return
     resource_tracker.ensure_running()  # as starting it, with the first process, lets them through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

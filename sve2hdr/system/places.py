@@ -41,11 +41,12 @@ def without_file_url(text: str, windows: bool = os.name == "nt") -> str:
 
     >>> without_file_url("file:///mnt/card 1/a#1.dng"), without_file_url("s3://bucket/a.dng")
     ('/mnt/card 1/a#1.dng', 's3://bucket/a.dng')
-    >>> without_file_url("file:///C:/card", windows=True)
-    'C:/card'
+    >>> [without_file_url(url, windows=True) for url in ("file:///C:/card", "file://nas/card")]
+    ['C:/card', '//nas/card']
     """
-    start = r"file://(/(?=[A-Z]:))?" if windows else "file://"
-    return re.sub(f"^{start}", "", text, flags=re.IGNORECASE)
+    drive, server = "^file:///?(?=[A-Z]:)", "^file:(?=//[^/])"
+    start = f"{drive}|{server}|^file://" if windows else "^file://"
+    return re.sub(start, "", text, flags=re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
-STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 ONE_WISH_S = 1.0  # within which signals tell of one wish to stop
 
 
