@@ -1,6 +1,7 @@
 """Methods by name, and other programs: what they are given, what is taken from them, and how they fail."""
 
 import os
+import re
 import select
 import shlex
 import sys
@@ -24,6 +25,7 @@ from sve2hdr.weights import save_weights
 
 torch.set_num_threads(1)
 PATTERN = ExposurePattern(np.array([[1 / 8], [1 / 8], [1], [1]], np.float32))
+PROGRAM = ".exe" if os.name == "nt" else ""  # what makes a file a program
 WRITE = "import sys, numpy as np, OpenEXR; OpenEXR.File({}, {'RGB': IMAGE}).write(sys.argv[2])"
 
 
@@ -101,7 +103,8 @@ def test_a_command_that_cannot_work_is_refused_at_once(command: str) -> None:
         ("pass", "wrote no result.exr"),
         (
             "import sys; open(sys.argv[2], 'w').write('no image')",
-            "^/.*python.*: the result.exr it wrote: not an OpenEXR image, or damaged; have it write linear Rec. 709$",
+            "^(/|[A-Z]:).*python.*: the result.exr it wrote: not an OpenEXR image, or damaged; "
+            "have it write linear Rec. 709$",
         ),
         (
             WRITE.replace("IMAGE", "np.ones((8, 9, 3), np.float32)"),
@@ -120,9 +123,9 @@ def test_what_goes_wrong_is_told(mosaic: Mosaic, tmp_path: Path, text: str, find
 
 def test_a_missing_program_and_an_unknown_format_are_told(mosaic: Mosaic, tmp_path: Path) -> None:
     for program in ("no-such-program", f"{tmp_path}/none"):
-        with pytest.raises(Sve2HdrError, match=f"there is no program {program}"):
+        with pytest.raises(Sve2HdrError, match=re.escape(f"there is no program {program}")):
             external(f"{program} {{input}} {{output}}")
-    program = tmp_path / "removed"
+    program = tmp_path / f"removed{PROGRAM}"
     program.write_text("")
     program.chmod(0o755)
     _, method = external(f"{program} {{input}} {{output}}")
@@ -166,11 +169,11 @@ def test_no_shell_is_between(mosaic: Mosaic, tmp_path: Path) -> None:
 
 
 def test_programs_are_called_by_name(tmp_path: Path) -> None:
-    program = tmp_path / "a b" / "cr2hdr"
+    program = tmp_path / "a b" / f"cr2hdr{PROGRAM}"
     program.parent.mkdir()
     program.write_text("")
     program.chmod(0o755)
-    assert external(f"'{program}' {{input}} {{output}}")[0] == "cr2hdr"
+    assert external(f"'{program}' {{input}} {{output}}")[0] == program.name
 
 
 def test_commands_of_windows_keep_their_backslashes() -> None:
