@@ -41,9 +41,10 @@ def ctrl_c() -> None:
 
 
 @pytest.fixture(autouse=True)
-def links(monkeypatch: pytest.MonkeyPatch) -> None:
+def links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip what is left of a test that makes a link where few users may."""
     if os.name == "nt":
+        request.getfixturevalue("tmp_path")  # before, as pytest tries to make a link to it
         monkeypatch.setattr(Path, "symlink_to", lambda *_, **__: pytest.skip("few users of Windows may make links"))
 
 
