@@ -646,7 +646,7 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
     made: Path, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(convert, "read_raw", lambda path: pytest.fail("read before the outputs were looked at"))
-    assert "no/out.exr" in refused("convert", made / "raw.dng", "-o", "no/out.exr")
+    assert str(Path("no/out.exr")) in refused("convert", made / "raw.dng", "-o", "no/out.exr")
     assert ".exr" in refused("convert", made / "raw.dng", "-o", "out.png")
     assert ".jpg" in refused("convert", made / "raw.dng", "-o", "out.exr", "--preview", "preview.tif")
     for preview in ((), ("--preview", "preview.png")):
