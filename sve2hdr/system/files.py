@@ -37,19 +37,24 @@ def check_writable(path: str | Path, overwrite: bool = False, extensions: Collec
 
 
 def _check_place(path: Path, overwrite: bool) -> None:
-    for place in (path.parent, path):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            place.stat()  # since Python 3.14, what follows takes all that stat() raises for "not there"
-    if not path.parent.is_dir():
+    if not stat.S_ISDIR(_mode(path.parent)):
         raise UnwritableOutput(f"{path}: there is no folder {path.parent}; create it first")
-    with contextlib.suppress(FileNotFoundError):
-        kind = path.stat().st_mode  # which, unlike `exists`, raises for names that cannot be
-        if stat.S_ISDIR(kind):
-            raise UnwritableOutput(f"{path}: is a folder; name a file")
-        if not overwrite:
-            raise _exists(path)
+    if stat.S_ISDIR(there := _mode(path)):
+        raise UnwritableOutput(f"{path}: is a folder; name a file")
+    if there and not overwrite:
+        raise _exists(path)
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise UnwritableOutput(f"{path}: folder {path.parent} is not writable; choose another one")
+
+
+def _mode(path: Path) -> int:
+    """Return the kind and the permissions of what lies at a path, 0 for nothing.
+
+    Raises OSError for names that cannot be and drives that do not answer, which `Path.exists` takes for nothing.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return path.stat().st_mode
+    return 0
 
 
 @contextlib.contextmanager
