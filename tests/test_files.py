@@ -3,11 +3,14 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sve2hdr.errors import UnwritableOutput
+from sve2hdr.system import files
 from sve2hdr.system.files import check_writable, file_sha256, replacing
 
 
@@ -92,6 +95,31 @@ def test_a_file_that_a_program_has_open_says_so(tmp_path: Path, monkeypatch: pyt
         written()
     assert path.read_bytes() == b"old"
     assert names_in(tmp_path) == ["out.bin"]
+
+
+def test_a_file_that_a_scanner_has_open_for_a_moment_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true, attempts = {name: getattr(Path, name) for name in ("replace", "unlink")}, []
+
+    def at_last(name: str) -> Callable[..., Any]:
+        def attempt(path: Path, *arguments: Any, **named: Any) -> Any:
+            attempts.append(name)
+            if attempts.count(name) < 3:
+                raise PermissionError(errno.EACCES, "held")
+            return true[name](path, *arguments, **named)
+
+        return attempt
+
+    for name in true:
+        monkeypatch.setattr(Path, name, at_last(name))
+    monkeypatch.setattr(files, "BUSY_WAITS_S", (0, 0))
+    with replacing(tmp_path / "out.bin", overwrite=True) as partial:
+        partial.write_bytes(b"ours")
+    with pytest.raises(RuntimeError), replacing(tmp_path / "other.bin"):
+        raise RuntimeError
+    assert names_in(tmp_path) == ["out.bin"]
+    assert (tmp_path / "out.bin").read_bytes() == b"ours"
 
 
 def test_permissions_are_the_usual_ones(tmp_path: Path) -> None:

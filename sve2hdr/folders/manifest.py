@@ -259,7 +259,7 @@ class Manifest(Records[Path]):
         written = folder / "record.json"
         written.unlink(missing_ok=True)  # whatever a killed process has left, or somebody's link
         _write(written, record.as_json())
-        written.replace(path)
+        take_name(written, path, overwrite=True)
         _sync_folder(path.parent)
 
 

@@ -7,7 +7,8 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from ..errors import UnwritableOutput
 
 if TYPE_CHECKING:
     from .places import Place
+
+BUSY_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()  # between attempts to rename or remove a file
 
 
 def check_writable(path: str | Path, overwrite: bool = False, extensions: Collection[str] = ()) -> None:
@@ -86,7 +89,7 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         ) from error
     finally:
         with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+            _patiently(lambda: partial.unlink(missing_ok=True))
 
 
 def take_name(partial: Path, path: Path, overwrite: bool) -> bool:
@@ -101,8 +104,20 @@ def take_name(partial: Path, path: Path, overwrite: bool) -> bool:
         except OSError:  # it is, or the file system has no hard links, such as a memory card's, or is another one
             if os.path.lexists(path):
                 return False
-    partial.replace(path)
+    _patiently(lambda: partial.replace(path))
     return True
+
+
+def _patiently(action: Callable[[], object]) -> None:
+    """Do what Windows refuses while a program has a file open, as scanners have each new one for a moment."""
+    for wait_s in BUSY_WAITS_S:
+        try:
+            action()
+        except PermissionError:
+            time.sleep(wait_s)
+        else:
+            return
+    action()
 
 
 def _exists(path: Path) -> UnwritableOutput:
