@@ -204,6 +204,20 @@ def test_a_place_that_people_have_moved_is_the_newer_one(tmp_path: Path, told: s
     assert position.direction_deg == (None if moved else 90)
 
 
+@pytest.mark.parametrize(("known", "altitude"), [(None, 151.0), (171.0, 171.0)])
+def test_an_altitude_that_the_receiver_did_not_know_is_taken(
+    tmp_path: Path, known: float | None, altitude: float
+) -> None:
+    receiver = Position(48.2, 16.3, known, direction_deg=90.0)
+    mosaic = simulate(np.ones((64, 64, 3), np.float32), "RGGB", PAIRS, Sensor(), seed=0)
+    write_cfa_dng(tmp_path / "a.dng", replace(mosaic, capture=Capture(position=receiver)))
+    told = 'exif:GPSLatitude="48,12.0N" exif:GPSLongitude="16,18.0E" exif:GPSAltitude="151/1"'
+    (tmp_path / "a.xmp").write_bytes(packet(told))
+    position = read_raw(tmp_path / "a.dng").capture.position
+    assert position is not None
+    assert (position.altitude_m, position.direction_deg) == (altitude, 90)
+
+
 def test_a_raw_is_read_with_what_lies_beside_it(tmp_path: Path) -> None:
     write_frame(tmp_path / "a.dng")
     assert read_raw(tmp_path / "a.dng").capture.xmp == ""

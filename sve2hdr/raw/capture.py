@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,11 +162,16 @@ def _position(gps: Ifd) -> Position | None:
 
 
 def _newer(stored: Position | None, told: Position | None) -> Position | None:
-    """Return the place of a raw that people have told, unless the receiver's is the same, which tells more."""
+    """Return the place that people have told of a raw, or the receiver's where it is the same, which tells more.
+
+    An altitude that the receiver did not know is taken all the same.
+    """
     if stored is None or told is None:
         return stored or told
     apart = max(abs(stored.latitude_deg - told.latitude_deg), abs(stored.longitude_deg - told.longitude_deg))
-    return told if apart > SAME_PLACE_DEG else stored
+    if apart > SAME_PLACE_DEG:
+        return told
+    return replace(stored, altitude_m=told.altitude_m) if stored.altitude_m is None else stored
 
 
 def _utc(date: str, clock: tuple[float, ...]) -> str:
