@@ -111,11 +111,12 @@ def sidecars(path: Path) -> list[Path]:
 def _beside(path: Path) -> Iterator[tuple[Path, dict[str, Element]]]:
     """Yield the XMP files beside a raw, with their properties by name, the newest last."""
     for name in (path.stem, path.name):
-        for ending in (".XMP", ".xmp"):
-            content = _content(file := path.with_name(name + ending))
-            made_for = (beside := _properties(content)).get(MADE_FOR)
-            if content and (made_for is None or (made_for.text or "").lower() == path.suffix.lower()[1:]):
-                yield file, beside
+        for file in (path.with_name(name + ending) for ending in (".xmp", ".XMP")):
+            if content := _content(file):
+                made_for = (beside := _properties(content)).get(MADE_FOR)
+                if made_for is None or (made_for.text or "").lower() == path.suffix.lower()[1:]:
+                    yield file, beside
+                break  # on most systems both names are one file's
 
 
 def _content(path: Path) -> bytes:
