@@ -57,9 +57,9 @@ def read_raw(path: str | Path) -> Mosaic:
             return _mosaic(path, raw, ifds)
     except FileNotFoundError as error:
         raise UnreadableRaw(f"{path}: no such file; check the path") from error
-    except IsADirectoryError as error:
-        raise UnreadableRaw(f"{path}: a folder; name the raw files in it") from error
     except OSError as error:
+        if path.is_dir():  # of which Windows says that permission is denied
+            raise UnreadableRaw(f"{path}: a folder; name the raw files in it") from error
         advice = "path" if error.errno == errno.EINVAL else "permissions"  # Windows: such as *.CR2, which fits nothing
         raise UnreadableRaw(f"{path}: cannot be read ({error.strerror}); check its {advice}") from error
     except rawpy.LibRawError as error:

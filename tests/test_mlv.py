@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -346,7 +347,7 @@ def test_what_is_no_raw_video_is_refused(tmp_path: Path, change: dict[str, objec
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.MLV"
     path.write_bytes(content)
-    with pytest.raises(UnreadableRaw, match=str(path)):
+    with pytest.raises(UnreadableRaw, match=re.escape(str(path))):
         open_clip(path)
     with pytest.raises(UnreadableRaw, match="begins"):
         open_clip(path.with_suffix(".M00"))
