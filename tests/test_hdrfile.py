@@ -150,9 +150,9 @@ def test_exr_of_a_view_is_not_scrambled(tmp_path: Path) -> None:
 
 def test_halves_are_those_of_numpy_however_the_image_is_turned(tmp_path: Path) -> None:
     image = image_of(513, 7)  # more rows than are converted at a time, and one row left
-    for turned in (image, image[::-1], image[::-1, ::-1], image.swapaxes(0, 1)[::-1]):
-        write(tmp_path / "halves.exr", turned, overwrite=True)
-        with OpenEXR.File(str(tmp_path / "halves.exr")) as file:
+    for number, turned in enumerate((image, image[::-1], image[::-1, ::-1], image.swapaxes(0, 1)[::-1])):
+        write(tmp_path / f"{number}.exr", turned)
+        with OpenEXR.File(str(tmp_path / f"{number}.exr")) as file:
             assert_array_equal(file.channels()["RGB"].pixels, turned.astype(np.float16))
 
 
