@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +59,7 @@ def read_raw(path: str | Path) -> Mosaic:
     except FileNotFoundError as error:
         raise UnreadableRaw(f"{path}: no such file; check the path") from error
     except OSError as error:
-        if path.is_dir():  # of which Windows says that permission is denied
+        if os.path.isdir(path):  # of which Windows says that permission is denied; unlike Path's, it never raises
             raise UnreadableRaw(f"{path}: a folder; name the raw files in it") from error
         advice = "path" if error.errno == errno.EINVAL else "permissions"  # Windows: such as *.CR2, which fits nothing
         raise UnreadableRaw(f"{path}: cannot be read ({error.strerror}); check its {advice}") from error

@@ -11,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -242,14 +243,25 @@ def test_ratings_beside_a_raw_go_with_its_copy_and_replace_none(bench: Bench) ->
 
 
 def test_a_sidecar_that_cannot_be_copied_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(staged: Path, target: Path, overwrite: bool) -> bool:
-        raise OSError(errno.EACCES, "Permission denied")
+    def full(path: Path) -> Iterator[Path]:
+        raise UnwritableOutput(f"{path}: cannot be written")
 
     (bench.folder / "plain.xmp").write_bytes(b"rated")
-    monkeypatch.setattr(jobfiles, "take_name", full)
+    monkeypatch.setattr(jobfiles, "replacing", full)
     copied = bench.run(bench.job("plain.dng"), if_not_sve="copy")
     assert copied.outcome == "copied"
-    assert copied.notes == (f"{bench.folder / 'plain.xmp'}: is not copied (Permission denied)",)
+    beside = bench.out / "sub/plain.xmp"
+    assert copied.notes == (f"{bench.folder / 'plain.xmp'}: is not copied ({beside}: cannot be written)",)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
+def test_ratings_go_with_a_copy_to_another_disk(bench: Bench) -> None:
+    (bench.folder / "plain.xmp").write_bytes(b"rated")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        (bench.out / "sub").symlink_to(other)
+        copied = bench.run(bench.job("plain.dng"), if_not_sve="copy")
+        assert (copied.outcome, copied.notes) == ("copied", ())
+        assert sorted(entry.name for entry in Path(other).iterdir()) == ["plain.dng", "plain.xmp"]
 
 
 def test_a_copy_takes_no_place_that_is_not_its_own(bench: Bench) -> None:

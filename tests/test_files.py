@@ -148,6 +148,14 @@ def test_what_cannot_be_written_is_refused_beforehand(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["folder.exr", "there.exr"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_that_leads_nowhere_is_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "a.exr").symlink_to(tmp_path / "gone.exr")
+    with pytest.raises(UnwritableOutput, match="exists already"):
+        check_writable(tmp_path / "a.exr")
+    check_writable(tmp_path / "a.exr", overwrite=True)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows tells of it in other ways")
 def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnwritableOutput, match=r"name too long.*choose another"):

@@ -15,7 +15,7 @@ from ..levels import Levels
 from ..parameters import load_parameters
 from ..pipeline import ConvertOptions
 from ..raw.xmpread import sidecars
-from ..system.files import file_sha256, take_name
+from ..system.files import file_sha256, replacing
 from ..system.places import Place, real
 from .classify import ordinary, told_of
 from .joblist import Job
@@ -118,7 +118,7 @@ def _of_ordinary(task: Task, found: dict[str, Any] | None, evidence: dict[str, A
     name = "" if there else f"copy{target.suffix}"
     if name:
         _copy(task.raw, task.folder / name)
-    notes = _copy_sidecars(task.raw, target, task.folder) if isinstance(target, Path) else ()
+    notes = _copy_sidecars(task.raw, target) if isinstance(target, Path) else ()
     file = "" if real(str(target)) == real(job.raw) else job.relative  # a raw in its place is none of our files
     copied = replace(record, file=file, outcome="copied", sha256=record.raw_sha256, stamp=record.raw_stamp)
     records = [(replace(copied, output=o), name if i == 0 else "") for i, o in enumerate(staged)]
@@ -133,16 +133,18 @@ def _copy(source: Path, target: Path) -> None:
     os.chmod(target, stat.S_IMODE(about.st_mode) | stat.S_IWUSR)
 
 
-def _copy_sidecars(raw: Path, copy: Path, folder: Path) -> tuple[str, ...]:
+def _copy_sidecars(raw: Path, copy: Path) -> tuple[str, ...]:
     """Put the XMP files that lie beside a raw beside its copy, where there are none yet; return what went wrong."""
     notes = []
-    for i, sidecar in enumerate(sidecars(raw)):
+    for sidecar in sidecars(raw):
         try:
-            _copy(sidecar, folder / f"sidecar{i}")
             copy.parent.mkdir(parents=True, exist_ok=True)
-            take_name(folder / f"sidecar{i}", copy.with_name(sidecar.name), overwrite=False)
-        except OSError as error:
-            notes.append(f"{sidecar}: is not copied ({error.strerror})")
+            beside = copy.with_name(sidecar.name)
+            if not os.path.lexists(beside):
+                with replacing(beside) as partial:  # a folder of OUT may lie on another disk than the job's
+                    _copy(sidecar, partial)
+        except (OSError, UnwritableOutput) as error:
+            notes.append(f"{sidecar}: is not copied ({error})")
     return tuple(notes)
 
 

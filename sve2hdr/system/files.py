@@ -42,9 +42,9 @@ def check_writable(path: str | Path, overwrite: bool = False, extensions: Collec
 def _check_place(path: Path, overwrite: bool) -> None:
     if not stat.S_ISDIR(_mode(path.parent)):
         raise UnwritableOutput(f"{path}: there is no folder {path.parent}; create it first")
-    if stat.S_ISDIR(there := _mode(path)):
+    if stat.S_ISDIR(_mode(path)):
         raise UnwritableOutput(f"{path}: is a folder; name a file")
-    if there and not overwrite:
+    if not overwrite and os.path.lexists(path):  # also as a link that leads nowhere
         raise _exists(path)
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise UnwritableOutput(f"{path}: folder {path.parent} is not writable; choose another one")
