@@ -13,7 +13,7 @@ from ..formats.exif import CAMERA_OWNER, CARRIED, LENS_SPECIFICATION, unique_cam
 from ..formats.tifftags import DEFAULT_SCALE, FRAME_RATE, TIME_CODES, Ifd, number, numbers, text
 from ..formats.tiffwrite import ASCII, RATIONAL, SHORT, SRATIONAL
 from ..mosaic import Capture, Position
-from .xmpread import position_in, read_xmp
+from .xmpread import MOST_ALTITUDE_M, position_in, read_xmp
 
 # From LibRaw's bits (1 mirrors, 2 flips, 4 transposes) to EXIF Orientation.
 ORIENTATION_OF_FLIP = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
@@ -144,7 +144,7 @@ def _position(gps: Ifd) -> Position | None:
             return None
         angles.append(-angle if letter == negative else angle)
     altitude, below = number(gps, 6), number(gps, 5) == 1
-    if altitude is not None and not 0 <= altitude < 100_000:
+    if altitude is not None and not 0 <= altitude < MOST_ALTITUDE_M:
         altitude = None
     if text(gps, 9) == "V" or angles == [0, 0]:  # a measurement that was interrupted; 0/0, where there was none
         return None

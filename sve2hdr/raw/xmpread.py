@@ -41,7 +41,7 @@ KEPT_NAMES = {f"{{{namespace}}}{name}" for namespace, names in KEPT.values() for
 KEPT_WHOLE = {namespace for namespace, names in KEPT.values() if not names}
 EXIF = f"{{{KEPT['exif'][0]}}}"
 MADE_FOR = f"{{{KEPT['photoshop'][0]}}}SidecarForExtension"
-MOST_ALTITUDE_M = 100_000  # as of receivers
+MOST_ALTITUDE_M = 100_000  # of people's and of receivers': what is beyond is damage
 MOST_BYTES = 1 << 22  # of a file beside a raw, which may hold masks
 MOST_KEPT_BYTES = 1 << 15  # together: half of what a JPEG has room for
 
@@ -116,7 +116,7 @@ def _beside(path: Path) -> Iterator[tuple[Path, dict[str, Element]]]:
                 made_for = (beside := _properties(content)).get(MADE_FOR)
                 if made_for is None or (made_for.text or "").lower() == path.suffix.lower()[1:]:
                     yield file, beside
-                break  # on most systems both names are one file's
+                break  # on many systems both names are one file's
 
 
 def _content(path: Path) -> bytes:
