@@ -79,8 +79,8 @@ def test_both_forms_of_a_simple_property_are_read(stored: bytes) -> None:
 
 
 def test_what_is_about_the_picture_is_kept_and_what_is_about_the_raw_is_not() -> None:
-    kept = 'xmp:Label="Red" photoshop:City="Wien" exif:GPSLatitude="48,12.0N" Iptc4xmpCore:Location="here"'
-    kept += ' xmpDM:pick="1" photoshop:LabelColor="red"'
+    kept = 'xmp:Label="Red" photoshop:City="Wien" Iptc4xmpCore:Location="here"'
+    kept += ' xmpDM:pick="1" photoshop:LabelColor="red" exif:GPSLatitude="48,12.0N" exif:GPSLongitude="16,18.0E"'
     left = (
         'crs:Exposure2012="+2" xmp:CreatorTool="x" exif:ISOSpeed="100" photoshop:ICCProfile="sRGB" dc:format="image/x"'
         ' darktable:xmp_version="5"'
@@ -94,6 +94,7 @@ def test_what_is_about_the_picture_is_kept_and_what_is_about_the_raw_is_not() ->
         "photoshop:LabelColor": "red",
         "photoshop:City": "Wien",
         "exif:GPSLatitude": "48,12.0N",
+        "exif:GPSLongitude": "16,18.0E",
         "Iptc4xmpCore:Location": "here",
         "dc:subject": "pond+R&D",
         "dc:title": "Gärten",
@@ -202,6 +203,25 @@ def test_a_place_that_people_have_moved_is_the_newer_one(tmp_path: Path, told: s
     assert position is not None
     assert position.latitude_deg == pytest.approx(48 + 13 / 60 if moved else 48.2)
     assert position.direction_deg == (None if moved else 90)
+
+
+def placed(latitude: str, longitude: str, more: str = "") -> bytes:
+    return packet(f'exif:GPSLatitude="{latitude}" exif:GPSLongitude="{longitude}" {more}')
+
+
+@pytest.mark.parametrize("newer", [("20,30.0S", "160,18.0E"), ("0,0.0N", "0,0.0E")])
+def test_of_two_places_that_sidecars_tell_one_is_taken_whole(tmp_path: Path, newer: tuple[str, str]) -> None:
+    """The altitude of one is not the other's, and 0/0 is none."""
+    write_frame(tmp_path / "a.dng")
+    (tmp_path / "a.xmp").write_bytes(placed("48,12.0N", "16,18.0E", 'exif:GPSAltitude="171/1" xmp:Rating="2"'))
+    (tmp_path / "a.dng.xmp").write_bytes(placed(*newer, 'xmp:Label="Red"'))
+    capture = read_raw(tmp_path / "a.dng").capture
+    older = {"exif:GPSLatitude": "48,12.0N", "exif:GPSLongitude": "16,18.0E", "exif:GPSAltitude": "171/1"}
+    moved = {"exif:GPSLatitude": "20,30.0S", "exif:GPSLongitude": "160,18.0E"}
+    told, place = (older, (48.2, 171)) if newer[0] == "0,0.0N" else (moved, (-20.5, None))
+    assert properties(capture.xmp) == {"xmp:Rating": "2", "xmp:Label": "Red", **told}
+    assert capture.position is not None
+    assert (capture.position.latitude_deg, capture.position.altitude_m) == (pytest.approx(place[0]), place[1])
 
 
 @pytest.mark.parametrize(("known", "altitude"), [(None, 151.0), (171.0, 171.0)])

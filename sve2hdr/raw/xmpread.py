@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
@@ -53,10 +53,17 @@ def read_xmp(path: Path, ifds: list[tuple[str, Ifd]]) -> str:
     """Return the properties of KEPT that a raw file's XMP and the files beside it hold, as XML elements; "" for none.
 
     What lies beside a raw is newer than what is in it: `photo.xmp` (Adobe's and most others' name), and above it
-    `photo.cr2.xmp` (that of darktable and digiKam). What is damaged, too large, or of another raw counts as missing;
-    nothing raises.
+    `photo.cr2.xmp` (that of darktable and digiKam). A place comes whole from the newest that tells one. What is
+    damaged, too large, or of another raw counts as missing; nothing raises.
     """
-    found = {tag: element for packet in _packets(path, ifds) for tag, element in packet.items() if _is_kept(tag)}
+    found: dict[str, Element] = {}
+    for packet in _packets(path, ifds):
+        told = {tag: element for tag, element in packet.items() if _is_kept(tag)}
+        if EXIF + "GPSLatitude" in told:  # no altitude of another place shall be left, and 0/0 is none
+            without_place = found if _position(told) else told
+            for tag in [tag for tag in without_place if tag.startswith(EXIF)]:
+                del without_place[tag]
+        found |= told
     kept = ""
     for element in found.values():
         stored = _as_text(element)
@@ -71,7 +78,11 @@ def position_in(xmp: str) -> Position | None:
     >>> position_in('<e:GPSLatitude xmlns:e="http://ns.adobe.com/exif/1.0/">48,12.5N</e:GPSLatitude>') is None
     True
     """
-    told = {element.tag: element.text or "" for element in ElementTree.fromstring(f"<all>{xmp}</all>")}
+    return _position({element.tag: element for element in ElementTree.fromstring(f"<all>{xmp}</all>")})
+
+
+def _position(elements: Mapping[str, Element]) -> Position | None:
+    told = {tag: element.text or "" for tag, element in elements.items()}
     latitude, longitude = (
         _angle(told.get(EXIF + name, ""), *limits)
         for name, limits in (("GPSLatitude", ("NS", 90)), ("GPSLongitude", ("EW", 180)))
