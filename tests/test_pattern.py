@@ -115,6 +115,9 @@ def test_longer_periods_are_not_taken_for_pairs_of_their_means(text: str) -> Non
     assert found.doubtful
     assert found.suspected is None
     assert "repeat after more than 4: in no layout that is known" in found.reason
+    small = detect_pattern(taken(SCENE[100:164, 200:264] / 8, parse_pattern(text)))
+    assert not small.sve
+    assert small.doubtful
 
 
 @pytest.mark.parametrize("angle_deg", [0, 90])

@@ -43,7 +43,7 @@ BURNT_APART, LEAST_APART = 0.25, 0.05
 SOME_CELLS = 40_000  # that are looked at for it; more change nothing
 # To see whether exposures repeat: cells looked at, parts along each side of a frame, least cells of a part, what chance
 # may add to its light, and the share of the parts that may differ by less
-REPEATED_CELLS, PARTS, CELLS_OF_PART, MOST_CHANCE, FEW_PARTS = 8000, 4, 20, 0.12, 0.1
+REPEATED_CELLS, PARTS, CELLS_OF_PART, MOST_CHANCE, FEW_PARTS = 8000, 4, 5, 0.12, 0.1
 NEARLY = 0.8  # of saturation: a phase that comes there may well be saturated, as that is measured
 
 
