@@ -463,7 +463,7 @@ def shoot(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, here: 
     write_frame(Path("in/b/2.dng"), seed=1)
     write_frame(Path("in/plain.dng"), pattern=SINGLE)
     Path("in/broken.dng").write_text("no raw")
-    Path("in/1.xmp").write_text("sidecar")
+    Path("in/1.txt").write_text("notes")
     return ["in", "-o", "out", "--model", weights, "--workers", "1", "--device", "cpu", "--report", "run.jsonl"]
 
 
@@ -471,7 +471,7 @@ def test_a_mixed_folder_from_first_to_last(shoot: list[object], here: type[Here]
     look = [*shoot[:-2], "--dry-run"]
     looked = command(*look, code=1)
     assert not Path("out").exists()
-    for said in ("a/1.dng: would convert -> out/a/1.exr", "plain.dng: would skip", "1.xmp: left alone"):
+    for said in ("a/1.dng: would convert -> out/a/1.exr", "plain.dng: would skip", "1.txt: left alone"):
         assert f"in/{said}" in looked.stdout
     assert "in/broken.dng: " in looked.stderr
     assert "sequence" not in looked.stdout

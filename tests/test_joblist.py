@@ -65,8 +65,9 @@ def test_a_tree_is_mirrored_and_other_files_are_left_alone(work: Path) -> None:
     found = jobs("in", naming=Naming(("exr", "dng"), True))
     assert raws(found) == ["in/a.dng", "in/b/IMG_9.CR2", "in/b/IMG_10.CR2"]
     assert found.jobs[1].outputs == ("b/IMG_9.exr", "b/IMG_9.dng", "b/IMG_9.preview.jpg")
-    others = {"in/b/IMG_9.xmp", "in/b/IMG_9.JPG", "in/b/._IMG_9.CR2", "in/.cache", "in/M01-0001.MLV"}
+    others = {"in/b/IMG_9.JPG", "in/b/._IMG_9.CR2", "in/.cache", "in/M01-0001.MLV"}  # sidecars go along
     assert {path for path, _ in found.ignored} == others
+    assert raws(jobs("in/b/*.*", include=("IMG_9.*",), exclude=("*.JPG",))) == ["in/b/IMG_9.CR2"]
     assert "unpack" in why(found.ignored, "in/M01-0001.MLV")
     assert not found.refused
     assert pickle.loads(pickle.dumps(found.jobs)) == found.jobs

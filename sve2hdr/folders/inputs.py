@@ -20,6 +20,7 @@ from ..system.places import Place, RemotePath, fixed_part, is_url, real
 from .manifest import STATE
 
 MLV, VIDEO = ".mlv", "a video; sve2hdr unpack makes DNG frames of it"  # why it is no raw
+SIDECAR = ".xmp"  # ratings and the like, which go along with the raw beside it
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,8 @@ class Search:
 
     def _wanted(self, path: Place, relative: str, named: bool) -> bool:
         """Return whether a file counts as raw: by its extension, or because it is named or included."""
+        if path.suffix.lower() == SIDECAR and not named:  # neither a raw nor left alone
+            return False
         if _matches(relative, self.inputs.exclude):
             self.ignored.append((str(path), "excluded"))
             return False
