@@ -24,7 +24,7 @@ from .pipeline import ConvertOptions, Reconstruction, locked_for, reconstructed,
 from .preview import tone_map, tone_map_with_gain
 from .radiance import clipped_share
 from .rawfile import read_raw
-from .system.files import check_writable, replacing
+from .system.files import check_writable, replacing, same_file
 
 OUTPUT_EXTENSIONS = (*HDR_EXTENSIONS, *DNG_EXTENSIONS)
 
@@ -108,7 +108,7 @@ def convert_file(
 
 def _check_outputs(raw: Path, written: Sequence[Path], options: ConvertOptions) -> None:
     for path in written:
-        if path.exists() and raw.exists() and path.samefile(raw):
+        if same_file(path, raw):
             raise UnwritableOutput(f"{path}: is the raw file itself; name another output")
         check_writable(path, options.overwrite, PREVIEW_EXTENSIONS if path is options.preview else OUTPUT_EXTENSIONS)
 

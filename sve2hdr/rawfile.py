@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -61,7 +60,7 @@ def read_raw(path: str | Path) -> Mosaic:
     except OSError as error:
         if os.path.isdir(path):  # of which Windows says that permission is denied; unlike Path's, it never raises
             raise UnreadableRaw(f"{path}: a folder; name the raw files in it") from error
-        advice = "path" if error.errno == errno.EINVAL else "permissions"  # Windows: such as *.CR2, which fits nothing
+        advice = "permissions" if isinstance(error, PermissionError) else "path and disk"
         raise UnreadableRaw(f"{path}: cannot be read ({error.strerror}); check its {advice}") from error
     except rawpy.LibRawError as error:
         raise UnreadableRaw(f"{path}: {_undecodable(path, ifds, error)}") from error

@@ -647,6 +647,8 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
 ) -> None:
     monkeypatch.setattr(convert, "read_raw", lambda path: pytest.fail("read before the outputs were looked at"))
     assert str(Path("no/out.exr")) in refused("convert", made / "raw.dng", "-o", "no/out.exr")
+    if os.name != "nt":  # which tells of it in other ways
+        assert "too long); choose another name" in refused("convert", made / "raw.dng", "-o", "n" * 300 + ".exr")
     assert ".exr" in refused("convert", made / "raw.dng", "-o", "out.png")
     assert ".jpg" in refused("convert", made / "raw.dng", "-o", "out.exr", "--preview", "preview.tif")
     for preview in ((), ("--preview", "preview.png")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import zlib
 from pathlib import Path
@@ -355,7 +356,7 @@ def refusal(path: Path) -> str:
 def test_missing_file_folder_text_and_pictures_are_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.cr2").startswith("no such file")
     assert refusal(tmp_path).startswith("a folder")
-    assert refusal(tmp_path / ("a" * 300 + ".cr2")).startswith(("cannot be read", "no such file"))
+    assert re.match(r"(cannot be read|no such file).*check \w+ path", refusal(tmp_path / ("a" * 300 + ".cr2")))
     contents = {
         b"": "an empty file", b"hello\n" * 50: "not a raw file", b"\xff\xd8\xff\xe0" * 50: "a picture",
         b"MLVI4\0\0\0v2.0" * 50: "Magic Lantern video", b"II+\0\x08\0\0\0" * 50: "a BigTIFF",

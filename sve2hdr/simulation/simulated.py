@@ -18,7 +18,7 @@ from ..formats.imageread import READABLE_EXTENSIONS, read_scene
 from ..hdrfile import HDR_EXTENSIONS, write_hdr
 from ..highlights import early_saturation
 from ..mosaic import MIN_SIDE_PX, ExposurePattern, Mosaic
-from ..system.files import check_writable
+from ..system.files import check_writable, same_file
 from .simulate import Sensor, saturating_radiance, seen_by_camera, simulate
 from .stack import read_stack, sve_pair
 
@@ -40,7 +40,7 @@ class SimulatedFile:
         if self.truth is not None:
             check_writable(self.truth, self.overwrite, HDR_EXTENSIONS)
         for output in (self.mosaic, self.truth):
-            if output is not None and any(s.exists() and output.exists() and output.samefile(s) for s in sources):
+            if output is not None and any(same_file(output, source) for source in sources):
                 raise UnwritableOutput(f"{output}: is the source itself; name another output")
 
     def write(

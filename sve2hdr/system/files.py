@@ -120,6 +120,13 @@ def _patiently(action: Callable[[], object]) -> None:
     action()
 
 
+def same_file(first: Path, second: Path) -> bool:
+    """Return whether two paths are those of one file; False where there is none, or cannot be."""
+    with contextlib.suppress(OSError):
+        return first.samefile(second)
+    return False
+
+
 def _exists(path: Path) -> UnwritableOutput:
     return UnwritableOutput(f"{path}: exists already; give --overwrite or another name")
 
