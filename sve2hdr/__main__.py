@@ -3,12 +3,14 @@
 import os
 import sys
 
+from .system.threads import wait_politely
+
 
 def main() -> None:
     """Run the command line; Ctrl-C while its modules are still being read ends it with one line too."""
     _have_streams()
     _take_any_text()
-    _wait_politely()
+    wait_politely()
     try:
         from .commands.cli import main as commands
         from .system.quiet import mute_libraries
@@ -48,15 +50,6 @@ def _take_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _wait_politely() -> None:
-    """Have threads that wait for each other sleep soon: where other programs use the cores, they would spin in vain.
-
-    By default GNU's OpenMP, which PyTorch has on Linux, goes round 300,000 times. What the user has set stays.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
 if __name__ == "__main__":

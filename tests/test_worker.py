@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 from types import SimpleNamespace
 
 import pytest
 
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.folders.joblist import Job
-from sve2hdr.folders.jobstate import FileResult, Order
-from sve2hdr.folders.worker import START_S, Worker
+from sve2hdr.folders.jobstate import BatchOptions, FileResult, Order
+from sve2hdr.folders.worker import START_S, Worker, WorkerOptions
 
 ORDER = Order(Job("1.dng", "1.dng", ("1.exr",)))
 NOW = 5000.0
@@ -83,3 +84,15 @@ def test_one_that_does_not_start_is_an_error(order: Order | None) -> None:
     with pytest.raises(Sve2HdrError, match="did not start within 600 s"):
         worker.overdue(10)
     assert worker.ended
+
+
+def test_its_threads_leave_the_cores_to_others_whoever_starts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask starts its processes by itself, and not by our command."""
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    told = []
+    started = multiprocessing.get_context("spawn").Process
+    monkeypatch.setattr(started, "start", lambda process: told.append(os.environ.get("GOMP_SPINCOUNT")))
+    Worker(WorkerOptions(BatchOptions("out")))
+    assert told == ["3000"]

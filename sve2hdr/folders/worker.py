@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 
 from ..errors import Sve2HdrError, one_line
 from ..memory import data_mb, keep_freed_memory, limit_memory
+from ..system.threads import wait_politely
 from .filejob import run_job
 from .jobstate import BatchOptions, FileResult, Order, Tools
 from .remotemanifest import manifest_of
@@ -48,6 +49,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")  # forking after OpenMP has run deadlocks (rawpy issue 265)
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, options), daemon=True)
+        wait_politely()  # what Dask has started was not told so by `main`
         with _interrupts_held_back():
             self._process.start()
         theirs.close()

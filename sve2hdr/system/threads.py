@@ -1,7 +1,8 @@
-"""Parts of an image, worked on by as many threads as the network has, up to a limit."""
+"""Parts of an image, worked on by as many threads as the network has, up to a limit; and how threads wait."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -23,3 +24,13 @@ def in_threads(work: Callable[[Part], Result], parts: Iterable[Part]) -> Iterato
 
     with ThreadPoolExecutor(min(torch.get_num_threads(), MOST_THREADS)) as pool:
         yield from pool.map(work, parts)
+
+
+def wait_politely() -> None:
+    """Have threads that wait for each other sleep soon: where other programs use the cores, they would spin in vain.
+
+    By default GNU's OpenMP, which PyTorch has on Linux, goes round 300,000 times. It is told by the environment, before
+    PyTorch is read, here or in a process that is started. What the user has set stays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
