@@ -133,6 +133,15 @@ def test_few_files_and_a_gpu_leave_no_core_idle(
     assert (planned.workers, planned.threads) == (workers, threads)
 
 
+@pytest.mark.parametrize(("files", "workers", "threads"), [(1, 1, 8), (3, 3, 2), (20, 12, 1), (None, 12, 1)])
+def test_more_workers_than_files_are_not_started_though_they_are_asked_for(
+    files: int | None, workers: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batchcommand, "usable_cores", lambda: 8)
+    planned = batchcommand._planned(BatchOptions("out"), FRAME, 99 * GB, 12, None, files)
+    assert (planned.workers, planned.threads) == (workers, threads)
+
+
 def test_a_frame_is_too_large_where_no_plan_fits_it_alone() -> None:
     for limit in (2 * GB, 4 * GB, 16 * GB):
         for megapixels in (1, 24, 60, 200, 900):

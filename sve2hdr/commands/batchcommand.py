@@ -303,6 +303,8 @@ def _planned(
     from ..system.devices import choose_device
 
     most = usable_cores() if files is None else max(1, files)
+    if files is not None and workers is not None:
+        workers = min(workers, most)
     if choose_device(options.convert.device).type != "cpu":
         most = min(most, 4)
     return plan(limit, load, usable_cores(), workers, tile, most)
