@@ -62,8 +62,17 @@ class PartialBlock(nn.Module):
         """Return x plus what the three convolutions make of it."""
         seen, passed = torch.split(x, [self.seen, x.shape[1] - self.seen], 1)
         # in one expression, so that what was mixed is freed before the last layer
-        out: Tensor = self.second(F.relu_(self.first(torch.cat([self.spatial(seen), passed], 1))))
+        out: Tensor = self.second(F.relu_(self.first(torch.cat([self.spatial(packed(seen)), passed], 1))))
         return out.add_(x)
+
+
+def packed(part: Tensor) -> Tensor:
+    """Return some channels of a tensor as one of their own, channels last.
+
+    Convolutions do so themselves, but for those of MPS on macOS 15 and later before torch 2.13 (pytorch issue 180984):
+    they read a part as if it were packed, and the image is wrong without a word.
+    """
+    return part.contiguous(memory_format=torch.channels_last)
 
 
 def _near_identity(convolution: nn.Conv2d) -> None:

@@ -172,6 +172,20 @@ def test_a_batch_is_its_images() -> None:
         assert_close(network(images), torch.cat([network(image[None]) for image in images]), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
+def test_no_convolution_is_given_a_part_of_a_tensor(config: NetworkConfig) -> None:
+    """Those of MPS before torch 2.13 read other pixels then."""
+    network, read = SveNet(config), list[Tensor]()
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    rows, columns = network.alignment
+    with torch.inference_mode():
+        network(planes_of(config, torch.rand(2, 1, 4 * rows, 4 * columns)))
+    assert read
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in read)
+
+
 @pytest.mark.parametrize("config", [ROWS, BLOCKS, FOURS, LARGE, TINY, FLAT, DEEP])
 def test_a_configuration_is_rebuilt_from_its_json(config: NetworkConfig) -> None:
     assert NetworkConfig.from_json(config.to_json()) == config
