@@ -35,6 +35,7 @@ from .sensor.corrections import corrected
 from .sensor.defects import Defects
 from .system.devices import DEVICES, choose_device
 from .system.files import check_writable
+from .trial import tried_device
 from .whitebalance import Neutral, WhiteBalance, check_lights, neutral_of
 
 MOST_EV = 30  # of a shift of files, and of previews
@@ -187,7 +188,10 @@ def reconstructed(
 ) -> Reconstruction:
     """Return what `reconstruct_mosaic` does; `locked`: what its sequence shares, read already, None if nothing yet."""
     progress(0.0)
-    device, model = choose_device(options.device), model if isinstance(model, Model) else model_named(model)
+    model = model if isinstance(model, Model) else model_named(model)
+    device, gpu_fault = choose_device(options.device), ""
+    if any(network is not None for network in model.candidates.values()):
+        device, gpu_fault = tried_device(options.device)
     neutral = locked.neutral_for(options.white_balance) if locked is not None else None
     check_lights(options.white_balance if neutral is None else WhiteBalance(), mosaic, name)
     listed = options.bad_pixel_map.sites(mosaic.shape) if options.bad_pixel_map is not None else None
@@ -229,7 +233,7 @@ def reconstructed(
     fallback = ""
     if network is None and len(model.candidates) > 1:
         fallback = "no published network knows this pattern; the classical method was taken"
-    notes = (plain, estimate.note, fallback, neutral.note, early_saturation(mosaic.cfa, pattern))
+    notes = (plain, estimate.note, fallback or gpu_fault, neutral.note, early_saturation(mosaic.cfa, pattern))
     return Reconstruction(
         camera_rgb,
         replace(mosaic, as_shot_neutral=neutral.camera_rgb),

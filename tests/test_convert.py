@@ -811,6 +811,17 @@ def test_the_classical_method_runs_on_the_cpu_whatever_device_there_is(
         assert reconstruct_mosaic(mosaic, model_named("classical"), asked, turn=turn).device == "cpu"
 
 
+def test_a_gpu_that_does_not_work_is_told_of_where_a_network_was_to_run(
+    frame: Mosaic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "tried_device", lambda name: (torch.device("cpu"), "the GPU does not work"))
+    options = ConvertOptions(levels=Levels(pattern=PAIRS))
+    for model, told in (("standard", True), ("classical", False)):
+        made = reconstruct_mosaic(frame, model_named(model), options)
+        assert made.device == "cpu"
+        assert ("mosaic: the GPU does not work" in made.notes) is told
+
+
 def test_what_a_sequence_knows_of_defects_is_left_where_none_are_looked_for(frame: Mosaic) -> None:
     noise = estimate_noise(frame, PAIRS)
     known, listed = Defects(np.array([30]), np.array([40])), np.zeros(frame.shape, bool)

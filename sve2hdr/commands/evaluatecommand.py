@@ -142,7 +142,7 @@ def evaluate(
     from ..evaluation.methods import LINEAR
     from ..evaluation.pictures import check_folder, write_pictures
     from ..highlights import early_saturation
-    from ..system.devices import choose_device
+    from ..trial import tried_device
 
     _refuse_contradictions(**click.get_current_context().params)
     if pattern is not None:
@@ -156,7 +156,10 @@ def evaluate(
     if not models:
         models = (*(("classical",) if full else ()), _published_for(conditions[0]))
     names = list(dict.fromkeys((LINEAR, *models)))
-    chosen = str(choose_device(device))
+    tried, gpu_fault = tried_device(device)
+    if gpu_fault:
+        note(gpu_fault)
+    chosen = str(tried)
     seeing = ColorVideoVdp(chosen) if cvvdp else None
     methods, weights = _loaded(names, chosen, ensemble)
     methods |= _of_programs(externals, timeout, methods)

@@ -129,10 +129,10 @@ def train(
     SHARDS is a folder that `sve2hdr dataset` made. Weights, checkpoint, log and its curve are written to the folder of
     the run; give the same command to go on after an interruption.
     """
-    from ..system.devices import choose_device
     from ..training.plot import plot_log
     from ..training.train import DEFAULT_OPTIONS, Interrupted
     from ..training.train import train as run
+    from ..trial import tried_device
     from ..weights import load_weights, weights_path
 
     network: ArchitectureConfig | Network
@@ -167,8 +167,11 @@ def train(
         told.append(record)
         click.echo(f"step {record['step']} of {steps}: loss {record['loss']:.5f}, {record['seconds']:.0f} s", err=True)
 
+    chosen, gpu_fault = tried_device(device)
+    if gpu_fault:
+        note(gpu_fault)
     try:
-        weights = run(shards, output, network, options, choose_device(device), report)
+        weights = run(shards, output, network, options, chosen, report)
     except Interrupted as stop:
         note(str(stop))
         raise click.exceptions.Exit(130) from stop

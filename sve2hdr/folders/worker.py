@@ -176,11 +176,14 @@ def prepared(options: WorkerOptions, progress: Callable[[float], None]) -> Tools
 
     from ..models import model_digest, model_named
     from ..system.devices import choose_device
+    from ..trial import tried_device
 
     batch = options.batch
     torch.set_num_threads(options.threads)
     keep_freed_memory()
-    device, model = choose_device(batch.convert.device), model_named(batch.model)
+    model = model_named(batch.model)
+    unused = batch.look_only or not model.features_per_px
+    device = choose_device(batch.convert.device) if unused else tried_device(batch.convert.device)[0]
     if batch.model_digest and model_digest(batch.model) != batch.model_digest:
         raise Sve2HdrError(f"{batch.model}: changed since the batch began; run it again")
     manifest = manifest_of(batch.out)

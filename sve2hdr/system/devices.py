@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import cache
+
 import torch
 
 from ..errors import Sve2HdrError
@@ -11,12 +14,30 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 def choose_device(name: str) -> torch.device:
     """Return the device for `--device`; auto is CUDA, else MPS, else the CPU. Raises Sve2HdrError if there is none."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = {
+        "cuda": not cuda_refusal() and torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if name == "auto":
         name = next(device for device, there in available.items() if there)
     if not available.get(name, False):
-        raise Sve2HdrError(f"device {name}: torch finds none here; use --device auto or cpu")
+        why = f" ({cuda_refusal()})" if name == "cuda" and cuda_refusal() else ""
+        raise Sve2HdrError(f"device {name}: torch finds none here{why}; use --device auto or cpu")
     return torch.device(name)
+
+
+@cache
+def cuda_refusal() -> str:
+    """Return why torch does not use a GPU that is there, such as a driver that is too old; "" where it says nothing.
+
+    It warns of that, and once only: hence this is asked before all else.
+    """
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        there = torch.cuda.is_available()
+    reasons = [str(warning.message).partition(". ")[0] for warning in said]
+    return "" if there or not reasons else reasons[0].removeprefix("CUDA initialization: ")
 
 
 def has_bfloat16(device: torch.device | str) -> bool:
