@@ -61,9 +61,12 @@ def one_line(error: Exception, file: str | None = None, for_memory: str = "use a
     if isinstance(error, Sve2HdrError):
         return text
     # torch, and Python where a thread's stack finds no room, raise a RuntimeError for want of memory
-    wants = ("out of memory", "can't allocate memory", "can't start new thread")
+    wants = ("out of memory", "can't allocate memory", "can't start new thread", "STATUS_ALLOC_FAILED")
     if isinstance(error, MemoryError) or any(said in text for said in wants):
         return f"not enough memory; {for_memory}, or close other programs"
+    if any(said in text for said in ("CUDA error", "HIP error", "cuDNN error", "STATUS_EXECUTION_FAILED")):
+        finding = str(error).strip().splitlines()[0]  # the rest is for who programs it
+        return f"the GPU failed ({finding}); update its driver, or use --device cpu"
     if isinstance(error, OSError):
         return f"{text}; check the path and the free space"
     return (

@@ -875,6 +875,11 @@ def raising(error: BaseException) -> Callable[..., object]:
         (MemoryError(), "--tile"),
         (RuntimeError("CUDA out of memory. Tried to allocate\n2 GiB"), "--tile"),
         (RuntimeError("can't start new thread"), "--tile"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "--tile"),
+        (
+            RuntimeError("CUDA error: unspecified launch failure\nCompile with `TORCH_USE_CUDA_DSA`"),
+            "the GPU failed (CUDA error: unspecified launch failure); update its driver, or use --device cpu",
+        ),
         (OSError(28, "No space left on device"), "No space left on device"),
         (KeyError("surprise"), "please report"),
     ],

@@ -422,6 +422,9 @@ def test_broken_raws_and_failures_to_write_leave_nothing(bench: Bench, monkeypat
     assert "not enough memory" in short.error
     assert short.spent
     assert not result.spent
+    failure = RuntimeError("CUDA error: unspecified launch failure")  # so does all else that this process does there
+    monkeypatch.setattr(convert, "read_raw", lambda path: (_ for _ in ()).throw(failure))
+    assert bench.run().spent
     assert bench.files() == set()
 
 

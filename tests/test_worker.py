@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.folders.joblist import Job
 from sve2hdr.folders.jobstate import BatchOptions, FileResult, Order
-from sve2hdr.folders.worker import START_S, Worker, WorkerOptions
+from sve2hdr.folders.worker import START_S, Worker, WorkerOptions, _device_turn
 
 ORDER = Order(Job("1.dng", "1.dng", ("1.exr",)))
 NOW = 5000.0
@@ -96,3 +99,25 @@ def test_its_threads_leave_the_cores_to_others_whoever_starts_it(monkeypatch: py
     monkeypatch.setattr(started, "start", lambda process: told.append(os.environ.get("GOMP_SPINCOUNT")))
     Worker(WorkerOptions(BatchOptions("out")))
     assert told == ["3000"]
+
+
+def test_who_waits_for_a_gpu_shows_that_it_is_alive_and_waits_for_no_other_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited_for, told = list[str](), list[float]()
+
+    @contextlib.contextmanager
+    def turn(key: str, waiting: Callable[[], object]) -> Iterator[None]:
+        waited_for.append(key)
+        waiting()
+        yield
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    tools: Any = SimpleNamespace(claims=SimpleNamespace(turn=turn), progress=told.append)
+    for visible in (None, "1", "0,1"):
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        with _device_turn(tools, "cuda"):
+            pass
+    assert told == [0.0] * 3
+    assert len({*waited_for}) == 2
+    assert waited_for[0] == waited_for[2]

@@ -62,7 +62,8 @@ def run_job(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
             error=said,
             hopeless=hopeless,
             full_here=full_here,
-            spent=said == one_line(MemoryError()),
+            # after a failure of the GPU, say, all that a process does there fails
+            spent=said == one_line(MemoryError()) or not isinstance(error, Sve2HdrError | OSError),
         )
     return replace(result, seconds=round(time.perf_counter() - started, 3), peak_mb=peak_mb())
 

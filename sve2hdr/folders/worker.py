@@ -199,11 +199,16 @@ def prepared(options: WorkerOptions, progress: Callable[[float], None]) -> Tools
 
 @contextlib.contextmanager
 def _device_turn(tools: Tools, device: str) -> Iterator[None]:
-    """Let one process at a time feed the device, and leave its memory to the next; others decode and write."""
+    """Let one process at a time feed the device, and leave its memory to the next; others decode and write.
+
+    Who waits shows that it is alive: several large files before it may take longer than `--timeout`.
+    """
     import torch
 
     assert tools.claims is not None
-    with tools.claims.turn(f"device {device} of {platform.node()}"):  # OUT may be shared by machines
+    which = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0] or "0"  # torch takes the first
+    key = f"device {device} {which} of {platform.node()}"  # OUT may be shared by machines
+    with tools.claims.turn(key, waiting=lambda: tools.progress(0.0)):
         try:
             yield
         finally:

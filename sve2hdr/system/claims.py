@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 if sys.platform == "win32":
@@ -19,7 +19,7 @@ else:
 
 UNSUPPORTED = {errno.ENOLCK, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}  # on macOS all differ
 HELD = {errno.EACCES, 0}  # what Windows says, and Wine, of a lock that another process has
-WAIT_S = 0.05  # Windows: until a lock that is held is tried again
+WAIT_S = 0.05  # until a turn that is another's is asked for again
 
 
 def key_of(name: str) -> str:
@@ -56,11 +56,11 @@ class Claims:
         """Give everything back."""
         os.close(self._descriptor)
 
-    def take(self, keys: Sequence[str], wait: bool = False) -> bool:
-        """Claim all keys, or none: False where another process holds one, unless `wait`, which waits for it."""
+    def take(self, keys: Sequence[str]) -> bool:
+        """Claim all keys, or none: False where another process holds one."""
         taken: list[str] = []
         for key in sorted(set(keys)):
-            if not self._lock(key, wait):
+            if not self._lock(key):
                 self.release(taken)
                 return False
             taken.append(key)
@@ -73,9 +73,11 @@ class Claims:
                 self._unlock(key)
 
     @contextlib.contextmanager
-    def turn(self, key: str) -> Iterator[None]:
-        """Hold a key during the block, after waiting for one's turn."""
-        self.take([key], wait=True)
+    def turn(self, key: str, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+        """Hold a key during the block, after waiting for one's turn; `waiting` is called again and again meanwhile."""
+        while not self.take([key]):
+            waiting()
+            time.sleep(WAIT_S)
         try:
             yield
         finally:
@@ -83,19 +85,13 @@ class Claims:
 
     if sys.platform == "win32":
 
-        def _lock(self, key: str, wait: bool) -> bool:
-            while True:  # msvcrt's own waiting tries once a second, ten times
-                try:
-                    os.lseek(self._descriptor, _offset(key), os.SEEK_SET)
-                    msvcrt.locking(self._descriptor, msvcrt.LK_NBLCK, 1)
-                except OSError as error:
-                    if error.errno not in HELD:
-                        return True
-                    if not wait:
-                        return False
-                    time.sleep(WAIT_S)
-                else:
-                    return True
+        def _lock(self, key: str) -> bool:
+            try:
+                os.lseek(self._descriptor, _offset(key), os.SEEK_SET)
+                msvcrt.locking(self._descriptor, msvcrt.LK_NBLCK, 1)
+            except OSError as error:
+                return error.errno not in HELD
+            return True
 
         def _unlock(self, key: str) -> None:
             os.lseek(self._descriptor, _offset(key), os.SEEK_SET)
@@ -103,9 +99,9 @@ class Claims:
 
     else:
 
-        def _lock(self, key: str, wait: bool) -> bool:
+        def _lock(self, key: str) -> bool:
             try:
-                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, _offset(key))
+                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _offset(key))
             except OSError as error:
                 return error.errno in UNSUPPORTED
             return True
