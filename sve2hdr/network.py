@@ -67,10 +67,10 @@ class PartialBlock(nn.Module):
 
 
 def packed(part: Tensor) -> Tensor:
-    """Return some channels of a tensor as one of their own, channels last.
+    """Return a part of a tensor as one of its own, channels last.
 
-    Convolutions do so themselves, but for those of MPS on macOS 15 and later before torch 2.13 (pytorch issue 180984):
-    they read a part as if it were packed, and the image is wrong without a word.
+    Convolutions do so themselves, but for those of MPS on macOS 15 and later before torch 2.13 (pytorch issues 180984
+    and 169342): they read some channels as if they were packed, and the image is wrong without a word.
     """
     return part.contiguous(memory_format=torch.channels_last)
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .architecture import MOST_BLOCKS, MOST_CHANNELS, ArchitectureConfig, Network, inside
-from .network import compress, unfold
+from .network import compress, packed, unfold
 
 SLOPE = 0.1  # of the leaky ReLUs
 
@@ -63,7 +63,7 @@ class SpatiallyVaryingConv(nn.Module):
             i, j = divmod(place, self.cell[1])
             assert isinstance(kernel, nn.Conv2d)
             sites = padded[:, :, i : i + rows, j : j + columns]  # strided: each kernel runs only where it is wanted
-            parts.append(F.conv2d(sites, kernel.weight, kernel.bias, stride=self.cell))
+            parts.append(F.conv2d(packed(sites), kernel.weight, kernel.bias, stride=self.cell))
         return unfold(torch.stack(parts, 2).flatten(1, 2), self.cell).contiguous(memory_format=torch.channels_last)
 
 
