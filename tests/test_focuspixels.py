@@ -21,6 +21,7 @@ from sve2hdr.sensor.sites import Sites
 from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
 
 ROWS = parse_pattern("rows:1/8,1/8,1,1")
+FOURS = parse_pattern("rows:1/8,1/8,1/8,1/8,1,1,1,1")  # as those cameras expose
 SENSOR = Sensor("gain")
 SHAPE = 384, 512
 
@@ -63,6 +64,7 @@ def sites_of(frame: Mosaic, pattern: ExposurePattern = ROWS) -> Sites:
         ("columns:1,1,1/8,1/8", "GBRG", (12, 8)),
         ("grid:1,1,1/2,1/2;1,1,1/2,1/2;1/8,1/8,1/4,1/4;1/8,1/8,1/4,1/4", "RGGB", (60, 8)),
         ("rows:1,1", "BGGR", PERIOD),
+        (str(FOURS), "GRBG", PERIOD),
     ],
 )
 def test_the_grid_is_found_and_replaced(pattern: str, cfa: str, period: tuple[int, int]) -> None:
@@ -120,9 +122,10 @@ def test_where_they_are_many_some_hide_others_at_first() -> None:
     assert not (found.grid & ~grid).any()
 
 
-def test_sensors_without_them_and_scenes_that_repeat_themselves_have_none() -> None:
+@pytest.mark.parametrize("pattern", [ROWS, FOURS])
+def test_sensors_without_them_and_scenes_that_repeat_themselves_have_none(pattern: ExposurePattern) -> None:
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
-    hot = simulate(coloured(), "RGGB", ROWS, SENSOR, 2)
+    hot = simulate(coloured(), "RGGB", pattern, SENSOR, 2)
     counts = hot.counts.copy()
     counts[np.random.default_rng(3).random(SHAPE) < 0.003] = 16_000
     scenes = {
@@ -134,9 +137,9 @@ def test_sensors_without_them_and_scenes_that_repeat_themselves_have_none() -> N
         "saturated": coloured() * 40,
         "dark": coloured() / 2000,
     }
-    frames = {name: simulate(np.float32(scene), "RGGB", ROWS, SENSOR, 2) for name, scene in scenes.items()}
+    frames = {name: simulate(np.float32(scene), "RGGB", pattern, SENSOR, 2) for name, scene in scenes.items()}
     frames["hot"] = replace(hot, counts=counts)
-    assert {name: focus_pixels(sites_of(frame)) for name, frame in frames.items()} == dict.fromkeys(frames)
+    assert {name: focus_pixels(sites_of(frame, pattern)) for name, frame in frames.items()} == dict.fromkeys(frames)
 
 
 def test_dots_and_lines_of_screens_and_prints_are_none() -> None:
@@ -222,9 +225,9 @@ def test_one_or_two_more_tell_nothing_of_rows() -> None:
 
 def test_more_of_them_are_added_to_those_known() -> None:
     one, other = FocusPixels(places("RGGB", 5), 120, 300), FocusPixels(places("RGGB", 5, seed=1), 60, 240)
-    both = one.with_others(other)
-    assert (both.top, both.bottom) == (60, 300)
-    np.testing.assert_array_equal(both.grid, one.grid | other.grid)
+    for both in (one.with_others(other), other.with_others(one)):
+        assert (both.top, both.bottom) == (60, 300)
+        np.testing.assert_array_equal(both.grid, one.grid | other.grid)
 
 
 @pytest.mark.parametrize("place", [[60, 0], [0, 24], [-1, 0]])
