@@ -91,7 +91,7 @@ class Detection:
     @property
     def laid_out(self) -> bool:
         """Whether the exposures seem to differ in some layout; an ordinary photo has none."""
-        return self.sve or self.doubtful or min(self.scores.get(name, 0) for name in ("layout", "greens")) > 0
+        return self.doubtful or min(self.scores.get(name, 0) for name in ("layout", "greens")) > 0
 
     @property
     def finding(self) -> str:
