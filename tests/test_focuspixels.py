@@ -154,6 +154,9 @@ def test_dots_and_lines_of_screens_and_prints_are_none() -> None:
         ([1, 0.1, 0.05], 10.02, 0.0035, False, parse_pattern("rows:1,1")),
         ([1, 0.1, 0.05], 8.05, 0.003, True, ROWS),
         ([1, 0.1, 0.05], 12.02, 0.003, True, parse_pattern("rows:1,1")),
+        ([0.1, 1, 0.1], 15.005, 0.0, False, ROWS),
+        ([0.1, 1, 0.1], 15.1, 0.0035, False, ROWS),
+        ([1, 1, 1], 12, 0.007, True, FOURS),
     ):
         turned = [(x + tilt * y) / pitch, (y - tilt * x) / pitch]
         away = sum(pitch**2 * (at - np.round(at)) ** 2 for at in turned[: 1 if lines else 2])
@@ -163,11 +166,28 @@ def test_dots_and_lines_of_screens_and_prints_are_none() -> None:
     assert found == dict.fromkeys(found)
 
 
-def test_places_of_one_column_are_an_edge_of_the_scene() -> None:
+@pytest.mark.parametrize("rows", [False, True])
+def test_places_of_one_column_or_of_two_rows_are_edges_of_the_scene(rows: bool) -> None:
     grid = np.zeros(PERIOD, bool)
-    grid[2::8, 0] = True
+    if rows:
+        grid[2, ::6] = grid[30, 2::6] = True
+    else:
+        grid[2::8, 0] = True
     _, spoiled = with_focus_pixels(coloured(), grid, ROWS, "RGGB")
     assert focus_pixels(sites_of(spoiled)) is None
+
+
+def test_a_few_places_alone_are_chance() -> None:
+    _, spoiled = with_focus_pixels(coloured(), places("RGGB", 4), ROWS, "RGGB")
+    assert focus_pixels(sites_of(spoiled)) is None
+
+
+def test_where_no_rows_show_them_by_themselves_all_have_them() -> None:
+    grid = places("RGGB", 8)
+    _, spoiled = with_focus_pixels(coloured((3000, 64)), grid, ROWS, "RGGB")
+    found = focus_pixels(sites_of(spoiled))
+    assert found is not None
+    assert (found.top, found.bottom) == (0, 3000)
 
 
 def test_a_frame_of_few_periods_tells_of_none() -> None:
