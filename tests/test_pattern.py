@@ -370,6 +370,8 @@ def test_json_record() -> None:
     assert refused["sve"] is False
     assert refused["exposure"] is None
     assert refused["confidence"] < 0.1
+    told = detect_pattern(taken(SCENE)).of_one_exposure((3000, 4000))
+    assert (told["sve"], told["megapixels"]) == (False, 12)
 
 
 def test_not_found_is_one_line_with_the_next_step() -> None:
