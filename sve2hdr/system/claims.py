@@ -18,7 +18,6 @@ else:
     import fcntl
 
 UNSUPPORTED = {errno.ENOLCK, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}  # on macOS all differ
-HELD = {errno.EACCES, 0}  # what Windows says, and Wine, of a lock that another process has
 WAIT_S = 0.05  # until a turn that is another's is asked for again
 
 
@@ -90,7 +89,7 @@ class Claims:
                 os.lseek(self._descriptor, _offset(key), os.SEEK_SET)
                 msvcrt.locking(self._descriptor, msvcrt.LK_NBLCK, 1)
             except OSError as error:
-                return error.errno not in HELD
+                return error.errno in UNSUPPORTED  # held: Windows says EACCES, Wine whatever failed last
             return True
 
         def _unlock(self, key: str) -> None:
