@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,8 @@ def one_line(error: Exception, file: str | None = None, for_memory: str = "use a
     ('a.dng: truncated; copy it again', 'not enough memory; use a smaller --tile, or close other programs')
     >>> one_line(Sve2HdrError("a  b.dng: truncated;\n copy it again"), "a  b.dng")
     'truncated; copy it again'
+    >>> one_line(PermissionError(13, "Permission denied", "a.dng"))
+    'a.dng: Permission denied; check the path, its permissions and the free space'
     """
     text = str(error) if file is None else str(error).removeprefix(f"{file}: ")
     text = " ".join(line for part in text.splitlines() if (line := part.strip()))  # names may have several spaces
@@ -68,7 +71,10 @@ def one_line(error: Exception, file: str | None = None, for_memory: str = "use a
         finding = str(error).strip().splitlines()[0]  # the rest is for who programs it
         return f"the GPU failed ({finding}); update its driver, or use --device cpu"
     if isinstance(error, OSError):
-        return f"{text}; check the path and the free space"
+        if error.strerror:  # without the number with which Python begins
+            named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else file
+            text = error.strerror if named == file else f"{named}: {error.strerror}"
+        return f"{text}; check the path, its permissions and the free space"
     return (
         f"unexpected {type(error).__name__}: {text}; please report it with `sve2hdr --version` and what "
         "SVE2HDR_TRACEBACK=1 makes it show"

@@ -34,7 +34,7 @@ from .sensor.badpixels import BadPixelMap
 from .sensor.corrections import corrected
 from .sensor.defects import Defects
 from .system.devices import DEVICES, choose_device
-from .system.files import check_writable
+from .system.files import check_writable, mode_of
 from .trial import tried_device
 from .whitebalance import Neutral, WhiteBalance, check_lights, neutral_of
 
@@ -306,7 +306,7 @@ def locked_for(options: ConvertOptions) -> LockedParameters | None:
     path = options.lock_parameters
     if path is None:
         return None
-    if not path.exists():
+    if not mode_of(path):
         check_writable(path)
         return None
     if options.levels.any_given():

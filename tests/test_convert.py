@@ -566,6 +566,19 @@ def test_skies_that_are_lost_are_white_in_every_preview(tmp_path: Path) -> None:
             assert 100 < np.median(rgb[rgb.shape[0] // 2 :]) < 170
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows tells of it in other ways")
+def test_places_that_cannot_be_looked_at_are_refused(tmp_path: Path, raw: Path, network: SveNet) -> None:
+    """Such as in a folder that is closed to the user; these tests may run as root, to whom none is."""
+    (tmp_path / "loop").symlink_to("loop")
+    closed, said = tmp_path / "loop" / "a", r"cannot be \w+ \(.*symbolic links\); "
+    with pytest.raises(UnwritableOutput, match=rf"a\.exr: {said}choose another name or place"):
+        run(raw, closed.with_suffix(".exr"), network)
+    with pytest.raises(UnwritableOutput, match=rf"a\.jpg: {said}choose another name or place"):
+        run(raw, tmp_path / "b.exr", network, preview=closed.with_suffix(".jpg"))
+    with pytest.raises(Sve2HdrError, match=rf"a\.json: {said}check the path"):
+        run(raw, tmp_path / "b.exr", network, lock_parameters=closed.with_suffix(".json"))
+
+
 @pytest.mark.parametrize("color_space", ["rec709", "acescg", "camera"])
 def test_a_preview_changes_nothing_in_the_image(tmp_path: Path, raw: Path, network: SveNet, color_space: str) -> None:
     settings = {"color_space": color_space, "exposure_ev": 1.0}

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sve2hdr.errors import UnwritableOutput
+from sve2hdr.errors import Sve2HdrError, UnwritableOutput
 from sve2hdr.system import files
-from sve2hdr.system.files import check_writable, file_sha256, replacing
+from sve2hdr.system.files import check_writable, file_sha256, mode_of, replacing, same_file
 
 
 def names_in(folder: Path) -> list[str]:
@@ -76,6 +76,36 @@ def test_without_hard_links_the_file_is_renamed(tmp_path: Path, monkeypatch: pyt
     with replacing(tmp_path / "out.bin") as partial:
         partial.write_bytes(b"ours")
     assert names_in(tmp_path) == ["out.bin"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="another error there")
+def test_what_cannot_be_seen_is_not_taken_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drive without hard links that does not answer for a moment: a file there is not replaced unasked."""
+
+    def lost(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / "new").write_bytes(b"new")
+    (tmp_path / "a.exr").write_bytes(b"somebody's")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.link", lost)
+        patch.setattr("os.lstat", lost)
+        with pytest.raises(OSError, match="output error"):
+            files.take_name(tmp_path / "new", tmp_path / "a.exr", overwrite=False)
+    assert (tmp_path / "a.exr").read_bytes() == b"somebody's"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows tells of it in other ways")
+def test_what_lies_at_a_path_is_told_or_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"")
+    (tmp_path / "b").hardlink_to(tmp_path / "a")
+    assert [stat.S_IFMT(mode_of(path)) for path in (tmp_path, tmp_path / "a")] == [stat.S_IFDIR, stat.S_IFREG]
+    assert mode_of(tmp_path / "none") == mode_of(tmp_path / "a" / "none") == 0
+    assert [same_file(tmp_path / "a", tmp_path / name) for name in ("b", "none")] == [True, False]
+    too_long = tmp_path / ("n" * 300)
+    assert not same_file(too_long, tmp_path / "a")
+    with pytest.raises(Sve2HdrError, match=r"nnn: cannot be read \(.*name too long\); check the path"):
+        mode_of(too_long)
 
 
 def test_a_file_that_a_program_has_open_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,6 +147,19 @@ def test_what_a_list_names_and_is_not_there_costs_no_other_file(work: Path) -> N
         jobs(listed=("none.dng",), watched=True)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows tells of it in other ways")
+def test_what_cannot_be_looked_at_is_told_and_costs_no_other_file(work: Path) -> None:
+    touch("in/a/1.dng")
+    Path("in/loop").symlink_to("loop")
+    with pytest.raises(Sve2HdrError, match=r"in/loop: cannot be read \(.*symbolic links\); check the path"):
+        jobs("in/loop")
+    for given in ("in/loop", "in/*"):
+        found = jobs("in/a", listed=(given,))
+        assert raws(found) == ["in/a/1.dng"]
+        ((path, reason),) = found.refused
+        assert (path, reason.partition(" (")[0]) == ("in/loop", "cannot be read")
+
+
 def test_no_base_leads_out_of_out(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch("card/1.dng", "here/a/2.dng")
     monkeypatch.chdir("here")

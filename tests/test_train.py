@@ -430,6 +430,14 @@ def test_a_damaged_checkpoint_is_refused(shards: Path, whole: Path, tmp_path: Pa
     assert "()" not in str(refusal.value)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows tells of it in other ways")
+def test_a_checkpoint_that_cannot_be_seen_is_not_taken_for_none(shards: Path, tmp_path: Path) -> None:
+    """As on a drive that does not answer: training must not begin anew, and replace it."""
+    (tmp_path / "checkpoint.pt").symlink_to("checkpoint.pt")
+    with pytest.raises(Sve2HdrError, match=r"checkpoint\.pt: cannot be read .*check the path"):
+        train(shards, tmp_path, TINY, OPTIONS, CPU)
+
+
 @pytest.mark.parametrize("name", ["network", "optimizers", "average", "step", "options"])
 def test_a_checkpoint_of_other_values_is_refused(shards: Path, whole: Path, tmp_path: Path, name: str) -> None:
     state = torch.load(whole / "checkpoint.pt", weights_only=True)

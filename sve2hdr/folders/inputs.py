@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import stat
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import Sve2HdrError, one_line
 from ..raw.rawcheck import RAW_EXTENSIONS
+from ..system.files import mode_of
 from ..system.places import Place, RemotePath, fixed_part, is_url, real
 from .manifest import STATE
 
@@ -105,10 +107,12 @@ class Search:
         if is_url(given):
             yield from self._files_at(given)
             return
-        if top.is_dir():
+        there = os.path.lexists(top) or not glob.has_magic(given)
+        kind = mode_of(top) if there else 0
+        if stat.S_ISDIR(kind):
             source, files = top.resolve(), self.walk(top)
-        elif os.path.lexists(top) or not glob.has_magic(given):
-            if not top.is_file():
+        elif there:
+            if not stat.S_ISREG(kind):
                 raise Sve2HdrError(f"{given}: no such file or folder; check the path")
             source, files, named = top.resolve().parent, iter([top]), True
             top = top.parent
@@ -158,7 +162,12 @@ class Search:
         walked: set[Path] = set()
         for match in map(Path, matches):
             if walked.isdisjoint(match.parents):
-                if match.is_dir():
+                try:
+                    is_folder = stat.S_ISDIR(mode_of(match))
+                except Sve2HdrError as error:
+                    self.refused.append((str(match), one_line(error, str(match))))
+                    continue
+                if is_folder:
                     walked.add(match)
                     yield from self.walk(match)
                 else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -10,13 +11,11 @@ import stat
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ..errors import UnwritableOutput
+from ..errors import Sve2HdrError, UnwritableOutput
+from .places import Place, lies_at
 
-if TYPE_CHECKING:
-    from .places import Place
-
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 BUSY_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()  # between attempts to rename or remove a file
 
 
@@ -36,7 +35,8 @@ def check_writable(path: str | Path, overwrite: bool = False, extensions: Collec
     try:
         _check_place(path, overwrite)
     except OSError as error:  # a name that is too long, a drive that does not answer
-        raise UnwritableOutput(f"{path}: cannot be written ({error.strerror or error}); choose another name") from error
+        finding = error.strerror or error
+        raise UnwritableOutput(f"{path}: cannot be written ({finding}); choose another name or place") from error
 
 
 def _check_place(path: Path, overwrite: bool) -> None:
@@ -50,11 +50,22 @@ def _check_place(path: Path, overwrite: bool) -> None:
         raise UnwritableOutput(f"{path}: folder {path.parent} is not writable; choose another one")
 
 
-def _mode(path: Path) -> int:
+def mode_of(path: Path) -> int:
     """Return the kind and the permissions of what lies at a path, 0 for nothing.
 
-    Raises OSError for names that cannot be and drives that do not answer, which `Path.exists` takes for nothing.
+    Raises Sve2HdrError where that is not known: for names that cannot be, folders that are closed and drives that do
+    not answer. `Path.exists` takes these for nothing since Python 3.14.
     """
+    try:
+        return _mode(path)
+    except OSError as error:
+        finding = error.strerror or error
+        raise Sve2HdrError(
+            f"{path}: cannot be read ({finding}); check the path, its permissions and its disk"
+        ) from error
+
+
+def _mode(path: Path) -> int:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return path.stat().st_mode
     return 0
@@ -81,12 +92,11 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
             raise _exists(path)
     except OSError as error:
         finding = error.strerror or str(error) or type(error).__name__
-        advice = "make room"
+        advice = "make room, or" if error.errno in FULL else ""
         if isinstance(error, PermissionError):  # Windows replaces no file that a program has open
-            advice = "check its permissions, close programs that have it open,"
-        raise UnwritableOutput(
-            f"{path}: cannot be written ({finding}); {advice} or choose another place, nothing was left behind"
-        ) from error
+            advice = "check its permissions, close programs that have it open, or"
+        advice = f"{advice} choose another name or place".lstrip()
+        raise UnwritableOutput(f"{path}: cannot be written ({finding}); {advice}, nothing was left behind") from error
     finally:
         with contextlib.suppress(OSError):
             _patiently(lambda: partial.unlink(missing_ok=True))
@@ -102,7 +112,7 @@ def take_name(partial: Path, path: Path, overwrite: bool) -> bool:
             os.link(partial, path)  # unlike a rename, this fails where the name is taken
             return True
         except OSError:  # it is, or the file system has no hard links, such as a memory card's, or is another one
-            if os.path.lexists(path):
+            if lies_at(path):
                 return False
     _patiently(lambda: partial.replace(path))
     return True

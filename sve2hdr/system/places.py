@@ -230,8 +230,13 @@ def place(text: str) -> Place:
 
 
 def lies_at(where: Place) -> bool:
-    """Return whether there is something, also a link to nothing."""
-    return where.exists() if isinstance(where, RemotePath) else os.path.lexists(where)
+    """Return whether there is something, also a link to nothing; raise OSError where that is not known."""
+    if isinstance(where, RemotePath):
+        return where.exists()
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(where)
+        return True
+    return False
 
 
 def real(text: str) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..architecture import Network
 from ..errors import UnreadableWeights
-from ..system.files import replacing
+from ..system.files import mode_of, replacing
 from ..weights import save_weights
 
 # what damaged bytes make torch.load, and what takes its result, raise
@@ -110,7 +110,7 @@ class Run:
 
     def trim_log(self) -> None:
         """Drop from the log what it says of steps that will be done again, and what a crash or power cut has torn."""
-        if self.log.exists():
+        if mode_of(self.log):
             lines = self.log.read_text("utf-8", "replace").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and _step_told(line) <= self.step]
             with replacing(self.log, overwrite=True) as partial:

@@ -11,6 +11,7 @@ from ..errors import Sve2HdrError
 from ..formats.imageread import READABLE_EXTENSIONS, read_scene
 from ..raw.rawcheck import RAW_EXTENSIONS
 from ..simulation.stack import half_size_scene, read_stack
+from ..system.files import mode_of
 from .synthetic import synthetic_scene
 
 
@@ -30,7 +31,7 @@ def collect_scenes(
     Sve2HdrError at once for a source that does not exist.
     """
     for source in sources:
-        if not source.exists():
+        if not mode_of(source):
             raise Sve2HdrError(f"{source}: no such file or folder; check the path")
     return _scenes(sources, synthetic, seed, note, leave_out or note)
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from ..architecture import ArchitectureConfig, Network
 from ..errors import Sve2HdrError, UnwritableOutput
 from ..system.claims import Claims
+from ..system.files import mode_of
 from ..system.signals import stopping
 from .checkpoint import Run
 from .dataset import SimulationRanges, batches
@@ -225,7 +226,7 @@ def _begun(
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     begun_with = {"start": _digest(network) if isinstance(start, Network) else "", "scenes": scenes.digest}
     run = Run(folder, asdict(options) | begun_with, network, optimizers, average)
-    if run.checkpoint.exists():
+    if mode_of(run.checkpoint):
         run.resume(device)
     run.trim_log()
     return run
