@@ -254,6 +254,51 @@ def test_a_sidecar_that_cannot_be_copied_is_told(bench: Bench, monkeypatch: pyte
     assert copied.notes == (f"{bench.folder / 'plain.xmp'}: is not copied ({beside}: cannot be written)",)
 
 
+def test_a_sidecar_that_cannot_be_read_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed_or(do: Any, path: Path, *rest: Any, **more: Any) -> Any:
+        if path.suffix == ".xmp":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return do(path, *rest, **more)
+
+    (bench.folder / "plain.xmp").write_bytes(b"rated")
+    opened, copyfile = Path.open, shutil.copyfile
+    monkeypatch.setattr(Path, "open", lambda path, *rest, **more: closed_or(opened, path, *rest, **more))
+    monkeypatch.setattr(shutil, "copyfile", lambda path, *rest: closed_or(copyfile, path, *rest))
+    copied = bench.run(bench.job("plain.dng"), if_not_sve="copy")
+    assert copied.outcome == "copied"
+    (note,) = copied.notes
+    assert note.startswith(f"{bench.folder / 'plain.xmp'}: is not copied (")
+    assert "Permission denied" in note
+    assert bench.files() == {"sub/plain.dng"}
+
+
+def test_a_sidecar_goes_again_if_the_raw_is_not_copied(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (bench.folder / "plain.xmp").write_bytes(b"rated")
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "_publish", full)
+        assert bench.run(bench.job("plain.dng"), if_not_sve="copy").outcome == "failed"
+    assert bench.files() == set()
+    assert bench.run(bench.job("plain.dng"), if_not_sve="copy").outcome == "copied"
+    assert bench.files() == {"sub/plain.dng", "sub/plain.xmp"}
+
+
+def test_a_disk_without_times_and_modes_takes_copies(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAT by FUSE, or files that all are another user's."""
+
+    def refuse(*_: object, **_more: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    (bench.folder / "plain.xmp").write_bytes(b"rated")
+    monkeypatch.setattr("os.utime", refuse)
+    monkeypatch.setattr("os.chmod", refuse)
+    copied = bench.run(bench.job("plain.dng"), if_not_sve="copy")
+    assert (copied.outcome, copied.notes, copied.error) == ("copied", (), "")
+    assert bench.files() == {"sub/plain.dng", "sub/plain.xmp"}
+
+
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
 def test_ratings_go_with_a_copy_to_another_disk(bench: Bench) -> None:
     (bench.folder / "plain.xmp").write_bytes(b"rated")

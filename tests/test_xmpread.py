@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -22,7 +23,7 @@ from sve2hdr.formats.dngfile import write_cfa_dng
 from sve2hdr.formats.lineardng import write_linear_dng
 from sve2hdr.hdrfile import encoded_preview
 from sve2hdr.mosaic import Capture, Position
-from sve2hdr.raw.xmpread import MOST_KEPT_BYTES, read_xmp
+from sve2hdr.raw.xmpread import MOST_KEPT_BYTES, read_xmp, sidecars
 from sve2hdr.rawfile import read_raw
 from sve2hdr.simulation.simulate import Sensor, simulate
 
@@ -128,6 +129,18 @@ def test_a_raw_is_told_by_its_own_packet_whatever_file_that_was_copied_from() ->
 
 def test_a_raw_of_a_name_that_leaves_no_room_for_one_beside_it_is_read(tmp_path: Path) -> None:
     assert read_xmp(tmp_path / f"{'a' * 251}.CR2", []) == ""
+
+
+def test_a_file_beside_a_raw_that_cannot_be_read_lies_there_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(path: Path, *_: object, **_more: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (tmp_path / "a.xmp").write_bytes(packet('xmp:Rating="2"'))
+    monkeypatch.setattr(Path, "open", closed)
+    assert sidecars(tmp_path / "a.CR2") == [tmp_path / "a.xmp"]
+    assert read_xmp(tmp_path / "a.CR2", []) == ""
 
 
 WHOLE = packet('xmp:Rating="3"', KEYWORDS)

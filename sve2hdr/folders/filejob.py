@@ -26,7 +26,7 @@ from ..system.files import file_sha256
 from ..system.places import Place, is_url, place
 from ..whitebalance import WhiteBalance, check_lights
 from .classify import doubt_of, look
-from .jobfiles import PARAMETERS, Task, copied_to, made
+from .jobfiles import PARAMETERS, Task, copied_to, made, with_sidecars
 from .joblist import Job
 from .jobstate import BatchOptions, FileResult, Order, Tools, is_ours, shared_before, standings_of, to_make, unchanged
 from .manifest import Standing
@@ -219,8 +219,9 @@ def _done(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
         replaceable = {o for o in wanted if options.overwrite or is_ours(manifest, o)}
         if result.outcome == "copied" and not options.overwrite:  # a copy's place is no output's
             replaceable = set()
-        published = manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in records])
-    notes = [note.replace(str(raw), job.raw) for note in result.notes]
+        with with_sidecars(raw, result) as not_copied:
+            published = manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in records])
+    notes = [note.replace(str(raw), job.raw) for note in (*result.notes, *not_copied)]
     notes = [_with_final_names(note, folder, staged, manifest, options.apart) for note in notes]
     digests = {str(manifest.out / record.file): record.sha256 for record in published}
     # a raw that is its own copy has no record

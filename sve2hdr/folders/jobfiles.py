@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..convert import Converted, convert_file
-from ..errors import PatternNotFound, Sve2HdrError, UnwritableOutput
+from ..errors import PatternNotFound, Sve2HdrError, UnwritableOutput, one_line
 from ..levels import Levels
 from ..parameters import load_parameters
 from ..pipeline import ConvertOptions
 from ..raw.xmpread import sidecars
 from ..system.files import file_sha256, replacing
-from ..system.places import Place, real
+from ..system.places import Place, is_url, real
 from .classify import ordinary, told_of
 from .joblist import Job
 from .jobstate import BatchOptions, FileResult, Tools, is_ours
@@ -118,34 +120,54 @@ def _of_ordinary(task: Task, found: dict[str, Any] | None, evidence: dict[str, A
     name = "" if there else f"copy{target.suffix}"
     if name:
         _copy(task.raw, task.folder / name)
-    notes = _copy_sidecars(task.raw, target) if isinstance(target, Path) else ()
     file = "" if real(str(target)) == real(job.raw) else job.relative  # a raw in its place is none of our files
     copied = replace(record, file=file, outcome="copied", sha256=record.raw_sha256, stamp=record.raw_stamp)
     records = [(replace(copied, output=o), name if i == 0 else "") for i, o in enumerate(staged)]
-    return records, FileResult(job.raw, "copied", (str(target),), found=evidence, notes=notes)
+    return records, FileResult(job.raw, "copied", (str(target),), found=evidence)
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file with its time and mode, but so that it can be written: what is read-only cannot be synced."""
+    """Copy a file, where the disk lets us with its time and mode, but so that it can be written, and synced."""
     shutil.copyfile(source, target)
     about = source.stat()
-    os.utime(target, ns=(about.st_atime_ns, about.st_mtime_ns))
-    os.chmod(target, stat.S_IMODE(about.st_mode) | stat.S_IWUSR)
+    with contextlib.suppress(OSError):  # a disk without them, or whose files all are another user's
+        os.utime(target, ns=(about.st_atime_ns, about.st_mtime_ns))
+        os.chmod(target, stat.S_IMODE(about.st_mode) | stat.S_IWUSR)
 
 
-def _copy_sidecars(raw: Path, copy: Path) -> tuple[str, ...]:
-    """Put the XMP files that lie beside a raw beside its copy, where there are none yet; return what went wrong."""
-    notes = []
-    for sidecar in sidecars(raw):
+@contextlib.contextmanager
+def with_sidecars(raw: Path, result: FileResult) -> Iterator[list[str]]:
+    """Put the XMP files beside a raw that is copied beside its copy, where there are none yet; yield what went wrong.
+
+    They come before the copy, which the block makes, so that a job that is killed is done again with them; they go
+    again if the block fails.
+    """
+    notes: list[str] = []
+    copied: list[Path] = []
+    to_file = result.outcome == "copied" and not is_url(result.outputs[0])
+    for sidecar in sidecars(raw) if to_file else ():
         try:
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            beside = copy.with_name(sidecar.name)
-            if not os.path.lexists(beside):
-                with replacing(beside) as partial:  # a folder of OUT may lie on another disk than the job's
-                    _copy(sidecar, partial)
+            copied += _copied_beside(sidecar, Path(result.outputs[0]))
         except (OSError, UnwritableOutput) as error:
-            notes.append(f"{sidecar}: is not copied ({error})")
-    return tuple(notes)
+            notes.append(f"{sidecar}: is not copied ({one_line(error, str(sidecar))})")
+    try:
+        yield notes
+    except BaseException:
+        for beside in copied:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+        raise
+
+
+def _copied_beside(sidecar: Path, copy: Path) -> list[Path]:
+    """Copy a file to beside a copy, unless there is one of its name; return what is new."""
+    beside = copy.with_name(sidecar.name)
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(beside):
+        return []
+    with replacing(beside) as partial:  # a folder of OUT may lie on another disk than the job's
+        _copy(sidecar, partial)
+    return [beside]
 
 
 def copied_to(job: Job, options: BatchOptions, out: Place, sha256: str) -> tuple[Place, bool]:
