@@ -243,11 +243,11 @@ def test_ratings_beside_a_raw_go_with_its_copy_and_replace_none(bench: Bench) ->
 
 
 def test_a_sidecar_that_cannot_be_copied_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path) -> Iterator[Path]:
+    def full(_: Path, path: Path, may_replace: bool) -> None:
         raise UnwritableOutput(f"{path}: cannot be written")
 
     (bench.folder / "plain.xmp").write_bytes(b"rated")
-    monkeypatch.setattr(jobfiles, "replacing", full)
+    monkeypatch.setattr(jobfiles, "put_in_place", full)
     copied = bench.run(bench.job("plain.dng"), if_not_sve="copy")
     assert copied.outcome == "copied"
     beside = bench.out / "sub/plain.xmp"
@@ -278,11 +278,31 @@ def test_a_sidecar_goes_again_if_the_raw_is_not_copied(bench: Bench, monkeypatch
 
     (bench.folder / "plain.xmp").write_bytes(b"rated")
     with monkeypatch.context() as patch:
-        patch.setattr(manifest, "_publish", full)
+        patch.setattr(Manifest, "publish", full)
         assert bench.run(bench.job("plain.dng"), if_not_sve="copy").outcome == "failed"
     assert bench.files() == set()
     assert bench.run(bench.job("plain.dng"), if_not_sve="copy").outcome == "copied"
     assert bench.files() == {"sub/plain.dng", "sub/plain.xmp"}
+
+
+def test_sidecars_are_made_where_what_killed_jobs_leave_is_removed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+    true = jobfiles.put_in_place
+
+    def seen(staged: Path, target: Path, may_replace: bool) -> None:
+        made.append(staged)
+        true(staged, target, may_replace)
+
+    for name in ("plain.xmp", "plain.dng.xmp"):
+        (bench.folder / name).write_bytes(name.encode())
+    monkeypatch.setattr(jobfiles, "put_in_place", seen)
+    assert bench.run(bench.job("plain.dng"), if_not_sve="copy").outcome == "copied"
+    assert [path.parent.parent for path in made] == [bench.tools.manifest.work] * 2
+    assert [(bench.out / "sub" / name).read_text() for name in ("plain.xmp", "plain.dng.xmp")] == [
+        "plain.xmp", "plain.dng.xmp",
+    ]  # fmt: skip
 
 
 def test_a_disk_without_times_and_modes_takes_copies(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,14 +382,14 @@ def test_a_file_that_appears_where_an_image_goes_is_not_replaced(bench: Bench, m
 
 
 def test_a_job_that_was_killed_between_its_outputs_is_finished(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    job, true = bench.job("photo.dng", "a.exr", "a.dng"), manifest._publish
+    job, true = bench.job("photo.dng", "a.exr", "a.dng"), manifest.put_in_place
 
     def killed(*rest: object) -> None:
         true(*rest)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(manifest, "_publish", killed)
+        patch.setattr(manifest, "put_in_place", killed)
         patch.setattr(shutil, "rmtree", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             bench.run(job)

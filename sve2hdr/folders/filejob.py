@@ -219,7 +219,7 @@ def _done(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
         replaceable = {o for o in wanted if options.overwrite or is_ours(manifest, o)}
         if result.outcome == "copied" and not options.overwrite:  # a copy's place is no output's
             replaceable = set()
-        with with_sidecars(raw, result) as not_copied:
+        with with_sidecars(raw, result, folder) as not_copied:
             published = manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in records])
     notes = [note.replace(str(raw), job.raw) for note in (*result.notes, *not_copied)]
     notes = [_with_final_names(note, folder, staged, manifest, options.apart) for note in notes]

@@ -17,11 +17,12 @@ from ..levels import Levels
 from ..parameters import load_parameters
 from ..pipeline import ConvertOptions
 from ..raw.xmpread import sidecars
-from ..system.files import file_sha256, replacing
+from ..system.files import file_sha256
 from ..system.places import Place, is_url, real
 from .classify import ordinary, told_of
 from .joblist import Job
 from .jobstate import BatchOptions, FileResult, Tools, is_ours
+from .manifest import put_in_place
 from .record import Record
 
 PARAMETERS = "parameters.json"
@@ -136,18 +137,18 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def with_sidecars(raw: Path, result: FileResult) -> Iterator[list[str]]:
+def with_sidecars(raw: Path, result: FileResult, folder: Path) -> Iterator[list[str]]:
     """Put the XMP files beside a raw that is copied beside its copy, where there are none yet; yield what went wrong.
 
     They come before the copy, which the block makes, so that a job that is killed is done again with them; they go
-    again if the block fails.
+    again if the block fails. `folder` is the job's.
     """
     notes: list[str] = []
     copied: list[Path] = []
     to_file = result.outcome == "copied" and not is_url(result.outputs[0])
-    for sidecar in sidecars(raw) if to_file else ():
+    for i, sidecar in enumerate(sidecars(raw) if to_file else ()):
         try:
-            copied += _copied_beside(sidecar, Path(result.outputs[0]))
+            copied += _copied_beside(sidecar, Path(result.outputs[0]), folder / f"sidecar{i}")
         except (OSError, UnwritableOutput) as error:
             notes.append(f"{sidecar}: is not copied ({one_line(error, str(sidecar))})")
     try:
@@ -159,14 +160,14 @@ def with_sidecars(raw: Path, result: FileResult) -> Iterator[list[str]]:
         raise
 
 
-def _copied_beside(sidecar: Path, copy: Path) -> list[Path]:
-    """Copy a file to beside a copy, unless there is one of its name; return what is new."""
+def _copied_beside(sidecar: Path, copy: Path, staged: Path) -> list[Path]:
+    """Copy a file, by way of a staged one, to beside a copy, unless there is one of its name; return what is new."""
     beside = copy.with_name(sidecar.name)
     beside.parent.mkdir(parents=True, exist_ok=True)
     if os.path.lexists(beside):
         return []
-    with replacing(beside) as partial:  # a folder of OUT may lie on another disk than the job's
-        _copy(sidecar, partial)
+    _copy(sidecar, staged)
+    put_in_place(staged, beside, may_replace=False)
     return [beside]
 
 

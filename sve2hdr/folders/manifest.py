@@ -252,7 +252,7 @@ class Manifest(Records[Path]):
         if name:
             target = self.out / record.file
             target.parent.mkdir(parents=True, exist_ok=True)
-            _publish(folder / name, target, may_replace)
+            put_in_place(folder / name, target, may_replace)
             _sync_folder(target.parent)
         path = self._record_path(record.output)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -283,7 +283,8 @@ def _has_grown(path: Place, size: int) -> bool:
         return False
 
 
-def _publish(staged: Path, target: Path, may_replace: bool) -> None:
+def put_in_place(staged: Path, target: Path, may_replace: bool) -> None:
+    """Let a file of a job's folder take its name; raise UnwritableOutput where another one has that, and OSError."""
     try:
         if not take_name(staged, target, may_replace):
             raise UnwritableOutput(f"{target}: exists already; give --overwrite or another --name")
@@ -292,7 +293,8 @@ def _publish(staged: Path, target: Path, may_replace: bool) -> None:
             raise
         with replacing(target, overwrite=may_replace) as partial:
             shutil.copyfile(staged, partial)
-            shutil.copystat(staged, partial)
+            with contextlib.suppress(OSError):  # a disk without times and modes
+                shutil.copystat(staged, partial)
 
 
 def _write(path: Path, text: str) -> None:

@@ -92,10 +92,9 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
             raise _exists(path)
     except OSError as error:
         finding = error.strerror or str(error) or type(error).__name__
-        advice = "make room, or" if error.errno in FULL else ""
+        advice = "make room or choose another place" if error.errno in FULL else "choose another name or place"
         if isinstance(error, PermissionError):  # Windows replaces no file that a program has open
-            advice = "check its permissions, close programs that have it open, or"
-        advice = f"{advice} choose another name or place".lstrip()
+            advice = f"check its permissions, close programs that have it open, or {advice}"
         raise UnwritableOutput(f"{path}: cannot be written ({finding}); {advice}, nothing was left behind") from error
     finally:
         with contextlib.suppress(OSError):
