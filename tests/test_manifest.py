@@ -181,7 +181,7 @@ def test_a_record_that_holds_what_none_does_is_damaged(
 
 def journal(manifest: Manifest, raw: Path, file: str, name: str) -> Path:
     """Leave the journal of a job in OUT, as a batch that was killed does; return the job's folder."""
-    folder = manifest.work / key_of("1.exr")
+    folder = manifest.work / f"{key_of('1.exr')}-0123abcd"
     folder.mkdir()
     (folder / "0.exr").write_bytes(b"theirs")
     (folder / "journal.json").write_text(json.dumps([(asdict(replace(record(raw), file=file)), name, True)]))
@@ -363,6 +363,21 @@ def test_what_another_process_has_in_work_is_left_alone(manifest: Manifest, raw:
 
         manifest.recover(Others())  # type: ignore[arg-type]
         assert (folder / "0.exr").exists()
+
+
+def test_without_locks_nothing_of_two_processes_at_one_job_is_half(manifest: Manifest, raw: Path) -> None:
+    """As of two machines, on a network drive that does not pass on locks: each takes what the other has for left."""
+    with manifest.staged("1.exr") as first:
+        (first / "0.exr").write_bytes(b"whole")
+        recover(manifest)
+        with manifest.staged("1.exr") as second:
+            (second / "0.exr").write_bytes(b"ha")
+            with pytest.raises(OSError, match="No such file"):
+                manifest.publish(first, [(record(raw, "1.exr"), "0.exr", False)])
+            assert files(manifest) == {(second / "0.exr").relative_to(manifest.out).as_posix(): b"ha"}
+            (second / "0.exr").write_bytes(b"whole")
+            manifest.publish(second, [(record(raw, "1.exr"), "0.exr", False)])
+    assert files(manifest) == {"1.exr": b"whole"}
 
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:

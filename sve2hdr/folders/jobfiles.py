@@ -141,7 +141,7 @@ def with_sidecars(raw: Path, result: FileResult, folder: Path) -> Iterator[list[
     """Put the XMP files beside a raw that is copied beside its copy, where there are none yet; yield what went wrong.
 
     They come before the copy, which the block makes, so that a job that is killed is done again with them; they go
-    again if the block fails. `folder` is the job's.
+    again if the block fails, and nobody else has made the copy. `folder` is the job's.
     """
     notes: list[str] = []
     copied: list[Path] = []
@@ -154,7 +154,7 @@ def with_sidecars(raw: Path, result: FileResult, folder: Path) -> Iterator[list[
     try:
         yield notes
     except BaseException:
-        for beside in copied:
+        for beside in copied if not os.path.lexists(result.outputs[0]) else ():
             with contextlib.suppress(OSError):
                 beside.unlink()
         raise

@@ -1,8 +1,9 @@
 """What a batch has finished in its output folder, and how an output gets its name: whole, or not at all.
 
 OUT/.sve2hdr holds `done/`, a record for each finished output; `work/`, a folder for each job in work; and `lock`.
-A job's files are made in its folder of `work`. A journal there says what shall take which name; from then on the job
-is finished whatever happens, by its own process or by whoever comes next (`Manifest.recover`).
+A job's files are made in its folder of `work`, which no other process has, even if claims fail: its name is the job's
+key and a random number. A journal there says what shall take which name; from then on the job is finished whatever
+happens, by its own process or by whoever comes next (`Manifest.recover`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import contextlib
 import errno
 import json
 import os
+import re
+import secrets
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +22,7 @@ from pathlib import Path
 from typing import Generic, Literal, NamedTuple
 
 from ..errors import UnwritableOutput
-from ..system.claims import Claims, key_of, keys_in
+from ..system.claims import Claims, key_of
 from ..system.files import file_sha256, replacing, take_name
 from ..system.places import At, Place, Status, lies_at, place
 from .record import DAMAGED, Record, Stamp
@@ -83,8 +86,7 @@ class Records(ABC, Generic[At]):
     @contextlib.contextmanager
     def staged(self, output: str) -> Iterator[Path]:
         """Yield an empty folder to make a job's files in, `output` being its first one; removed at the end."""
-        folder = self.work / key_of(output)
-        shutil.rmtree(folder, ignore_errors=True)
+        folder = self.work / f"{key_of(output)}-{secrets.token_hex(4)}"
         try:
             folder.mkdir()
             yield folder
@@ -225,11 +227,14 @@ class Manifest(Records[Path]):
             self._finish(folder, record, name, may_replace)
         return [record for record, *_ in complete]
 
-    def _left(self) -> list[str]:
-        return keys_in(self.work)
+    def _left(self) -> set[str]:
+        return {key_in(folder) for folder in folders_in(self.work)}
 
     def _recover(self, key: str) -> None:
-        folder = self.work / key
+        for folder in folders_in(self.work, key):
+            self._recover_in(folder)
+
+    def _recover_in(self, folder: Path) -> None:
         with contextlib.suppress(OSError, *DAMAGED, UnwritableOutput):
             for stored, name, may_replace in json.loads((folder / JOURNAL).read_bytes()):
                 record = Record.from_json(json.dumps(stored))
@@ -281,6 +286,16 @@ def _has_grown(path: Place, size: int) -> bool:
         return Stamp.of(path).size > size
     except (FileNotFoundError, IsADirectoryError):  # a link to nothing, or a folder
         return False
+
+
+def folders_in(work: Path, key: str = "[0-9a-f]{32}") -> list[Path]:
+    """Return the folders of jobs, all or of one key; what else lies there is none of ours."""
+    return [path for path in work.iterdir() if re.fullmatch(f"{key}(-[0-9a-f]{{8}})?", path.name)]
+
+
+def key_in(folder: Path) -> str:
+    """Return the key of the job that has a folder."""
+    return folder.name.partition("-")[0]
 
 
 def put_in_place(staged: Path, target: Path, may_replace: bool) -> None:

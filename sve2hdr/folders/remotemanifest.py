@@ -20,10 +20,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ..errors import RefusedByStore, UnwritableOutput
-from ..system.claims import Claims, key_of, keys_in
+from ..system.claims import Claims, key_of
 from ..system.files import file_sha256
 from ..system.places import RemotePath, Status, place
-from .manifest import Manifest, Records
+from .manifest import Manifest, Records, folders_in, key_in
 from .record import DAMAGED, Record, Stamp
 
 README = b"Records of `sve2hdr batch`, by which it knows what is finished. Without them all is done anew.\n"
@@ -74,10 +74,10 @@ class RemoteManifest(Records[RemotePath]):
         if lock.is_symlink():  # planted while the folder was open to others
             lock.unlink()
         claims = Claims(lock)
-        for key in keys_in(self.work):
-            if claims.take([key]):
-                shutil.rmtree(self.work / key, ignore_errors=True)
-                claims.release([key])
+        for folder in folders_in(self.work):
+            if claims.take([key_in(folder)]):
+                shutil.rmtree(folder, ignore_errors=True)
+                claims.release([key_in(folder)])
         return claims
 
     def exact_case(self) -> bool:
@@ -99,7 +99,7 @@ class RemoteManifest(Records[RemotePath]):
                     )
                 record = replace(record, sha256=file_sha256(folder / name), stamp=Stamp.of(folder / name))
             complete.append((record, name, earlier))
-        journal = self._journal(folder.name)
+        journal = self._journal(key_in(folder))
         try:
             journal.write_bytes(json.dumps([(asdict(record), earlier) for record, _, earlier in complete]).encode())
             for record, name, _ in complete:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,16 +29,12 @@ def key_of(name: str) -> str:
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def keys_in(folder: Path) -> list[str]:
-    """Return the keys that name something in a folder; what else lies there is none of ours."""
-    return [path.name for path in folder.iterdir() if re.fullmatch("[0-9a-f]{32}", path.name)]
-
-
 class Claims:
     """Claims by key on one lock file, a byte of it each: no file is left behind, and kill -9 frees what was held.
 
     Opened once in a process: POSIX drops all locks of a process on a file when it closes any descriptor of that file.
-    Where the file system has no locks every claim is granted; two batches may then do the same work, whole each time.
+    Where the file system has no locks every claim is granted; two batches may then do the same work, and one of them
+    fail at it, but nothing comes out half: each makes its files in a folder of its own.
     """
 
     def __init__(self, path: Path) -> None:
