@@ -345,6 +345,17 @@ def test_a_full_disk_ends_the_batch(tmp_path: Path, here: type[Here]) -> None:
     assert not outcome.interrupted
 
 
+def test_a_disk_that_is_pulled_takes_no_results_with_it(tmp_path: Path, here: type[Here]) -> None:
+    def answer(options: WorkerOptions, order: Order) -> FileResult:
+        if order.job.raw != "1":
+            return FileResult(order.job.raw, "failed", error="the disk is gone")
+        shutil.rmtree(tmp_path / "out")
+        return FileResult("1", "converted")
+
+    here.answer = staticmethod(answer)
+    assert outcomes(run(tmp_path, jobs("1", "2"), workers=1)) == {"1": "converted", "2": "failed"}
+
+
 def test_a_process_that_is_spent_does_no_other_job(tmp_path: Path, here: type[Here]) -> None:
     def answer(options: WorkerOptions, order: Order) -> FileResult:
         return FileResult(order.job.raw, "failed", error="not enough memory", spent=order.job.raw == "1")

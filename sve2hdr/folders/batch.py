@@ -169,7 +169,7 @@ class Batch:
             self.events.stopping(sum(worker.order is not None for worker in self._workers))
 
     def _recover(self) -> None:
-        with self.manifest.claims() as claims, contextlib.suppress(OSError):  # the job, or the next batch, tries again
+        with contextlib.suppress(OSError), self.manifest.claims() as claims:  # the job, or the next batch, tries again
             self.manifest.recover(claims)
 
     # One turn of the loop
