@@ -493,6 +493,26 @@ def test_broken_raws_and_failures_to_write_leave_nothing(bench: Bench, monkeypat
     assert bench.files() == set()
 
 
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_name_that_a_disk_does_not_take_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch, folder: bool) -> None:
+    """exFAT and NTFS take no `?`, which disks of Linux do."""
+    name = "a?/b.exr" if folder else "a?.exr"
+
+    def choosy(do: Any, *paths: Path, **more: Any) -> Any:
+        if "?" in str(paths[-1]):
+            raise OSError(errno.EINVAL, "Invalid argument", str(paths[0]), None, str(paths[-1]))
+        return do(*paths, **more)
+
+    for owner, function in ((os, "link"), (Path, "replace"), (Path, "mkdir")):
+        true = getattr(owner, function)
+        monkeypatch.setattr(owner, function, lambda *paths, true=true, **more: choosy(true, *paths, **more))
+    failed = bench.run(bench.job("photo.dng", name))
+    place = bench.out / ("a?" if folder else "a?.exr")
+    assert failed.error == f"{place}: cannot be written (Invalid argument); choose another --name, or another place"
+    assert not failed.hopeless
+    assert bench.files() == set()
+
+
 def test_a_raw_that_changes_while_it_is_read_is_not_taken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     true = jobfiles.convert_file
 

@@ -23,7 +23,7 @@ from typing import Generic, Literal, NamedTuple
 
 from ..errors import UnwritableOutput
 from ..system.claims import Claims, key_of
-from ..system.files import file_sha256, replacing, take_name
+from ..system.files import FULL, file_sha256, replacing, take_name
 from ..system.places import At, Place, Status, lies_at, place
 from .record import DAMAGED, Record, Stamp
 
@@ -178,7 +178,11 @@ class Manifest(Records[Path]):
         return self.folder / "work"
 
     def unwritable(self, error: OSError) -> UnwritableOutput:
-        """Return what to tell of a full or broken disk."""
+        """Return what to tell of a full or broken disk, or of a name that a disk does not take."""
+        named = Path(error.filename2 or error.filename or "")
+        if error.errno not in FULL and named.is_relative_to(self.out) and not named.is_relative_to(self.folder):
+            finding = f"{named}: cannot be written ({error.strerror})"
+            return UnwritableOutput(f"{finding}; choose another --name, or another place")
         return UnwritableOutput(f"{self.out}: cannot be written ({error.strerror}); make room or choose another place")
 
     def create(self) -> None:
