@@ -64,8 +64,9 @@ def test_a_full_disk_leaves_no_partial_shard(tmp_path: Path, monkeypatch: pytest
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UnwritableOutput, match="No space left"):
+    with pytest.raises(UnwritableOutput, match="No space left") as refusal:
         pack_scenes([("a", light(0))], tmp_path, 60, lambda note: None)
+    assert str(refusal.value).startswith(f"{tmp_path / 'scenes-000.safetensors'}: ")  # no folder that is gone
     assert list(tmp_path.iterdir()) == []
 
 

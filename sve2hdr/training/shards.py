@@ -49,7 +49,10 @@ def pack_scenes(
     except OSError as error:
         raise UnwritableOutput(f"{folder}: no folder can be made here ({error.strerror}); choose another") from error
     with staging as name:
-        packed = _write_shards(scenes, Path(name), shard_mb, progress, leave_out or progress)
+        try:
+            packed = _write_shards(scenes, Path(name), shard_mb, progress, leave_out or progress)
+        except UnwritableOutput as error:  # it is of a folder that nobody else knows
+            raise UnwritableOutput(str(error).replace(name, str(folder))) from error
         _publish(Path(name), folder)
     return packed
 
