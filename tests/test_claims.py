@@ -79,6 +79,28 @@ def test_who_waits_for_a_turn_may_show_that_it_is_alive(tmp_path: Path, other: O
         assert waited >= 3
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks")
+def test_nobody_waits_for_a_drive_that_does_not_answer(
+    tmp_path: Path, other: Other, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where an NFS server has forgotten the file, or a FUSE file system has ended."""
+    fcntl = importlib.import_module("fcntl")
+    lock = fcntl.lockf
+
+    def stale(descriptor: int, command: int, size: int, offset: int) -> None:
+        if offset == claims._offset("b") and command != fcntl.LOCK_UN:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        lock(descriptor, command, size, offset)
+
+    monkeypatch.setattr(fcntl, "lockf", stale)
+    with Claims(tmp_path / "lock") as ours:
+        with pytest.raises(OSError, match=r"Stale file handle: '.*lock'"):
+            ours.take(["a", "b"])
+        assert other.take("a")  # nothing is kept of a claim that failed
+        with pytest.raises(OSError, match="Stale file handle"), ours.turn("b"):
+            pass
+
+
 def loaded_again() -> ModuleType:
     spec = importlib.util.spec_from_file_location("claims_elsewhere", claims.__file__)
     assert spec is not None

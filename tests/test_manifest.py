@@ -222,6 +222,13 @@ def test_links_in_the_folder_of_a_job_are_not_followed(manifest: Manifest, raw: 
     assert not private.samefile(manifest.out / "1.exr") if linked == "record.json" else files(manifest) == {}
 
 
+def test_what_an_older_version_has_left_is_finished(manifest: Manifest, raw: Path) -> None:
+    folder = journal(manifest, raw, "1.exr", "0.exr")
+    folder.rename(manifest.work / key_of("1.exr"))
+    recover(manifest)
+    assert files(manifest) == {"1.exr": b"theirs"}
+
+
 def test_what_is_no_folder_of_a_job_is_left_alone(manifest: Manifest) -> None:
     (manifest.work / "photos").mkdir()
     recover(manifest)
@@ -378,6 +385,11 @@ def test_without_locks_nothing_of_two_processes_at_one_job_is_half(manifest: Man
             (second / "0.exr").write_bytes(b"whole")
             manifest.publish(second, [(record(raw, "1.exr"), "0.exr", False)])
     assert files(manifest) == {"1.exr": b"whole"}
+
+
+def test_no_name_is_to_blame_for_a_disk_that_names_none() -> None:
+    told = Manifest(Path()).unwritable(OSError(errno.EIO, "Input/output error"))
+    assert str(told) == ".: cannot be written (Input/output error); make room or choose another place"
 
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:

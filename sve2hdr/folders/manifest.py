@@ -179,7 +179,7 @@ class Manifest(Records[Path]):
 
     def unwritable(self, error: OSError) -> UnwritableOutput:
         """Return what to tell of a full or broken disk, or of a name that a disk does not take."""
-        named = Path(error.filename2 or error.filename or "")
+        named = Path(str(error.filename2 or error.filename or self.folder))
         if error.errno not in FULL and named.is_relative_to(self.out) and not named.is_relative_to(self.folder):
             finding = f"{named}: cannot be written ({error.strerror})"
             return UnwritableOutput(f"{finding}; choose another --name, or another place")

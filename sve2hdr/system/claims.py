@@ -17,6 +17,7 @@ else:
     import fcntl
 
 UNSUPPORTED = {errno.ENOLCK, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}  # on macOS all differ
+HELD = {errno.EACCES, errno.EAGAIN}  # as POSIX has it
 WAIT_S = 0.05  # until a turn that is another's is asked for again
 
 
@@ -38,6 +39,7 @@ class Claims:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
 
     def __enter__(self) -> Claims:
@@ -51,13 +53,13 @@ class Claims:
         os.close(self._descriptor)
 
     def take(self, keys: Sequence[str]) -> bool:
-        """Claim all keys, or none: False where another process holds one."""
-        taken: list[str] = []
-        for key in sorted(set(keys)):
-            if not self._lock(key):
-                self.release(taken)
-                return False
-            taken.append(key)
+        """Claim all keys, or none: False where another process holds one; OSError where a drive does not answer."""
+        with contextlib.ExitStack() as taken:
+            for key in sorted(set(keys)):
+                if not self._lock(key):
+                    return False
+                taken.callback(self.release, [key])
+            taken.pop_all()
         return True
 
     def release(self, keys: Sequence[str]) -> None:
@@ -97,6 +99,8 @@ class Claims:
             try:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _offset(key))
             except OSError as error:
+                if error.errno not in HELD | UNSUPPORTED:  # who waits would wait for ever
+                    raise OSError(error.errno, error.strerror, str(self._path)) from error
                 return error.errno in UNSUPPORTED
             return True
 
