@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 from collections.abc import Mapping
@@ -219,6 +220,16 @@ def test_a_folder_that_cannot_be_read_is_reported(work: Path) -> None:
     Path("in/b").chmod(0o700)
     assert raws(found) == ["in/a/1.dng"]
     assert "permissions" in why(found.refused, "in/b")
+
+
+def test_a_pattern_in_a_folder_that_cannot_be_read_is_not_blamed(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(folder: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", folder)
+
+    touch("in/1.dng")
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(Sve2HdrError, match=r"^in: cannot be read \(Permission denied\); check its permissions$"):
+        jobs("in/*.dng")
 
 
 def test_outputs_are_no_inputs(work: Path) -> None:

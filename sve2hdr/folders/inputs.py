@@ -121,6 +121,12 @@ class Search:
             fitting = [match for match in _fitting(given) if not _in_system(Path(match), top)]
             matches = self._outside(fitting, top)
             if not (matches or self.inputs.watched):
+                try:
+                    os.scandir(top).close()
+                except (FileNotFoundError, NotADirectoryError):
+                    pass  # the pattern is wrong then
+                except OSError as error:
+                    raise Sve2HdrError(f"{top}: cannot be read ({error.strerror}); check its permissions") from error
                 where = " outside the output folder, which is not searched" if fitting else ""
                 raise Sve2HdrError(f"{given}: nothing matches{where}; check the pattern")
             source, files = top.resolve(), self._below_matches(sorted(matches, key=natural))
