@@ -189,9 +189,8 @@ def reconstructed(
     """Return what `reconstruct_mosaic` does; `locked`: what its sequence shares, read already, None if nothing yet."""
     progress(0.0)
     model = model if isinstance(model, Model) else model_named(model)
-    device, gpu_fault = choose_device(options.device), ""
-    if any(network is not None for network in model.candidates.values()):
-        device, gpu_fault = tried_device(options.device)
+    has_networks = model.features_per_px > 0
+    device, gpu_fault = tried_device(options.device) if has_networks else (choose_device(options.device), "")
     neutral = locked.neutral_for(options.white_balance) if locked is not None else None
     check_lights(options.white_balance if neutral is None else WhiteBalance(), mosaic, name)
     listed = options.bad_pixel_map.sites(mosaic.shape) if options.bad_pixel_map is not None else None

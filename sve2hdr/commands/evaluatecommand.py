@@ -26,7 +26,7 @@ from .options import (
     refuse_one_exposure,
     sensor_options,
 )
-from .terminal import note, tell
+from .terminal import note, tell, tried_device
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,7 +142,6 @@ def evaluate(
     from ..evaluation.methods import LINEAR
     from ..evaluation.pictures import check_folder, write_pictures
     from ..highlights import early_saturation
-    from ..trial import tried_device
 
     _refuse_contradictions(**click.get_current_context().params)
     if pattern is not None:
@@ -156,10 +155,7 @@ def evaluate(
     if not models:
         models = (*(("classical",) if full else ()), _published_for(conditions[0]))
     names = list(dict.fromkeys((LINEAR, *models)))
-    tried, gpu_fault = tried_device(device)
-    if gpu_fault:
-        note(gpu_fault)
-    chosen = str(tried)
+    chosen = str(tried_device(device))
     seeing = ColorVideoVdp(chosen) if cvvdp else None
     methods, weights = _loaded(names, chosen, ensemble)
     methods |= _of_programs(externals, timeout, methods)

@@ -6,10 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import printable
+
+if TYPE_CHECKING:
+    import torch
 
 
 def tell(*lines: str, err: bool = False) -> None:
@@ -21,6 +25,19 @@ def tell(*lines: str, err: bool = False) -> None:
 def note(text: str) -> None:
     """Tell the user something on stderr, in one line."""
     tell(f"sve2hdr: {text}", err=True)
+
+
+def tried_device(name: str) -> torch.device:
+    """Return the device for `--device`; a note tells why, where a GPU is left out that does not work.
+
+    Raises Sve2HdrError where there is no such device, or it is named and does not work.
+    """
+    from .. import trial
+
+    device, fault = trial.tried_device(name)
+    if fault:
+        note(fault)
+    return device
 
 
 def draws_bars() -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import FOLDER, SEED, Command, Number, Parsed, complete_path, device_option, refuse_given
-from .terminal import note, tell
+from .terminal import note, tell, tried_device
 
 if TYPE_CHECKING:
     from ..architecture import ArchitectureConfig, Network
@@ -132,7 +132,6 @@ def train(
     from ..training.plot import plot_log
     from ..training.train import DEFAULT_OPTIONS, Interrupted
     from ..training.train import train as run
-    from ..trial import tried_device
     from ..weights import load_weights, weights_path
 
     network: ArchitectureConfig | Network
@@ -167,9 +166,7 @@ def train(
         told.append(record)
         click.echo(f"step {record['step']} of {steps}: loss {record['loss']:.5f}, {record['seconds']:.0f} s", err=True)
 
-    chosen, gpu_fault = tried_device(device)
-    if gpu_fault:
-        note(gpu_fault)
+    chosen = tried_device(device)
     try:
         weights = run(shards, output, network, options, chosen, report)
     except Interrupted as stop:

@@ -84,7 +84,7 @@ def focus_pixels(sites: Sites, known: FocusPixels | None = None) -> FocusPixels 
     lie in a line: these see light of screens, meshes and prints.
     """
     size = PERIOD[0] * PERIOD[1]
-    # of exposures out of step with PERIOD, as of rows in fours, the first period tells: those alike there stay so later
+    # Exposures of rows in fours are out of step with PERIOD: what is of one kind in the first one stays so in all
     letters, exposure = (repeated(part, PERIOD) for part in (sites.letters, sites.exposure))
     numbers = [np.unique(part.ravel(), return_inverse=True)[1] for part in (letters, exposure)]
     kind = np.unique(numbers, axis=1, return_inverse=True)[1].ravel()
