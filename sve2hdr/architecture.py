@@ -8,10 +8,14 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Self
 
+import numpy as np
 from torch import Tensor, nn
+
+from .tiles import Sides
 
 # More than any network of use has: a damaged or hostile weights file shall not take all memory, or hours to build.
 MOST_BLOCKS, MOST_CHANNELS, MOST_SITES, MOST_STRIDE = 300, 1024, 256, 8
+NO_MARGIN: Sides = ((0, 0), (0, 0))
 SETTLED = (("block", "partial"), ("base_input", True))  # once were options: files that are published name them
 
 
@@ -90,22 +94,23 @@ class Network(nn.Module, ABC):
         return []
 
     @abstractmethod
-    def compressed(self, planes: Tensor, margin: tuple[int, int] = (0, 0)) -> Tensor:
+    def compressed(self, planes: Tensor, margin: Sides = NO_MARGIN) -> Tensor:
         """Return `network.compress` of the reconstruction, as `forward` returns that."""
 
     @abstractmethod
-    def forward(self, planes: Tensor, margin: tuple[int, int] = (0, 0)) -> Tensor:
+    def forward(self, planes: Tensor, margin: Sides = NO_MARGIN) -> Tensor:
         """Reconstruct camera RGB.
 
         planes: (N, 4, H, W), in the network's canonical layout, H and W multiples of `alignment`: radiance (1.0 =
         saturation of the least exposed sites), relative exposure (1.0 = most exposed), usable (0 saturated to 1
         usable) and the standard deviation of the noise in the unit of radiance.
-        margin: rows and columns at every edge that are only looked at, multiples of `alignment`.
-        Returns (N, 3, H - 2 rows, W - 2 columns), camera RGB radiance in the unit of the input: the inner part of what
-        a margin of 0 gives, at less cost; nothing clamps highlights or negatives.
+        margin: rows and columns at the edges that are only looked at, multiples of `alignment`.
+        Returns (N, 3, rows, columns) inside of the margin, camera RGB radiance in the unit of the input: a part of what
+        no margin gives, at less cost; nothing clamps highlights or negatives.
         """
 
 
-def inside(image: Tensor, rows: int, columns: int) -> Tensor:
-    """Return an image, (..., H, W), without so many rows and columns at every edge."""
-    return image[..., rows : image.shape[-2] - rows, columns : image.shape[-1] - columns]
+def inside(image: Tensor, margin: Sides | np.ndarray) -> Tensor:
+    """Return an image, (..., H, W), without the rows and columns of a margin."""
+    (top, bottom), (left, right) = margin
+    return image[..., top : image.shape[-2] - bottom, left : image.shape[-1] - right]

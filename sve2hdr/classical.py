@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .architecture import inside
 from .layout import source_index
 from .mosaic import ExposurePattern, Mosaic, cfa_period, over_common_period
 from .radiance import NoiseModel, full_scale, site_planes
-from .tiles import run_tiled
+from .tiles import Sides, run_tiled
 
 TILE_PX = 288
 TOE_SIGMAS, LEAST_TOE = 3.0, 1e-4  # logarithmic above that many standard deviations in the dark, linear below
@@ -110,7 +111,7 @@ def classical(
     toe = max(LEAST_TOE, TOE_SIGMAS * float(np.sqrt(read_variance.min())))
     result = np.empty((*mosaic.shape, 3), np.float32)
 
-    def tile(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    def tile(rows: np.ndarray, columns: np.ndarray, margin: Sides) -> np.ndarray:
         y = source_index(rows, 0, mosaic.shape[0], period[0])[:, None]
         x = source_index(columns, 0, mosaic.shape[1], period[1])[None, :]
         phase = (y % period[0], x % period[1])
@@ -126,7 +127,7 @@ def classical(
         planes = (radiance, usable, exposure_here, read_here, photon_here, colour)
         with torch.inference_mode():
             image = _reconstruct(toe, *(torch.from_numpy(plane) for plane in planes))
-        return np.asarray(image[:, HALO_PX:-HALO_PX, HALO_PX:-HALO_PX].permute(1, 2, 0))
+        return np.asarray(inside(image, margin).permute(1, 2, 0))
 
     def keep(rows: tuple[int, int], columns: tuple[int, int], core: np.ndarray) -> None:
         part = result[rows[0] : rows[1], columns[0] : columns[1]]

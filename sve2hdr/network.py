@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from operator import mod
 from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .architecture import MOST_BLOCKS, MOST_CHANNELS, MOST_STRIDE, ArchitectureConfig, Network, inside
+from .architecture import MOST_BLOCKS, MOST_CHANNELS, MOST_STRIDE, NO_MARGIN, ArchitectureConfig, Network, inside
+from .tiles import Sides
 
 MU = 5000.0  # of the compression the network works in, the usual value of the mu-law in HDR work
 INPUT_PLANES = 4  # radiance, exposure, usable, noise
@@ -177,8 +179,10 @@ class GuidedStem(nn.Module):
     def forward(self, value: Tensor, usable: Tensor, noise: Tensor, base: Tensor) -> Tensor:
         """Return gated features, (N, width, H, W), of (N, sites, H, W) each, and (N, 3 sites, H, W) of the base."""
         guidance = torch.cat([usable, noise], 1)
-        features: Tensor = self.features(torch.cat([value, value * usable, guidance, base], 1))
-        return features * torch.sigmoid_(self.gate(guidance))
+        gate = torch.sigmoid_(self.gate(guidance))
+        with torch.autocast(value.device.type, enabled=False):  # the light itself is read in float32
+            features: Tensor = self.features(torch.cat([value, value * usable, guidance, base], 1))
+        return features.to(gate.dtype) * gate  # of one type, as products of two are slow
 
 
 class MergingInterpolation(nn.Module):
@@ -273,46 +277,45 @@ class SveNet(Network):
         inner = (self.encoder, self.down, self.bottom, self.up, self.decoder)
         return [weight for part in inner for weight in part.parameters() if weight.ndim == 4]
 
-    def compressed(self, planes: Tensor, margin: tuple[int, int] = (0, 0)) -> Tensor:
+    def compressed(self, planes: Tensor, margin: Sides = NO_MARGIN) -> Tensor:
         """Return `compress` of the reconstruction, as `forward` returns that."""
         radiance, exposure, usable, noise = (fold(plane, self.config.cell) for plane in planes.chunk(INPUT_PLANES, 1))
         value = compress(radiance)
         # noise as it stands in the compressed domain: times the derivative of `compress`
         compressed_noise = noise * (10 * MU / math.log1p(MU)) / (1 + MU * radiance.clamp_min(0))
-        with torch.autocast(planes.device.type, enabled=False):  # the light itself is read, and laid out, in float32
+        with torch.autocast(planes.device.type, enabled=False):
             base = compress(self.base(radiance, exposure, usable))
-            x = unfold(self.stem(value, usable, compressed_noise, base), self.config.parts)
-            x = x.contiguous(memory_format=torch.channels_last)
-        if torch.is_autocast_enabled(planes.device.type):  # all at once: sums of two types are slow
-            x = x.to(torch.get_autocast_dtype(planes.device.type))
+        x = unfold(self.stem(value, usable, compressed_noise, base), self.config.parts)
+        x = x.contiguous(memory_format=torch.channels_last)
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
             x = blocks(x)
             skips.append(x)
             x = down(x)
         x = self.bottom(x)
+        cropped = np.zeros((2, 2), int)  # rows and columns of x, at each side, that were left out
         for level in reversed(range(len(skips))):
-            skip = inside(skips[level], *self._unseen(level, margin))
-            x = skip + _middle(unfold(self.up[level](x), self.config.strides[level]), skip)
+            stride = self.config.strides[level]
+            x, before = unfold(self.up[level](x), stride), cropped * np.reshape(stride, (2, 1))
+            cropped = self._unseen(level, margin)
+            x = inside(skips[level], cropped) + inside(x, cropped - before)
             x = self.decoder[level](x.contiguous(memory_format=torch.channels_last))
-        base = inside(unfold(base, self.config.cell), *margin)
         residual = 0.1 * self.head(x).float()  # about as large as corrections are, while features stay around 1
-        return base + _middle(unfold(residual, self.config.place), base)
+        residual, before = unfold(residual, self.config.place), cropped * np.reshape(self.config.place, (2, 1))
+        return inside(unfold(base, self.config.cell), margin) + inside(residual, np.array(margin) - before)
 
-    def _unseen(self, level: int, margin: tuple[int, int]) -> tuple[int, int]:
+    def _unseen(self, level: int, margin: Sides) -> np.ndarray:
         """Return rows and columns of a level's places, in its decoder, that the image inside a margin does not see."""
-        unseen = []
-        for axis, px in enumerate(margin):
-            step, seen = self.config.place[axis], 1  # places: by the head
-            for finer in range(level + 1):
-                seen += self.config.blocks[finer]
-                if finer < level:
-                    step *= self.config.strides[finer][axis]
-                    seen = math.ceil(seen / self.config.strides[finer][axis])
-            unseen.append(max(0, px // step - seen))
-        return unseen[0], unseen[1]
+        step, seen = np.array(self.config.place), np.ones(2, int)  # places: by the head
+        for finer in range(level + 1):
+            seen += self.config.blocks[finer]
+            if finer < level:
+                step *= self.config.strides[finer]
+                seen = -(-seen // self.config.strides[finer])
+        unseen: np.ndarray = np.array(margin) // step[:, None] - seen[:, None]
+        return unseen.clip(0)
 
-    def forward(self, planes: Tensor, margin: tuple[int, int] = (0, 0)) -> Tensor:
+    def forward(self, planes: Tensor, margin: Sides = NO_MARGIN) -> Tensor:
         """Reconstruct camera RGB, as `Network.forward` tells; the decoder leaves out what is not seen of a margin."""
         # a frame unlike any photo must not overflow: 1.25 is 8 times the brightest light that any site records
         return expand(self.compressed(planes, margin).clamp(-1.25, 1.25))
@@ -322,9 +325,3 @@ def _offsets(period: int) -> Tensor:
     """Return how far sites (axis 1) of the cell before, the same and the next one (axis 2) lie from pixels (axis 0)."""
     place = torch.arange(period)
     return place[None, :, None] - place[:, None, None] + period * torch.arange(-1, 2)
-
-
-def _middle(image: Tensor, like: Tensor) -> Tensor:
-    """Return the middle of an image, (..., H, W), as large as another one."""
-    rows, columns = ((have - wanted) // 2 for have, wanted in zip(image.shape[-2:], like.shape[-2:], strict=True))
-    return inside(image, rows, columns)

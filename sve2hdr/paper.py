@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .architecture import MOST_BLOCKS, MOST_CHANNELS, ArchitectureConfig, Network, inside
+from .architecture import MOST_BLOCKS, MOST_CHANNELS, NO_MARGIN, ArchitectureConfig, Network, inside
 from .network import compress, packed, unfold
+from .tiles import Sides
 
 SLOPE = 0.1  # of the leaky ReLUs
 
@@ -117,7 +118,7 @@ class PaperNet(Network):
         """Rows and columns of the cell: every size fed to the network is a multiple of it."""
         return self.config.cell
 
-    def forward(self, planes: Tensor, margin: tuple[int, int] = (0, 0)) -> Tensor:
+    def forward(self, planes: Tensor, margin: Sides = NO_MARGIN) -> Tensor:
         """Reconstruct camera RGB, as `Network.forward` tells; a margin costs what other pixels do."""
         radiance, _, usable, noise = planes.chunk(4, 1)
         with torch.autocast(planes.device.type, enabled=False):  # the light itself is read in float32
@@ -127,9 +128,9 @@ class PaperNet(Network):
         for block in self.blocks:
             main, compensation = block(main, compensation)
         out: Tensor = self.tail(main)
-        return inside(out, *margin).float()
+        return inside(out, margin).float()
 
-    def compressed(self, planes: Tensor, margin: tuple[int, int] = (0, 0)) -> Tensor:
+    def compressed(self, planes: Tensor, margin: Sides = NO_MARGIN) -> Tensor:
         """Return `compress` of the reconstruction, as `forward` returns that."""
         return compress(self(planes, margin))
 

@@ -15,9 +15,11 @@ from .layout import Placement, placements
 from .mosaic import ExposurePattern, Mosaic
 from .radiance import NoiseModel, full_scale, site_planes
 from .system.devices import has_bfloat16
-from .tiles import run_tiled
+from .tiles import Sides, run_tiled
 
 Precision = Literal["auto", "float32", "bfloat16"]
+# The networks have learned to do without: they are trained on patches that nothing surrounds.
+SURROUNDINGS_PX = 16  # of a frame, mirrored, that they see
 TILE_PX = 1024  # the default: smaller tiles are mostly halo, larger ones need more memory than they save time
 
 
@@ -64,14 +66,14 @@ def reconstruct(
         height, width = turned_result.shape[:2]
 
         @torch.inference_mode()
-        def tile(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        def tile(rows: np.ndarray, columns: np.ndarray, margin: Sides) -> np.ndarray:
             y, x = placement.sites(rows, columns, mosaic.shape, network.config.cell)
             counts = torch.from_numpy(mosaic.counts[y, x].astype(np.float32)).to(device)
             black, white, exposure, gain, read_noise = (_repeated(p, y, x, device) for p in periods)
             radiance, usable, sigma = site_planes(counts, black, white, exposure, least, gain, read_noise, full)
             planes = torch.stack([radiance, exposure, usable, sigma])[None]
             with torch.autocast(kind, torch.bfloat16, enabled=half):
-                image = network(planes, network.halo)[0]
+                image = network(planes, margin)[0]
             return np.asarray((image.permute(1, 2, 0).float() / scale).contiguous().cpu())
 
         def keep(rows: tuple[int, int], columns: tuple[int, int], core: np.ndarray) -> None:
@@ -82,7 +84,8 @@ def reconstruct(
             turned_result[top:bottom, left:right] += inside
 
         canonical_shape = (placement.top + height, placement.left + width)
-        run_tiled(tile, keep, canonical_shape, options.tile_px, network.halo, network.alignment, progress)
+        halo, alignment = network.halo, network.alignment
+        run_tiled(tile, keep, canonical_shape, options.tile_px, halo, alignment, progress, SURROUNDINGS_PX)
 
     for done, placement in enumerate(ways):
         add(placement, lambda share, done=done: progress((done + share) / len(ways)))  # type: ignore[misc]

@@ -4,41 +4,59 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import numpy as np
 
+Sides = tuple[tuple[int, int], tuple[int, int]]  # rows above and below, columns left and right
+
 
 def core_size(
-    shape: tuple[int, int], core_px: int, halo: tuple[int, int], alignment: tuple[int, int]
+    shape: tuple[int, int],
+    core_px: int,
+    halo: tuple[int, int],
+    alignment: tuple[int, int],
+    surroundings_px: int | None = None,
 ) -> tuple[int, int]:
     """Return rows and columns of the cores that take the least work in sum.
 
-    A tile has at most as many pixels, with its halo, as one of core_px x core_px, rounded up to `alignment`, but may be
-    longer than wide. A video frame takes two tiles:
+    A tile has at most as many pixels, with its halo, as one of core_px x core_px, rounded up to `alignment`, in the
+    middle of a frame, but may be longer than wide. A video frame takes two tiles:
 
     >>> core_size((1080, 1920), 1024, (88, 72), (8, 8))
     (1080, 960)
     """
     limit = math.prod(_aligned(core_px, step) + 2 * around for around, step in zip(halo, alignment, strict=True))
-    found = []
-    for rows in {_aligned(-(-shape[0] // count), alignment[0]) for count in range(1, shape[0] + 1)}:
-        most = (limit // (rows + 2 * halo[0]) - 2 * halo[1]) // alignment[1] * alignment[1]
-        if most > 0:
-            columns = _aligned(-(-shape[1] // -(-shape[1] // most)), alignment[1])
-            tiles = -(-shape[0] // rows) * -(-shape[1] // columns)
-            found.append((tiles * (rows + 2 * halo[0]) * (columns + 2 * halo[1]), rows, columns))
-    return min(found)[1:]
+    found: list[list[tuple[int, int, int]]] = []  # of each axis: lengths of cores, of the longest tile, of all tiles
+    for length, around, step in zip(shape, halo, alignment, strict=True):
+        found.append([])
+        for size in {_aligned(-(-length // count), step) for count in range(1, length + 1)}:
+            tiles = [
+                stop - start + sum(seen) for start, stop, seen in cores(length, size, around, step, surroundings_px)
+            ]
+            found[-1].append((size, max(tiles), sum(tiles)))
+    fitting = (pair for pair in product(*found) if pair[0][1] * pair[1][1] <= limit)
+    return min((rows[2] * columns[2], rows[0], columns[0]) for rows, columns in fitting)[1:]
 
 
-def cores(length: int, core_px: int, alignment: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of the cores along one axis: they cover `length`, start on multiples of `alignment`.
+def cores(
+    length: int, core_px: int, halo: int, alignment: int, surroundings_px: int | None = None
+) -> Iterator[tuple[int, int, tuple[int, int]]]:
+    """Yield (start, stop, margins) of the cores along one axis: they cover `length`, start on multiples of `alignment`.
 
-    >>> list(cores(20, 8, 4)), list(cores(20, 6, 4))
+    The margins, which a tile has before and behind its core, are the halo, but reach no more than `surroundings_px`,
+    rounded up to `alignment`, beyond the frame; None: as far as the halo.
+
+    >>> [place[:2] for place in cores(20, 8, 0, 4)], [place[:2] for place in cores(20, 6, 0, 4)]
     ([(0, 8), (8, 16), (16, 20)], [(0, 8), (8, 16), (16, 20)])
+    >>> list(cores(20, 8, 12, 4, surroundings_px=4))
+    [(0, 8, (4, 12)), (8, 16, (12, 8)), (16, 20, (12, 4))]
     """
-    step = _aligned(core_px, alignment)
+    step, end = _aligned(core_px, alignment), _aligned(length, alignment)
+    beyond = halo if surroundings_px is None else min(halo, _aligned(surroundings_px, alignment))
     for start in range(0, length, step):
-        yield start, min(start + step, _aligned(length, alignment))
+        stop = min(start + step, end)
+        yield start, stop, (min(halo, start + beyond), min(halo, end - stop + beyond))
 
 
 def _aligned(length: int, alignment: int) -> int:
@@ -47,29 +65,29 @@ def _aligned(length: int, alignment: int) -> int:
 
 
 def run_tiled(
-    tile: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    tile: Callable[[np.ndarray, np.ndarray, Sides], np.ndarray],
     keep: Callable[[tuple[int, int], tuple[int, int], np.ndarray], None],
     shape: tuple[int, int],
     core_px: int,
     halo: tuple[int, int],
     alignment: tuple[int, int],
     progress: Callable[[float], object] = lambda share: None,
+    surroundings_px: int | None = None,
 ) -> None:
     """Run a network, or another method, over tiles of a frame and hand each tile's core to `keep`.
 
-    tile: takes the row and the column numbers of a tile, which reach `halo` beyond its core and so beyond the frame,
-    and returns the core's image, (rows, columns, C). keep: takes the core's (first row, stop), (first column, stop)
-    and its pixels; the last cores may reach beyond `shape` by less than `alignment`. core_px: as `core_size` has it.
-    progress: told the share of the frame that is done, 0 to 1. With the method's own halo and alignment, the result
-    does not depend on core_px.
+    tile: takes the row and the column numbers of a tile, some of which may lie beyond the frame, and how many of them
+    are margins around its core, and returns the core's image, (rows, columns, C). keep: takes the core's (first row,
+    stop), (first column, stop) and its pixels; the last cores may reach beyond `shape` by less than `alignment`.
+    core_px: as `core_size` has it. progress: told the share of the frame that is done, 0 to 1. surroundings_px: as
+    `cores` has it. With the method's own halo and alignment, the result does not depend on core_px.
     """
     if core_px < 1:
         raise ValueError(f"a tile has at least 1 pixel, not {core_px}")
-    size = core_size(shape, core_px, halo, alignment)
-    tiles = [(r, c) for r in cores(shape[0], size[0], alignment[0]) for c in cores(shape[1], size[1], alignment[1])]
-    for done, (rows, columns) in enumerate(tiles, 1):
-        image = tile(
-            np.arange(rows[0] - halo[0], rows[1] + halo[0]), np.arange(columns[0] - halo[1], columns[1] + halo[1])
-        )
-        keep(rows, columns, image)
+    size = core_size(shape, core_px, halo, alignment, surroundings_px)
+    axes = zip(shape, size, halo, alignment, strict=True)
+    tiles = list(product(*(list(cores(*axis, surroundings_px)) for axis in axes)))
+    for done, ((top, bottom, rows), (left, right, columns)) in enumerate(tiles, 1):
+        y, x = np.arange(top - rows[0], bottom + rows[1]), np.arange(left - columns[0], right + columns[1])
+        keep((top, bottom), (left, right), tile(y, x, (rows, columns)))
         progress(done / len(tiles))

@@ -683,9 +683,11 @@ def test_an_ensemble_is_another_image_and_says_so(tmp_path: Path, raw: Path, net
 # Refusals
 
 
-def test_progress_rises_to_the_end(tmp_path: Path, raw: Path, network: SveNet) -> None:
+def test_progress_rises_to_the_end(tmp_path: Path, frame: Mosaic, network: SveNet) -> None:
     shares: list[float] = []
-    convert_file(raw, tmp_path / "a.exr", Model({"tiny": network}), replace(GIVEN, tile_px=32), shares.append)
+    write_cfa_dng(tmp_path / "a.dng", replace(frame, counts=np.tile(frame.counts[:64, :80], (4, 3))))
+    options = replace(GIVEN, tile_px=32)
+    convert_file(tmp_path / "a.dng", tmp_path / "a.exr", Model({"tiny": network}), options, shares.append)
     assert len(shares) > 4
     assert shares == sorted(shares)
     assert shares[-1] == 1

@@ -107,8 +107,10 @@ def test_a_margin_is_left_out_and_nothing_else_changes(config: NetworkConfig) ->
     planes = planes_of(config, torch.rand(1, 1, 2 * top + 3 * rows, 2 * left + 2 * columns).double())
     with torch.no_grad():
         whole = network.compressed(planes)
-        for m, n in ((0, 0), (rows, 0), (0, columns), (rows, 2 * columns), (top - rows, left), (top, left)):
-            assert_close(network.compressed(planes, (m, n)), inside(whole, m, n), rtol=1e-9, atol=0)
+        for vertical in ((0, 0), (rows, 0), (0, top), (top - rows, 2 * rows), (top, top)):
+            for horizontal in ((0, 0), (0, columns), (left, 2 * columns), (left, left)):
+                margin = vertical, horizontal
+                assert_close(network.compressed(planes, margin), inside(whole, margin), rtol=1e-9, atol=0)
 
 
 def test_a_margin_saves_time_in_the_decoder() -> None:
@@ -120,10 +122,11 @@ def test_a_margin_saves_time_in_the_decoder() -> None:
 
     network.decoder[0].register_forward_hook(count)
     (top, left), (rows, columns) = network.halo, network.alignment
+    planes = planes_of(TINY, torch.rand(1, 1, 2 * top + 4 * rows, left + 4 * columns).double())
     with torch.no_grad():
-        network(planes_of(TINY, torch.rand(1, 1, 2 * top + 4 * rows, 2 * left + 4 * columns).double()), network.halo)
+        network(planes, ((top, top), (0, left)))
     seen = TINY.blocks[0] + 1
-    assert worked == 8 * (4 * rows // 4 + 2 * seen) * (4 * columns // 2 + 2 * seen)
+    assert worked == 8 * (4 * rows // 4 + 2 * seen) * (4 * columns // 2 + seen)
 
 
 @pytest.mark.parametrize("level", [-0.02, 0.0, 1e-4, 0.5, 1.0, 3.0, 8.0])

@@ -92,7 +92,7 @@ def test_it_reads_radiance_and_the_mask_and_not_the_exposures() -> None:
             other[:, plane] *= 0.5
             assert torch.equal(network(other), image) is not read
         assert_close(network.compressed(planes), compress(image))
-        assert torch.equal(network(planes, (8, 2)), image[..., 8:-8, 2:-2])
+        assert torch.equal(network(planes, ((8, 8), (2, 2))), image[..., 8:-8, 2:-2])
     assert image.shape == (1, 3, 16, 12)
 
 

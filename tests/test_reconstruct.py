@@ -11,11 +11,12 @@ from torch import nn
 import sve2hdr.reconstruct as module
 from sve2hdr.errors import PatternNotFound
 from sve2hdr.mosaic import BAYER_ORDERS, ExposurePattern, Mosaic, cfa_period, repeated
-from sve2hdr.network import NetworkConfig, SveNet
+from sve2hdr.network import NetworkConfig, SveNet, compress
 from sve2hdr.paper import PaperConfig
 from sve2hdr.radiance import NoiseModel
-from sve2hdr.reconstruct import NetworkOptions, reconstruct
-from sve2hdr.simulation.simulate import Sensor, simulate
+from sve2hdr.reconstruct import SURROUNDINGS_PX, NetworkOptions, reconstruct
+from sve2hdr.simulation.simulate import NEUTRAL, Sensor, simulate
+from sve2hdr.training.synthetic import synthetic_scene
 from sve2hdr.weights import load_weights, weights_path
 
 torch.set_num_threads(1)
@@ -78,6 +79,25 @@ def test_what_lies_beyond_the_halo_does_not_matter(random_network: SveNet) -> No
     assert_allclose(image[rows:, columns:], whole[rows:, columns:], rtol=0, atol=1e-5 * float(np.ptp(whole)))
 
 
+def test_few_surroundings_are_as_good_as_a_whole_halo(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, pattern = load_weights(weights_path("standard")).eval(), ExposurePattern(PAIRS)
+    sensor = Sensor()
+    edges = np.ones((160, 160), bool)
+    edges[32:-32, 32:-32] = False
+    errors: dict[int, list[float]] = {SURROUNDINGS_PX: [], max(network.halo): []}
+    for seed in range(3):
+        scene = synthetic_scene(seed, 160) * np.float32(NEUTRAL)
+        scene /= np.quantile(scene, 0.99)
+        mosaic = simulate(scene, "RGGB", pattern, sensor, seed)
+        for surroundings_px, squares in errors.items():
+            monkeypatch.setattr(module, "SURROUNDINGS_PX", surroundings_px)
+            image = reconstruct(mosaic, pattern, sensor.noise_model(pattern), network) / np.float32(pattern.ratio)
+            off = compress(torch.from_numpy(image.clip(0, 1))) - compress(torch.from_numpy(scene.clip(0, 1)))
+            squares.append(float(off.numpy()[edges].astype(float).var()))
+    few, whole = map(np.array, errors.values())
+    assert (few < 1.01 * whole).all(), few / whole
+
+
 @pytest.mark.parametrize("shape", [(48, 40), (37, 43)])
 def test_a_transposed_frame_gives_the_transposed_image(random_network: SveNet, shape: tuple[int, int]) -> None:
     mosaic = noise_frame(shape, "GRBG")
@@ -115,9 +135,9 @@ def test_an_ensemble_is_the_mean_of_the_frame_and_its_mirror_image(
 def test_progress_of_an_ensemble_rises_to_the_end(random_network: SveNet) -> None:
     shares: list[float] = []
     options = NetworkOptions(tile_px=64, ensemble=True)
-    reconstruct(noise_frame((80, 80)), ExposurePattern(PAIRS), NOISE, random_network, options, shares.append)
+    reconstruct(noise_frame((240, 240)), ExposurePattern(PAIRS), NOISE, random_network, options, shares.append)
     assert shares == sorted(shares)
-    assert (len(shares), shares[-1]) == (2 * 2, 1)  # of two tiles
+    assert (len(shares), shares[-1]) == (2 * 4, 1)  # of four tiles
 
 
 def test_levels_follow_their_sites(base_network: SveNet) -> None:
