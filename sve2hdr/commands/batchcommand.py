@@ -75,47 +75,47 @@ def scheduler_address(text: str) -> str:
     "lists",
     type=click.File("rb"),
     multiple=True,
-    help="Also take the paths in this UTF-8 file, one on each line.",
+    help="Also take the paths in this UTF-8 file, one per line.",
 )
 @click.option(
-    "--include", multiple=True, metavar="PATTERN", help="Take only files whose name or path fits, such as '*.CR2'."
+    "--include", multiple=True, metavar="PATTERN", help="Take only files whose name or path matches, such as '*.CR2'."
 )
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files whose name, path or folder fits.")
-@click.option("--base", type=PlaceType(), help="Mirror the tree from this folder on.  [default: from each IN]")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out files whose name, path or folder matches.")
+@click.option("--base", type=PlaceType(), help="Mirror the tree below this folder.  [default: below each IN]")
 @click.option(
     "--format",
     "formats",
     type=click.Choice(FORMATS),
     multiple=True,
-    help="Format of the outputs; give it once for each.  [default: exr]",
+    help="Format of the outputs; can be given several times.  [default: exr]",
 )
-@click.option("--preview", is_flag=True, help="Also write a tone-mapped preview, .preview.jpg.")
+@click.option("--preview", is_flag=True, help="Also write a tone-mapped preview, as .preview.jpg.")
 @click.option(
     "--name",
     "template",
     default="{stem}.{ext}",
     show_default=True,
-    help="Names of the outputs, of {stem}, {name} (with extension), {source} (the folder IN), {model} and {ext}.",
+    help="Names of the outputs, made of {stem}, {name} (with extension), {source} (the folder IN), {model} and {ext}.",
 )
 @click.option(
     "--if-not-sve",
     type=click.Choice(POLICIES),
     default="skip",
     show_default=True,
-    help="What to do with ordinary raws, of one exposure; those in doubt always fail.",
+    help="What to do with ordinary raws, which have one exposure; those in doubt always fail.",
 )
 @click.option(
     "--lock",
     type=click.Choice(["auto", "folder", "none"]),
     default="auto",
     show_default=True,
-    help="Frames share levels, scale, white balance and brightness: those of a CinemaDNG clip (auto), of a folder, or "
-    "none.",
+    help="Which frames share levels, scale, white balance and brightness: those of each CinemaDNG clip (auto), those "
+    "of each folder, or none.",
 )
 @click.option(
     "--lock-params",
     type=FILE,
-    help="All frames share what this file has, which `convert --lock-params` has written, of a chart for example.",
+    help="All frames share what is in this file, which `convert --lock-params` has written, for example from a chart.",
 )
 @click.option(
     "--workers",
@@ -132,21 +132,23 @@ def scheduler_address(text: str) -> str:
     type=Number(1),
     default=300.0,
     show_default=True,
-    help="Give up a file after so many seconds without progress.",
+    help="Give up a file after this many seconds without progress.",
 )
 @click.option(
     "--dask",
     type=Parsed("address", scheduler_address),
     help="Spread the files over the Dask cluster of this scheduler, such as tcp://host:8786.",
 )
-@click.option("--report", type=FILE, help="Write a JSON object for each file, one on each line.")
-@click.option("--dry-run", is_flag=True, help="Convert nothing; say what would become of each file.")
-@click.option("--watch", is_flag=True, help="Go on with what arrives in IN, until Ctrl-C or --idle.")
-@click.option("--idle", type=Number(1), help="End --watch after so many seconds with nothing to do.  [default: never]")
+@click.option("--report", type=FILE, help="Write a JSON object for each file, one per line.")
+@click.option("--dry-run", is_flag=True, help="Convert nothing; say what would happen to each file.")
+@click.option("--watch", is_flag=True, help="Keep converting what arrives in IN, until Ctrl-C or --idle.")
+@click.option(
+    "--idle", type=Number(1), help="End --watch after this many seconds with nothing to do.  [default: never]"
+)
 @click.option(
     "--plain",
     is_flag=True,
-    help="Print lines for a log, not progress bars, as when stderr is no terminal or TERM is dumb.",
+    help="Print lines for a log instead of progress bars. Set automatically if stderr is no terminal or TERM is dumb.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures.")
 @image_options
@@ -180,9 +182,9 @@ def batch(
 ) -> None:
     """Convert the raws of folders, files or patterns IN, unattended.
 
-    The tree of IN is mirrored in the output folder; both may also be URLs, such as s3://bucket/shoot. What is finished
-    is not done again: give the same command to go on after a stop, also after a power cut. A file that fails does not
-    stop the others; the exit code is 1 then.
+    The tree of IN is mirrored in the output folder; both may also be URLs, such as s3://bucket/shoot. Finished files
+    are not converted again: after a stop, or a power cut, give the same command to continue. A file that fails does
+    not stop the others; the exit code is then 1.
     """
     from ..folders.batch import Batch, RunOptions
     from ..folders.batchdisplay import Display, Report

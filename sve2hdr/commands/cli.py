@@ -69,10 +69,10 @@ Examples:
     is_eager=True,
     expose_value=False,
     callback=show_version,
-    help="Show the version, and those of what it runs on, and exit.",
+    help="Show the version, and those of Python and the main libraries, and exit.",
 )
 def main() -> None:
-    """Turn raw photos that have several exposures in one frame (SVE, Dual ISO) into HDR images.
+    """Turn raw photos with several exposures in one frame (Dual ISO and other SVE) into HDR images.
 
     `sve2hdr COMMAND --help` shows the options of a command.
     """
@@ -86,20 +86,21 @@ def main() -> None:
     is_flag=False,
     flag_value="auto",
     shell_complete=complete_path,
-    help="Also write a tone-mapped preview to this .jpg or .png; auto, or no name: to OUTPUT with .preview.jpg.",
+    help="Also write a tone-mapped preview, to this .jpg or .png; without a name, or with auto: beside OUTPUT, as "
+    ".preview.jpg.",
 )
 @click.option(
     "--lock-params",
     type=FILE,
-    help="Keep a sequence free of flicker: the first frame writes levels, white balance and brightness to this JSON "
-    "file, the others take them from it.",
+    help="Keep a sequence from flickering: give all frames the same JSON file. The first frame writes levels, white "
+    "balance and brightness to it, and the others read them.",
 )
 @click.option(
     "--if-not-sve",
     type=click.Choice(["fail", "develop"]),
     default="fail",
     show_default=True,
-    help="What to do with an ordinary raw, of one exposure: refuse it, or develop it all the same.",
+    help="What to do with an ordinary raw, which has one exposure: refuse it, or develop it all the same.",
 )
 @image_options
 @overwrite_option
@@ -114,7 +115,7 @@ def convert(
 ) -> None:
     """Convert one raw photo, RAW, into an HDR image.
 
-    Pattern, exposure ratio, levels and white balance are found in the photo unless options give them.
+    Pattern, exposure ratio, levels and white balance are found in the photo, unless you give them as options.
     """
     from dataclasses import replace
 
@@ -151,8 +152,8 @@ def convert(
     nargs=-1,
     required=True,
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each file, on a line of its own.")
-@click.option("-v", "--verbose", is_flag=True, help="Also print levels, noise and the scores that led to the finding.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each file, one per line.")
+@click.option("-v", "--verbose", is_flag=True, help="Also print levels, noise, and the scores that led to the result.")
 @level_options
 def detect(
     raws: tuple[Path, ...],

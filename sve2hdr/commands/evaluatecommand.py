@@ -53,21 +53,23 @@ _LAYOUTS = {
 @click.argument("scenes", type=FOLDER)
 @click.option(
     "--model", "models", multiple=True, shell_complete=complete_path,
-    help="Method to score: classical, a published network or a weights file; give it once for each.  [default: the "
-    "network that knows the pattern, classical if none does; classical too with --full]",
+    help="Method to score: classical, a published network or a weights file; can be given several times.  [default: "
+    "the network that knows the pattern, or classical if none does; with --full, classical as well]",
 )  # fmt: skip
 @click.option(
     "--external", "externals", multiple=True, metavar="COMMAND",
-    help="Also score another program, such as 'program {input} {output}': it reads a DNG and writes linear Rec. 709, "
-    "whose scale is fitted.",
+    help="Also score another program, such as 'program {input} {output}', which reads a DNG and writes linear Rec. "
+    "709; its scale is fitted.",
 )  # fmt: skip
 @click.option(
     "--ensemble",
     is_flag=True,
-    help="Also score every network as averaged over every way to turn the frame.",
+    help="Also score every network as `convert --ensemble` uses it.",
 )
 @click.option(
-    "--full", is_flag=True, help="Score in all conditions: ratios, noise, wrong levels, phases, CFA orders, and charts."
+    "--full",
+    is_flag=True,
+    help="Score under all conditions: ratios, noise, wrong levels, phases, CFA orders, and charts.",
 )
 @click.option(
     "--cvvdp", is_flag=True,
@@ -81,15 +83,15 @@ _LAYOUTS = {
 )  # fmt: skip
 @click.option(
     "--pattern", type=PATTERN,
-    help="Relative exposures of one period, such as grid:1,1,1/2,1/2;..., in place of --layout.",
+    help="Relative exposures of one period, such as 'grid:1,1,1/2,1/2;...', instead of --layout.",
 )  # fmt: skip
 @click.option("--ev", type=Number(0.1, 8), help="Exposure ratio in EV.  [default: 3, or that of --pattern]")
 @click.option("--cfa", type=CFA, metavar="CFA", help=f"{CFA_HELP}  [default: RGGB, or quad-Bayer for such layouts]")
-@click.option("--bits", type=click.IntRange(8, 16), default=14, show_default=True, help="Bits of a count.")
+@click.option("--bits", type=click.IntRange(8, 16), default=14, show_default=True, help="Bit depth of the counts.")
 @sensor_options
 @click.option(
     "--format", "style", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True,
-    help="Format of the tables; json: one object for each score, on a line of its own.",
+    help="Format of the tables; json: one object for each score, one per line.",
 )  # fmt: skip
 @click.option(
     "--pictures", type=FOLDER, help="Also write crops of the worst regions of the last method to this folder."
@@ -99,7 +101,7 @@ _LAYOUTS = {
     type=Number(0, min_open=True),
     default=600.0,
     show_default=True,
-    help="Seconds that --external may take for a frame.",
+    help="How many seconds --external may take for a frame.",
 )
 @device_option
 @overwrite_option
@@ -126,8 +128,8 @@ def evaluate(
     """Compare methods on HDR images: simulate, reconstruct, score.
 
     SCENES is a folder of HDR images, or, if it has none, of exposure stacks (folders of raws, as for dataset). First in
-    the table is validity-weighted linear interpolation; the gain of the others is over it. An image that cannot be
-    used, or that a method fails on, is left out with a note, and the exit code is 1 then.
+    the table is validity-weighted linear interpolation; gains in brackets are over it. An image that cannot be used,
+    or that a method fails on, is left out with a note, and the exit code is then 1.
     """
     from ..evaluation.colorvideovdp import ColorVideoVdp
     from ..evaluation.evaluate import (

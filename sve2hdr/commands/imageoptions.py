@@ -36,20 +36,22 @@ image_options = options_of(
         type=click.Choice(list(COLOR_SPACES)),
         default="rec709",
         show_default=True,
-        help="Colour space of .exr, .hdr and .tif; a .dng always has camera RGB with its matrix.",
+        help="Colour space of .exr, .hdr and .tif; a .dng always has camera RGB and its matrix.",
     ),
     click.option(
         "--wb",
         type=WHITE_BALANCE,
         help="White balance: as-shot, auto, daylight, multipliers R,G,B, a temperature such as 5500K, or "
-        "grey:X,Y,WIDTH,HEIGHT, where a grey card lies in the image, px.  [default: as-shot if plausible, else auto]",
+        "grey:X,Y,WIDTH,HEIGHT for a grey card, by its place in the image in pixels.  [default: as-shot if plausible, "
+        "else auto]",
     ),
     click.option(
         "--exposure",
         type=Number(-30, 30),
         default=0.0,
         show_default=True,
-        help="Brighten values by so many EV, or darken them; at 0, green of the most exposed sites saturates at 1.0.",
+        help="Make values brighter by so many EV (stops), or darker if negative; at 0, green of the most exposed sites "
+        "saturates at 1.0.",
     ),
     click.option(
         "--float",
@@ -70,30 +72,33 @@ image_options = options_of(
         type=Number(-30, 30),
         default=0.0,
         show_default=True,
-        help="Brighten the preview by so many EV, or darken it; at 0, its brightness is found in the image.",
+        help="Make only the preview brighter by so many EV, or darker if negative; at 0, its brightness is found in "
+        "the image.",
     ),
     click.option(
         "--preview-size",
         type=click.IntRange(16),
         metavar="PX",
-        help="Longer side of the preview at most, as for the web; a gain map is reduced along with it.",
+        help="Reduce the preview to at most this length of its longer side, and its gain map with it.",
     ),
     click.option(
         "--ultra-hdr", is_flag=True, help="Add a gain map to the JPEG preview: brighter highlights on HDR screens."
     ),
     click.option(
-        "--no-bad-pixels", is_flag=True, help="Do not find and replace hot, cold and stuck sites and focus pixels."
+        "--no-bad-pixels",
+        is_flag=True,
+        help="Do not look for hot, cold and stuck sites and focus pixels, and replace none.",
     ),
     click.option(
         "--bad-pixel-map",
         type=FILE,
-        help="Also replace the sites of this file: a text with 'column row' on each line, or a raw taken with the lens "
-        "capped.",
+        help="Also replace the sites that this file names: a text file with 'column row' on each line, or a raw taken "
+        "with the lens capped.",
     ),
     click.option(
         "--tile",
         type=click.IntRange(32),
-        help="Size of tiles, as the side of a square in pixels; smaller ones need less memory.  "
+        help="Side in pixels of the square tiles that are processed at a time; smaller ones need less memory.  "
         "[default: 1024; batch: as large as memory allows]",
     ),
     model_option,
@@ -103,12 +108,13 @@ image_options = options_of(
         type=click.Choice(["auto", "float32", "bfloat16"]),
         default="auto",
         show_default=True,
-        help="Precision of the network's convolutions; auto: bfloat16 where device and network are made for it.",
+        help="Precision of the network's convolutions; auto: bfloat16 if device and network are made for it.",
     ),
     click.option(
         "--ensemble",
         is_flag=True,
-        help="Average over every way to turn the frame: less noise and moire, 2 times as slow (quad-Bayer: 8).",
+        help="Average the results for the frame and its mirror image (quad-Bayer: all 8 ways to turn it): less noise "
+        "and moire, in 2 (8) times the time.",
     ),
     level_options,
 )

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command, headings={"pattern": "Sensor and exposure", "seed": "Options"})
 @click.argument("sources", cls=Files, metavar="SOURCE...", type=FILE, nargs=-1, required=True)
-@click.option("-o", "--output", type=FILE, required=True, help="Raw to write: .dng.")
-@click.option("--truth", type=FILE, help="Also write the ground truth in camera RGB: .exr, .hdr or .tif.")
+@click.option("-o", "--output", type=FILE, required=True, help="Raw file to write: .dng.")
+@click.option("--truth", type=FILE, help="Also write the ground truth, in camera RGB: .exr, .hdr or .tif.")
 @click.option("--pattern", type=PATTERN, help="Relative exposures of one period.  [default: rows:1/8,1/8,1,1]")
 @click.option(
     "--ev",
     help="For an image: the exposure ratio in EV.  [default: that of --pattern]  For raws: the exposure of each in EV, "
-    "such as -2,0,2, to check what is measured against.  [default: EXIF]",
+    "such as -2,0,2, against which measured ones are checked.  [default: EXIF]",
 )
 @click.option("--cfa", type=CFA, metavar="CFA", default="RGGB", show_default=True, help=CFA_HELP)
 @click.option(
@@ -53,14 +53,15 @@ if TYPE_CHECKING:
     type=Number(0, 100),
     default=98.0,
     show_default=True,
-    help="Exposure: the percentile of the scene's green that saturates the least exposed sites.",
+    help="Expose so that the least exposed sites saturate at this percentile of the scene's green.",
 )
 @click.option(
     "--saturation",
     type=Number(1e-30, 1e30),
-    help="The value of the scene's green that does, in place of --percentile: it exposes several frames alike.",
+    help="Instead of --percentile: the value of the scene's green at which the least exposed sites saturate, by which "
+    "several frames are exposed alike.",
 )
-@click.option("--bits", type=click.IntRange(8, 16), default=14, show_default=True, help="Bits of a count.")
+@click.option("--bits", type=click.IntRange(8, 16), default=14, show_default=True, help="Bit depth of the counts.")
 @click.option("--black", type=Number(0, 65535), help="Black level in counts.  [default: 1/16 of the range]")
 @click.option("--white", type=Number(0, 65535), help="White level in counts.  [default: 63/64 of the range]")
 @sensor_options
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
     type=Number(0, 1e6),
     default=1.2,
     show_default=True,
-    help="Part of the read noise, in electrons, that arises before the amplifier: --mode gain amplifies it.",
+    help="Part of the read noise, in electrons, that arises before the amplifier, and is amplified by --mode gain.",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the noise.")
 @click.option("--compress", is_flag=True, help="Store the mosaic as lossless JPEG.")
@@ -97,7 +98,7 @@ def simulate(
     """Make an SVE raw (DNG) of a scene, with its ground truth.
 
     SOURCE is one HDR image (.exr, .hdr, .tif), or the raws of one exposure stack of a static scene. Options that
-    describe sensor and exposure are for images; raws keep what their camera did.
+    describe the sensor and the exposure are only for images; raws stay as their camera took them.
     """
     from ..raw.rawcheck import RAW_EXTENSIONS
     from ..simulation.simulate import Sensor
@@ -173,8 +174,8 @@ def _numbers(text: str | None) -> list[float] | None:
 def dataset(sources: tuple[Path, ...], output: Path, synthetic: int, shard_mb: float, seed: int) -> None:
     """Pack scenes into shards for training.
 
-    SOURCE is an HDR image, a folder of them, or a folder with the raws of one exposure stack (or of such folders). What
-    cannot be used is left out with a note, and the exit code is 1 then.
+    SOURCE is an HDR image, a folder of them, or a folder with the raws of one exposure stack (or with such folders).
+    Whatever cannot be used is left out with a note, and the exit code is then 1.
     """
     from ..training.scenes import collect_scenes
     from ..training.shards import check_no_shards, pack_scenes
@@ -198,7 +199,11 @@ def dataset(sources: tuple[Path, ...], output: Path, synthetic: int, shard_mb: f
 @click.command(cls=Command)
 @click.argument("given", cls=Files, metavar="CLIP...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option(
-    "-o", "--output", type=FOLDER, required=True, help="Output folder, in which each clip gets a folder of its name."
+    "-o",
+    "--output",
+    type=FOLDER,
+    required=True,
+    help="Output folder, in which each clip gets a folder of its own name.",
 )
 @overwrite_option
 def unpack(given: tuple[Path, ...], output: Path, overwrite: bool) -> None:
@@ -206,7 +211,7 @@ def unpack(given: tuple[Path, ...], output: Path, overwrite: bool) -> None:
 
     CLIP is an .MLV file, or a folder with such files in its tree, which is mirrored in the output folder. Files that
     continue a clip, .M00 and so on, are found beside it. Frames that exist are kept, so that an interrupted command
-    can be given again. `sve2hdr batch` converts the frames.
+    can be given again. Then convert the frames with `sve2hdr batch`.
     """
     from ..video.unpack import clips_of, unpack_clip
 

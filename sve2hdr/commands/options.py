@@ -66,7 +66,10 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 FOLDER.name = "folder"  # as it is called everywhere else
 SEED = click.IntRange(0, 2**63 - 1)
 CFA = click.Choice([*BAYER_ORDERS, *QUAD_BAYERS])
-CFA_HELP = "Colours of 2 x 2 sites, such as GBRG, or of quad-Bayer's 4 x 4 at any phase, such as GRRGBGGBBGGBGRRG."
+CFA_HELP = (
+    "Colours of the top left 2 x 2 sites, such as GBRG, or of 4 x 4 for quad-Bayer at any phase, such as "
+    "GRRGBGGBBGGBGRRG."
+)
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # older releases of click have no argument here
@@ -209,21 +212,23 @@ def options_of(*decorators: Callable[..., Any]) -> Callable[..., Any]:
 
 level_options = options_of(
     click.option(
-        "--pattern", type=PATTERN, help="Exposures of one period, such as rows:1/8,1/8,1,1.  [default: found]"
+        "--pattern", type=PATTERN, help="Relative exposures of one period, such as rows:1/8,1/8,1,1.  [default: found]"
     ),
     click.option(
-        "--ev", type=Number(MIN_EV, MAX_EV), help="Exposure ratio, most over least exposed, in EV.  [default: measured]"
+        "--ev",
+        type=Number(MIN_EV, MAX_EV),
+        help="Exposure ratio of the most to the least exposed sites, in EV.  [default: measured]",
     ),
     click.option(
         "--black",
         type=LevelType(rows=True),
-        help="Black level in counts: one number, or one period, with ; between rows and , between columns.  "
+        help="Black level in counts: one number, or one period in quotes, with ; between rows and , between columns.  "
         "[default: measured]",
     ),
     click.option(
         "--white",
         type=LevelType(rows=False),
-        help="White level in counts: one number, or one for each exposure, least exposed first: W1,W2.  "
+        help="White level in counts: one number, or one for each exposure, the least exposed first: W1,W2.  "
         "[default: measured]",
     ),
 )
@@ -244,15 +249,15 @@ sensor_options = options_of(  # bounds as simulate.Sensor has them
     ),
 )
 overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace outputs that exist; without it they are left alone."
+    "--overwrite", is_flag=True, help="Replace outputs that exist; otherwise they are left alone."
 )
 model_option = click.option(
     "--model",
     default="auto",
     show_default=True,
     shell_complete=complete_path,
-    help="auto: the published network that knows the pattern, else classical. Or the name of one, such as large, or a "
-    "weights file of your own, or classical: nothing learned, any pattern, slower.",
+    help="auto: the published network that knows the pattern, or classical if none does. Or the name of a network, "
+    "such as large; a weights file of your own; or classical: nothing learned, any pattern, slower.",
 )
 device_option = click.option(
     "--device",

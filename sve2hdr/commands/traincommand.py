@@ -34,10 +34,16 @@ def parse_blocks(text: str) -> tuple[int, ...]:
 @click.command(cls=Command, headings={"start": "Network", "loss": "Options", "layout": "Network", "device": "Options"})
 @click.argument("shards", type=FOLDER)
 @click.option(
-    "-o", "--output", type=FOLDER, required=True, help="Folder of the run; a run that was begun there goes on."
+    "-o", "--output", type=FOLDER, required=True, help="Folder of the run; a run that was begun there is continued."
 )
-@click.option("--steps", type=click.IntRange(1), default=30_000, show_default=True, help="Steps of the whole run.")
-@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Patches of a step.")
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    default=30_000,
+    show_default=True,
+    help="Steps of the whole run, with those before an interruption.",
+)
+@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Patches per step.")
 @click.option(
     "--patch",
     type=click.IntRange(32),
@@ -48,7 +54,7 @@ def parse_blocks(text: str) -> tuple[int, ...]:
 @click.option(
     "--learning-rate",
     type=Number(0, min_open=True),
-    help="Learning rate, until it falls at the end.  [default: 0.0008; of the paper's network, 0.0002]",
+    help="Learning rate, until it falls at the end.  [default: 0.0008; for the paper's network, 0.0002]",
 )
 @click.option(
     "--decay-share",
@@ -58,7 +64,11 @@ def parse_blocks(text: str) -> tuple[int, ...]:
     help="Share of the steps, at the end, over which the learning rate falls to 0.",
 )
 @click.option(
-    "--seed", type=SEED, default=1, show_default=True, help="Seed of the new network and of what it is shown."
+    "--seed",
+    type=SEED,
+    default=1,
+    show_default=True,
+    help="Seed of the new network, and of the patches it is trained on.",
 )
 @click.option("--bfloat16", is_flag=True, help="Convolve in 16 bits: faster on GPUs and CPUs made for it.")
 @click.option(
@@ -71,37 +81,37 @@ def parse_blocks(text: str) -> tuple[int, ...]:
 @click.option(
     "--start",
     shell_complete=complete_path,
-    help="Published network, or weights file, to refine.  [default: begin with a new network]",
+    help="Published network, or weights file, to refine.  [default: start with a new network]",
 )
 @click.option(
     "--architecture",
     type=click.Choice(["sve2hdr", "paper"]),
     default="sve2hdr",
     show_default=True,
-    help="Our network, or the paper's: that of Xu et al. 2021, which costs some thirty times as much.",
+    help="Our network, or that of the paper (Xu et al. 2021), which costs some thirty times as much.",
 )
 @click.option("--width", type=click.IntRange(2), help="Channels of the paper's network, an even number.  [default: 64]")
 @click.option(
     "--blocks", type=Parsed("n,n,...", parse_blocks),
-    help="Blocks of each level, such as 2,1,4, or of the paper's network, such as 8; with --start, further blocks "
-    "change nothing at first.",
+    help="Number of blocks of each level, such as 2,1,4, or of the paper's network, such as 8; with --start, blocks "
+    "that are added change nothing at first.",
 )  # fmt: skip
 @click.option(
     "--loss",
     type=click.Choice(["rms", "l1", "radiance"]),
-    help="rms: RMS error of mu-law radiance; l1: L1 and colour error of it; radiance: the same of linear radiance.  "
-    "[default: rms; of the paper's network, radiance]",
+    help="rms: RMS error of mu-law radiance; l1: its L1 and colour error; radiance: these of linear radiance.  "
+    "[default: rms; for the paper's network, radiance]",
 )
 @click.option(
     "--layout",
     type=click.Choice(_LAYOUTS),
-    help="Patterns to learn: row pairs or rows in fours of two exposures (columns too), or 2 x 2 blocks or quad-Bayer "
-    "of two to four.  [default: rows, or that of --start]",
+    help="Patterns to learn: row pairs or rows in fours of two exposures (and columns likewise), or 2 x 2 blocks or "
+    "quad-Bayer of two to four.  [default: rows, or that of --start]",
 )
 @click.option(
     "--large",
     is_flag=True,
-    help="Train a network for row pairs of four times the cost; with --start, grown from that one.",
+    help="Train a network for row pairs that costs four times as much; with --start, it grows from that one.",
 )
 @device_option
 def train(
@@ -127,7 +137,7 @@ def train(
     """Train a network on packed scenes.
 
     SHARDS is a folder that `sve2hdr dataset` made. Weights, checkpoint, log and its curve are written to the folder of
-    the run; give the same command to go on after an interruption.
+    the run. After an interruption, give the same command to continue.
     """
     from ..training.plot import plot_log
     from ..training.train import DEFAULT_OPTIONS, Interrupted
