@@ -1,8 +1,8 @@
-"""Reconstruct a sensor without colour filters, whose 2 x 2 sites have exposures of their own, as if it were quad-Bayer.
+"""Reconstruct a sensor without colour filters, whose 2 x 2 sites have their own exposures, as if it were quad-Bayer.
 
-No network was trained for monochrome sensors, but that for quad-Bayer takes one for a sensor that sees grey things, and
-the mean of its three channels is the picture. The counts are simulated here, from HDR images that are named or from
-what the example is converted to; those of your sensor take their place.
+No network was trained for monochrome sensors, but the one for quad-Bayer treats them as a sensor that sees grey things,
+and the mean of its three channels is the picture. The counts are simulated here, from HDR images that you name or from
+the converted example; put those of your sensor in their place.
 """
 
 import sys
