@@ -68,7 +68,7 @@ def write_hdr(
             write_exr(stream, image, color_space, capture, attributes, options)
         elif path.suffix.lower() == ".hdr":
             if least < 0:
-                finding = "Radiance HDR holds no negative values, they were written as 0; .exr keeps them"
+                finding = "Radiance HDR cannot hold negative values: they were written as 0; .exr keeps them"
             write_rgbe(stream, image, color_space, capture, attributes)
         else:
             write_float_tiff(stream, image, color_space, capture, attributes)

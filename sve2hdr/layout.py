@@ -88,7 +88,7 @@ def placements(mosaic: Mosaic, pattern: ExposurePattern, config: ArchitectureCon
     if not found:
         raise UnknownLayout(
             f"a {mosaic.cfa} mosaic with {len(levels)} exposures, period {pattern.exposure.shape[0]} x "
-            f"{pattern.exposure.shape[1]}, is no layout this network knows"
+            f"{pattern.exposure.shape[1]}, is not a layout that this network knows"
         )
     return found
 

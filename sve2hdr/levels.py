@@ -209,7 +209,7 @@ def _check_period(black: np.ndarray, cell: tuple[int, int], path: str | Path) ->
 def _moved(stated: np.ndarray, black: np.ndarray) -> str:
     return (
         f"the stated black level, {float(stated.mean()):g}, does not fit the exposures: {float(black.mean()):.0f} was "
-        "taken, at which they agree; --black sets another"
+        "used, at which they agree; --black sets another"
     )
 
 
@@ -222,7 +222,7 @@ def _contradiction(detection: Detection, given: ExposurePattern) -> str:
     off_ev = np.abs(np.log2(shown.over(period) / given.over(period))).max()
     if off_ev <= max(DIFFERENT_EV, 5 * detection.ratio_ev_error):
         return ""
-    return f"the pixels show {shown}, {detection.ratio_ev:.2f} EV; {given} was taken, as given"
+    return f"the pixels show {shown}, {detection.ratio_ev:.2f} EV; {given} was used, as given"
 
 
 def _against_black(mosaic: Mosaic, read: Mosaic, detection: Detection | None) -> str:

@@ -259,7 +259,7 @@ def _single_exposure(windows: Windows, levels: PhaseLevels) -> tuple[str, str, f
     if not levels.fitted.any():
         return "certainty", FEW_SITES, 0.0
     spread = float(np.ptp(levels.ev[levels.fitted]))
-    reason = f"all sites have the same exposure, as far as a period of {CELL} sites, or 8 rows, can tell"
+    reason = f"all sites have the same exposure, in periods of up to {CELL} sites, or 8 rows"
     return "contrast", reason, spread
 
 

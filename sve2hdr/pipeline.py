@@ -231,7 +231,7 @@ def reconstructed(
     }
     fallback = ""
     if network is None and len(model.candidates) > 1:
-        fallback = "no published network knows this pattern; the classical method was taken"
+        fallback = "no published network knows this pattern; the classical method was used"
     notes = (plain, estimate.note, fallback or gpu_fault, neutral.note, early_saturation(mosaic.cfa, pattern))
     return Reconstruction(
         camera_rgb,
@@ -297,7 +297,10 @@ def share(made: Reconstruction, path: Path, name: str | Path) -> tuple[LockedPar
     )
     save_parameters(path, shared)
     unsure = estimate.ratio_ev_error > LEAD_EV
-    return shared, f"{name}: too dark or plain to tell its ratio well; its sequence uses it all the same" * unsure
+    return (
+        shared,
+        f"{name}: too dark or featureless to tell its exposure ratio well; its sequence uses it all the same" * unsure,
+    )
 
 
 def locked_for(options: ConvertOptions) -> LockedParameters | None:

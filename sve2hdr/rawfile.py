@@ -73,13 +73,13 @@ def _mosaic(path: Path, raw: Any, ifds: list[tuple[str, Ifd]]) -> Mosaic:
     capture = read_capture(path, ifds, raw)
     if not ifds and replace(capture, orientation=1) == Capture():
         # LibRaw takes any file of a known size for a sensor dump of some camera, colours and levels guessed.
-        raise UnreadableRaw(f"{path}: says nothing of its camera, a headerless dump perhaps; convert it to DNG first")
+        raise UnreadableRaw(f"{path}: does not name its camera, perhaps a headerless dump; convert it to DNG first")
     dng = dng_tags(ifds)
     cfa = _cfa(path, raw, dng)
     white = _white_level(raw, dng)
     black = _black_level(raw, dng)
     if not float(np.abs(black).max()) < white <= MAX_COUNT:
-        raise UnreadableRaw(f"{path}: damaged levels (black {black.max():g}, white {white:g}); try a DNG made of it")
+        raise UnreadableRaw(f"{path}: damaged levels (black {black.max():g}, white {white:g}); try a DNG made from it")
     counts = visible.copy()  # LibRaw frees this view when the file is closed
     _refuse_missing_rows(path, counts, black)
     matrix, calibrations = camera_matrices(raw, dng)
@@ -120,11 +120,13 @@ def _visible(path: Path, raw: Any) -> np.ndarray:
     if raw.raw_type != rawpy.RawType.Flat:
         with path.open("rb") as file:
             foveon = file.read(4) == b"FOVb"
-        what = "a Foveon file, three colours at every site" if foveon else "sRAW, mRAW or demosaiced, no Bayer mosaic"
+        what = (
+            "a Foveon file, three colours at every site" if foveon else "sRAW, mRAW or demosaiced, not a Bayer mosaic"
+        )
         raise UnreadableRaw(f"{path}: {what}; give a full-size Bayer raw file")
     visible: np.ndarray = raw.raw_image_visible
     if visible.ndim != 2:
-        raise UnreadableRaw(f"{path}: {visible.shape[-1]} values a site, no Bayer mosaic; give a Bayer raw file")
+        raise UnreadableRaw(f"{path}: {visible.shape[-1]} values per site, not a Bayer mosaic; give a Bayer raw file")
     if min(visible.shape) < MIN_SIDE_PX:
         height, width = visible.shape
         raise UnreadableRaw(f"{path}: {width} x {height} px, below {MIN_SIDE_PX} a side; give a full frame")

@@ -29,9 +29,9 @@ def tried_device(name: str) -> tuple[torch.device, str]:
                 f"device {name}: does not work here ({fault}); update its driver, install a PyTorch that is made for "
                 "it, or use --device cpu"
             )
-        return torch.device("cpu"), f"the GPU ({device.type}) does not work ({fault}): the CPU was taken"
+        return torch.device("cpu"), f"the GPU ({device.type}) does not work ({fault}): the CPU was used"
     if name == "auto" and device.type == "cpu" and (fault := cuda_refusal()):
-        return device, f"the GPU cannot be used ({fault}): the CPU was taken"
+        return device, f"the GPU cannot be used ({fault}): the CPU was used"
     return device, ""
 
 

@@ -60,7 +60,7 @@ class WhiteBalance:
         if self.rule == "grey" and not (
             len(values) == 4 and all(0 <= value < np.inf and value % 1 == 0 for value in values) and min(values[2:]) > 0
         ):
-            raise ValueError(f"'{self}': grey is told as grey:X,Y,WIDTH,HEIGHT, in whole pixels of the image")
+            raise ValueError(f"'{self}': write grey:X,Y,WIDTH,HEIGHT, in whole pixels of the image")
 
     def __str__(self) -> str:
         """Return it as `--wb` takes it."""
@@ -94,7 +94,7 @@ def parse_white_balance(text: str) -> WhiteBalance:
         values = ()
     if len(values) != 3:
         raise ValueError(
-            f"{text!r} is no white balance: as-shot, auto, daylight, R,G,B multipliers, kelvin (5500K), or "
+            f"{text!r} is no white balance; give as-shot, auto, daylight, multipliers R,G,B, kelvin (5500K), or "
             "grey:X,Y,WIDTH,HEIGHT"
         )
     return WhiteBalance("multipliers", values)
@@ -166,10 +166,12 @@ def neutral_of(
         if not (doubt or found.colourless):
             return Neutral(stated, as_shot)
         if doubt and found.share < LEAST_GREY and found.grey_by(stated) >= GREY_AS_SHOT:
-            return Neutral(stated, as_shot, f"{doubt}, but nothing in the image is grey by one that is; it is used")
+            return Neutral(
+                stated, as_shot, f"{doubt}, but no plausible one makes anything in the image grey; it is used"
+            )
     if found.colourless:
-        alike = "the channels are alike all over, as of a sensor without colour filters"
-        return Neutral(found.neutral, auto, f"{alike}, and left so; --wb as-shot tints them")
+        alike = "all channels are alike, as from a sensor without colour filters"
+        return Neutral(found.neutral, auto, f"{alike}, and were left so; --wb as-shot tints them")
     return Neutral(found.neutral, auto, f"{doubt}; --wb auto is used" + ("" if stated is None else " instead"))
 
 
@@ -179,13 +181,13 @@ def _grey_at(
     x, y, width, height = map(int, choice.values)
     card = upright(camera_rgb, mosaic.capture.orientation)[y : y + height, x : x + width]
     if card.max() > CLIP_STARTS * clip_level:
-        raise Sve2HdrError(f"{raw}: what lies at --wb {choice} is clipped; name a darker grey")
+        raise Sve2HdrError(f"{raw}: the area of --wb {choice} is clipped; choose a darker grey")
     mean = card.mean(axis=(0, 1), dtype=np.float64)
     if not mean.min() > 0:
-        raise Sve2HdrError(f"{raw}: what lies at --wb {choice} is black; name a lighter grey")
+        raise Sve2HdrError(f"{raw}: the area of --wb {choice} is black; choose a lighter grey")
     neutral = (mean / mean[1]).round(MEASURED_DECIMALS)
     others = ",".join(f"{multiplier:.4f}" for multiplier in 1 / neutral)
-    return Neutral(neutral, choice, f"what lies at {choice} is grey now; for other photos in this light: --wb {others}")
+    return Neutral(neutral, choice, f"{choice} is neutral now; for other photos in this light, give --wb {others}")
 
 
 def looks_wrong(neutral: np.ndarray, mosaic: Mosaic) -> str:

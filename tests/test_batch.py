@@ -518,7 +518,9 @@ def test_a_mixed_folder_from_first_to_last(shoot: list[object], here: type[Here]
 def test_formats_previews_and_ordinary_raws_are_as_they_are_asked_for(shoot: list[object], here: type[Here]) -> None:
     Path("in/broken.dng").unlink()
     asked = ("--format", "dng", "--format", "exr", "--preview", "--ultra-hdr", "--if-not-sve")
-    assert "1  copied" in command(*shoot, *asked, "copy").stdout
+    copied = command(*shoot, *asked, "copy")
+    assert "1  copied" in copied.stdout
+    assert "in/plain.dng -> out/plain.dng (copied: one exposure, " in copied.stderr  # and not as a converted one
     made = {path.relative_to("out").as_posix() for path in Path("out").rglob("*.*") if ".sve2hdr" not in path.parts}
     endings = ("dng", "exr", "preview.jpg")
     assert made == {f"{raw}.{ending}" for raw in ("a/1", "b/2") for ending in endings} | {"plain.dng"}
@@ -792,7 +794,7 @@ def test_a_list_of_another_system(shoot: list[object], here: type[Here]) -> None
     Path("cards.txt").write_bytes(names.encode("utf-16"))
     refused = command(*listed, code=1)
     assert refused.stderr.splitlines() == [
-        "sve2hdr: cards.txt: is UTF-16 or no text; save the list as UTF-8, a path a line"
+        "sve2hdr: cards.txt: is UTF-16 or no text; save the list as UTF-8, one path per line"
     ]
 
 
@@ -838,8 +840,8 @@ def test_what_is_noted_of_every_file_is_said_once_above_the_bars(
         result = FileResult(f"{name}.dng", "edited", notes=(f"{name}.dng: {note}",))
         display.finished(Job(f"{name}.dng", name, ()), result)
     assert len([text for text in said if text.startswith("sve2hdr: ")]) == told
-    counted = "      2  notes as above of other files; "
-    later = f"{counted}--report and --plain tell each when it is converted"  # what is finished has no notes any more
+    counted = "      2  more notes like those above; "
+    later = f"{counted}--report or --plain shows each as it is converted"  # what is finished has no notes any more
     assert (later in ending(Outcome(), display)) is (mode == "bar")
     display.report = Report(tmp_path / "report.jsonl", overwrite=False)
     display.report.close()
@@ -941,7 +943,7 @@ def test_what_cannot_be_is_one_line(shoot: list[object]) -> None:
     refused = [
         (["none", *shoot[1:]], "none: no such file or folder"),
         ([*shoot, "--memory", "100M"], "100"),
-        ([*shoot[:-1], "notes.txt"], "notes.txt: exists already and is no report"),
+        ([*shoot[:-1], "notes.txt"], "notes.txt: exists already and is not a report"),
         ([*shoot, "--lock-params", "none.json"], "none.json: cannot be read"),
         (["none" if part == shoot[shoot.index("--model") + 1] else part for part in shoot], "none: no such weights"),
     ]

@@ -617,7 +617,7 @@ def test_other_patterns_are_converted_by_the_model_that_knows_them(
     given = ("convert", "blocks.dng", "-o", "a.exr", "--pattern", pattern, "--color-space", "camera", "--float")
     assert f"use --model {model}" in refused(*given, "--model", "standard")
     told = done(*given).stderr
-    assert ("the classical method was taken" in told) == (model == "classical")
+    assert ("the classical method was used" in told) == (model == "classical")
     with OpenEXR.File("a.exr") as exr:
         assert exr.header()["sve2hdr:model"] == model
     image, truth = (read_hdr(work / f"{name}.exr") for name in ("a", "truth"))
@@ -663,7 +663,9 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
     assert ".dng" in refused("simulate", made / "truth.exr", "-o", "raw.exr")
     for more in ((), ("--bits", 12)):
         told = refused("simulate", "array.npy", "-o", "raw.dng", *more)
-        assert told.startswith("sve2hdr: array.npy: neither an HDR image (.exr, .hdr, .tif) nor a raw; of an")
+        assert told.startswith(
+            "sve2hdr: array.npy: neither an HDR image (.exr, .hdr, .tif) nor a raw; to make one from an"
+        )
     assert "1 raw file given" in refused("simulate", made / "raw.dng", "-o", "raw.dng")
     assert "no folder" in refused("simulate", made / "truth.exr", "-o", "raw.dng", "--truth", "no/truth.exr")
     assert names(work) == set()

@@ -228,8 +228,8 @@ def test_frames_of_a_sequence_share_what_a_grey_card_in_the_first_says(
         )  # fmt: skip
         card = read_hdr(tmp_path / f"{name}.exr")[30:50, 30:50].mean(axis=(0, 1))
         assert_allclose(card, card[1], rtol=1e-3)
-        assert [note for note in made.notes if "is grey now" in note] == [
-            f"{raw}: what lies at grey:30,30,20,20 is grey now; for other photos in this light: --wb "
+        assert [note for note in made.notes if "is neutral now" in note] == [
+            f"{raw}: grey:30,30,20,20 is neutral now; for other photos in this light, give --wb "
             + ",".join(f"{1 / channel:.4f}" for channel in made.neutral)
         ] * (name == "card")
 
@@ -246,7 +246,7 @@ def test_a_grey_card_that_is_not_the_sequences_is_measured(tmp_path: Path, frame
 
     as_shot = converted("upright.dng", WhiteBalance("as-shot"), Levels(pattern=PAIRS))
     measured = converted("upright.dng", card, Levels())
-    assert any("is grey now" in note for note in measured.notes)
+    assert any("is neutral now" in note for note in measured.notes)
     assert abs(measured.neutral[0] - as_shot.neutral[0]) > 0.05
     lock.unlink()
     first = converted("upright.dng", card, Levels(pattern=PAIRS))

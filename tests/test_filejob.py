@@ -584,7 +584,7 @@ def test_a_frame_that_tells_little_decides_for_no_sequence_unasked(bench: Bench,
     if light:
         led = run_job(Order(clip, leads=True), bench.options, bench.tools)
         assert led.outcome == ("unchanged" if told else "converted")
-        assert any("too dark or plain to tell its ratio" in note for note in led.notes) == (not told)
+        assert any("too dark or featureless to tell its exposure ratio" in note for note in led.notes) == (not told)
     else:
         lit = bench.run(replace(bench.job("lit.dng"), sequence="clip"))
         assert bench.run(clip, found=lit.found).outcome == "converted"  # black as it is

@@ -107,7 +107,7 @@ def test_the_canonical_frame_stays_as_it_is() -> None:
     ],
 )
 def test_a_pattern_the_network_does_not_know_is_refused(exposure: list[list[float]]) -> None:
-    with pytest.raises(PatternNotFound, match="no layout this network knows") as refusal:
+    with pytest.raises(PatternNotFound, match="not a layout that this network knows") as refusal:
         placements(frame((16, 16), "RGGB"), ExposurePattern(np.array(exposure, np.float32)), ROWS)
     assert "\n" not in str(refusal.value)
 

@@ -173,8 +173,8 @@ def test_folders_files_and_patterns_at_a_url_are_mirrored(bucket: RemotePath) ->
     assert relatives(f"{bucket}/in/**/*.CR2") == ["deep/b.CR2"]
     assert relatives(f"{bucket}/in/a9.dng", f"{bucket}/in/a9.dng") == ["a9.dng"]
     ignored = collect(Inputs((f"{bucket}/in",)), out, Naming()).ignored
-    assert ignored == [(f"{bucket}/in/.hidden.dng", "hidden"), (f"{bucket}/in/note.txt", "no raw file by its name")]
-    assert collect(Inputs((str(out),)), out, Naming()).ignored == [(f"{out}/a9.exr", "no raw file by its name")]
+    assert ignored == [(f"{bucket}/in/.hidden.dng", "hidden"), (f"{bucket}/in/note.txt", "not a raw file, by its name")]
+    assert collect(Inputs((str(out),)), out, Naming()).ignored == [(f"{out}/a9.exr", "not a raw file, by its name")]
     for missing in (f"{bucket}/none", f"{bucket}/in/*.nef"):
         with pytest.raises(Sve2HdrError, match="nothing is there"):
             relatives(missing)

@@ -579,8 +579,8 @@ def test_real_bayer_files_are_read() -> None:
         ("stub_CanonRaw.crw", "damaged or truncated"),
         ("stub_Nikon.nef", "damaged or truncated"),
         ("stub_DNG.dng", "holds 22 bytes for 8185248 sites"),
-        ("DSC_1339_768x512_rggb.raw", "says nothing of its camera"),
-        ("openISP_test_1920x1080_rggb.RAW", "says nothing of its camera"),
+        ("DSC_1339_768x512_rggb.raw", "does not name its camera"),
+        ("openISP_test_1920x1080_rggb.RAW", "does not name its camera"),
     ],
 )
 def test_real_files_that_are_no_bayer_raw_are_refused(name: str, finding: str) -> None:

@@ -155,7 +155,7 @@ def test_raws_beside_images_are_not_left_out_silently(tmp_path: Path) -> None:
     (tmp_path / "1.CR2").write_bytes(b"")
     scenes, notes = collected(tmp_path)
     assert list(scenes) == ["truth"]
-    assert "raws beside images or folders are left out, 1 here" in notes[0]
+    assert "1 raw(s) beside images or folders left out" in notes[0]
 
 
 def test_other_colours_are_converted(tmp_path: Path) -> None:

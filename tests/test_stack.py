@@ -220,7 +220,7 @@ def test_too_few_equal_or_unconnected_frames_are_refused(tmp_path: Path, rgb: np
         read_stack(written(tmp_path, [taken(rgb, 0, 0), taken(rgb, 0, 1)]))
     with pytest.raises(UnusableStack, match="no part is well exposed both here and in"):
         read_stack(written(tmp_path, [taken(rgb / 1000, 0, 0), taken(rgb / 1000, -1, 1)]))
-    with pytest.raises(UnusableStack, match=r"frame0\.dng: is saturated for the most part"):
+    with pytest.raises(UnusableStack, match=r"frame0\.dng: is mostly saturated"):
         read_stack(written(tmp_path, [taken(rgb + 2, 0, 0), taken(rgb, -14, 1)]))
 
 
@@ -234,13 +234,13 @@ def test_frames_that_are_all_light_are_left_out_with_a_note(
     stack = read_stack(paths)
     assert list(stack.paths) == paths[len(over_ev) :]
     np.testing.assert_allclose(stack.exposure_ev, [0, -1, -2], atol=0.02)
-    left_out = [f"{path}: is saturated for the most part, and left out of its stack" for path in paths[: len(over_ev)]]
+    left_out = [f"{path}: is mostly saturated, and left out of its stack" for path in paths[: len(over_ev)]]
     assert list(stack.notes) == left_out
     notes: list[str] = []
     half = ExposurePattern(np.float32([[1 / 2], [1 / 2], [1], [1]]))
     from_stack(paths, SimulatedFile(tmp_path / "sve.dng"), half, None, notes.append)
     assert notes == left_out
-    with pytest.raises(UnusableStack, match=r"frame0\.dng: is saturated for the most part; leave it out"):
+    with pytest.raises(UnusableStack, match=r"frame0\.dng: is mostly saturated; leave it out"):
         read_stack([paths[0], paths[-1]])  # two frames are what a stack has at least
 
 

@@ -70,7 +70,7 @@ def test_one_that_does_not_is_left_out_or_refused(
     gpu: Callable[[Callable[[Tensor], Tensor]], None], made: Callable[[Tensor], Tensor], fault: str
 ) -> None:
     gpu(made)
-    assert tried_device("auto") == (torch.device("cpu"), f"the GPU (cuda) does not work ({fault}): the CPU was taken")
+    assert tried_device("auto") == (torch.device("cpu"), f"the GPU (cuda) does not work ({fault}): the CPU was used")
     with pytest.raises(Sve2HdrError, match=r"device cuda: does not work here .* or use --device cpu$") as refusal:
         tried_device("cuda")
     assert fault in str(refusal.value)
@@ -88,7 +88,7 @@ def test_a_driver_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     fault = "The NVIDIA driver on your system is too old (found version 11040)"
     for _ in range(2):
-        assert tried_device("auto") == (torch.device("cpu"), f"the GPU cannot be used ({fault}): the CPU was taken")
+        assert tried_device("auto") == (torch.device("cpu"), f"the GPU cannot be used ({fault}): the CPU was used")
         assert tried_device("cpu") == (torch.device("cpu"), "")
         with pytest.raises(Sve2HdrError) as refusal:
             tried_device("cuda")

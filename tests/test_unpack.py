@@ -89,7 +89,7 @@ def test_what_is_there_is_kept(tmp_path: Path) -> None:
     (tmp_path / "A" / "A_000002.dng").unlink()
     code, out, err = run("unpack", tmp_path / "A.MLV", "-o", tmp_path)
     assert (code, out.split(": ")[1].split(" of ")[0]) == (0, "1 frames")
-    assert "2 kept that were there" in out
+    assert "2 kept from before" in out
     assert err == f"sve2hdr: {wav}: kept, but the clip's sound has another length; --overwrite replaces it\n"
     assert (kept.stat().st_size, wav.read_bytes()) == (5000, b"mine")
     assert read_raw(tmp_path / "A" / "A_000002.dng").shape == (96, 128)
@@ -286,7 +286,7 @@ def test_a_bad_frame_or_clip_does_not_stop_the_rest(tmp_path: Path) -> None:
     assert [Path(line.split(" of ")[0]).name for line in out.splitlines()] == ["A: 2 frames", "C: 1 frames"]
     damaged, foreign = err.splitlines()
     assert damaged.startswith(f"sve2hdr: {tmp_path / 'A.MLV'}: frame 1 is damaged")
-    assert foreign.startswith(f"sve2hdr: {tmp_path / 'B.MLV'}: no Magic Lantern video")
+    assert foreign.startswith(f"sve2hdr: {tmp_path / 'B.MLV'}: not Magic Lantern video")
     assert not (tmp_path / "out" / "A" / "A_000001.dng").exists()
     assert not (tmp_path / "out" / "B").exists()
 
@@ -311,7 +311,7 @@ def test_batch_takes_the_frames_for_one_clip(tmp_path: Path) -> None:
     assert len(sequences) == 4
     assert all(sequences)
     assert sequences[0] == sequences[1] != sequences[2] == sequences[3]
-    assert {why for _, why in found.ignored} == {"no raw file by its name"}  # the sound
+    assert {why for _, why in found.ignored} == {"not a raw file, by its name"}  # the sound
     assert detect_pattern(read_raw(Path(found.jobs[0].raw))).pattern is not None
 
 

@@ -192,7 +192,7 @@ def test_a_balance_set_for_infrared_or_under_water_is_kept(neutral: tuple[float,
     used, taken, note = neutral_of(WhiteBalance(), mosaic, image, 8.0)
     assert_allclose(used, neutral)
     assert taken.rule == "as-shot"
-    assert note.endswith("which is not plausible, but nothing in the image is grey by one that is; it is used")
+    assert note.endswith("which is not plausible, but no plausible one makes anything in the image grey; it is used")
     for other in ((1.0, 1.0, 1.0), (0.3, 1.0, 0.5)):  # what a camera was misled to
         used, taken, note = neutral_of(WhiteBalance(), mosaic_with(other), image, 8.0)
         assert_allclose(used, auto_neutral(image, mosaic, 8.0))
@@ -270,7 +270,7 @@ def test_where_the_file_says_nothing_the_image_does_or_daylight_is_as_shot() -> 
     ],
 )
 def test_nonsense_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"no white balance|no colour temperature|multipliers must|grey is told as"):
+    with pytest.raises(ValueError, match=r"no white balance|no colour temperature|multipliers must|write grey:"):
         parse_white_balance(text)
 
 
@@ -282,7 +282,7 @@ def test_nonsense_is_refused(text: str) -> None:
     ],
 )  # fmt: skip
 def test_a_white_balance_is_checked_when_it_is_made(made: tuple[Any, ...]) -> None:
-    reasons = r"rule must be one of usual, as-shot|no colour temperature|multipliers must|grey is told as"
+    reasons = r"rule must be one of usual, as-shot|no colour temperature|multipliers must|write grey:"
     with pytest.raises(ValueError, match=reasons):
         WhiteBalance(*made)
 
@@ -310,7 +310,7 @@ def test_what_cannot_be_a_grey_card_is_refused() -> None:
         check_lights(parse_white_balance("grey:41,70,20,20"), mosaic, "card.dng")
     for level, reason in ((8.0, "is clipped"), (-0.001, "is black")):
         image = np.full((60, 90, 3), level, np.float32)
-        with pytest.raises(Sve2HdrError, match=rf"^card\.dng: what lies at --wb grey:40,70,20,20 {reason}; name a "):
+        with pytest.raises(Sve2HdrError, match=rf"^card\.dng: the area of --wb grey:40,70,20,20 {reason}; choose a "):
             neutral_of(parse_white_balance("grey:40,70,20,20"), mosaic, image, 8.0, "card.dng")
 
 

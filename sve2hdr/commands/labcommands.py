@@ -133,8 +133,8 @@ def simulate(
         said = from_image(sources[0], target, Shot(wanted, cfa, sensor, percentile, saturation, seed), note)
     elif len(sources) == 1 and sources[0].suffix.lower() not in RAW_EXTENSIONS:
         raise UnreadableImage(
-            f"{sources[0]}: neither an HDR image (.exr, .hdr, .tif) nor a raw; of an array, "
-            'tifffile.imwrite("scene.tif", array, photometric="rgb") makes one'
+            f"{sources[0]}: neither an HDR image (.exr, .hdr, .tif) nor a raw; to make one from an array: "
+            'tifffile.imwrite("scene.tif", array, photometric="rgb")'
         )
     else:
         of_sensor = ("mode", "bits", "black", "white", "full_well", "read_noise", "preamp_noise")

@@ -78,7 +78,7 @@ class Report:
 
     def __init__(self, path: Path, overwrite: bool) -> None:
         if path.is_file() and not overwrite and not _is_report(path):  # no pipe: what is read from it never ends
-            raise Sve2HdrError(f"{path}: exists already and is no report; give --overwrite or another name")
+            raise Sve2HdrError(f"{path}: exists already and is not a report; give --overwrite or another name")
         try:
             self._file: TextIO = path.open("w", encoding="utf-8")
         except OSError as error:
@@ -219,7 +219,7 @@ class Display(Events):
     def stopping(self, in_work: int) -> None:
         """Say what Ctrl-C does."""
         if in_work:
-            self.say(f"sve2hdr: finishing {in_work} file(s) in work; press Ctrl-C again to drop them")
+            self.say(f"sve2hdr: finishing {in_work} file(s) in progress; press Ctrl-C again to drop them")
 
     def _rate(self) -> str:
         said = f"{len(self.results)}" + (f" of {self.total}" if self.total else "")
@@ -248,8 +248,8 @@ def _line(result: FileResult) -> str:
         return f"{result.input}: skipped, {found.get('reason', 'one exposure')}"
     if result.outcome == "edited":
         return f"{result.input} -> {', '.join(result.outputs)} ({OUTCOMES['edited']})"
-    what = f"{certainty(found['ratio_ev'], found['confidence'])}, " if found.get("pattern") else ""
-    return f"{result.input} -> {', '.join(result.outputs)} ({what}{result.seconds:.1f} s)"
+    what = certainty(found["ratio_ev"], found["confidence"]) if found.get("pattern") else OUTCOMES[result.outcome]
+    return f"{result.input} -> {', '.join(result.outputs)} ({what}, {result.seconds:.1f} s)"
 
 
 def _would(result: FileResult) -> str:
@@ -265,10 +265,10 @@ def ending(outcome: Outcome, display: Display) -> list[str]:
     """Return what is to be said after the last file: the table, and how to go on with what is left."""
     lines = [] if display.look_only else table(display.results, display.seconds)
     if display.left_out:
-        where = "each is in the report" if display.report else "--report and --plain tell each when it is converted"
-        lines.append(f"{display.left_out:>7}  notes as above of other files; {where}")
+        where = "each is in the report" if display.report else "--report or --plain shows each as it is converted"
+        lines.append(f"{display.left_out:>7}  more notes like those above; {where}")
     if outcome.hopeless:
-        lines.append(f"given up, {outcome.not_begun} file(s) not begun: {outcome.hopeless}")
+        lines.append(f"given up, {outcome.not_begun} file(s) not started: {outcome.hopeless}")
     elif outcome.interrupted:
         lines.append(f"interrupted, {outcome.not_begun} file(s) left: give the same command again to go on")
     return lines

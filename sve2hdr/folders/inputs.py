@@ -57,7 +57,7 @@ def read_list(content: bytes, name: str = "list") -> tuple[str, ...]:
     ('card1/DCIM', 'card 2/IMG_0001.CR2')
     """
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content:
-        raise Sve2HdrError(f"{name}: is UTF-16 or no text; save the list as UTF-8, a path a line")
+        raise Sve2HdrError(f"{name}: is UTF-16 or no text; save the list as UTF-8, one path per line")
     text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     lines = (line.rstrip("\r") for line in text.split("\n"))
     return tuple(line for line in lines if line.strip() and not line.startswith("#"))
@@ -235,7 +235,7 @@ class Search:
             self.ignored.append((str(path), "not included"))
             return False
         if not (self.inputs.include or named) and path.suffix.lower() not in RAW_EXTENSIONS:
-            self.ignored.append((str(path), VIDEO if path.suffix.lower() == MLV else "no raw file by its name"))
+            self.ignored.append((str(path), VIDEO if path.suffix.lower() == MLV else "not a raw file, by its name"))
             return False
         return True
 

@@ -150,7 +150,7 @@ class Records(ABC, Generic[At]):
             changed, grown = f"{file}: was changed since it was written", _has_grown(file, record.stamp.size)
             if grown and of_raw and wanted:
                 return Standing("edited", "", record)
-            damaged = ", and is no longer than it was: damaged, or edited"
+            damaged = ", without growing, so it may be damaged"
             return Standing("foreign", changed if grown else changed + damaged)
         if of_raw is None:
             another = f"{file}: was made of another raw ({record.raw})"

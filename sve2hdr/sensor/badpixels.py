@@ -123,7 +123,9 @@ def listed(text: str, path: Path) -> Iterator[tuple[int, tuple[int | slice, int 
         if not words:
             continue
         if len(words) < 2 or not all(re.fullmatch(r"[0-9]{1,6}|\*", word) for word in words[:2]):
-            raise Sve2HdrError(f"{path}: line {number} is no 'column row' of a site, such as '1034 77' or '1034 *'")
+            raise Sve2HdrError(
+                f"{path}: line {number} is not the 'column row' of a site, such as '1034 77' or '1034 *'"
+            )
         column, row = (slice(None) if word == "*" else int(word) for word in words[:2])
         yield number, (row, column)
 

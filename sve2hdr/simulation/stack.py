@@ -65,7 +65,7 @@ def read_stack(paths: Sequence[Path], exposures_ev: Sequence[float] | None = Non
     if len(paths) < 2:
         raise UnusableStack(f"{len(paths)} raw file given; a stack needs two or more exposures of one scene")
     if exposures_ev is not None and len(exposures_ev) != len(paths):
-        raise UnusableStack(f"--ev has {len(exposures_ev)} values for {len(paths)} files; give one a file, in order")
+        raise UnusableStack(f"--ev has {len(exposures_ev)} values for {len(paths)} files; give one per file, in order")
     for i, path in enumerate(paths):
         if path.resolve() in (other.resolve() for other in paths[:i]):
             raise UnusableStack(f"{path}: is given twice; a stack has each of its frames once")
@@ -80,7 +80,7 @@ def read_stack(paths: Sequence[Path], exposures_ev: Sequence[float] | None = Non
     over = 0
     while over + 2 < len(paths) and found[over] is None and _saturated(greens[over]):
         over += 1
-    notes = [f"{path}: is saturated for the most part, and left out of its stack" for path in paths[:over]]
+    notes = [f"{path}: is mostly saturated, and left out of its stack" for path in paths[:over]]
     paths, frames, order = paths[over:], frames[over:], order[over:]
     stated = nominal[order]
     if bare := [path for path, ev in zip(paths, stated, strict=True) if math.isnan(ev)]:
@@ -140,7 +140,7 @@ def _measured(measure: PairMeasure | None, brighter: Path, darker: Path, brighte
     if measure is not None:
         return measure
     if _saturated(brighter_green):
-        raise UnusableStack(f"{brighter}: is saturated for the most part; leave it out, or add a frame between")
+        raise UnusableStack(f"{brighter}: is mostly saturated; leave it out, or add a frame between")
     raise UnusableStack(f"{darker}: no part is well exposed both here and in {brighter.name}; add a frame between")
 
 
@@ -262,7 +262,7 @@ def frames_of_pattern(stack: ExposureStack, pattern: ExposurePattern) -> np.ndar
         have = ", ".join(f"{e:+.2f}" for e in ev)
         want = ", ".join(f"{e:+.2f}" for e in -np.unique(-wanted))
         raise UnusableStack(
-            f"{stack.paths[0]}: the pattern needs exposures of {want} EV, the stack has {have}; take a ratio it has"
+            f"{stack.paths[0]}: the pattern needs exposures of {want} EV, the stack has {have}; choose one of these"
         )
     good = (index for index in possible if clipped_share(stack.frames[index.max()], ONE_EXPOSURE) <= MOST_CLIPPED)
     return next(good, possible[-1])

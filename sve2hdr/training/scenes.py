@@ -79,7 +79,7 @@ def _of_path(
             yield path.name, half_size_scene(stack)
             return
         if raws:
-            note(f"{path}: raws beside images or folders are left out, {len(raws)} here; give them a folder")
+            note(f"{path}: {len(raws)} raw(s) beside images or folders left out; put them into a folder")
     except (Sve2HdrError, OSError) as error:
         leave_out(f"left out: {error}")
         return

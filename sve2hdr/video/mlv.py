@@ -113,7 +113,7 @@ def open_clip(path: Path) -> Clip:
     that cameras do not. What is missing or damaged besides is in `losses`.
     """
     if path.suffix.lower() != ".mlv":
-        raise UnreadableRaw(f"{path}: no .MLV file; name that with which the clip begins")
+        raise UnreadableRaw(f"{path}: not an .MLV file; name the one that the clip begins with")
     files, losses = _files(path)
     blocks = [block for file in files for block in _blocks(file, losses)]
     blocks.sort(key=lambda block: block.time_us)  # stable: blocks of one time keep their order
@@ -129,7 +129,7 @@ def open_clip(path: Path) -> Clip:
             frames.setdefault(number, Frame(number, block, dict(told)))
     header = _file_header(path)
     if header.video_class & ~LOSSLESS_JPEG != RAW:
-        raise UnreadableRaw(f"{path}: video of class {header.video_class:#x}, no raw; give the camera's own file")
+        raise UnreadableRaw(f"{path}: video of class {header.video_class:#x}, not raw; give the camera's own file")
     if not frames or b"RAWI" not in told:
         raise UnreadableRaw(f"{path}: no raw frames in it; copy it again from the card")
     return Clip(
@@ -153,7 +153,7 @@ def _file_header(path: Path) -> FileHeader:
     except OSError as error:
         raise UnreadableRaw(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     if len(stored) < FILE_HEADER.size or stored[:4] != b"MLVI":
-        raise UnreadableRaw(f"{path}: no Magic Lantern video; name its .MLV file")
+        raise UnreadableRaw(f"{path}: not Magic Lantern video; name an .MLV file")
     _, size, version, guid, _, files, _, video_class, _, _, _, rate, base = FILE_HEADER.unpack(stored)
     if not version.startswith(b"v2."):
         told = version.split(b"\0")[0].decode("ascii", "replace")

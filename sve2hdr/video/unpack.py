@@ -35,7 +35,7 @@ class Unpacked:
         rate = f", {self.clip.frame_rate:.3f} frames a second" if self.clip.frame_rate else ""
         parts = [f"{self.folder}: {self.written} frames of {width} x {height} px{rate}"]
         parts += ["Dual ISO"] if self.clip.dual_iso else []
-        parts += [f"{self.kept} kept that were there"] if self.kept else []
+        parts += [f"{self.kept} kept from before"] if self.kept else []
         parts += ["with sound"] if self.sound else []
         return ", ".join(parts)
 
@@ -125,7 +125,7 @@ def unpack_clip(
         notes.append(f"{path}: its pixels are {aspect:.3g} times as wide as high, as its frames say")
     if clip.lost_rows:
         notes.append(
-            f"{path}: its window moved; frames lose {clip.lost_rows} rows, so that bright rows lie alike in all"
+            f"{path}: its window moved; frames lose {clip.lost_rows} rows, so that the same rows are bright in all"
         )
     if clip.missing:
         notes.append(f"{path}: {clip.missing} frames are missing between the others, dropped by the camera perhaps")
