@@ -104,9 +104,9 @@ def test_a_photo_is_no_dark_frame(photo: Mosaic, dark: Mosaic) -> None:
 @pytest.mark.parametrize(
     ("text", "finding"),
     [
-        ("3 4\nfive 6", "line 2 is no 'column row'"),
-        ("7", "line 1 is no 'column row'"),
-        ("-1 2", "line 1 is no 'column row'"),
+        ("3 4\nfive 6", "line 2 is not the 'column row'"),
+        ("7", "line 1 is not the 'column row'"),
+        ("-1 2", "line 1 is not the 'column row'"),
         ("# a\n\n192 0", "line 3 is outside of the 192 x 128 sites"),
         ("0 128 0", "line 1 is outside of the 192 x 128 sites"),
         ("* *", "lists 100% of the photo's sites; list fewer"),
@@ -124,7 +124,7 @@ def test_a_batch_says_at_once_that_a_list_is_none(tmp_path: Path, photo: Mosaic)
     batch = ("batch", tmp_path / "photo.dng", "-o", tmp_path / "out", "--bad-pixel-map", tmp_path / "bad.txt")
     code, said = run(*batch, "--dry-run")
     assert code == 1
-    assert "bad.txt: line 1 is no 'column row'" in said
+    assert "bad.txt: line 1 is not the 'column row'" in said
 
 
 @pytest.mark.parametrize("column", [0, 3, 77, 636, 639])
