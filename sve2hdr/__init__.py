@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .color import COLOR_SPACES
     from .errors import Sve2HdrError
+    from .formats.dngfile import write_cfa_dng
     from .hdrfile import write_hdr
     from .levels import Levels
     from .models import model_named
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .pattern import Detection, detect_pattern
     from .patterntext import parse_pattern
     from .pipeline import ConvertOptions, reconstruct_file, reconstruct_mosaic
+    from .rawfile import read_raw
 
 __version__ = "0.1.0"
 
@@ -35,9 +37,11 @@ __all__ = [
     "detect_pattern",
     "model_named",
     "parse_pattern",
+    "read_raw",
     "reconstruct_file",
     "reconstruct_mosaic",
     "upright",
+    "write_cfa_dng",
     "write_hdr",
 ]
 
@@ -45,6 +49,7 @@ __all__ = [
 _NAMES = {
     "color": ("COLOR_SPACES",),
     "errors": ("Sve2HdrError",),
+    "formats.dngfile": ("write_cfa_dng",),
     "hdrfile": ("write_hdr",),
     "levels": ("Levels",),
     "models": ("model_named",),
@@ -52,6 +57,7 @@ _NAMES = {
     "pattern": ("Detection", "detect_pattern"),
     "patterntext": ("parse_pattern",),
     "pipeline": ("ConvertOptions", "reconstruct_file", "reconstruct_mosaic"),
+    "rawfile": ("read_raw",),
 }
 
 

@@ -110,7 +110,7 @@ def test_python_of_the_readme_writes_what_convert_writes_also_of_portraits(
     monkeypatch.chdir(tmp_path)
     mosaic = read_raw(example_raw)
     portrait = replace(mosaic, capture=replace(mosaic.capture, orientation=6))
-    write_cfa_dng(Path("examples/example.dng"), portrait)
+    write_cfa_dng("examples/example.dng", portrait)
     exec(compile(code, "README.md", "exec"), {})
     convert_file("examples/example.dng", "convert.exr", "auto", ConvertOptions(device="cpu"))
     assert read_hdr("python.exr").shape == (768, 384, 3)

@@ -36,7 +36,7 @@ MATRIX_DENOMINATOR = 1_000_000
 
 
 def write_cfa_dng(
-    path: Path,
+    path: str | Path,
     mosaic: Mosaic,
     *,
     noise_profile: np.ndarray | None = None,
@@ -54,6 +54,7 @@ def write_cfa_dng(
 
     Raises UnwritableOutput where `path` exists, does not end in .dng, or cannot be written.
     """
+    path = Path(path)
     if path.suffix.lower() != ".dng":
         raise UnwritableOutput(f"{path}: a mosaic is written as DNG; name the output *.dng")
     height, width = mosaic.shape
