@@ -15,22 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from .detection.interleaved import PERIOD, ROW_PLACES, halves, in_fours, joined
-from .detection.patternfit import MIN_WINDOWS
+from .detection.patternfit import MIN_WINDOWS, offset_sigma_of
 from .detection.patternlayout import Layout, PhaseLevels, choose_layout, measure_phases
-from .detection.patternproof import (
-    CLEAR_MARGIN,
-    SAME_EXPOSURE_EV,
-    Step,
-    burnt_apart,
-    judge,
-    measure_steps,
-    words,
-)
+from .detection.patternproof import CLEAR_MARGIN, burnt_apart, judge, words
+from .detection.patternsteps import SAME_EXPOSURE_EV, Step, measure_steps
 from .detection.patternwindows import Windows, measure_windows
 from .errors import PatternNotFound
 from .mosaic import CELL, ExposurePattern, Mosaic
 
-BLACK_ERROR = 0.0025  # of the range from black to white: how wrong the black level of a phase may well be
 KNOWN_EV = 0.1  # error of a ratio below which it is worth to be named
 SURE = 0.5  # confidence from which a frame counts as SVE
 DOUBTFUL_EV = 1.0  # from which exposures that are refused are no matter of course
@@ -138,14 +130,13 @@ def _found(mosaic: Mosaic, windows: Windows) -> Detection:
 
 
 def _detected(mosaic: Mosaic, windows: Windows) -> Detection:
-    offset_sigma = offset_sigma_of(mosaic)
-    levels = measure_phases(windows, mosaic.cfa, offset_sigma)
+    levels = measure_phases(windows, mosaic.cfa, offset_sigma_of(mosaic))
     layout = choose_layout(levels, mosaic.cfa)
     found = Detection(None, 0.0, np.inf, "", mosaic.cfa, levels.ev.reshape(CELL, CELL), {})
     if len(layout.groups) == 1:
         lacking, reason, spread = _single_exposure(windows, levels)
         return replace(found, ratio_ev=spread, reason=reason, scores={lacking: 0.0})
-    groups, steps = measure_steps(mosaic, windows, layout, offset_sigma)
+    groups, steps = measure_steps(mosaic, windows, layout)
     ev, error = sum(s.ev for s in steps), math.hypot(*(s.error for s in steps))
     if not math.isfinite(error):
         return _unmeasured(found, windows, levels, layout)
@@ -153,7 +144,7 @@ def _detected(mosaic: Mosaic, windows: Windows) -> Detection:
     if min(s.ev for s in steps) < SAME_EXPOSURE_EV:
         reason = f"{words(layout.name)} do not differ where compared"
         return replace(found, reason=reason, scores={"contrast": 0.0})
-    scores, findings = judge(mosaic, windows, layout, steps, ev, error, offset_sigma)
+    scores, findings = judge(mosaic, windows, layout, steps, ev, error)
     found = replace(found, scores=scores)
     weakest = min(scores, key=lambda name: scores[name])
     pattern = _pattern(groups, [s.ev for s in steps])
@@ -208,11 +199,6 @@ def _in_fours(parts: Sequence[Detection]) -> ExposurePattern | None:
     ev = sum(found.ratio_ev for found in pairs) / len(pairs)
     exposure = np.exp2(-ev * (joined(*(found.exposure for found in pairs)) < 1)).astype(np.float32)
     return ExposurePattern(exposure) if in_fours(exposure) else None
-
-
-def offset_sigma_of(mosaic: Mosaic) -> float:
-    """Return how wrong the black level of a phase may well be, counts."""
-    return BLACK_ERROR * mosaic.span
 
 
 def _unmeasured(found: Detection, windows: Windows, levels: PhaseLevels, layout: Layout) -> Detection:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sve2hdr.detection.patternfit import error_ev, fit_pairs
+from sve2hdr.detection.patternfit import error_ev
+from sve2hdr.detection.patternpairs import fit_pairs
 from sve2hdr.detection.patternproof import unrepeated_ev
 from sve2hdr.errors import PatternNotFound
 from sve2hdr.mosaic import BAYER_ORDERS, QUAD_BAYERS, ExposurePattern, Mosaic, cfa_period, repeated

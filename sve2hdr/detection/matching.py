@@ -15,11 +15,12 @@ from itertools import pairwise
 import numpy as np
 
 from ..mosaic import CELL, ExposurePattern, Mosaic
-from ..pattern import Detection, offset_sigma_of
+from ..pattern import Detection
 from ..saturation import cell_black
 from .interleaved import ROW_PLACES, half_patterns, halves, in_fours, joined
-from .patternfit import error_ev, fit_line, fit_pairs, offsets_at, sample_greens
-from .patternproof import Step, measure_step
+from .patternfit import error_ev, fit_line, offset_sigma_of, offsets_at, sample_greens
+from .patternpairs import fit_pairs
+from .patternsteps import Step, measure_step
 from .patternwindows import Windows, measure_windows
 
 # How black levels stray from the one in the file, standard deviations in counts of 14 bits: between exposures, between
@@ -83,8 +84,7 @@ def _match(
     exposure = pattern.over((CELL, CELL)).ravel()
     levels = np.unique(exposure)[::-1]
     groups = [np.flatnonzero(exposure == level).tolist() for level in levels]
-    sigma = offset_sigma_of(mosaic)
-    steps = list(measured) or [measure_step(mosaic, windows, *pair, sigma) for pair in pairwise(groups)]
+    steps = list(measured) or [measure_step(mosaic, windows, *pair) for pair in pairwise(groups)]
     if black_known:
         steps = [_step_of_pairs(mosaic, step) for step in steps]
     found = pattern if ratio_given else _with_steps(pattern, [step.ev for step in steps])

@@ -1,12 +1,11 @@
-"""A layout -> its exposure ratios step by step, and whether it is the sensor's doing or the scene's."""
+"""A layout and its measured steps -> whether they are the sensor's doing or the scene's."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,26 +13,19 @@ from ..mosaic import CELL, SIGMA_OF_MAD, Mosaic, cfa_period, repeated
 from ..saturation import cell_black, saturation_counts
 from .patternfit import (
     CHUNKS,
-    MAX_PAIRS,
     MIN_WINDOWS,
-    Fit,
-    Sample,
     colour_classes,
     error_ev,
     fit_line,
-    fit_pairs,
+    offset_sigma_of,
+    sample_colours,
     sample_greens,
-    sample_groups,
     spread,
 )
 from .patternlayout import Layout
+from .patternsteps import Step
 from .patternwindows import Windows
 
-SAME_EXPOSURE_EV = 0.1  # groups closer than this are one
-FEW_WINDOWS, TOO_FEW_WINDOWS = 800, 200  # below the first single sites may know better, below the second they do
-SOME_PAIRS = 400_000  # of single sites, to contradict many windows
-BLACK_SHARE = 0.3  # of how wrong a black level may well be: how wrong the mean of those of a group is
-CONTRADICTED = 2.0  # standard errors by which the windows are off from what single sites tell
 CLEAR_MARGIN = 100.0  # of chi squared, by which a layout that is beyond doubt is better than any other
 PLAIN_EV = 1.0  # of levels and colours: what is less varied may be anything
 LEAST_NOISE = 0.05  # counts, of a window's mean
@@ -45,66 +37,6 @@ SOME_CELLS = 40_000  # that are looked at for it; more change nothing
 # may add to its light, and the share of the parts that may differ by less
 REPEATED_CELLS, PARTS, CELLS_OF_PART, MOST_CHANCE, FEW_PARTS = 8000, 4, 5, 0.12, 0.1
 NEARLY = 0.8  # of saturation: a phase that comes there may well be saturated, as that is measured
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """From one group of phases to the next darker one."""
-
-    groups: tuple[list[int], list[int]]  # phases, brighter and darker
-    ev: float
-    error: float  # EV
-    samples: list[Sample]
-    fit: Fit
-    from_pairs: bool
-
-
-def measure_steps(
-    mosaic: Mosaic, windows: Windows, layout: Layout, offset_sigma: float
-) -> tuple[list[list[int]], list[Step]]:
-    """Return the groups, most exposed first, those of equal exposure joined, and the steps between them."""
-    groups = [list(group) for group in layout.groups]
-    while True:
-        steps = [measure_step(mosaic, windows, brighter, darker, offset_sigma) for brighter, darker in pairwise(groups)]
-        closest = min(range(len(steps)), key=lambda k: steps[k].ev)
-        if len(groups) == 2 or not steps[closest].ev < SAME_EXPOSURE_EV:
-            return groups, steps
-        groups[closest : closest + 2] = [sorted(groups[closest] + groups[closest + 1])]
-
-
-def measure_step(mosaic: Mosaic, windows: Windows, brighter: list[int], darker: list[int], offset_sigma: float) -> Step:
-    """Return how much more light one group of phases sees than another; `offset_sigma` is that of `fit_line`."""
-    slope: float | None = None
-    for rounds in (3, 3, 6):
-        samples = _samples(windows, mosaic.cfa, brighter, darker, slope)
-        fit = fit_line(samples, offset_sigma, rounds)
-        slope = fit.slope if fit.slope > 0 else None
-    ev, error = (np.inf, np.inf) if slope is None else (-math.log2(slope), error_ev(slope, fit.slope_error))
-    step = Step((brighter, darker), ev, error, samples, fit, False)
-    burnt = (windows.peak[brighter] >= windows.saturation[brighter, None]).any(axis=0)
-    count = sum(s.window.size for s in samples)
-    if burnt.sum() > burnt.size / 2:  # what is not may be special, such as dark gaps that lie on rows of one exposure
-        most = MAX_PAIRS if count < FEW_WINDOWS else SOME_PAIRS
-        pair_slope, pair_error, _ = fit_pairs(mosaic, brighter, darker, BLACK_SHARE * offset_sigma, most)
-        if math.isfinite(pair_error):
-            ev, error = -math.log2(pair_slope), error_ev(pair_slope, pair_error)
-            contradicted = abs(ev - step.ev) > CONTRADICTED * math.hypot(error, step.error)
-            if count < TOO_FEW_WINDOWS or (count < FEW_WINDOWS and error < step.error) or contradicted:
-                return replace(step, ev=ev, error=error, from_pairs=True)
-    return step
-
-
-def _samples(
-    windows: Windows, cfa: str, brighter: list[int], darker: list[int], slope: float | None = None
-) -> list[Sample]:
-    samples = []
-    for phases in colour_classes(cfa):
-        bright, dark = [p for p in brighter if p in phases], [p for p in darker if p in phases]
-        if bright and dark:
-            sample = sample_groups(windows, bright, dark, slope)
-            if sample.window.size >= MIN_WINDOWS:
-                samples.append(sample)
-    return samples
 
 
 def burnt_apart(mosaic: Mosaic, windows: Windows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -178,9 +110,8 @@ def judge(
     steps: Sequence[Step],
     ev: float,
     error: float,
-    offset_sigma: float,
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Return each condition's confidence, and what to say where it is too low; `offset_sigma` is that of `fit_line`."""
+    """Return each condition's confidence, and what to say where it is too low."""
     name, cfa = words(layout.name), mosaic.cfa
     views = [
         view
@@ -196,7 +127,7 @@ def judge(
         # Of several steps the darker ones are seen through ever more noise: the clearest speaks for all.
         clearest = max(views, key=lambda view: view.windows)
         covered, unsteady = clearest.covered, clearest.unsteady_ev / max(clearest.step_ev, 1.0)
-    greens = max(_greens_ev(windows, cfa, group, offset_sigma) for step in steps for group in step.groups)
+    greens = max(_greens_ev(windows, cfa, group, offset_sigma_of(mosaic)) for step in steps for group in step.groups)
     _, telling, burnt = burnt_apart(mosaic, windows)
     laid_out = len(steps) == 1 and telling.all() and np.flatnonzero(burnt).tolist() == steps[0].groups[0]
     # Single sites are asked where most are saturated: then the layout is plain and only the ratio hard to measure.
@@ -248,8 +179,8 @@ class _View:
 def _view(windows: Windows, cfa: str, step: Step) -> _View | None:
     """Look at all unsaturated windows that stand clear of the noise, None where they are too few."""
     deviation, labels = [], []
-    slope = step.fit.slope
-    for k, (sample, offset) in enumerate(zip(_samples(windows, cfa, *step.groups), step.fit.offsets, strict=True)):
+    slope, samples = step.fit.slope, sample_colours(windows, cfa, *step.groups)
+    for k, (sample, offset) in enumerate(zip(samples, step.fit.offsets, strict=True)):
         bright, dark = sample.brighter.mean(axis=0), sample.darker.mean(axis=0) - offset
         residual = sample.darker - slope * sample.brighter
         # The halves' difference is noise and texture: it does not grow where the step itself is missing.
@@ -333,8 +264,10 @@ def _unsteady_ev(deviations: np.ndarray, labels: np.ndarray) -> float:
         part = deviations[labels == label]
         if part.size >= 30:
             median = float(np.median(part))
-            error = (
-                1.25 * SIGMA_OF_MAD * float(np.median(np.abs(part - median))) / math.sqrt(part.size / 4)
-            )  # neighbouring windows overlap
+            sigma, independent = (
+                SIGMA_OF_MAD * float(np.median(np.abs(part - median))),
+                part.size / 4,
+            )  # windows overlap
+            error = 1.25 * sigma / math.sqrt(independent)
             unsteady = max(unsteady, abs(median) - 3 * error)
     return unsteady

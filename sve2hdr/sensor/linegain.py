@@ -13,9 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..detection.patternfit import MIN_WINDOWS, Sample, fit_line
+from ..detection.patternfit import MIN_WINDOWS, Sample, fit_line, offset_sigma_of
 from ..mosaic import ExposurePattern, Mosaic, cfa_period, common_period, over_common_period, repeated
-from ..pattern import offset_sigma_of
 from ..radiance import saturation_limit
 
 PERIOD = 8  # lines of the amplifiers that are looked for, and of those with a period of 4
