@@ -123,7 +123,7 @@ def estimate_levels(
     known, match = sources["black"] not in ("file", "file + fit"), None
     if not (known and ratio_given):
         measured = None if given else detection  # what was detected may be of another pattern than the one given
-        match = match_exposures(mosaic, pattern, measured, ratio_given=ratio_given, black_known=known)
+        match = match_exposures(mosaic, pattern, measured, black_known=known)
     error = 0.0 if ratio_given else np.inf
     if match is not None and not ratio_given:
         pattern, error = match.pattern, match.ratio_ev_error

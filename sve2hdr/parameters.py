@@ -75,8 +75,7 @@ class LockedParameters:
         unsure = self._black_is_unsure() and clipped_share(locked, pattern, float(pattern.exposure.max())) < TOO_BRIGHT
         given = {name for name, source in lead.sources.items() if source == "given"}
         read = Levels(white=float(lead.white.max()) if "white" in given else None).applied(mosaic, raw)
-        seen, ratio_given = read if unsure else locked, "ratio_ev" in given
-        match = match_exposures(seen, pattern, ratio_given=ratio_given, black_known=not unsure)
+        match = match_exposures(read if unsure else locked, pattern, black_known=not unsure)
         if match is not None:
             self._refuse(difference(match.steps_ev, match.step_errors, pattern.steps_ev, self.path), raw)
         if unsure and match is not None and match.fitted:

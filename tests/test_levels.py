@@ -148,10 +148,10 @@ def test_margins_are_believed_before_all_else(frame: Mosaic) -> None:
     np.testing.assert_allclose(found.black, repeated(BLACKS, (4, 2)), atol=1e-3)
     np.testing.assert_allclose(found.noise.read_noise[:, 0], [2, 6, 6, 2])
     assert (found.sources["black"], found.sources["read_noise"]) == ("margins", "margins")
-    # where hardly a bright site is unsaturated, the ratio is that of single sites
+    # where hardly a bright site is unsaturated, too, windows know the ratio better than single sites
     dazzling = shot(PAIRS, "GRBG", BLACKS, WHITES, scene() * 24)
     found = estimate_levels(replace(dazzling, black_level=BLACKS.astype(np.float32), masked=masked), RAW)
-    assert found.pattern.ratio_ev == pytest.approx(3, abs=0.02)
+    assert found.pattern.ratio_ev == pytest.approx(3, abs=0.003)
 
 
 def test_the_file_is_believed_where_it_states_every_phase(frame: Mosaic) -> None:
@@ -315,6 +315,25 @@ def test_a_given_ratio_leaves_black_to_the_fit(frame: Mosaic) -> None:
     assert (found.white == 12_500).all()
 
 
+@pytest.mark.parametrize("off", [0.0, 120.0])  # what the file states is nearly right, or far from where they agree
+def test_black_levels_and_their_errors_scale_with_counts(off: float) -> None:
+    frame = shot(PAIRS, "GRBG", np.full((4, 1), STATED) if off else BLACKS, WHITES, scene())
+    matches = []
+    for scale in (1, 4):
+        black, white = (frame.black_level + np.float32(off)) * scale, NOMINAL * scale
+        match = match_exposures(
+            replace(frame, counts=frame.counts * np.uint16(scale), black_level=black, white_level=white), PAIRS
+        )
+        assert match is not None
+        matches.append((match.black / scale, match.black_error / scale))
+    np.testing.assert_allclose(matches[0], matches[1], rtol=1e-3, atol=0.02)
+
+
+def test_a_given_ratio_that_is_not_the_frame_s_moves_no_black(frame: Mosaic) -> None:
+    blacks = [estimate_levels(frame, RAW, Levels(ratio_ev=ev)).black for ev in (3.0, 2.0)]
+    np.testing.assert_array_equal(*blacks)
+
+
 def test_a_pattern_that_is_not_the_frame_s_moves_no_black(frame: Mosaic) -> None:
     found = estimate_levels(frame, RAW, Levels(parse_pattern("rows:1/8,1/8,1,1")))
     np.testing.assert_array_equal(found.black, STATED)
@@ -359,7 +378,7 @@ def test_a_ratio_that_is_hardly_known_is_told(
     def unsure(*args: object, **options: object) -> object:
         match = match_exposures(*args, **options)  # type: ignore[arg-type]
         assert match is not None
-        return replace(match, ratio_ev_error=error_ev)
+        return replace(match, step_errors=(error_ev,))
 
     monkeypatch.setattr("sve2hdr.levels.match_exposures", unsure)
     note = estimate_levels(frame, RAW).note
@@ -385,6 +404,28 @@ def test_exposures_agree_on_one_black_level_where_they_are_sure_and_it_is_likely
 ) -> None:
     half = _Line(np.full(16, 1 / 32), shift / 2, error / 2)
     assert _common_shift(frame, [half, half]) == (pytest.approx((shift, 0.83), abs=0.01) if agreed else None)
+
+
+@pytest.mark.parametrize(
+    ("shifts", "errors", "agreed"),
+    [
+        ((100, 103), (1, 1), True),
+        ((100, 120), (1, 1), False),  # too far apart for one black level
+        ((100, 80), (0.5, 2), False),
+        ((100, 80), (0.5, 10), True),  # as the second is known no better than that
+        ((100, 0), (1, np.inf), True),
+        ((100, 100), (np.inf, np.inf), False),
+    ],
+)
+def test_exposures_agree_on_one_black_level_by_lines_of_colours_that_do(
+    frame: Mosaic, shifts: tuple[float, float], errors: tuple[float, float], agreed: bool
+) -> None:
+    for sign in (1, -1):  # how much brighter one group of sites is than the other has no bearing on it
+        lines = [_Line(np.full(16, sign / 32), sign * s / 2, e / 2) for s, e in zip(shifts, errors, strict=True)]
+        found = _common_shift(frame, lines)
+        assert (found is not None) == agreed
+        assert found is None or min(shifts) <= found[0] <= max(shifts)
+    assert _common_shift(frame, []) is None
 
 
 def test_a_black_level_that_moved_is_known_no_better_than_texture_allows() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sve2hdr.detection.matching import match_exposures
 from sve2hdr.detection.patternfit import error_ev
 from sve2hdr.detection.patternpairs import fit_pairs
 from sve2hdr.detection.patternproof import unrepeated_ev
@@ -551,12 +552,23 @@ def test_leaves_before_a_sky_that_burns_out_the_brighter_rows_alone(ev: float, s
     mosaic = taken(leaves(sky, 3), pattern, gain=gain)
     level = pattern.over((4, 4)).ravel()
     groups = (np.flatnonzero(found).tolist() for found in (level == 1, level < 1))
-    slope, error, _ = fit_pairs(mosaic, *groups, black_error=10.0)
+    slope, error = fit_pairs(mosaic, *groups, black_error=10.0)
     off_ev = abs(np.log2(slope) + ev)
     assert off_ev < 0.1
     assert off_ev < 3 * error_ev(slope, error)
     found = detect_pattern(mosaic)
     assert found.ratio_ev == pytest.approx(ev, abs=0.1)
+
+
+@pytest.mark.parametrize(("ev", "sky", "gain"), [(3, 0.45, True), (4, 0.3, True), (4, 0.8, False)])
+def test_single_sites_tell_a_ratio_better_where_black_levels_are_known(ev: float, sky: float, gain: bool) -> None:
+    pattern = with_ratio(turned([[1 / 8], [1 / 8], [1], [1]], 1), ev)
+    mosaic = taken(leaves(sky, 3), pattern, gain=gain)
+    match = match_exposures(mosaic, with_ratio(pattern, ev + 1), black_known=True)
+    assert match is not None
+    off_ev = abs(match.pattern.ratio_ev - ev)
+    assert off_ev < 0.8 * abs(detect_pattern(mosaic).ratio_ev - ev)
+    assert off_ev < 2 * match.ratio_ev_error
 
 
 def test_dark_gaps_between_level_stripes_that_burn_out_do_not_mislead() -> None:
@@ -575,7 +587,7 @@ def test_neighbours_that_are_nearly_all_saturated_still_tell_a_ratio() -> None:
     mosaic = taken(np.float32(np.ones((*SHAPE, 3)) * np.exp2(2.6 * x - 3.7)[:, None]), pattern)
     level = pattern.over((4, 4)).ravel()
     groups = [np.flatnonzero(found).tolist() for found in (level == 1, level < 1)]
-    slope, error, _ = fit_pairs(mosaic, *groups, black_error=10.0)
+    slope, error = fit_pairs(mosaic, *groups, black_error=10.0)
     assert 0 < error < 0.1 * slope
     assert slope == pytest.approx(1 / 8, rel=0.02)
 

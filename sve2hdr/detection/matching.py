@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -18,9 +18,8 @@ from ..mosaic import CELL, ExposurePattern, Mosaic
 from ..pattern import Detection
 from ..saturation import cell_black
 from .interleaved import ROW_PLACES, half_patterns, halves, in_fours, joined
-from .patternfit import error_ev, fit_line, offset_sigma_of, offsets_at, sample_greens
-from .patternpairs import fit_pairs
-from .patternsteps import Step, measure_step
+from .patternfit import fit_line, offset_sigma_of, sample_greens
+from .patternsteps import Step, measure_step, step_of_pairs
 from .patternwindows import Windows, measure_windows
 
 # How black levels stray from the one in the file, standard deviations in counts of 14 bits: between exposures, between
@@ -28,8 +27,8 @@ from .patternwindows import Windows, measure_windows
 EXPOSURE_SIGMA, ROW_SIGMA, SITE_SIGMA, MEAN_SIGMA = 20.0, 15.0, 0.7, 0.3
 FIT_SIGMA = 0.3  # counts of 14 bits, that texture may add to what a fit says of its own error
 RANGE_14_BIT = 15_000.0
-FAR, SAME_EV = 2.0, 0.3  # of the sum of sigmas; EV between a ratio that is given and the measured one
-ENOUGH_WINDOWS, MIN_PAIRS, BLACK_KNOWN = 8000, 3000, 1.0
+FAR = 70.0  # counts of 14 bits: no black level of a site strays that far from the file's
+BLACK_KNOWN = 1.0  # counts of 14 bits, that a black level which is known may be wrong by
 ERROR_FACTOR = 2.0  # from how parts of a frame scatter to how far the whole is off (examples/bench_levels.py)
 AGREED = 4.0  # counts of 14 bits, within which all colours agree on one black level, however far from the file's
 GREEN_SIGMA = 0.003  # how differently the two greens see
@@ -37,16 +36,20 @@ GREEN_SIGMA = 0.003  # how differently the two greens see
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """What the exposures say of each other."""
+    """What the exposures of a frame say of each other: how far they lie apart, and at which black levels they agree."""
 
-    pattern: ExposurePattern  # with the ratios measured, or as given
+    pattern: ExposurePattern  # with the ratios measured
     steps_ev: tuple[float, ...]  # from each exposure to the next lower one, most exposed first, as these pixels have it
     step_errors: tuple[float, ...]  # of those, EV, one standard deviation; inf: unknown
-    ratio_ev_error: float  # of their sum
     black: np.ndarray  # (4, 4) float64, counts, by site of the 4 x 4 cell; (8, 4) of rows in fours
     black_error: np.ndarray  # as black, counts, one standard deviation
     fitted: bool  # whether lines told the black levels; else they are the mosaic's
     moved: bool = False  # whether the file's black level was dropped, as the exposures agree on one far from it
+
+    @property
+    def ratio_ev_error(self) -> float:
+        """EV, one standard deviation, of most over least exposed."""
+        return math.hypot(*self.step_errors)
 
 
 def match_exposures(
@@ -54,100 +57,75 @@ def match_exposures(
     pattern: ExposurePattern,
     detection: Detection | None = None,
     *,
-    ratio_given: bool = False,
     black_known: bool = False,
 ) -> Match | None:
     """Fit the exposures of `pattern` to each other; None if it is not of rows in fours, nor divides 4 x 4 sites.
 
-    `detection`: of this mosaic and pattern, whose measurements are used again. `ratio_given`: the ratios of the pattern
-    are right, and only the black levels are asked for. `black_known`: the mosaic's black levels are those of every row
-    and colour, and only the ratios are asked for.
+    `detection`: of this mosaic and pattern, whose measurements are used again. `black_known`: the mosaic's black levels
+    are those of every row and colour, and only the ratios are asked for.
     """
     if in_fours(pattern.exposure) and len(mosaic.cfa) == 4:
-        return _match_in_fours(mosaic, pattern, detection, ratio_given, black_known)
+        return _match_in_fours(mosaic, pattern, detection, black_known)
     if CELL % pattern.exposure.shape[0] or CELL % pattern.exposure.shape[1]:
         return None
-    windows = measure_windows(mosaic) if detection is None or detection.windows is None else detection.windows
-    steps = () if detection is None else detection.steps
-    return _match(mosaic, pattern, windows, steps, ratio_given, black_known)
+    return _match(mosaic, pattern, detection, black_known)
 
 
 def _match(
     mosaic: Mosaic,
     pattern: ExposurePattern,
-    windows: Windows,
-    measured: Sequence[Step],
-    ratio_given: bool,
+    detection: Detection | None,
     black_known: bool,
+    row_places: Sequence[float] = range(CELL),
 ) -> Match:
-    """Do it for a period that divides 4 x 4 sites; `measured`: its steps, if they are known already."""
+    """Match exposures whose period divides 4 x 4 sites; `row_places`: those of `measure_windows`."""
+    windows = (detection and detection.windows) or measure_windows(mosaic, row_places)
     exposure = pattern.over((CELL, CELL)).ravel()
     levels = np.unique(exposure)[::-1]
     groups = [np.flatnonzero(exposure == level).tolist() for level in levels]
-    steps = list(measured) or [measure_step(mosaic, windows, *pair) for pair in pairwise(groups)]
+    found = detection.steps if detection is not None else ()
+    steps = list(found) or [measure_step(mosaic, windows, *pair) for pair in pairwise(groups)]
     if black_known:
-        steps = [_step_of_pairs(mosaic, step) for step in steps]
-    found = pattern if ratio_given else _with_steps(pattern, [step.ev for step in steps])
+        error = BLACK_KNOWN * _count_of_14_bits(mosaic)
+        steps = [min(step, step_of_pairs(mosaic, step, error), key=lambda one: one.error) for step in steps]
     steps_ev, errors = tuple(step.ev for step in steps), tuple(ERROR_FACTOR * step.error for step in steps)
-    ratio = steps_ev, errors, math.hypot(*errors)
+    ratio = _with_steps(pattern, steps_ev), steps_ev, errors
     if black_known:
-        return Match(found, *ratio, cell_black(mosaic).astype(np.float64), np.zeros((CELL, CELL)), False)
-    slopes = [float(levels[k + 1] / levels[k]) if ratio_given else None for k in range(len(steps))]
-    lines = _lines_of_steps(mosaic, steps, slopes)
+        return Match(*ratio, cell_black(mosaic).astype(np.float64), np.zeros((CELL, CELL)), False)
+    lines = _lines_of_steps(mosaic, steps)
     fitted = bool(lines)  # the greens alone tell nothing of the exposures
     black, black_error = _blacks(mosaic, exposure, [*lines, *_lines_of_greens(windows, mosaic, groups)])
     moved = False
-    if np.abs(black - cell_black(mosaic)).max() > FAR * (EXPOSURE_SIGMA + ROW_SIGMA) * _count_of_14_bits(mosaic):
-        # no black strays that far: the pattern that was given is not the frame's, or the file's level is wrong
-        shift = None if ratio_given else _common_shift(mosaic, lines)
+    if np.abs(black - cell_black(mosaic)).max() > FAR * _count_of_14_bits(mosaic):
+        # the pattern is not the frame's, or the file's level is wrong
+        shift = _common_shift(mosaic, lines)
         fitted = moved = shift is not None
         if shift is not None:
             black, black_error = cell_black(mosaic) + shift[0], np.full((CELL, CELL), shift[1])
-    return Match(found, *ratio, black, black_error, fitted, moved)
+    return Match(*ratio, black, black_error, fitted, moved)
 
 
-def _match_in_fours(
-    mosaic: Mosaic, pattern: ExposurePattern, detection: Detection | None, ratio_given: bool, black_known: bool
-) -> Match:
+def _match_in_fours(mosaic: Mosaic, pattern: ExposurePattern, detection: Detection | None, black_known: bool) -> Match:
     """Return what the two halves of a frame whose rows are exposed in fours say: one ratio, and the blacks of each."""
-    parts, found = [], detection.halves if detection is not None else ()
-    for k, (half, pairs) in enumerate(zip(halves(mosaic), half_patterns(pattern), strict=True)):
-        windows = found[k].windows if found else None
-        windows, steps = windows or measure_windows(half, ROW_PLACES), found[k].steps if found else ()
-        parts.append(_match(half, pairs, windows, steps, ratio_given, black_known))
-    weight = np.array([1 / max(part.ratio_ev_error, 1e-6) ** 2 for part in parts])  # 0: unknown
-    ev, error = math.nan, math.inf
-    if weight.any():
-        seen = [part.steps_ev[0] if w else 0.0 for part, w in zip(parts, weight, strict=True)]
-        ev, error = float(weight @ seen / weight.sum()), float(weight.sum() ** -0.5)
+    found = detection.halves if detection is not None and detection.halves else (None, None)
+    first, second = (
+        _match(half, pairs, detected, black_known, ROW_PLACES)
+        for half, pairs, detected in zip(halves(mosaic), half_patterns(pattern), found, strict=True)
+    )
+    ev, error = (first.steps_ev[0] + second.steps_ev[0]) / 2, math.hypot(*first.step_errors, *second.step_errors) / 2
     return Match(
-        pattern if ratio_given else _with_steps(pattern, [ev]),
+        _with_steps(pattern, [ev]),
         (ev,),
         (error,),
-        error,
-        joined(parts[0].black, parts[1].black),
-        joined(parts[0].black_error, parts[1].black_error),
-        all(part.fitted for part in parts),
-        any(part.moved for part in parts),
+        joined(first.black, second.black),
+        joined(first.black_error, second.black_error),
+        first.fitted and second.fitted,
+        first.moved or second.moved,
     )
 
 
 def _count_of_14_bits(mosaic: Mosaic) -> float:
     return mosaic.span / RANGE_14_BIT
-
-
-def _step_of_pairs(mosaic: Mosaic, step: Step) -> Step:
-    """Return the step as single sites have it, where few windows are unsaturated and those are special.
-
-    Where most of the bright sites are saturated, what is left is the gaps in some texture, and windows that happen to
-    fit into them are not like the others. Single sites are, but they need black levels that are right.
-    """
-    if sum(sample.window.size for sample in step.samples) >= ENOUGH_WINDOWS:
-        return step
-    slope, error, pairs = fit_pairs(mosaic, *step.groups, black_error=BLACK_KNOWN * _count_of_14_bits(mosaic))
-    if not math.isfinite(error) or pairs < MIN_PAIRS:
-        return step
-    return replace(step, ev=-math.log2(slope), error=error_ev(slope, error), from_pairs=True)
 
 
 def _with_steps(pattern: ExposurePattern, steps_ev: Sequence[float]) -> ExposurePattern:
@@ -175,21 +153,16 @@ def _weights(phases: Sequence[int]) -> np.ndarray:
     return weights
 
 
-def _lines_of_steps(mosaic: Mosaic, steps: Sequence[Step], slopes: Sequence[float | None]) -> list[_Line]:
-    """Return what each step tells of each colour; `slopes`: those that are given."""
+def _lines_of_steps(mosaic: Mosaic, steps: Sequence[Step]) -> list[_Line]:
+    """Return what each step tells of each colour, where windows tell it."""
     lines = []
     factor = ERROR_FACTOR if len(steps) > 1 else 1.0  # steps share an exposure, and what is wrong with it
-    for step, given in zip(steps, slopes, strict=True):
-        if step.from_pairs or not step.fit.slope > 0:
-            continue
+    for step in (step for step in steps if not step.from_pairs):
         fit = fit_line(step.samples, offset_sigma_of(mosaic), by_contrast=True)
-        if not fit.slope > 0 or (given is not None and abs(math.log2(fit.slope / given)) > SAME_EV):
-            continue
-        slope = fit.slope if given is None else given
-        offsets = fit.offsets if given is None else offsets_at(slope, step.samples, fit)
-        for sample, offset, error in zip(step.samples, offsets, fit.offset_errors, strict=True):
-            bright, dark = (_weights(phases) for phases in sample.phases)
-            lines.append(_Line(dark - slope * bright, float(offset), factor * float(error)))
+        if fit.slope > 0:
+            for sample, offset, error in zip(step.samples, fit.offsets, fit.offset_errors, strict=True):
+                bright, dark = (_weights(phases) for phases in sample.phases)
+                lines.append(_Line(dark - fit.slope * bright, float(offset), factor * float(error)))
     return lines
 
 
@@ -199,10 +172,8 @@ def _lines_of_greens(windows: Windows, mosaic: Mosaic, groups: Sequence[Sequence
     for sample in (sample_greens(windows, mosaic.cfa, group) for group in groups):
         if sample is not None:
             fit = fit_line([sample], offset_sigma_of(mosaic), slope_sigma=GREEN_SIGMA, by_contrast=True)
-            if np.isfinite(fit.slope):
-                first, second = map(_weights, sample.phases)
-                offset, error = float(fit.offsets[0]), float(fit.offset_errors[0])
-                lines.append(_Line(second - fit.slope * first, offset, error))
+            first, second = map(_weights, sample.phases)
+            lines.append(_Line(second - fit.slope * first, float(fit.offsets[0]), float(fit.offset_errors[0])))
     return lines
 
 
@@ -213,10 +184,10 @@ def _common_shift(mosaic: Mosaic, lines: Sequence[_Line]) -> tuple[float, float]
     """
     sums = np.array([line.coefficients.sum() for line in lines])
     shifts = np.array([line.offset for line in lines]) / sums
-    errors = np.hypot([line.error for line in lines], FIT_SIGMA * _count_of_14_bits(mosaic)) / sums
-    if not len(lines) or not (np.isfinite(errors) & (errors > 0)).all():
-        return None
+    errors = np.hypot([line.error for line in lines], FIT_SIGMA * _count_of_14_bits(mosaic)) / np.abs(sums)
     weights = errors**-2.0
+    if not weights.any():
+        return None
     shift, error = float((weights * shifts).sum() / weights.sum()), float(weights.sum() ** -0.5)
     agreed = AGREED * _count_of_14_bits(mosaic)
     far = np.abs(shifts - shift) > np.maximum(agreed, 3 * errors)

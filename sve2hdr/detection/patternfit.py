@@ -162,7 +162,7 @@ def _sums(sample: Sample, z: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def _solve(sums: np.ndarray, stiffness: float, unity: float) -> tuple[np.ndarray, np.ndarray]:
     """Return slope, (...), nan where none is told, and offsets, (..., samples), from sums, (..., samples, 6).
 
-    `stiffness` holds the offsets near 0, `unity` the slope near 1.
+    `stiffness` is the weight with which the offsets are held at 0, `unity` that with which the slope is held at 1.
     """
     w, wz, wx, wy, wzx, wzy = np.moveaxis(sums, -1, 0)
     held = w + stiffness
@@ -205,9 +205,9 @@ def fit_line(
 
 
 def _parts(sums: np.ndarray) -> float:
-    """Return how many chunks that tell the same of a slope would tell as much as those of sums, (samples, 6, CHUNKS).
+    """Return how many chunks of those whose sums, (samples, 6, CHUNKS), are given tell the slope: all if all do alike.
 
-    Chunks tell it by how much, in them, levels lie apart.
+    A chunk tells as much of it as the weighted variance of the levels in it: the number is (sum t)^2 / sum t^2.
     """
     w, wz, wx, _, wzx, _ = np.moveaxis(sums, 1, 0)
     z, x = (part.sum(axis=1, keepdims=True) / np.maximum(w.sum(axis=1, keepdims=True), 1e-30) for part in (wz, wx))
@@ -236,14 +236,3 @@ def jackknife(left_out: np.ndarray) -> np.ndarray:
     """Return the standard deviation, (...), of values from what they are without one chunk each, (CHUNKS, ...)."""
     error = np.sqrt((CHUNKS - 1) * np.mean((left_out - left_out.mean(axis=0)) ** 2, axis=0))
     return np.where(np.isfinite(left_out).all(axis=0), error, np.inf)
-
-
-def offsets_at(slope: float, samples: Sequence[Sample], fit: Fit) -> np.ndarray:
-    """Return the offsets, (samples,) counts, of lines through the samples of a fit by contrast, with a given slope."""
-    _, weights = _weighted(samples, fit.slope, fit.offsets, [], by_contrast=True)
-    return np.array(
-        [
-            (w * (s.darker - slope * s.brighter)).sum() / max(w.sum(), 1e-12)
-            for s, w in zip(samples, weights, strict=True)
-        ]
-    )

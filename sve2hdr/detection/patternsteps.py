@@ -11,12 +11,11 @@ import numpy as np
 from ..mosaic import Mosaic
 from .patternfit import Fit, Sample, error_ev, fit_line, offset_sigma_of, sample_colours
 from .patternlayout import Layout
-from .patternpairs import MAX_PAIRS, fit_pairs
+from .patternpairs import fit_pairs
 from .patternwindows import Windows
 
 SAME_EXPOSURE_EV = 0.1  # groups closer than this are one
-FEW_WINDOWS, TOO_FEW_WINDOWS = 800, 200  # below the first single sites may know better, below the second they do
-SOME_PAIRS = 400_000  # of single sites, to contradict many windows
+FEW_WINDOWS = 200  # below that single sites are believed, whatever the windows say of their own error
 BLACK_SHARE = 0.3  # of how wrong a black level may well be: how wrong the mean of those of a group is
 CONTRADICTED = 2.0  # standard errors by which the windows are off from what single sites tell
 
@@ -55,13 +54,19 @@ def measure_step(mosaic: Mosaic, windows: Windows, brighter: list[int], darker: 
     ev, error = (np.inf, np.inf) if slope is None else (-math.log2(slope), error_ev(slope, fit.slope_error))
     step = Step((brighter, darker), ev, error, samples, fit, False)
     burnt = (windows.peak[brighter] >= windows.saturation[brighter, None]).any(axis=0)
-    count = sum(s.window.size for s in samples)
     if burnt.sum() > burnt.size / 2:  # what is not may be special, such as dark gaps that lie on rows of one exposure
-        most = MAX_PAIRS if count < FEW_WINDOWS else SOME_PAIRS
-        pair_slope, pair_error, _ = fit_pairs(mosaic, brighter, darker, BLACK_SHARE * offset_sigma, most)
-        if math.isfinite(pair_error):
-            ev, error = -math.log2(pair_slope), error_ev(pair_slope, pair_error)
-            contradicted = abs(ev - step.ev) > CONTRADICTED * math.hypot(error, step.error)
-            if count < TOO_FEW_WINDOWS or (count < FEW_WINDOWS and error < step.error) or contradicted:
-                return replace(step, ev=ev, error=error, from_pairs=True)
+        pairs = step_of_pairs(mosaic, step, BLACK_SHARE * offset_sigma)
+        contradicted = abs(pairs.ev - step.ev) > CONTRADICTED * math.hypot(pairs.error, step.error)
+        few = sum(sample.window.size for sample in samples) < FEW_WINDOWS
+        if math.isfinite(pairs.error) and (few or pairs.error < step.error or contradicted):
+            return pairs
     return step
+
+
+def step_of_pairs(mosaic: Mosaic, step: Step, black_error: float) -> Step:
+    """Return the step as single sites have it, whose black levels may be wrong by `black_error` counts.
+
+    Its EV and error are nan where they do not tell it.
+    """
+    slope, error = fit_pairs(mosaic, *step.groups, black_error)
+    return replace(step, ev=-math.log2(slope), error=error_ev(slope, error), from_pairs=True)
