@@ -87,7 +87,8 @@ def _match(
     steps = list(found) or [measure_step(mosaic, windows, *pair) for pair in pairwise(groups)]
     if black_known:
         error = BLACK_KNOWN * _count_of_14_bits(mosaic)
-        steps = [min(step, step_of_pairs(mosaic, step, error), key=lambda one: one.error) for step in steps]
+        pairs = [step_of_pairs(mosaic, step, error) for step in steps]  # whose errors need no factor
+        steps = [p if p.error < ERROR_FACTOR * step.error else step for step, p in zip(steps, pairs, strict=True)]
     steps_ev, errors = tuple(step.ev for step in steps), tuple(ERROR_FACTOR * step.error for step in steps)
     ratio = _with_steps(pattern, steps_ev), steps_ev, errors
     if black_known:
