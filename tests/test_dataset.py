@@ -51,6 +51,17 @@ def test_a_batch_depends_on_seed_and_step_only(scenes: Scenes) -> None:
     assert not torch.equal(other[0], ahead[0][0])
 
 
+def test_lenses_displace_red_and_blue_of_the_share_of_patches_asked_for(scenes: Scenes) -> None:
+    moved, still = (
+        torch.cat([truth for _, truth in some(scenes, 12, ranges=replace(EXACT, aberration=share))])
+        for share in (0.5, 0.0)
+    )
+    red, green, blue = (moved != still).flatten(2).any(2).unbind(1)
+    assert not green.any()
+    assert torch.equal(red, blue)
+    assert 0.2 < red.float().mean() < 0.8
+
+
 @pytest.mark.parametrize("config", LAYOUTS.values(), ids=LAYOUTS)
 def test_planes_are_what_the_network_reads(scenes: Scenes, config: NetworkConfig) -> None:
     rank = torch.tensor(config.exposure_rank).repeat(32 // config.cell[0], 32 // config.cell[1])

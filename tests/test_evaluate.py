@@ -8,6 +8,7 @@ import pytest
 import tifffile
 import torch
 from images import write_scene
+from numpy.testing import assert_array_equal
 
 from sve2hdr.errors import Sve2HdrError
 from sve2hdr.evaluation.evaluate import (
@@ -27,6 +28,7 @@ from sve2hdr.evaluation.evaluate import (
 from sve2hdr.evaluation.metrics import psnr_mu, pu21_psnr
 from sve2hdr.interpolate import interpolate
 from sve2hdr.mosaic import BAYER_ORDERS, QUAD_BAYER, ExposurePattern, Mosaic
+from sve2hdr.simulation.lens import aberrated
 from sve2hdr.simulation.simulate import NEUTRAL, Sensor
 
 torch.set_num_threads(1)
@@ -191,6 +193,17 @@ def test_the_full_set_holds_what_it_promises() -> None:
     assert {c.phase for c in conditions} == {0, 1, 2, 3}
     assert {c.ratio_error_ev for c in conditions} == {0, -0.05, 0.05}
     assert {c.black_error for c in conditions} == {0, -2, 2}
+    assert {c.aberration_px for c in conditions} == {0, 1}
+
+
+def test_a_lens_displaces_the_truth_as_what_the_sensor_sees() -> None:
+    (sharp,) = measure(LINEAR, [scene()], [Condition()])
+    shown: list[np.ndarray] = []
+    (lens,) = measure(LINEAR, [scene()], [Condition(aberration_px=2)], seen=lambda s, c, i: shown.append(s.truth))
+    assert_array_equal(shown[0], aberrated(scene().truth, 2))
+    # linear interpolation takes each colour by itself, so that nothing is lost to it
+    assert lens.psnr_mu == pytest.approx(sharp.psnr_mu, abs=0.5)
+    assert lens.condition == "exposure 3 EV, aberration 2 px"
 
 
 def test_charts_are_scored_by_what_they_are_for() -> None:

@@ -49,7 +49,7 @@ _LAYOUTS = {
 }
 
 
-@click.command(cls=Command, headings={"layout": "Sensor", "style": "Options"})
+@click.command(cls=Command, headings={"layout": "Sensor and lens", "style": "Options"})
 @click.argument("scenes", type=FOLDER)
 @click.option(
     "--model", "models", multiple=True, shell_complete=complete_path,
@@ -90,6 +90,10 @@ _LAYOUTS = {
 @click.option("--bits", type=click.IntRange(8, 16), default=14, show_default=True, help="Bit depth of the counts.")
 @sensor_options
 @click.option(
+    "--aberration", type=Number(0, 10), default=0.0, show_default=True,
+    help="Lateral chromatic aberration of the lens: how many pixels apart it sets red and blue.",
+)  # fmt: skip
+@click.option(
     "--format", "style", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True,
     help="Format of the tables; json: one object for each score, one per line.",
 )  # fmt: skip
@@ -119,6 +123,7 @@ def evaluate(
     bits: int,
     full_well: float,
     read_noise: float,
+    aberration: float,
     style: str,
     pictures: Path | None,
     timeout: float,
@@ -151,7 +156,7 @@ def evaluate(
         layout, ev = str(pattern), pattern.ratio_ev
     ev = 3.0 if ev is None else ev
     sensor = _sensor(bits, full_well, read_noise)
-    conditions = full_conditions(layout) if full else quick_conditions(ev, sensor, layout, cfa)
+    conditions = full_conditions(layout) if full else quick_conditions(ev, sensor, layout, cfa, aberration)
     if early := early_saturation(conditions[0].cfa, conditions[0].pattern):
         note(early)
     if not models:
@@ -210,7 +215,7 @@ def _refuse_contradictions(
     from ..models import CLASSICAL
 
     if full:
-        of_sensor = ("pattern", "ev", "cfa", "bits", "full_well", "read_noise")
+        of_sensor = ("pattern", "ev", "cfa", "bits", "full_well", "read_noise", "aberration")
         refuse_given(of_sensor, "cannot be given with --full, which sets its own")
     if pattern is not None:
         refuse_given(("layout",), "and --pattern exclude each other; give one")

@@ -17,6 +17,7 @@ from ..errors import Sve2HdrError, UnknownLayout, UnreadableImage
 from ..formats.imageread import READABLE_EXTENSIONS, read_scene
 from ..mosaic import BAYER_ORDERS, QUAD_BAYERS, ExposurePattern, cfa_period
 from ..patterntext import parse_pattern
+from ..simulation.lens import aberrated
 from ..simulation.simulate import NEUTRAL, Mode, Sensor, camera_scene, simulate
 from ..training.scenes import collect_scenes
 from .charts import SIDE_PX, coloured_stripes, fine_lines, flat_grey, pure_colours, quarter_slices, zone_plate
@@ -78,6 +79,7 @@ class Condition:
     phase: int = 0  # row of the period (least, least, most, most exposed) that row 0 is
     ratio_error_ev: float = 0.0  # how much too large the method takes the ratio
     black_error: float = 0.0  # counts by which it takes the black level too high
+    aberration_px: float = 0.0  # by how much the lens sets red and blue apart
 
     def __str__(self) -> str:
         """Return the name for tables: what differs from row pairs, RGGB, phase 0, normal noise and true levels is told.
@@ -91,6 +93,7 @@ class Condition:
         parts += [f"{self.cfa} phase {self.phase}"] * ((self.cfa, self.phase) != (usual_cfa(self.layout), 0))
         parts += [f"ratio {self.ratio_error_ev:+g} EV"] * (self.ratio_error_ev != 0)
         parts += [f"black {self.black_error:+g}"] * (self.black_error != 0)
+        parts += [f"aberration {self.aberration_px:g} px"] * (self.aberration_px != 0)
         return ", ".join(parts)
 
     @property
@@ -161,16 +164,22 @@ def usual_cfa(layout: str, order: str = "RGGB") -> str:
 
 
 def quick_conditions(
-    ratio_ev: float = 3.0, sensor: Sensor | None = None, layout: str = "rows", cfa: str | None = None
+    ratio_ev: float = 3.0,
+    sensor: Sensor | None = None,
+    layout: str = "rows",
+    cfa: str | None = None,
+    aberration_px: float = 0.0,
 ) -> list[Condition]:
     """Return both modes at one ratio; `cfa`: None for the layout's usual one."""
     modes: tuple[Mode, ...] = ("exposure", "gain")
     sensor, cfa = sensor or Sensor(), cfa or usual_cfa(layout)
-    return [Condition(ratio_ev, mode, sensor=sensor, cfa=cfa, layout=layout) for mode in modes]
+    return [
+        Condition(ratio_ev, mode, sensor=sensor, cfa=cfa, layout=layout, aberration_px=aberration_px) for mode in modes
+    ]
 
 
 def full_conditions(layout: str = "rows") -> list[Condition]:
-    """Return both modes at ratios 4, 8 and 16 and at three levels of noise, wrong levels, phases and CFA orders.
+    """Return both modes at ratios 4, 8 and 16 and at three levels of noise, wrong levels, a lens, phases, CFA orders.
 
     Phases are those of rows: of column pairs there are none. Quad-Bayer is also cut off in the middle of its blocks.
     """
@@ -182,6 +191,7 @@ def full_conditions(layout: str = "rows") -> list[Condition]:
         *(replace(c, noise="ISO 6400", sensor=ISO_6400) for c in both),
         *(replace(gain, ratio_error_ev=ev) for ev in (-0.05, 0.05)),
         *(replace(gain, black_error=counts) for counts in (-2.0, 2.0)),
+        replace(exposure, aberration_px=1.0),
         *(replace(exposure, phase=phase) for phase in range(1, LAYOUTS[layout].shape[0])),
         *(replace(exposure, cfa=usual_cfa(layout, order)) for order in BAYER_ORDERS[1:]),
         *(replace(exposure, cfa=QUAD_BAYERS[4 * down + right]) for down, right in odd),
@@ -255,8 +265,11 @@ def measure(
     there, so that means stay comparable; else its error is raised. Scenes of one name are numbered. `further`: fields
     of Result with their metrics, which are given balanced photographs.
     """
-    for seed, scene in enumerate(_told_apart(scenes)):
+    for seed, sharp in enumerate(_told_apart(scenes)):
         for condition in conditions:
+            scene = sharp
+            if condition.aberration_px:
+                scene = replace(sharp, truth=aberrated(sharp.truth, condition.aberration_px))
             least = np.float32(2**-condition.ratio_ev)
             sensor = replace(condition.sensor, mode=condition.mode)
             mosaic = simulate(scene.truth, condition.cfa, condition.pattern, sensor, seed)

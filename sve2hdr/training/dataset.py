@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..architecture import ArchitectureConfig
 from ..radiance import ROUNDING, site_planes
+from ..simulation.lens import displaced
 from ..simulation.simulate import NEUTRAL, expose
 from .shards import PERCENTILES, Scenes
 
@@ -36,6 +37,8 @@ class SimulationRanges:
     vivid_saturation: float = 2.5  # at most, times as saturated
     coloured_light: float = 0.07  # share of patches under light of one or two channels, as of stages and neon signs
     coloured_light_ev: tuple[float, float] = (1.0, 9.0)  # uniform: by how much it has less of the other channels
+    aberration: float = 0.35  # share of patches with lateral chromatic aberration: red and blue beside green
+    aberration_px: float = 1.2  # at most, each of the two, along one line
     defective: float = 0.15  # share of patches with hot and cold sites
     defects: tuple[float, float] = (1e-4, 2e-3)  # log-uniform: share of their sites
     slanted: float = 0.3  # share of patches turned by any angle: other edges, textures of other scales
@@ -141,6 +144,10 @@ def _light(scenes: Scenes, ranges: SimulationRanges, patch_px: int, n: int, rng:
     missing_ev = np.where(lit & weak, rng.uniform(*ranges.coloured_light_ev, (n, 3)), 0)
     light *= _columns(np.exp2(missing_ev.min(1, keepdims=True) - missing_ev), device)
     light = torch.einsum("nij,njhw->nihw", torch.from_numpy(_cameras(rng, n)).to(device), light)
+    angles, moves = rng.uniform(0, np.pi, n), rng.uniform(-ranges.aberration_px, ranges.aberration_px, (n, 2))
+    for i in np.flatnonzero(rng.random(n) < ranges.aberration):
+        red, blue = moves[i]
+        light[i] = displaced(light[i], np.outer([red, 0, blue], [np.sin(angles[i]), np.cos(angles[i])]))
     darker_ev = np.where(rng.random(n) < 0.2, rng.uniform(0, 3, n), 0)  # some frames are underexposed
     darker_ev += np.where(rng.random(n) < ranges.shadows, rng.uniform(3, 8, n), 0)
     return light * _columns(np.exp2(-darker_ev), device)
