@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from sve2hdr.errors import UnwritableOutput
+from sve2hdr.folders import manifest as manifest_module
 from sve2hdr.folders.manifest import STATE, Manifest
 from sve2hdr.folders.record import Record, Stamp, recipe_of
 from sve2hdr.system.claims import key_of
@@ -252,17 +253,18 @@ def test_a_file_that_a_killed_process_has_put_through_a_link_is_done(
     """Users link folders of OUT to other disks."""
     (tmp_path / "disk").mkdir()
     (manifest.out / "a").symlink_to(tmp_path / "disk")
-    true = manifest._record_path
+    true = manifest_module.put_in_place
 
-    def die(output: str) -> Path:
+    def put_and_die(staged: Path, target: Path, may_replace: bool) -> None:
+        true(staged, target, may_replace)
         raise Killed
 
     with monkeypatch.context() as patch, contextlib.suppress(Killed):
-        patch.setattr(manifest, "_record_path", die)
+        patch.setattr(manifest_module, "put_in_place", put_and_die)
         patch.setattr(shutil, "rmtree", lambda *_, **__: None)
         publish(manifest, raw, "a/1.exr")
     assert (tmp_path / "disk" / "1.exr").exists()
-    assert not true("a/1.exr").exists()
+    assert not manifest._record_path("a/1.exr").exists()
     recover(manifest)
     assert manifest.state("a/1.exr", raw, ["r"])[0] == "done"
 
@@ -285,6 +287,24 @@ def test_a_failure_leaves_nothing(manifest: Manifest, raw: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         fail()
     assert files(manifest) == {}
+
+
+def test_what_a_full_disk_keeps_no_record_of_takes_no_name(
+    manifest: Manifest, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = manifest_module._write
+
+    def full(path: Path, text: str) -> None:
+        if path.name == "record.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        true(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest_module, "_write", full)
+        with pytest.raises(UnwritableOutput, match="No space left"):
+            publish(manifest, raw, "1.exr")
+    assert files(manifest) == {}
+    assert manifest.state("1.exr", raw, ["r"])[0] == "new"  # and not foreign, for good
 
 
 def killing(monkeypatch: pytest.MonkeyPatch, at: int) -> Callable[[], int]:

@@ -258,16 +258,16 @@ class Manifest(Records[Path]):
         return Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(self.out))
 
     def _finish(self, folder: Path, record: Record, name: str, may_replace: bool) -> None:
+        path = self._record_path(record.output)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written = folder / "record.json"
+        written.unlink(missing_ok=True)  # whatever a killed process has left, or somebody's link
+        _write(written, record.as_json())  # first, as a full disk may not take it: a file without one is foreign
         if name:
             target = self.out / record.file
             target.parent.mkdir(parents=True, exist_ok=True)
             put_in_place(folder / name, target, may_replace)
             _sync_folder(target.parent)
-        path = self._record_path(record.output)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        written = folder / "record.json"
-        written.unlink(missing_ok=True)  # whatever a killed process has left, or somebody's link
-        _write(written, record.as_json())
         take_name(written, path, overwrite=True)
         _sync_folder(path.parent)
 
