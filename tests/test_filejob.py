@@ -272,16 +272,24 @@ def test_a_sidecar_that_cannot_be_read_is_told(bench: Bench, monkeypatch: pytest
     assert bench.files() == {"sub/plain.dng"}
 
 
-def test_a_sidecar_goes_again_if_the_raw_is_not_copied(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sidecar_that_another_raw_shares_is_there_for_both(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
+
+    def late(staged: Path, target: Path, may_replace: bool) -> None:
+        target.write_bytes(b"rated")  # by the other raw's job, just now
+        put_in_place(staged, target, may_replace)
 
     (bench.folder / "plain.xmp").write_bytes(b"rated")
     with monkeypatch.context() as patch:
         patch.setattr(Manifest, "publish", full)
         assert bench.run(bench.job("plain.dng"), if_not_sve="copy").outcome == "failed"
-    assert bench.files() == set()
-    assert bench.run(bench.job("plain.dng"), if_not_sve="copy").outcome == "copied"
+    assert bench.files() == {"sub/plain.xmp"}
+    (bench.out / "sub/plain.xmp").unlink()
+    put_in_place = jobfiles.put_in_place
+    monkeypatch.setattr(jobfiles, "put_in_place", late)
+    copied = bench.run(bench.job("plain.dng"), if_not_sve="copy")
+    assert (copied.outcome, copied.notes) == ("copied", ())
     assert bench.files() == {"sub/plain.dng", "sub/plain.xmp"}
 
 

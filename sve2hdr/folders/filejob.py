@@ -22,11 +22,11 @@ from ..pipeline import ConvertOptions
 from ..rawfile import read_raw
 from ..sequence import FileKind, as_laid_out, difference
 from ..system.claims import key_of
-from ..system.files import file_sha256
+from ..system.files import FULL, file_sha256
 from ..system.places import Place, is_url, place
 from ..whitebalance import WhiteBalance, check_lights
 from .classify import doubt_of, look
-from .jobfiles import PARAMETERS, Task, copied_to, made, with_sidecars
+from .jobfiles import PARAMETERS, Task, copied_to, copy_sidecars, made
 from .joblist import Job
 from .jobstate import BatchOptions, FileResult, Order, Tools, is_ours, shared_before, standings_of, to_make, unchanged
 from .manifest import Standing
@@ -34,7 +34,7 @@ from .record import Record, Stamp
 from .remotemanifest import AnyManifest
 
 FETCHED = "raw"  # folder of a raw that came from a URL
-HOPELESS = (errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))  # the next files would fare no better
+HOPELESS = (*FULL, errno.EROFS)  # the next files would fare no better
 
 
 def run_job(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
@@ -62,8 +62,8 @@ def run_job(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
             error=said,
             hopeless=hopeless,
             full_here=full_here,
-            # after a failure of the GPU, say, all that a process does there fails
-            spent=said == one_line(MemoryError()) or not isinstance(error, Sve2HdrError | OSError),
+            # want of memory leaves a torn heap, and after a failure of the GPU all that a process does there fails
+            spent=not isinstance(error, Sve2HdrError | OSError),
         )
     return replace(result, seconds=round(time.perf_counter() - started, 3), peak_mb=peak_mb())
 
@@ -219,9 +219,11 @@ def _done(order: Order, options: BatchOptions, tools: Tools) -> FileResult:
         replaceable = {o for o in wanted if options.overwrite or is_ours(manifest, o)}
         if result.outcome == "copied" and not options.overwrite:  # a copy's place is no output's
             replaceable = set()
-        with with_sidecars(raw, result, folder) as not_copied:
-            published = manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in records])
-    notes = [note.replace(str(raw), job.raw) for note in (*result.notes, *not_copied)]
+        notes = list(result.notes)
+        if result.outcome == "copied" and not is_url(result.outputs[0]):
+            notes += copy_sidecars(raw, Path(result.outputs[0]), folder)
+        published = manifest.publish(folder, [(r, name, r.output in replaceable) for r, name in records])
+    notes = [note.replace(str(raw), job.raw) for note in notes]
     notes = [_with_final_names(note, folder, staged, manifest, options.apart) for note in notes]
     digests = {str(manifest.out / record.file): record.sha256 for record in published}
     # a raw that is its own copy has no record

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from ..parameters import load_parameters
 from ..pipeline import ConvertOptions
 from ..raw.xmpread import sidecars
 from ..system.files import file_sha256
-from ..system.places import Place, is_url, real
+from ..system.places import Place, real
 from .classify import ordinary, told_of
 from .joblist import Job
 from .jobstate import BatchOptions, FileResult, Tools, is_ours
@@ -136,39 +135,24 @@ def _copy(source: Path, target: Path) -> None:
         os.chmod(target, stat.S_IMODE(about.st_mode) | stat.S_IWUSR)
 
 
-@contextlib.contextmanager
-def with_sidecars(raw: Path, result: FileResult, folder: Path) -> Iterator[list[str]]:
-    """Put the XMP files beside a raw that is copied beside its copy, where there are none yet; yield what went wrong.
+def copy_sidecars(raw: Path, copy: Path, folder: Path) -> list[str]:
+    """Put the XMP files beside a raw beside its copy, where there are none yet; return what went wrong.
 
-    They come before the copy, which the block makes, so that a job that is killed is done again with them; they go
-    again if the block fails, and nobody else has made the copy. `folder` is the job's.
+    This comes before the copy takes its name, so that a job that is killed is done again with them. They are made in
+    `folder`, the job's.
     """
-    notes: list[str] = []
-    copied: list[Path] = []
-    to_file = result.outcome == "copied" and not is_url(result.outputs[0])
-    for i, sidecar in enumerate(sidecars(raw) if to_file else ()):
+    notes = []
+    for i, sidecar in enumerate(sidecars(raw)):
+        beside, staged = copy.with_name(sidecar.name), folder / f"sidecar{i}"
         try:
-            copied += _copied_beside(sidecar, Path(result.outputs[0]), folder / f"sidecar{i}")
+            beside.parent.mkdir(parents=True, exist_ok=True)
+            if not os.path.lexists(beside):
+                _copy(sidecar, staged)
+                put_in_place(staged, beside, may_replace=False)
         except (OSError, UnwritableOutput) as error:
-            notes.append(f"{sidecar}: is not copied ({one_line(error, str(sidecar))})")
-    try:
-        yield notes
-    except BaseException:
-        for beside in copied if not os.path.lexists(result.outputs[0]) else ():
-            with contextlib.suppress(OSError):
-                beside.unlink()
-        raise
-
-
-def _copied_beside(sidecar: Path, copy: Path, staged: Path) -> list[Path]:
-    """Copy a file, by way of a staged one, to beside a copy, unless there is one of its name; return what is new."""
-    beside = copy.with_name(sidecar.name)
-    beside.parent.mkdir(parents=True, exist_ok=True)
-    if os.path.lexists(beside):
-        return []
-    _copy(sidecar, staged)
-    put_in_place(staged, beside, may_replace=False)
-    return [beside]
+            if not os.path.lexists(beside):  # another raw may share it, and have been faster
+                notes.append(f"{sidecar}: is not copied ({one_line(error, str(sidecar))})")
+    return notes
 
 
 def copied_to(job: Job, options: BatchOptions, out: Place, sha256: str) -> tuple[Place, bool]:
@@ -176,10 +160,12 @@ def copied_to(job: Job, options: BatchOptions, out: Place, sha256: str) -> tuple
     if job.no_copy:
         raise UnwritableOutput(f"{job.raw}: {job.no_copy}")
     target = out / job.relative
-    there = target.exists() and file_sha256(target) == sha256
-    if target.exists() and not there and not options.overwrite:
+    if not target.exists():
+        return target, False
+    same = file_sha256(target) == sha256
+    if not (same or options.overwrite):
         raise UnwritableOutput(f"{target}: exists already and differs from {job.raw}; give --overwrite")
-    return target, there
+    return target, same
 
 
 def found_in(converted: Converted) -> dict[str, Any]:
