@@ -39,7 +39,7 @@ def tried_device(name: str) -> tuple[torch.device, str]:
 def _fault(kind: str) -> str:
     """Return what is wrong with a kind of device; "" where nothing is."""
     with torch.random.fork_rng(devices=()):  # the application's random numbers stay as they were
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # `torch.manual_seed` is for all devices
         network = SveNet(CONFIG).eval()
         network.head.weight.data *= 10  # what layers before it get wrong counts for more
         rows, columns = (8 * side for side in network.alignment)

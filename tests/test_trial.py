@@ -50,8 +50,11 @@ def broken(image: Tensor) -> Tensor:
     raise RuntimeError(NO_KERNEL)
 
 
-def test_one_that_computes_as_the_cpu_does_is_taken(gpu: Callable[[Callable[[Tensor], Tensor]], None]) -> None:
+def test_one_that_computes_as_the_cpu_does_is_taken(
+    gpu: Callable[[Callable[[Tensor], Tensor]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     gpu(lambda image: image)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("its random numbers are not ours"))
     state = torch.get_rng_state()
     assert tried_device("auto") == tried_device("cuda") == (torch.device("cuda"), "")
     assert tried_device("cpu") == (torch.device("cpu"), "")
