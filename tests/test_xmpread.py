@@ -79,6 +79,12 @@ def test_both_forms_of_a_simple_property_are_read(stored: bytes) -> None:
     assert properties(as_bytes) == {"xmp:Rating": "3"}
 
 
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_a_packet_in_16_bits_is_read(order: str) -> None:
+    text = "\ufeff<?xml version='1.0' encoding='UTF-16'?>" + packet("", TITLE).decode().partition("?>")[2]
+    assert properties(in_raw(text.encode(f"utf-16-{order}"))) == {"dc:title": "Gärten"}
+
+
 def test_what_is_about_the_picture_is_kept_and_what_is_about_the_raw_is_not() -> None:
     kept = 'xmp:Label="Red" photoshop:City="Wien" Iptc4xmpCore:Location="here"'
     kept += ' xmpDM:pick="1" photoshop:LabelColor="red" exif:GPSLatitude="48,12.0N" exif:GPSLongitude="16,18.0E"'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -149,7 +150,8 @@ def _content(path: Path) -> bytes | None:
 def _properties(packet: bytes) -> dict[str, Element]:
     """Return the properties of a packet by name; {} for what is none."""
     try:
-        text = packet.decode("utf-8-sig").strip("\0 \t\r\n")
+        has_utf16 = packet.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
+        text = packet.decode("utf-16" if has_utf16 else "utf-8-sig").strip("\0 \t\r\n")
         if "<!DOCTYPE" in text:  # XMP has none, and what it declares may grow beyond all bounds
             return {}
         tree = ElementTree.fromstring(text)
