@@ -19,6 +19,7 @@ class Folder:
         self.told: list[tuple[str, str]] = []
         self.noticed: list[str] = []
         self.fails: Exception | None = None
+        self.failed: set[str] = set()
         self.looks, self.takes_s = 0, 0.0
         self.watch = Watch(
             self.collect,
@@ -27,6 +28,7 @@ class Folder:
             idle_s,
             lambda: self.now,
             lambda job: "too large" if Path(job.raw).stat().st_size > 100 else "",
+            lambda raw: Path(raw).name in self.failed,
         )
 
     def collect(self) -> JobList:
@@ -124,6 +126,21 @@ def test_a_store_that_is_away_is_told_of_and_comes_back(tmp_path: Path) -> None:
     assert len(folder.noticed) == 3  # it was there meanwhile
     folder.fails = None
     assert folder.after(SETTLE_S + EVERY_S) == []  # what is done is not new
+
+
+def test_what_failed_is_taken_again_when_its_card_comes_back(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for name in ("a.dng", "b.dng"):
+        (tmp_path / name).write_text(name)
+    assert folder.after(EVERY_S) == []
+    assert folder.after(SETTLE_S) == [("a.dng", False), ("b.dng", False)]
+    folder.failed = {"b.dng"}
+    assert folder.after(60) == []  # it lies there, and would fail again
+    folder.fails = Sve2HdrError("card: no such file or folder; check the path")
+    assert folder.after(EVERY_S) == []
+    folder.fails = None
+    assert folder.after(EVERY_S) == []
+    assert folder.after(SETTLE_S) == [("b.dng", False)]
 
 
 def test_a_watch_ends_though_a_file_went_before_it_was_complete(tmp_path: Path) -> None:

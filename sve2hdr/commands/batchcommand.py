@@ -244,7 +244,7 @@ def batch(
         if watch:
             collect, refused = partial(_collected, where, manifest, naming), partial(_refused, display)
             unfit = partial(_unfit, limit, load.features_per_px, options.convert.tile_px)
-            feed = Watch(collect, refused, display.notice, idle, unfit=unfit)
+            feed = Watch(collect, refused, display.notice, idle, unfit=unfit, failed=display.failed)
             outcome = Batch(options, run, display, feed, crew).run()
         else:
             for refusal in found.refused:

@@ -189,6 +189,11 @@ class Display(Events):
         self.results[place : place + 1] = [result]
         self._tell(result)
 
+    def failed(self, path: str) -> bool:
+        """Return whether the last that became of a file is that it failed."""
+        place = self._place.get(path)
+        return place is not None and not self.results[place].good
+
     def _tell(self, result: FileResult) -> None:
         if self.report is not None:
             try:

@@ -20,6 +20,7 @@ class Watch:
 
     Where that fails nothing is new: a store or a card that is away may come back. `notice` is told why. `refused` is
     told what `collect` refuses, and why a job that is ready cannot be done: what `unfit` returns of it, if anything.
+    What `failed`, as of a card that was pulled, is taken again when it comes back.
     """
 
     def __init__(
@@ -30,8 +31,10 @@ class Watch:
         idle_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         unfit: Callable[[Job], str] = lambda job: "",
+        failed: Callable[[str], bool] = lambda raw: False,
     ) -> None:
         self._collect, self._refused, self._notice, self._unfit = collect, refused, notice, unfit
+        self._failed = failed
         self._away = ""  # why the inputs cannot be listed
         self._idle_s, self._clock = idle_s, clock
         self._seen: dict[str, tuple[Stamp, float]] = {}  # each raw as it is, and since when
@@ -57,6 +60,7 @@ class Watch:
                 self._refused(*refusal)
         there = {job.raw for job in found.jobs}
         self._seen = {raw: seen for raw, seen in self._seen.items() if raw in there}
+        self._taken = {raw: at for raw, at in self._taken.items() if raw in there or not self._failed(raw)}
         for job in found.jobs:
             if self._complete(job.raw, now):
                 again, new = job.raw in self._taken, True
