@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import Sve2HdrError, one_line
+from ..errors import Sve2HdrError
 
 DISPLAY = "standard_hdr_linear"  # of the package: 30 inches, 4K, 1500 cd/m2, 10 lux, seen from twice its height
 PEAK_NITS = 1500.0  # what 1.0 is shown as: the display's peak
@@ -51,9 +51,9 @@ def _package() -> ModuleType:
         except RuntimeError:  # torchvision's operators are for another build of PyTorch; only its blur is needed
             return _beside_bare_torchvision()
     except (ImportError, RuntimeError, OSError) as error:
-        raise Sve2HdrError(
-            f"--cvvdp: ColorVideoVDP cannot be loaded ({one_line(error)}); pip install 'sve2hdr[cvvdp]'"
-        ) from error
+        missing = isinstance(error, ImportError) and error.name == "pycvvdp"
+        finding = "is not installed" if missing else f"cannot be loaded ({error})"
+        raise Sve2HdrError(f"--cvvdp: ColorVideoVDP {finding}; pip install 'sve2hdr[cvvdp]'") from error
 
 
 def _beside_bare_torchvision() -> ModuleType:
