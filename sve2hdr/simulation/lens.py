@@ -9,13 +9,13 @@ from torch import Tensor
 
 from ..network import compress, expand
 
-ANGLE_DEG = 30.0  # between a displacement and the rows: so that rows and columns both have some of it
+ANGLE_DEG = 30.0  # of the displacement to the rows, so that it has a part along rows and columns
 
 
 def displaced(light: Tensor, px: np.ndarray) -> Tensor:
     """Return radiance, (3, H, W), with each channel moved down and to the right by its row of `px`, (3, 2).
 
-    The interpolation is cubic, in the compressed domain, where lamps leave no rings. The edges are extended.
+    The interpolation is cubic, in the compressed domain, so that lamps do not ring. Edge pixels are repeated.
     """
     moving = np.flatnonzero(px.any(1))
     height, width = light.shape[1:]
@@ -31,7 +31,7 @@ def displaced(light: Tensor, px: np.ndarray) -> Tensor:
 def aberrated(scene: np.ndarray, apart_px: float) -> np.ndarray:
     """Return a scene, (H, W, 3) float32, whose red and blue lie `apart_px` apart, with green in the middle.
 
-    So does a lens whose magnification depends on the colour, in a small part of its image circle.
+    This is what a lens whose magnification depends on colour does within a small part of its image circle.
 
     >>> row = np.zeros((5, 9, 3), np.float32)
     >>> row[:, 4] = 1

@@ -1,4 +1,4 @@
-"""Frames of one scene at several exposures to one mosaic of radiance, with the least noise they allow."""
+"""Merge frames of one scene at several exposures into one mosaic of radiance, with the least noise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ..mosaic import ONE_EXPOSURE, Mosaic, repeated
 from ..sensor.noise import estimate_noise
 
-LEFT_OUT = 0.9  # of the span: a frame that the darker ones predict to be above is not merged
+LEFT_OUT = 0.9  # of the span: sites that the darker frames predict to be above this are not merged
 BAND_ROWS = 256
 
 
@@ -19,10 +19,10 @@ def merge_frames(frames: Sequence[Mosaic], exposure_ev: Sequence[float], most_ex
 
     `frames` have falling exposures, `exposure_ev`, and one CFA. Each site is the mean over the frames that are not
     saturated there, weighted by the inverse of their variance (Poisson and read noise as measured on each frame).
-    Whether a frame saturates at a site is told from the darker frames: did its own noise choose, the mean would be
-    biased. Sites that saturate in the darkest frame have its saturation level. The noise is the standard deviation
-    where there is no light, on the same scale. Source: the maximum-likelihood merge of Granados et al., "Optimal HDR
-    reconstruction with linear digital cameras", CVPR 2010.
+    Whether a frame saturates at a site is predicted from the darker frames: its own noise would bias the choice,
+    and so the mean. Sites that saturate in the darkest frame get its saturation level. The noise is the standard
+    deviation where there is no light, on the same scale. Source: the maximum-likelihood merge of Granados et al.,
+    "Optimal HDR reconstruction with linear digital cameras", CVPR 2010.
     """
     noise = _frame_noise(frames, exposure_ev, most_exposed)
     height, width = frames[0].shape
@@ -40,7 +40,7 @@ class _FrameNoise:
     read_noise: float  # counts
 
     def variance(self, radiance: np.ndarray) -> np.ndarray:
-        """Return the variance of this frame's radiance where that is what `radiance` says."""
+        """Return the variance of this frame's radiance at the expected `radiance`."""
         read, photons = self.read_noise**2 / self.scale**2, self.gain / self.scale
         variance: np.ndarray = np.float32(read) + np.float32(photons) * radiance
         return variance

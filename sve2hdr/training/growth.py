@@ -1,4 +1,4 @@
-"""A trained network made larger, or for another layout of exposures: where training goes on."""
+"""Growing a trained network, or moving it to another layout of exposures, so that training can go on."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ..network import NetworkConfig, SveNet
 
 
 def grown(network: SveNet, config: NetworkConfig) -> SveNet:
-    """Return a network of another configuration that does what a trained one does: to make it larger, and train on.
+    """Return a network of another configuration that starts out doing what the trained one does.
 
-    Further blocks start as the identity, and what further channels hold is not read at first (Chen, Goodfellow and
-    Shlens, "Net2Net", ICLR 2016). Where a level has fewer blocks, its last ones are left out. Colours and exposures may
-    lie otherwise: the network has still to learn that, and, for other colours, its base image, and to read a cell of
-    another size. Raises ValueError for places of another size, other strides or narrower levels.
+    Added blocks start as the identity, and added channels are not read at first (Chen, Goodfellow and Shlens,
+    "Net2Net", ICLR 2016). Where a level has fewer blocks, its last ones are dropped. The colours and exposures may
+    be laid out differently, but the network still has to learn it; with another CFA also its base image, and with
+    another cell size its stem. Raises ValueError for places of another size, other strides or narrower levels.
     """
     old = network.config
     if (config.place, config.strides) != (old.place, old.strides):
@@ -33,7 +33,7 @@ def grown(network: SveNet, config: NetworkConfig) -> SveNet:
             if tensor.ndim == 4:
                 tensor[: known[name].shape[0], known[name].shape[1] :] = 0
             tensor[there] = known[name]
-            if name.endswith("spatial.weight"):  # a block goes on to pass on what it passed on before
+            if name.endswith("spatial.weight"):  # channels that the old block passed through still pass through
                 width = known[name.replace("spatial", "first")].shape[1]
                 passed = torch.arange(known[name].shape[0], min(tensor.shape[0], width))
                 tensor[passed] = 0

@@ -1,4 +1,4 @@
-"""How far a batch's reconstruction is from the truth: what training makes small."""
+"""How far a batch's reconstruction is from the truth: what training minimises."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ..network import compress, expand
 
 
 def rms_loss(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Return the root of the mean square error of each patch in the mu-law domain, mean over the patches.
+    """Return the root of the mean square error of each patch in the mu-law domain, averaged over the patches.
 
-    predicted: (N, 3, H, W), compressed; truth: (N, 3, H, W), radiance. What a mosaic does not tell is best guessed
-    by its mean, as PSNR-mu has it; L1 asks for the median, and where a channel is nearly black the two are far apart.
+    predicted: (N, 3, H, W), compressed; truth: (N, 3, H, W), radiance. Where the mosaic leaves a value open, the
+    mean is the best guess for PSNR-mu; L1 asks for the median, which is far from it where a channel is nearly black.
     """
     return ((predicted - compress(truth)).square().mean((1, 2, 3)) + 1e-6).sqrt().mean()
 
@@ -26,7 +26,7 @@ def l1_loss(predicted: Tensor, truth: Tensor, angle_weight: float) -> Tensor:
 
 
 def radiance_loss(predicted: Tensor, truth: Tensor, angle_weight: float) -> Tensor:
-    """Return the loss of Xu et al. 2021: as `l1_loss`, but of radiance, where a lamp outweighs a room.
+    """Return the loss of Xu et al. 2021: as `l1_loss`, but on linear radiance, where a lamp outweighs a room.
 
     predicted, truth: (N, 3, H, W), radiance.
     """

@@ -1,4 +1,4 @@
-"""Steps of training: Muon for the convolutions inside a network, Adam for all else."""
+"""Optimizers: Muon for the convolutions inside a network, Adam for all else."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def orthogonalized(matrices: Tensor) -> Tensor:
         step = torch.baddbmm(b * gram, gram, gram, alpha=c) + a * identity
         factor = torch.bmm(step, factor)
         gram = torch.bmm(torch.bmm(step, gram), step)
-        gram = (gram + gram.mT) / 2  # rounding must not add up to something that is not symmetric
+        gram = (gram + gram.mT) / 2  # keeps rounding errors from breaking the symmetry
     return torch.bmm(factor, unit)
 
 
-MOMENTUM = 0.95  # share of it that a step keeps
-WEIGHT_DECAY = 0.1  # times the rate, of a step: without it, weights of many equal steps grow until training is unstable
+MOMENTUM = 0.95  # share kept from step to step
+WEIGHT_DECAY = 0.1  # per step, times the rate: without it, weights grow until training is unstable
 
 
 class Muon(torch.optim.Optimizer):
@@ -58,7 +58,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Move all weights that have gradients; return what `closure` returns."""
+        """Update all weights that have gradients; return what `closure` returns."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -85,7 +85,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def optimizers_of(network: Network, adam_rate: float, muon_rate: float) -> list[torch.optim.Optimizer]:
-    """Return what steps a network's parameters: Adam, and, with a `muon_rate` above 0, Muon for its inner weights."""
+    """Return a network's optimizers: Adam, and, with a `muon_rate` above 0, Muon for its inner weights."""
     inner: list[nn.Parameter] = network.inner_weights() if muon_rate > 0 else []
     known = {id(weight) for weight in inner}
     rest = [parameter for parameter in network.parameters() if id(parameter) not in known]

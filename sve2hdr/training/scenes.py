@@ -24,7 +24,7 @@ def collect_scenes(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (name, (H, W, 3) float32 white-balanced radiance) of every scene.
 
-    What cannot be used is told to `leave_out`, or, if that is None, to `note`, which is told what else one should know.
+    Unusable sources are reported to `leave_out` (to `note` if that is None), other remarks to `note`.
 
     A folder is one scene if it holds raws (an exposure stack, merged at half its size: `half_size_scene`), else what
     its images and folders hold; each source once. The synthetic scenes come last, with the seeds from `seed` on. Raises
@@ -56,7 +56,7 @@ def _of_path(
     path: Path, note: Callable[[str], None], leave_out: Callable[[str], None]
 ) -> Iterator[tuple[str, np.ndarray]]:
     try:
-        if not path.exists():  # a broken link in a folder, or one that was there at first
+        if not path.exists():  # a broken link, or removed since the check
             raise Sve2HdrError(f"{path}: no such file or folder; check the path")
         if path.is_file():
             scene, finding = read_scene(path)
