@@ -113,7 +113,7 @@ def _packets(path: Path, ifds: list[tuple[str, Ifd]]) -> Iterator[dict[str, Elem
     stored = next((ifd[XMP_TAG] for kind, ifd in ifds if kind == ROOT and XMP_TAG in ifd), b"")
     with suppress(TypeError, ValueError):  # a tag of numbers that are no bytes
         yield _properties(stored.encode() if isinstance(stored, str) else bytes(stored))  # type: ignore[arg-type]
-    yield from (beside for _, beside in _beside(path) if beside is not None)
+    yield from (beside for _, beside in _beside(path))
 
 
 def sidecars(path: Path) -> list[Path]:
@@ -121,30 +121,25 @@ def sidecars(path: Path) -> list[Path]:
     return [file for file, _ in _beside(path)]
 
 
-def _beside(path: Path) -> Iterator[tuple[Path, dict[str, Element] | None]]:
-    """Yield the XMP files beside a raw, the newest last, with their properties by name; None: it cannot be read."""
+def _beside(path: Path) -> Iterator[tuple[Path, dict[str, Element]]]:
+    """Yield the XMP files beside a raw, the newest last, with their properties by name."""
     for name in (path.stem, path.name):
         for file in (path.with_name(name + ending) for ending in (".xmp", ".XMP")):
-            content = _content(file)
-            if content is None:
-                yield file, None
-            elif content:
-                made_for = (beside := _properties(content)).get(MADE_FOR)
+            if os.path.isfile(file):  # False where its name would be too long
+                beside = _properties(_content(file))
+                made_for = beside.get(MADE_FOR)
                 if made_for is None or (made_for.text or "").lower() == path.suffix.lower()[1:]:
                     yield file, beside
-            if content != b"":
                 break  # on many systems both names are one file's
 
 
-def _content(path: Path) -> bytes | None:
-    """Return how a file begins, b"" where there is none; None where it cannot be read."""
-    if not os.path.isfile(path):  # also where its name would be too long
-        return b""
+def _content(path: Path) -> bytes:
+    """Return how a file begins, b"" where it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(MOST_BYTES)
     except OSError:
-        return None
+        return b""
 
 
 def _properties(packet: bytes) -> dict[str, Element]:

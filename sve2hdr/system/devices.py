@@ -14,15 +14,12 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 def choose_device(name: str) -> torch.device:
     """Return the device for `--device`; auto is CUDA, else MPS, else the CPU. Raises Sve2HdrError if there is none."""
-    available = {
-        "cuda": not cuda_refusal() and torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
+    refusal = cuda_refusal()  # asked before all else
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = next(device for device, there in available.items() if there)
-    if not available.get(name, False):
-        why = f" ({cuda_refusal()})" if name == "cuda" and cuda_refusal() else ""
+        name = next(device for device in there if there[device])
+    if not there.get(name, False):
+        why = f" ({refusal})" if name == "cuda" and refusal else ""
         raise Sve2HdrError(f"device {name}: torch finds none here{why}; use --device auto or cpu")
     return torch.device(name)
 
