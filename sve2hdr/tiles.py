@@ -87,6 +87,8 @@ def run_tiled(
     size = core_size(shape, core_px, halo, alignment, surroundings_px)
     axes = zip(shape, size, halo, alignment, strict=True)
     tiles = list(product(*(list(cores(*axis, surroundings_px)) for axis in axes)))
+    # the largest first: smaller ones then fit into the memory that it leaves, of which there would else be holes
+    tiles.sort(key=lambda tile: math.prod(stop - start + sum(seen) for start, stop, seen in tile), reverse=True)
     for done, ((top, bottom, rows), (left, right, columns)) in enumerate(tiles, 1):
         y, x = np.arange(top - rows[0], bottom + rows[1]), np.arange(left - columns[0], right + columns[1])
         keep((top, bottom), (left, right), tile(y, x, (rows, columns)))

@@ -83,9 +83,11 @@ def test_every_pixel_is_kept_once_with_the_halo_around_it(
 ) -> None:
     kept = np.zeros((44, 44), int)
     shares: list[float] = []
+    sizes: list[int] = []
 
     def network(rows: np.ndarray, columns: np.ndarray, margin: Sides) -> np.ndarray:
         assert (np.diff(rows) == 1).all()
+        sizes.append(rows.size * columns.size)
         assert rows[0] % 4 == 8 % 4
         (top, bottom), (left, right) = margin
         seen = rows[top : len(rows) - bottom], columns[left : len(columns) - right]
@@ -100,6 +102,7 @@ def test_every_pixel_is_kept_once_with_the_halo_around_it(
     assert (kept[: shape[0], : shape[1]] == 1).all()
     assert shares == sorted(shares)
     assert shares[-1] == 1
+    assert sizes == sorted(sizes, reverse=True)
 
 
 @pytest.mark.parametrize("config", [TINY, TINY_FOURS, TINY_BLOCKS], ids=["rows", "fours", "blocks"])
