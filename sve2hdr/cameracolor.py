@@ -1,4 +1,4 @@
-"""What a camera makes of a light, and its RGB of XYZ: by one matrix, or by one for each light where a file has two."""
+"""Camera RGB of a light, and XYZ of camera RGB: by a file's one matrix, or by two, interpolated for the light."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import numpy as np
 from .lights import BRADFORD_CONES_FROM_XYZ, D65, Xy, adaptation, mired_and_duv, xyz_from_xy
 from .mosaic import Mosaic
 
-# What is adapted to D65: beyond there is no light, but a mistake, or a balance for infrared, which cones do not see.
-MOST_ADAPTATION = 100.0  # between cones: candle light has 35
+# Limits of adaptation to D65: beyond is no light but a mistake, or a balance for infrared, which cones do not see.
+MOST_ADAPTATION = 100.0  # largest factor between the gains of cones: 35 for candle light
 MOST_DUV = 0.05  # from the Planckian locus: lamps stay within 0.03
 
 
 def camera_from_xyz_of(neutral: np.ndarray, mosaic: Mosaic) -> np.ndarray:
-    """Return the matrix at the light that this neutral, (3,) camera RGB, stands for, (3, 3) float64.
+    """Return the matrix for the light whose neutral this is, (3,) camera RGB: (3, 3) float64.
 
-    Of two matrices, the one at the temperature at which it sees that temperature in the neutral: by bisection, as the
-    steps of DNG 1.7, chapter 6, need not settle.
+    Two matrices are interpolated to the temperature that the result itself sees in the neutral. It is found by
+    bisection, because the iteration of DNG 1.7, chapter 6, need not converge.
     """
     if mosaic.calibrations is None:
         return np.asarray(mosaic.camera_from_xyz, np.float64)
@@ -29,7 +29,7 @@ def camera_from_xyz_of(neutral: np.ndarray, mosaic: Mosaic) -> np.ndarray:
 
 
 def camera_from_xyz_at(xy: Xy, mosaic: Mosaic) -> np.ndarray:
-    """Return the matrix at a light of chromaticity xy, (3, 3) float64."""
+    """Return the matrix for a light of chromaticity xy, (3, 3) float64."""
     if mosaic.calibrations is None:
         return np.asarray(mosaic.camera_from_xyz, np.float64)
     return mosaic.calibrations.at(_mired(xyz_from_xy(xy)))
@@ -48,20 +48,21 @@ def neutral_of_light(xy: Xy, mosaic: Mosaic) -> np.ndarray:
 
 
 def white_balance(mosaic: Mosaic) -> np.ndarray:
-    """Return what each camera channel is multiplied by so that a neutral is equal in all, (3,) float64, green 1.0.
+    """Return the multipliers of the camera's channels that make a neutral equal in all, (3,) float64, green 1.0.
 
-    The neutral is the file's (as shot); where it says none, the camera's daylight: its response to D65.
+    The neutral is the mosaic's `as_shot_neutral`; if it has none, the camera's response to D65.
     """
     neutral = neutral_of_light(D65, mosaic) if mosaic.as_shot_neutral is None else mosaic.as_shot_neutral
     return np.asarray(neutral[1] / neutral, np.float64)
 
 
 def xyz_from_balanced(mosaic: Mosaic) -> np.ndarray:
-    """Return the matrix from white-balanced camera RGB to XYZ where equal channels are D65, (3, 3) float64.
+    """Return the matrix from white-balanced camera RGB to XYZ that takes equal channels to D65, (3, 3) float64.
 
-    Of one matrix, as dcraw and LibRaw use a DNG ColorMatrix1: its rows are scaled so, whatever the light was. Of two,
-    as Adobe's: that at the light of the white balance, then Bradford's adaptation from this light to D65. Where that is
-    no light, as of an infrared filter, its rows are scaled, too: adaptation would multiply colours by ten.
+    A single matrix has its rows scaled to do so, whatever the light was, as dcraw and LibRaw use a DNG's ColorMatrix1.
+    Of two, as Adobe does, the one for the light of the white balance is followed by Bradford adaptation from this light
+    to D65. If the balance is of no real light, as with an infrared filter, the rows are scaled as well: adaptation
+    would multiply colours by ten.
     """
     neutral = 1 / white_balance(mosaic)
     camera_from_xyz = camera_from_xyz_of(neutral, mosaic)

@@ -1,36 +1,37 @@
-"""Highlights of which the sensor lost a channel, mostly green: raised so that they have the colour of what is around.
+"""Highlights in which a channel, mostly green, is clipped: it is raised to give them the colour of their surroundings.
 
-White-balanced channels clip at different levels. A light that is lost in one of them mostly has a rim, a halo or a
-neighbour that is a little darker and lost in none, and of the same colour.
+White-balanced channels clip at different levels. A light that clips one of them mostly has a rim, a halo or a neighbour
+of the same colour that is slightly darker and clips none.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-CLIP_STARTS = 0.88  # of the clip level: from here on a channel counts as clipped little by little
+CLIP_STARTS = 0.88  # of the clip level: above this a channel gradually counts as clipped
 CLIP_ENDS = 0.98  # below 1, because noise and the network leave a clipped patch a little below its level
 
-CELL_PX = 8  # side of the cells that surroundings are measured in
-BRIGHT = 0.7  # of the clip level of the channel that clips first: from here on it tells of highlights beside it
-DIM = 0.35  # of it: from here on, up to BRIGHT, it tells what is mixed into what is bright
-FADES_EV = 0.2  # of tint, from dim to bright: colour that fades by more goes on to; less is chance, as in grass
-FADING = 8.0  # each time that cells are twice as large, they count as much less
-HARDLY = 1e-4  # share of bright pixels in a cell with which surroundings are half believed
-MOST_TINT_EV, MOST_RATIO_EV = 2.0, 4.0  # that surroundings are believed
-UNSEEN_EV = 0.5  # that a channel which clips may have been more
-ALIKE_EV, ALIKE_SHARE = 0.25, 0.3  # colours that differ by so much, and that share of theirs, are hardly the same
+CELL_PX = 8  # side of the cells in which surroundings are measured
+BRIGHT = 0.7  # of the clip level of the channel that clips first: brighter pixels show the colour of nearby highlights
+DIM = 0.35  # of the same: pixels from here to BRIGHT show what is mixed into bright ones
+FADES_EV = 0.2  # of tint from dim to bright: fading by more goes on in highlights; less is chance, as in grass
+FADING = 8.0  # cells that are twice as large count less by this factor
+HARDLY = 1e-4  # share of bright pixels in a cell at which surroundings count half
+MOST_TINT_EV, MOST_RATIO_EV = 2.0, 4.0  # the values of surroundings are limited to these
+UNSEEN_EV = 0.5  # by which a clipped channel may have been brighter
+ALIKE_EV, ALIKE_SHARE = 0.25, 0.3  # colours that differ by the sum of this and this share of their ratio hardly match
 
 
 class Surroundings:
-    """What colour bright things have, near ones above all; far from all that is not clipped, it is unknown.
+    """The colour of bright things, above all of near ones; far from anything unclipped it is unknown.
 
-    Of the channel that clips first, by how many EV it is above the geometric mean of the other two; and how these two
-    compare. Both are of sums over cells of CELL_PX. Beside what clips, colour that fades from dim to bright goes on to.
+    It is held as the tint, the EV by which the channel that clips first exceeds the geometric mean of the other two,
+    and the ratio of these two in EV. Both are measured on sums over cells of CELL_PX. Beside clipped pixels, a tint
+    that fades from dim to bright is extrapolated.
     """
 
     def __init__(self, camera_rgb: np.ndarray, gains: np.ndarray, clip_level: float) -> None:
-        """Measure camera RGB, (H, W, 3) float32, which `gains`, (3,), balance and which clips at `clip_level`."""
+        """Measure camera RGB, (H, W, 3) float32, that clips at `clip_level` and is balanced by `gains`, (3,)."""
         first, *self._others = np.argsort(gains, kind="stable").tolist()
         height, width = camera_rgb.shape[:2]
         starts = np.arange(0, width, CELL_PX)
@@ -54,8 +55,8 @@ class Surroundings:
         weight = sums[0, 3] / CELL_PX**2
         levels = np.log2(np.maximum(sums[:, :3] * gains[:, None, None], 1e-6 * clip_level))
         tint, tint_of_dim = np.clip(1.5 * (levels[:, first] - levels.mean(axis=1)), -MOST_TINT_EV, MOST_TINT_EV)
-        weight[clips & (tint < 0)] = 0  # beside what clips, that channel is missing already, as in a pink edge
-        # A leaf's edge before the sky is a mixture of both, the less green the brighter it is: the sky has less still.
+        weight[clips & (tint < 0)] = 0  # beside clipped pixels that channel is too low already, as in a pink edge
+        # A leaf's edge against the sky mixes both: the brighter it is, the less green, and the sky is less green still.
         tint = np.where(clips, np.maximum(tint - np.maximum(tint_of_dim - tint - FADES_EV, 0), 0), tint)
         middle, highest = (levels[0, channel] for channel in self._others)
         ratio = np.clip(highest - middle, -MOST_RATIO_EV, MOST_RATIO_EV)
@@ -64,9 +65,9 @@ class Surroundings:
         self._clip_levels = [float(gains[channel] * clip_level) for channel in self._others]
 
     def part(self, balanced: np.ndarray, top: int, left: int) -> np.ndarray:
-        """Return the EV, (h, w) float32, for planes, (3, h, w) float32, of the image from row `top`, column `left` on.
+        """Return the tint in EV, (h, w) float32, for planes, (3, h, w) float32, that start at row `top`, column `left`.
 
-        It is 0 where the other two channels say that the colour is not that of the surroundings: snow by a green coat.
+        It nears 0 where the other two channels show another colour than the surroundings: snow beside a green coat.
         """
         down, across = (
             (np.arange(count) + first + 0.5) / CELL_PX
@@ -78,7 +79,7 @@ class Surroundings:
             for channel, level in zip(self._others, self._clip_levels, strict=True)
         )
         off = highest - middle - ratio
-        clips = np.where(off > 0, middle_clips, highest_clips)  # of it there was more, perhaps UNSEEN_EV
+        clips = np.where(off > 0, middle_clips, highest_clips)  # it may have been brighter, by UNSEEN_EV
         off = np.maximum(np.abs(off) - np.float32(UNSEEN_EV) * clips, 0)
         width = np.float32(ALIKE_EV) + np.float32(ALIKE_SHARE) * np.abs(ratio)
         return np.asarray(tint * np.exp(-((off / width) ** 2)))
@@ -89,18 +90,18 @@ def recover_clipped(
 ) -> np.ndarray:
     """Return white-balanced planes, (3, ...) float32, with clipped highlights free of false colour.
 
-    A clipped channel is a lower bound of what was there, so it is only ever raised. Channels clip at
+    A clipped channel is a lower bound of the true value, so it is only ever raised. Channels clip at
     `gains * clip_level`; the one with the lowest level (mostly green) clips first and would leave magenta.
-    Each is weighted by how clipped it is, w from 0 to 1 between 0.88 and 0.98 of its level, and:
+    Each step is weighted by w, which tells how clipped a channel is, from 0 at 0.88 to 1 at 0.98 of its level:
 
-    1. the channel of the middle level is raised towards the mean of the others, or, as the lowest one clips too,
-       towards the highest alone;
-    2. the channel of the lowest level is raised towards the geometric mean of the other two, times what surroundings
-       have it more than that, at most to the highest level of all; without any it lies between the two, which tints
-       neither a blue sky nor a warm lamp, and what was neutral stays so;
-    3. as all three clip, all are raised to the greatest of them: exactly neutral at the smallest w = 1.
+    1. The channel with the middle level is raised towards the mean of the others or, as the lowest one clips too,
+       towards the highest alone.
+    2. The channel with the lowest level is raised towards the geometric mean of the other two times the tint of the
+       surroundings, at most to the highest level of all. Without a tint it lies between the two, which tints neither a
+       blue sky nor a warm lamp and keeps neutrals neutral.
+    3. As all three clip, all are raised to the greatest of them: exactly neutral where the smallest w is 1.
 
-    `surroundings_ev` is of `Surroundings.part`, (...) float32.
+    `surroundings_ev` is the result of `Surroundings.part`, (...) float32.
 
     The result is continuous, never below the input, and grows with each input channel.
     """
@@ -120,13 +121,13 @@ def recover_clipped(
 
 
 def clipped_weight(values: np.ndarray, level: np.ndarray | float) -> np.ndarray:
-    """Return how clipped each value is that clips at `level`, (...) from 0 to 1: smooth, as noise blurs it."""
+    """Return how clipped each value is, (...) from 0 to 1, if it clips at `level`: smooth, because noise blurs it."""
     ramp = np.clip((values / level - np.float32(CLIP_STARTS)) / np.float32(CLIP_ENDS - CLIP_STARTS), 0, 1)
     return np.asarray(ramp * ramp * (3 - 2 * ramp))
 
 
 def _blurred(cells: np.ndarray) -> np.ndarray:
-    """Return cells, (N, h, w), as tents of four cells on end have them: what moves by some pixels changes little."""
+    """Return cells, (N, h, w), blurred by a tent of four cells, so that shifts by a few pixels change little."""
     for axis in (1, 2):
         for _ in range(2):
             lines = np.moveaxis(cells, axis, 0)
@@ -136,7 +137,7 @@ def _blurred(cells: np.ndarray) -> np.ndarray:
 
 
 def _spread(cells: np.ndarray) -> np.ndarray:
-    """Return cells, (N, h, w), with what lies around added: the less the further away, at twice the distance 1/8."""
+    """Return cells, (N, h, w), plus what lies around them: the further away the less, 1/8 at twice the distance."""
     if max(cells.shape[1:]) < 2:
         return cells
     padded = np.pad(cells, [(0, 0), *((0, length % 2) for length in cells.shape[1:])])
@@ -148,7 +149,7 @@ def _spread(cells: np.ndarray) -> np.ndarray:
 
 
 def _between(lines: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return lines, (n, ...), interpolated at places, where line i has its centre at i + 0.5: (len(places), ...)."""
+    """Return lines, (n, ...), interpolated at places: (len(places), ...). Line i has its centre at i + 0.5."""
     place = np.clip(places - 0.5, 0, len(lines) - 1)
     before = np.minimum(place.astype(np.intp), max(0, len(lines) - 2))
     after = np.minimum(before + 1, len(lines) - 1)

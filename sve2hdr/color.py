@@ -17,7 +17,7 @@ from .system.threads import in_threads
 ACES_WHITE: Xy = (0.32168, 0.33767)  # about D60 (SMPTE ST 2065-1)
 EQUAL_ENERGY: Xy = (1 / 3, 1 / 3)
 
-MOST_CONDITION = 1000.0  # of primaries: those of Rec. 709 have 5, of which two are nearly one have more
+MOST_CONDITION = 1000.0  # condition number of primaries: 5 for Rec. 709, more if two nearly coincide
 STRIP_SITES = 1 << 16  # pixels converted at a time: the temporaries stay in the processor's cache
 
 
@@ -30,7 +30,7 @@ class ColorSpace:
 
     name: str
     chromaticities: tuple[Xy, Xy, Xy, Xy] | None
-    neutral: Xy = D65  # unlike the white point of XYZ (equal energy), where the scene's white stays D65
+    neutral: Xy = D65  # of the scene: D65 even in XYZ, whose white point is equal energy
     interop_id: str = ""  # of the Color Interop Forum, for EXR's colorInteropID
 
 
@@ -54,7 +54,7 @@ COLOR_SPACES: dict[str, ColorSpace] = {
 def rgb_from_xyz(space: ColorSpace) -> np.ndarray:
     """Return the matrix from XYZ to the space's RGB, (3, 3) float64, without adaptation (SMPTE RP 177).
 
-    Raises ValueError for the camera's own space, which XYZ does not define.
+    Raises ValueError for the camera's own space, which has no chromaticities.
 
     >>> rgb_from_xyz(COLOR_SPACES["rec709"]).round(3).tolist()
     [[3.241, -1.537, -0.499], [-0.969, 1.876, 0.042], [0.056, -0.204, 1.057]]
@@ -68,9 +68,9 @@ def rgb_from_xyz(space: ColorSpace) -> np.ndarray:
 
 
 def space_of(told: Sequence[float]) -> ColorSpace:
-    """Return the space of eight chromaticities, xy of red, green, blue and white, as a file tells them; Rec. 709 if ().
+    """Return the space with the xy of red, green, blue and white that a file states, eight numbers; Rec. 709 for ().
 
-    Those that are known to 0.001 are that space itself, of which also the neutral is known. Raises ValueError for
+    Chromaticities within 0.001 of a known space give that space, whose neutral is known too. Raises ValueError for
     another number of them.
 
     >>> space_of((0.713, 0.293, 0.165, 0.830, 0.128, 0.044, 0.32168, 0.33767)).name, space_of(()).name
@@ -87,7 +87,7 @@ def space_of(told: Sequence[float]) -> ColorSpace:
 
 
 def rec709_from(space: ColorSpace) -> np.ndarray | None:
-    """Return the matrix from a space to linear Rec. 709, (3, 3) float64, neutrals to neutrals; None for Rec. 709.
+    """Return the matrix from a space to linear Rec. 709, (3, 3) float64, neutral to neutral; None for Rec. 709.
 
     Raises ValueError for primaries that span no colours.
     """
@@ -111,7 +111,7 @@ def rgb_from_balanced(mosaic: Mosaic, space: ColorSpace) -> np.ndarray:
 
 
 def rgb_from_camera(mosaic: Mosaic, space: ColorSpace) -> np.ndarray:
-    """Return the matrix from camera RGB to a space, white balance included, (3, 3) float64; camera: the identity.
+    """Return the matrix from camera RGB to a space, white balance included, (3, 3) float64; identity for camera.
 
     >>> nikon = np.array([[0.76, -0.24, -0.07], [-0.49, 1.29, 0.21], [-0.1, 0.19, 0.68]])
     >>> mosaic = Mosaic(np.zeros((2, 2), np.uint16), "RGGB", np.zeros((1, 1)), 1.0, nikon, np.array([0.5, 1.0, 0.6]))
@@ -134,8 +134,8 @@ def linear_rgb(
 
     White balance keeps the scale of green. `clip_level` is the camera RGB at which even the least exposed sites
     saturate (the exposure ratio, where 1.0 is saturation of the most exposed ones); highlights that reach it are
-    treated by `recover_clipped`. Nothing else is clamped: negatives and values above 1 pass. `out` may be
-    `camera_rgb` itself: the conversion is then done in place. In the camera's own space nothing changes.
+    treated by `recover_clipped`. Nothing is clamped: negatives and values above 1 pass. `out` may be `camera_rgb`
+    itself, for a conversion in place. In the camera's own space nothing changes.
 
     Raises ValueError for another shape or dtype, or a clip level that is not above 0.
     """
@@ -152,7 +152,7 @@ def linear_rgb(
     gains = white_balance(mosaic).astype(np.float32)
     matrix = rgb_from_balanced(mosaic, color_space)
     if color_space.neutral == color_space.chromaticities[3]:
-        matrix /= matrix.sum(axis=1, keepdims=True)  # 1 but for rounding; exact, so that neutrals stay exactly neutral
+        matrix /= matrix.sum(axis=1, keepdims=True)  # sums are 1 but for rounding; now neutrals stay exactly neutral
     height, width = camera_rgb.shape[:2]
     rows = max(1, STRIP_SITES // max(1, width))
     surroundings = Surroundings(camera_rgb, gains, clip_level)
@@ -172,7 +172,7 @@ def linear_rgb(
 
 
 def lost_level(mosaic: Mosaic, clip_level: float) -> float:
-    """Return what `linear_rgb` makes each channel of light that all channels have lost."""
+    """Return the value that `linear_rgb` gives each channel where all are clipped."""
     return clip_level * float(white_balance(mosaic).max())
 
 

@@ -1,7 +1,6 @@
-"""What even the least exposed sites have lost: held at the level where they clip, so that it can become neutral.
+"""Highlights that clip even at the least exposed sites: held at the level where these clip, so they can become neutral.
 
-Methods guess there, networks above all, and a green that is guessed a little too low beside a red and a blue that are
-guessed well is pink.
+All methods, above all networks, guess there, and where green is guessed slightly too low the result is pink.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from .mosaic import ExposurePattern, Mosaic, cfa_period, common_period, over_com
 from .radiance import saturation_limit
 
 STRIP_ROWS = 64  # worked on at a time: the temporaries stay in the processor's cache
-SURROUNDED = 0.6  # share of clipped sites around a pixel, by distance, from which it is drawn to the level
-COLOURED = 0.7  # of the level: magenta up to there is a colour, and none that clipping has made
-BESIDE = 1 / 3  # share of clipped sites of a colour around a pixel, by distance, from which its own counts as missing
+SURROUNDED = 0.6  # share of clipped sites around a pixel, weighted by distance, from which it is drawn to clipping
+COLOURED = 0.7  # of the clip level: magenta below this is a colour of the scene, not made by clipping
+BESIDE = 1 / 3  # share of clipped sites of a colour around a pixel, weighted likewise, at which it lacks that colour
 
 
 class _ClippedSites:
-    """Which of the least exposed sites of a mosaic clip, and how many of those around each pixel."""
+    """Which of the least exposed sites of a mosaic clip, and what share of them around each pixel."""
 
     def __init__(self, mosaic: Mosaic, pattern: ExposurePattern) -> None:
         letters = cfa_period(mosaic.cfa)
@@ -37,9 +36,9 @@ class _ClippedSites:
         self._counts = mosaic.counts
 
     def shares(self, top: int, letters: str) -> Iterator[np.ndarray]:
-        """Yield the share of clipped sites around each pixel of the strip from row `top` on, (h, W), by colour.
+        """Yield for each colour the share of clipped sites around each pixel of the strip from row `top` on, (h, W).
 
-        Nearer ones count more. Nothing is yielded where none clips.
+        Nearer sites weigh more. Nothing is yielded if none clips.
         """
         height = len(self._counts)
         bottom = min(height, top + STRIP_ROWS)
@@ -56,12 +55,12 @@ class _ClippedSites:
 
 
 def hold_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePattern) -> None:
-    """Hold camera RGB, (H, W, 3) float32, in place where the least exposed sites clip.
+    """Hold camera RGB, (H, W, 3) float32, at the clip level where the least exposed sites clip, in place.
 
     1.0 is saturation of the most exposed sites. No channel stays above the level at which the least exposed sites clip,
-    `pattern.ratio`, for no site has seen more. Where all of the least exposed sites around a pixel clip, of all three
-    colours, it is at that level; one channel alone is not drawn there, or thin dark things before lamps would glow in
-    its colour.
+    `pattern.ratio`, because no site has recorded more. A pixel is set to that level where the least exposed sites of
+    all three colours around it clip. A single clipped channel is not, or thin dark things in front of lamps would glow
+    in its colour.
     """
     level, sites = np.float32(pattern.ratio), _ClippedSites(mosaic, pattern)
     for top in range(0, mosaic.shape[0], STRIP_ROWS):
@@ -81,7 +80,7 @@ def hold_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePatter
 
 
 def early_saturation(cfa: str, pattern: ExposurePattern) -> str:
-    """Return what is to be said of a pattern in which some colour has no site of the least exposure, or ""."""
+    """Return a note if some colour has no site of the least exposure in this pattern, else ""."""
     letters, exposure = over_common_period(cfa_period(cfa), pattern.exposure)
     names = {"R": "red", "G": "green", "B": "blue"}
     least = {name: exposure[letters == letter].min() / exposure.min() for letter, name in names.items()}
@@ -92,18 +91,18 @@ def early_saturation(cfa: str, pattern: ExposurePattern) -> str:
     told = f"in this pattern {said}; highlights above it have false colours"
     if len(cfa) > 4:
         return told
-    pairs = pattern.exposure  # of which every Bayer cell has one exposure, as on sensors that there are
+    pairs = pattern.exposure  # made such that every Bayer cell has one exposure, as on existing sensors
     for axis, length in enumerate(pattern.exposure.shape):
         pairs = pairs.repeat(min(length, 2), axis)
     return f"{told}; if rows and columns go in pairs, write {ExposurePattern(pairs)}"
 
 
 def complete_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePattern, neutral: np.ndarray) -> None:
-    """Raise the channel that clips first, in place, to the lower one of the others, as `neutral`, (3,), balances them.
+    """Raise the channel that clips first, in place, to the lower of the other two, all balanced by `neutral`, (3,).
 
-    That is mostly green, and leaves magenta where it is missing; in infrared and by candle light it is red, and leaves
-    cyan. Only beside what is clipped in that colour, and up to where it clips. Where the other two are well below that,
-    it is a colour of the scene: a blossom before the sky.
+    Mostly that is green, whose loss leaves magenta; in infrared and candle light it is red, whose loss leaves cyan. It
+    is raised only beside sites of that colour that clip, and at most to its clip level. Where the other two are well
+    below that, the colour is the scene's own and stays: a blossom against the sky.
     """
     first = int(np.argmax(neutral))
     others = [channel for channel in range(3) if channel != first]
@@ -121,11 +120,11 @@ def complete_clipped(camera_rgb: np.ndarray, mosaic: Mosaic, pattern: ExposurePa
 
 
 def _spread_out(sites: np.ndarray, reach: tuple[int, int]) -> np.ndarray:
-    """Return each site, (H, W) bool, spread over a tent that ends `reach` sites away, (H, W) float32, whole numbers."""
+    """Return sites, (H, W) bool, convolved with a tent that ends `reach` sites away: (H, W) float32, whole numbers."""
     values = np.pad(sites.astype(np.float32), [(length - 1, length - 1) for length in reach])
     for axis, length in enumerate(reach):
         lines = np.moveaxis(values, axis, 0)
-        for _ in range(2):  # a tent is a box over a box
+        for _ in range(2):  # a tent is a box convolved with itself
             count = len(lines) - length + 1
             lines = functools.reduce(np.add, [lines[start : start + count] for start in range(length)])
         values = np.moveaxis(lines, 0, axis)

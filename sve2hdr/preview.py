@@ -1,7 +1,4 @@
-"""Scene-linear Rec. 709 -> display-referred 8-bit sRGB that looks right without tuning.
-
-For HDR screens it also tells by how much highlights are brighter there.
-"""
+"""Scene-linear Rec. 709 -> display-referred 8-bit sRGB that looks right without tuning, and its HDR gain map."""
 
 from __future__ import annotations
 
@@ -17,23 +14,23 @@ from .errors import check_image
 from .system.threads import in_threads
 
 STRIP_SITES = 1 << 17  # pixels mapped at a time
-GRID_SIDE = 384  # px; long side of the low-resolution image that exposure and base are found in
+GRID_SIDE = 384  # px; long side of the low-resolution image on which exposure and base are computed
 LUMINANCE_OF_RGB = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
-LEAST_OF_CHANNEL = np.float32(0.35)  # of each channel: how bright it is at least, or blue and red light are blown out
-COLOURED = 4.0  # times what is black in luminance: the noise of single channels, which is more, stays below
+LEAST_OF_CHANNEL = np.float32(0.35)  # brightness is at least this share of each channel, or blue and red light blow out
+COLOURED = 4.0  # times the black limit of luminance: stays above the noise of single channels, which is higher
 
-KEY_FOLLOWS_SCENE = 0.15  # EV the exposure lets a high-key scene be brighter by per EV of its skew: snow, night
-BLACK_SIGMAS = 3.0  # of the noise: darker areas are black, and say nothing of the exposure
-BLACK_BELOW_GREY_EV = 1.5  # at least: a frame that holds nothing else stays dark
-BASE_RANGE_EV = 6.0  # between the 1st and 99th percentile: what the curve holds without help
+KEY_FOLLOWS_SCENE = 0.15  # EV that a high-key scene (snow) stays brighter, a low-key one (night) darker, per EV of skew
+BLACK_SIGMAS = 3.0  # of the noise: darker areas are black and do not affect the exposure
+BLACK_BELOW_GREY_EV = 1.5  # at least, so that a frame of nothing but black stays dark
+BASE_RANGE_EV = 6.0  # between the 1st and 99th percentile: what the curve holds without compression
 LEAST_BASE_SLOPE = 0.55  # more compression than this looks painted
 EDGE_EV = 1.0  # steps above this are kept by the guided filter, so they leave no halos
-LEAST_WHITE_EV, WHITE_PERCENTILE = 2.0, 99.7  # the least; of the scene's areas, what is white where that is less bright
-COLOURED_WHITE_PERCENTILE = 98.5  # the same of their greatest channels: a sky's blue is far brighter than its luminance
-ABOUT_LOST, LOST_SHARE = 0.93, 0.003  # of the level: from here on areas are lost; of the areas: less counts less
-LOST_RISES_EV = 0.6  # at most, by exposure, so that what is lost is white
-FOLLOWS_EV = 2  # a fade is seen as one, but not as black
-CROSSTALK = 0.05  # of luminance mixed into each channel: the very brightest lose colour, as on film
+LEAST_WHITE_EV, WHITE_PERCENTILE = 2.0, 99.7  # above grey, at least; of the brightness of areas, what is shown as white
+COLOURED_WHITE_PERCENTILE = 98.5  # the same for their greatest channels: a sky's blue far exceeds its luminance
+ABOUT_LOST, LOST_SHARE = 0.93, 0.003  # of the clip level: brighter areas are lost; of areas: fewer count less
+LOST_RISES_EV = 0.6  # by which exposure rises at most, so that what is lost is white
+FOLLOWS_EV = 2  # by which a frame may differ from its own exposure: a fade is seen as one, but not as black
+CROSSTALK = 0.05  # of luminance mixed into each channel: the brightest colours fade, as on film
 
 
 @dataclass(frozen=True)
@@ -46,15 +43,15 @@ class _Base:
 
 
 class Look(NamedTuple):
-    """How a scene is exposed and rendered: what the previews of a sequence share. EV: log2 of brightness."""
+    """How a scene is exposed and rendered, as the previews of a sequence share it. EV: log2 of brightness."""
 
     floor_ev: float  # what is taken for black
     grey_ev: float  # what is shown as middle grey
-    base_slope: float  # how much of the range of large areas is left, 1: all
+    base_slope: float  # how much of the range of large areas is kept; 1: all
     white_ev: float  # what is shown as white, above middle grey
 
     def followed_by(self, own: Look) -> Look:
-        """Return how another frame is shown that would have a look of its `own`: within FOLLOWS_EV of that.
+        """Return this look for another frame, shifted so that its exposure is within FOLLOWS_EV of that frame's `own`.
 
         >>> Look(-20, -8, 1, 5).followed_by(Look(-9, -3, 1, 4))
         Look(floor_ev=-17, grey_ev=-5, base_slope=1, white_ev=5)
@@ -73,16 +70,18 @@ def tone_map(
 ) -> np.ndarray:
     """Return an 8-bit sRGB preview, (H, W, 3) uint8, of scene-linear Rec. 709, (H, W, 3) float32 of any scale.
 
-    Exposure comes from a robust log-average (Reinhard et al. 2002), the range of large areas is compressed by a guided
-    filter in log brightness (He and Sun 2015) that keeps local contrast, and a filmic curve renders each channel, up to
-    white. The middle channel is moved towards its place between the others, or gold would turn lemon, and blue cyan.
-    Brightness is luminance, which blue and red light have little of: a third of the greatest channel at least.
-    Negatives count as black. The scale of the input does not matter, but to a `look` of another image, which frames of
-    a sequence share (see `Look.followed_by`). `noise`, the standard deviation of luminance of a pixel in the dark,
-    tells what is black, so that a moon in a night sky is exposed for itself. `lost`, the level of light that clips in
-    all exposures (see `color.lost_level`), brightens what is overexposed, by LOST_RISES_EV at most, so that such light
-    comes out white, not grey. None: unknown. `brighter_ev` is what the user adds to the exposure. Raises ValueError for
-    another shape or dtype, noise that is not a number from 0 on, a level that is not one above 0, or EV that are none.
+    Exposure comes from a robust log-average (Reinhard et al. 2002). A guided filter in log brightness (He and Sun 2015)
+    compresses the range of large areas and keeps local contrast. A filmic curve renders each channel, up to white; the
+    middle channel is moved towards its place between the others, or gold would turn lemon and blue cyan. Brightness is
+    luminance, but at least a third of the greatest channel, because blue and red light have little luminance.
+    Negatives count as black.
+
+    The scale of the input matters only with a `look` from another frame of a sequence (see `Look.followed_by`).
+    `noise`, the standard deviation of a pixel's luminance in the dark, tells what is black, so that a moon in a night
+    sky is exposed for itself. `lost`, the level of light that clips in all exposures (see `color.lost_level`),
+    brightens overexposed images by at most LOST_RISES_EV, so that such light comes out white, not grey. None: unknown.
+    `brighter_ev` is added to the exposure. Raises ValueError for another shape or dtype, noise that is not a finite
+    number from 0 on, a level that is not a finite number above 0, or EV that are not finite.
 
     >>> tone_map(np.full((2, 2, 3), 0.01, np.float32))[0, 0].tolist()
     [124, 124, 124]
@@ -105,8 +104,8 @@ def tone_map_with_gain(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the preview that `tone_map` returns, and its gain map: (H / 2, W / 2, 3) uint8, sizes rounded up.
 
-    A gain map's 0 to 255 are 0 to HEADROOM_EV by which a channel's light is brighter on an HDR screen: 0 up to middle
-    grey, so that the picture stays the same one, and more from there on, until highlights rise as the scene's do.
+    Its values of 0 to 255 are the 0 to HEADROOM_EV by which each channel is brighter on an HDR screen: 0 up to middle
+    grey, so that the picture stays the same, and more above it, until highlights rise as in the scene.
     """
     height, width = rec709_linear.shape[:2]
     preview = np.zeros(rec709_linear.shape, np.uint8)
@@ -125,19 +124,19 @@ def tone_map_with_gain(
 
 
 def look_of(rec709_linear: np.ndarray, noise: float | None = None, lost: float | None = None) -> Look | None:
-    """Return the look that `tone_map` gives an image, as it takes it, of its own; None: all is black."""
+    """Return the look that `tone_map` gives an image by itself, for the same arguments; None if all is black."""
     areas = _areas(rec709_linear, noise, lost)
     return _look(areas) if areas.brightness.max() > 0 else None
 
 
 class _Areas(NamedTuple):
-    """The low-resolution image that exposure and base are found in."""
+    """The low-resolution image on which exposure and base are computed."""
 
     brightness: np.ndarray  # (h, w) float32
-    greatest: np.ndarray  # (h, w) float32, of the channels; brightness at least
+    greatest: np.ndarray  # (h, w) float32, of the channels; at least brightness
     cell: int  # px
-    black: float  # up to here it is noise
-    lost: float  # from here on it is what clips
+    black: float  # brightness up to this is noise
+    lost: float  # brightness from this on is clipped
 
     def base(self, floor_ev: float) -> tuple[np.ndarray, _Base]:
         """Return log brightness, (h, w) float32, and the base."""
@@ -178,7 +177,10 @@ def _by_strips(
     lost: float | None,
     brighter_ev: float,
 ) -> None:
-    """Draw rows, from even ones on, of the index of their light, (3, h, w), and its curve; nothing if all is black."""
+    """Call `draw` for strips of rows, each from an even row on, with the curve and the indices into it, (3, h, w).
+
+    Nothing is drawn if all is black.
+    """
     if not math.isfinite(brighter_ev):
         raise ValueError(f"brighter_ev must be a number, not {brighter_ev}")
     areas = _areas(image, noise, lost)
@@ -187,7 +189,7 @@ def _by_strips(
     own = _look(areas)
     floor_ev, grey_ev, base_slope, white_ev = own if look is None else look.followed_by(own)
     _, base = areas.base(floor_ev)
-    curve = Curve.up_to(min(white_ev + max(brighter_ev, 0), WHITE_EV))  # what is brightened is not blown out
+    curve = Curve.up_to(min(white_ev + max(brighter_ev, 0), WHITE_EV))  # brightening blows nothing out
     rows = max(2, STRIP_SITES // image.shape[1] // 2 * 2)
 
     def strip_from(top: int) -> None:
@@ -202,9 +204,9 @@ def _by_strips(
 
 
 def _cell_brightness(image: np.ndarray, cell: int, black: float) -> tuple[np.ndarray, np.ndarray]:
-    # Of the mean of every cell, and its greatest channel; the last cells may be cut off by the border. Luminance, whose
-    # noise is known, tells what is black, but deep blue light, of which it may be negative: that is far above the
-    # noise, also of single channels.
+    # Returns the brightness and the greatest channel of each cell's mean; the border may cut the last cells. Luminance,
+    # whose noise is known, tells what is black, except in deep blue light, where it may be negative: there a channel
+    # must be far above the noise, which is higher in single channels.
     starts = np.arange(0, image.shape[1], cell)
     widths = np.diff(np.append(starts, image.shape[1]))[:, None]
     means = [
@@ -220,7 +222,7 @@ def _cell_brightness(image: np.ndarray, cell: int, black: float) -> tuple[np.nda
 
 
 def _brightness(rgb: np.ndarray) -> np.ndarray:
-    """Return luminance, (...), of RGB, (..., 3) float32, but LEAST_OF_CHANNEL of its greatest channel at least."""
+    """Return the luminance, (...), of RGB, (..., 3) float32, or LEAST_OF_CHANNEL of its greatest channel if higher."""
     greatest = np.maximum(np.maximum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
     return np.asarray(np.maximum(rgb @ LUMINANCE_OF_RGB, LEAST_OF_CHANNEL * greatest))
 
@@ -230,7 +232,7 @@ def _log2(brightness: np.ndarray, floor_ev: float) -> np.ndarray:
 
 
 def _exposure(brightness: np.ndarray, black: float) -> tuple[float, float, float]:
-    # The EV taken for black, the EV shown as middle grey, and the slope that fits the scene's range into the curve.
+    # Returns the EV taken for black, the EV shown as middle grey, and the slope that fits the scene's range.
     black_ev = max(math.log2(black), -120.0) if black else -120.0
     least_grey_ev = black_ev + BLACK_BELOW_GREY_EV
     ev = np.log2(brightness[brightness > black])
@@ -279,7 +281,7 @@ def _neighbours(positions: np.ndarray, cell: int, size: int) -> tuple[np.ndarray
 
 
 def _exposed(strip: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    # As planes, (3, h, w), and each alone, as NumPy is slow where the last axis is short.
+    # Returns planes, (3, h, w), computed one by one, because NumPy is slow where the last axis is short.
     exposed = np.empty(strip.shape, np.float32)
     for channel in range(3):
         np.multiply(strip[..., channel], gain, out=exposed[..., channel])
@@ -294,4 +296,4 @@ def _exposed(strip: np.ndarray, gain: np.ndarray) -> np.ndarray:
 
 
 def _pixels(planes: np.ndarray) -> np.ndarray:
-    return np.stack([*planes], axis=2)  # faster than a turned view is read
+    return np.stack([*planes], axis=2)  # faster than reading a transposed view

@@ -1,4 +1,4 @@
-"""The white balance asked for -> the neutral of a shot, in camera RGB; and whether a neutral is believable."""
+"""Requested white balance -> the neutral of a shot in camera RGB; and whether a neutral is plausible."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from .mosaic import Mosaic, upright
 
 RULES = ("usual", "as-shot", "auto", "daylight", "multipliers", "kelvin", "grey")
 
-MOST_APART = 100  # a factor, between the channels of a neutral
+MOST_APART = 100  # largest factor between two multipliers
 BELIEVABLE_KELVIN = (1800.0, 15000.0)  # candle light to blue shade
-BELIEVABLE_DUV = 0.03  # fluorescent lamps and leafy shade stay within 0.02 of the locus, the rest is the matrix
+BELIEVABLE_DUV = 0.03  # fluorescent lamps and leafy shade stay within 0.02 of the locus; the rest is for the matrix
 
-GREY_SIDE = 128  # cells at most along the long side that `auto` looks at
+GREY_SIDE = 128  # `auto` looks at cells, at most this many along the long side
 GREY_MIRED, GREY_DUV = (100.0, 540.0), 0.02  # what `auto` takes for grey: 1850 to 10000 K, near the locus
-MEASURED_DECIMALS = 5  # of a neutral that is measured on an image: all devices make the same of it
-USUAL_MIRED, USUAL_DUV, USUAL_SHARE = 185.0, 0.003, 0.1  # sunlight, and its weight, where the whole image has 1
+MEASURED_DECIMALS = 5  # of a neutral measured on an image: rounded so that all devices give the same
+USUAL_MIRED, USUAL_DUV, USUAL_SHARE = 185.0, 0.003, 0.1  # sunlight, and its weight if the whole image has 1
 
-# Where light one photographs by makes less of an image grey, it is infrared, or from under water. A balance that was
-# set for it makes so much of it grey. Where camera RGB itself is nearly all grey, though no light is of that colour, no
-# filter lies over the sensor, or all is of one pink, which is seldom so near to it.
+# If plausible lights make a smaller share of an image grey than LEAST_GREY, it is infrared or was taken under water. A
+# white balance set for that makes at least GREY_AS_SHOT of it grey. If a share of COLOURLESS has equal channels, which
+# no light explains, and the median is within ALIKE_EV of that, the sensor has no colour filters: a scene that is all
+# pink is seldom so close.
 LEAST_GREY, GREY_AS_SHOT, COLOURLESS, ALIKE_EV = 0.02, 0.1, 0.9, 0.07
-GREY_EV = 0.25  # within which balanced channels are grey
+GREY_EV = 0.25  # balanced channels within this of green are grey
 
 
 @dataclass(frozen=True)
 class WhiteBalance:
-    """A `--wb` as parsed: `rule` is one of RULES. Of them, multipliers (R, G, B), kelvin and grey have `values`.
+    """A parsed `--wb`: `rule` is one of RULES; multipliers (R, G, B), kelvin and grey also have `values`.
 
-    Those of grey are a part of the upright image, px: column and row where it begins, width and height. Raises
-    ValueError, with a sentence for the user, for other rules, multipliers that are not above 0 or further apart than a
-    factor of 100, temperatures outside 1600 to 25000 K, and no whole px.
+    The values of grey are an area of the upright image in px: first column, first row, width and height. Raises
+    ValueError, with a sentence for the user, for other rules, multipliers that are not above 0 or differ by more than a
+    factor of 100, temperatures outside 1600 to 25000 K, and areas that are not in whole px.
     """
 
     rule: str = "usual"
@@ -69,9 +70,9 @@ class WhiteBalance:
 
 
 def parse_white_balance(text: str) -> WhiteBalance:
-    """Return what `--wb` says: as-shot, auto, daylight, multipliers R,G,B, a temperature in kelvin, or where grey is.
+    """Parse `--wb`: as-shot, auto, daylight, multipliers R,G,B, a temperature in kelvin, or a grey area.
 
-    Raises ValueError, with a sentence for the user, for anything else, and what WhiteBalance refuses.
+    Raises ValueError, with a sentence for the user, for anything else, and for what WhiteBalance refuses.
 
     >>> parse_white_balance("2,1,1.5")
     WhiteBalance(rule='multipliers', values=(2.0, 1.0, 1.5))
@@ -101,10 +102,10 @@ def parse_white_balance(text: str) -> WhiteBalance:
 
 
 def check_lights(choice: WhiteBalance, mosaic: Mosaic, raw: str | Path) -> None:
-    """Raise Sve2HdrError where a temperature was asked for that `camera_from_xyz` gives no neutral of, or grey outside.
+    """Raise Sve2HdrError for a temperature at which `camera_from_xyz` gives no neutral, or a grey area off the image.
 
-    Few matrices hold for candle light: at 1600 K, in some, blue is below 0. Raises ValueError for a matrix that is no
-    camera's, as it gives no neutral of daylight.
+    Few matrices hold for candle light: some make blue negative at 1600 K. Raises ValueError for a matrix that gives no
+    neutral even for daylight, which cannot be a camera's.
     """
     neutral_of_light(D65, mosaic)
     if choice.rule == "grey":
@@ -122,10 +123,10 @@ def check_lights(choice: WhiteBalance, mosaic: Mosaic, raw: str | Path) -> None:
 
 
 class Neutral(NamedTuple):
-    """What a white balance came to."""
+    """The neutral that a white balance led to."""
 
     camera_rgb: np.ndarray  # (3,) float64, of a neutral, green 1.0
-    taken: WhiteBalance  # where one was found out: by which rule
+    taken: WhiteBalance  # the rule that gave it
     note: str = ""  # for the user
 
 
@@ -134,15 +135,16 @@ def neutral_of(
 ) -> Neutral:
     """Return the neutral of a shot, which errors call `raw`.
 
-    usual (no `--wb`): as shot; where that is not believable (`looks_wrong`), as Dual ISO misleads cameras, or the file
-    has none, auto. Of an image that has no colours, auto; of one that no believable light makes grey anywhere, and that
-    as shot does, as shot. as-shot: the file's, believable or not; where it has none, daylight.
+    usual (no `--wb`): as shot; but auto if the file has no white balance, if it is implausible (`looks_wrong`), because
+    Dual ISO misleads cameras, or if the image has no colours. An implausible one is kept all the same if it makes parts
+    of the image grey and plausible lights make hardly any.
+    as-shot: the file's, plausible or not; daylight if it has none.
     auto: `auto_neutral` of the reconstructed image, (H, W, 3) float32 camera RGB, with its clip level.
-    daylight: the camera's response to D65. kelvin: that to a light of this temperature, see `xy_of_kelvin`.
-    grey: the mean of a part of the image; the note tells multipliers for other shots in the same light.
+    daylight: the camera's response to D65. kelvin: its response to a light of this temperature, see `xy_of_kelvin`.
+    grey: the mean of an area of the image; the note gives multipliers for other shots in the same light.
 
-    Raises ValueError where `camera_from_xyz` gives a light that is no neutral, and Sve2HdrError where what shall be
-    grey is dark or clipped.
+    Raises ValueError if `camera_from_xyz` gives no neutral for a light, and Sve2HdrError if the area that should be
+    grey is black or clipped.
     """
     as_shot, auto, daylight = WhiteBalance("as-shot"), WhiteBalance("auto"), WhiteBalance("daylight")
     if choice.rule == "multipliers":
@@ -191,9 +193,9 @@ def _grey_at(
 
 
 def looks_wrong(neutral: np.ndarray, mosaic: Mosaic) -> str:
-    """Return why a neutral, (3,) camera RGB, is no light one photographs by, as a clause for the user; else "".
+    """Return why a neutral, (3,) camera RGB, is no plausible light for photos, as a clause for the user; else "".
 
-    Seen through the camera's matrix, lights lie near the Planckian locus: within Duv 0.03 and 1800 to 15000 K.
+    Through the camera's matrix, plausible lights lie near the Planckian locus: within Duv 0.03, at 1800 to 15000 K.
     """
     kelvin, duv = kelvin_and_duv(np.linalg.inv(camera_from_xyz_of(neutral, mosaic)) @ neutral)
     least, greatest = BELIEVABLE_KELVIN
@@ -209,24 +211,25 @@ def looks_wrong(neutral: np.ndarray, mosaic: Mosaic) -> str:
 def auto_neutral(camera_rgb: np.ndarray, mosaic: Mosaic, clip_level: float) -> np.ndarray:
     """Return the neutral that makes an image, (H, W, 3) float32 camera RGB, grey on average: (3,) float64, green 1.0.
 
-    A grey world of those parts only that can be grey: unclipped, and lit, if they are, by something near the Planckian
-    locus. The estimate is their weighted mean in reciprocal temperature and distance from the locus, with sunlight
-    counted in as a tenth of the image. So foliage, neon and flowers do not move it, the less can be grey the nearer it
-    is to sunlight. A scene of orange walls is not told from one in orange light. Candles look like amber lamps (LED,
-    560 MK^-1): GREY_MIRED ends between the two, so candle light below 2000 K comes out a little orange. Where all
-    channels are alike, and no light makes them so, that is the neutral: no filter lies over such a sensor.
+    A grey world of only those parts that can be grey: unclipped, and of a colour that a light near the Planckian locus
+    gives to grey. The estimate is their weighted mean in reciprocal temperature and distance from the locus, with
+    sunlight as a prior that weighs a tenth of the image. So foliage, neon and flowers do not move it, and the fewer
+    parts can be grey, the closer it is to sunlight. It cannot tell orange walls from orange light. Candles look like
+    amber lamps (LED, 560 MK^-1): GREY_MIRED ends between the two, so candle light below 2000 K comes out slightly
+    orange. If all channels are equal, which no light explains, the sensor has no colour filters, and the neutral has
+    equal channels.
     """
     return _Greys.of(camera_rgb, mosaic, clip_level).neutral
 
 
 @dataclass(frozen=True, eq=False)
 class _Greys:
-    """What of an image can be grey."""
+    """The parts of an image that can be grey."""
 
-    cells: np.ndarray  # (n, 3) float64, camera RGB of those parts that are not clipped
+    cells: np.ndarray  # (n, 3) float64, camera RGB of the parts that are not clipped
     neutral: np.ndarray  # (3,) float64, see `auto_neutral`
-    share: float  # of the parts, that a light one photographs by makes grey
-    colourless: bool  # all channels are alike, which no light makes them
+    share: float  # of the parts that a plausible light makes grey
+    colourless: bool  # all channels are equal, which no light explains
 
     @classmethod
     def of(cls, camera_rgb: np.ndarray, mosaic: Mosaic, clip_level: float) -> _Greys:
@@ -235,19 +238,19 @@ class _Greys:
         if _alike(cells) and looks_wrong(np.ones(3), mosaic):
             return cls(cells, np.ones(3), 0.0, True)
         light, share = xy_of_mired(USUAL_MIRED, USUAL_DUV), 0.0
-        for _ in range(1 if mosaic.calibrations is None else 4):  # whose matrix depends on the light
+        for _ in range(1 if mosaic.calibrations is None else 4):  # of two calibrations, the matrix depends on the light
             light, share = _light_of_grey(cells, np.linalg.inv(camera_from_xyz_at(light, mosaic)))
         return cls(cells, neutral_of_light(light, mosaic).round(MEASURED_DECIMALS), share, False)
 
     def grey_by(self, neutral: np.ndarray) -> float:
-        """Return the share of the parts that a neutral, (3,), makes grey."""
+        """Return the share of `cells` that a neutral, (3,), makes grey."""
         return _grey_by(self.cells, neutral)
 
 
 def _alike(cells: np.ndarray) -> bool:
-    """Return whether the channels of camera RGB, (n, 3), all above 0, are alike: nearly everywhere, and in the median.
+    """Return whether the channels of camera RGB, (n, 3) above 0, are equal nearly everywhere, and in the median.
 
-    Noise strays on both sides. Pink paper, or a stage in pink light, is off on one, if only by a tenth of an EV.
+    Noise deviates to both sides; pink paper, or a stage in pink light, to one, if only by a tenth of an EV.
     """
     if _grey_by(cells, np.ones(3)) < COLOURLESS:
         return False
@@ -255,7 +258,7 @@ def _alike(cells: np.ndarray) -> bool:
 
 
 def _grey_by(cells: np.ndarray, neutral: np.ndarray) -> float:
-    """Return the share of camera RGB, (n, 3), all above 0, that a neutral, (3,), makes grey."""
+    """Return the share of camera RGB, (n, 3) above 0, that a neutral, (3,), makes grey."""
     if not cells.size:
         return 0.0
     of_green = np.log2(cells / neutral)
@@ -263,14 +266,14 @@ def _grey_by(cells: np.ndarray, neutral: np.ndarray) -> float:
 
 
 def _light_of_grey(cells: np.ndarray, xyz_from_camera: np.ndarray) -> tuple[Xy, float]:
-    """Return the chromaticity of the light that makes camera RGB, (n, 3), grey on average, and what share can be it."""
+    """Return the xy of the light that makes camera RGB, (n, 3), grey on average, and the share that can be grey."""
     mired, duv = mired_and_duv(cells @ xyz_from_camera.T) if cells.size else (np.empty(0), np.empty(0))
     grey = (mired >= GREY_MIRED[0]) & (mired <= GREY_MIRED[1]) & (np.abs(duv) <= GREY_DUV)
     estimate, share = np.array([USUAL_MIRED, USUAL_DUV]), 0.0
     if grey.any():
         found = np.stack([mired[grey], duv[grey]], axis=1)
         green = cells[grey, 1]
-        weights = np.sqrt(np.minimum(green, np.percentile(green, 95)))  # dark ones are noisy, lamps are few
+        weights = np.sqrt(np.minimum(green, np.percentile(green, 95)))  # dark ones are noisy; lamps are few
         share = float(grey.mean())
         weights *= share / weights.sum()
         estimate = (weights @ found + USUAL_SHARE * estimate) / (weights.sum() + USUAL_SHARE)
@@ -278,13 +281,13 @@ def _light_of_grey(cells: np.ndarray, xyz_from_camera: np.ndarray) -> tuple[Xy, 
 
 
 def _cells(camera_rgb: np.ndarray, clipped_from: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the means of square cells, (n, 3), and which of them hold nothing clipped, (n,)."""
+    """Return the means of square cells, (n, 3), and which of them have nothing clipped, (n,)."""
     height, width = camera_rgb.shape[:2]
     side = min(height, width, -(-max(height, width) // GREY_SIDE))
     columns = width // side
     means, usable = [], []
     for top in range(0, height - side + 1, side):  # a row of cells at a time keeps the copies small
         row = camera_rgb[top : top + side, : columns * side].reshape(side, columns, side, 3)
-        means.append(np.einsum("yxwc->xc", row) / np.float32(side * side))  # as mean, in a third of its time
+        means.append(np.einsum("yxwc->xc", row) / np.float32(side * side))  # as mean, in a third of the time
         usable.append(row.max(axis=(0, 2, 3)) < clipped_from)
     return np.concatenate(means), np.concatenate(usable)
