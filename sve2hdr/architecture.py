@@ -1,4 +1,4 @@
-"""What all networks have in common: a configuration that builds one, and what the rest of the program asks of it."""
+"""What all networks have in common: a configuration that builds one, and the interface to the rest of the program."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch import Tensor, nn
 
 from .tiles import Sides
 
-# More than any network of use has: a damaged or hostile weights file shall not take all memory, or hours to build.
+# More than any useful network has: a damaged or hostile weights file must not take all memory, or hours to build.
 MOST_BLOCKS, MOST_CHANNELS, MOST_SITES, MOST_STRIDE = 300, 1024, 256, 8
 NO_MARGIN: Sides = ((0, 0), (0, 0))
-SETTLED = (("block", "partial"), ("base_input", True))  # once were options: files that are published name them
+SETTLED = (("block", "partial"), ("base_input", True))  # options of the past, which published files still name
 
 
 @dataclass(frozen=True)
 class ArchitectureConfig(ABC):
-    """What rebuilds a network; stored beside its tensors in the weights file.
+    """All that is needed to rebuild a network; stored beside its tensors in the weights file.
 
     The network knows one layout, its canonical one: `cfa` and `exposure_rank`, both (P, Q), give the colour and the
-    place in the order of exposures (0 = least exposed) of each site of a cell. `layout.py` brings a mosaic into it.
-    With `any_exposures`, `exposure_rank` only tells which sites share an exposure: these may be in any order, and
-    several of them equal. Raises ValueError where `cfa` and `exposure_rank` are not of one cell.
+    rank of the exposure (0 = least exposed) of each site of a cell. `layout.py` brings a mosaic into it. With
+    `any_exposures`, `exposure_rank` only tells which sites share an exposure: the exposures may be in any order, and
+    some may be equal. Raises ValueError if `cfa` and `exposure_rank` differ in size.
     """
 
     architecture: ClassVar[str]  # the name in weights files
@@ -50,7 +50,7 @@ class ArchitectureConfig(ABC):
     @property
     @abstractmethod
     def features_per_px(self) -> float:
-        """Values that the widest layer holds for each pixel: memory goes with them."""
+        """Values that the widest layer holds for each pixel; memory grows with them."""
 
     @abstractmethod
     def build(self) -> Network:
@@ -74,7 +74,7 @@ def _tuples(value: Any) -> Any:
 
 
 class Network(nn.Module, ABC):
-    """A mosaic whose sites have different exposures in, demosaiced and merged camera RGB out."""
+    """Takes a mosaic whose sites have different exposures, returns demosaiced and merged camera RGB."""
 
     config: ArchitectureConfig
     takes_bfloat16: ClassVar[bool] = False  # its result is as good when convolutions run in bfloat16
@@ -82,20 +82,20 @@ class Network(nn.Module, ABC):
     @property
     @abstractmethod
     def halo(self) -> tuple[int, int]:
-        """Rows and columns that an output pixel sees each way, rounded up to whole multiples of `alignment`."""
+        """Rows and columns that an output pixel sees each way, rounded up to multiples of `alignment`."""
 
     @property
     @abstractmethod
     def alignment(self) -> tuple[int, int]:
-        """Rows and columns of which every size fed to the network is a multiple."""
+        """Rows and columns: every size fed to the network is a multiple of these."""
 
     def inner_weights(self) -> list[nn.Parameter]:
-        """Return the weights between first and last layers, which orthogonal steps train best; none by default."""
+        """Return the weights between the first and last layers, which orthogonal steps train best; none by default."""
         return []
 
     @abstractmethod
     def compressed(self, planes: Tensor, margin: Sides = NO_MARGIN) -> Tensor:
-        """Return `network.compress` of the reconstruction, as `forward` returns that."""
+        """Return the reconstruction that `forward` returns, but compressed by `network.compress`."""
 
     @abstractmethod
     def forward(self, planes: Tensor, margin: Sides = NO_MARGIN) -> Tensor:
@@ -104,9 +104,9 @@ class Network(nn.Module, ABC):
         planes: (N, 4, H, W), in the network's canonical layout, H and W multiples of `alignment`: radiance (1.0 =
         saturation of the least exposed sites), relative exposure (1.0 = most exposed), usable (0 saturated to 1
         usable) and the standard deviation of the noise in the unit of radiance.
-        margin: rows and columns at the edges that are only looked at, multiples of `alignment`.
-        Returns (N, 3, rows, columns) inside of the margin, camera RGB radiance in the unit of the input: a part of what
-        no margin gives, at less cost; nothing clamps highlights or negatives.
+        margin: rows and columns at the edges that are read but not reconstructed, multiples of `alignment`.
+        Returns camera RGB radiance inside the margin, (N, 3, rows, columns), in the unit of the input: the same as that
+        part of the result without a margin, at less cost. Neither highlights nor negatives are clamped.
         """
 
 

@@ -1,4 +1,4 @@
-"""Reconstruction without learning: local regression that heeds the noise of every site, for any pattern and CFA."""
+"""Reconstruction without learning: local regression weighted by the noise of every site, for any pattern and CFA."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from .radiance import NoiseModel, full_scale, site_planes
 from .tiles import Sides, run_tiled
 
 TILE_PX = 288
-TOE_SIGMAS, LEAST_TOE = 3.0, 1e-4  # logarithmic above that many standard deviations in the dark, linear below
-PILOT_PX, TEXTURE_PX, CHOICE_PX = 1.7, 2.0, 1.0  # standard deviations of the Gaussians that smooth
-LAST_RESORT = 1e-4  # weight of the least exposed sites where they saturate: they decide where there is nothing else
-LEAST_VARIANCE = 1e-4  # of a logarithm: no site is trusted more, however bright
-LEAST_TEXTURE = 1e-6  # variance of a logarithm
-MISFIT = 0.05  # variance, over that of the texture, of what no polynomial of second order explains
-SLOPE_PRIOR, CURVE_PRIOR, CHROMA_PRIOR = 0.3, 0.5, 4.0  # how much is against each, where a site's weight is 1 / MISFIT
-LEVEL_PRIOR, TEXTURE_FADES = 0.1, 16.0  # against a level, where all is noise; the more texture, the less
-SOLVABLE = 1e-3  # against a level anywhere, also where there is no site at all
-NOISE_BIAS = 0.7  # of what noise takes from the mean of a logarithm; the noise that is left gives back the rest
-# How far an estimate may leave the range of its colour's sites around it: half an EV, as thin lines and stars lie
-# between the sites; a tenth upwards beside saturated sites of brighter rows, where edges would have a bright line.
+TOE_SIGMAS, LEAST_TOE = 3.0, 1e-4  # logarithmic above this many standard deviations in the dark, linear below
+PILOT_PX, TEXTURE_PX, CHOICE_PX = 1.7, 2.0, 1.0  # standard deviations of the smoothing Gaussians
+LAST_RESORT = 1e-4  # weight of the least exposed sites where they saturate: they decide if there is nothing else
+LEAST_VARIANCE = 1e-4  # of the logarithm: no site is trusted more, however bright
+LEAST_TEXTURE = 1e-6  # variance of the logarithm
+MISFIT = 0.05  # variance, relative to that of the texture, that no second-order polynomial explains
+SLOPE_PRIOR, CURVE_PRIOR, CHROMA_PRIOR = 0.3, 0.5, 4.0  # ridge penalties, where a site's weight is up to 1 / MISFIT
+LEVEL_PRIOR, TEXTURE_FADES = 0.1, 16.0  # penalty of a level where all is noise; it fades with texture
+SOLVABLE = 1e-3  # penalty of a level everywhere, so that there is a solution even without any site
+NOISE_BIAS = 0.7  # share corrected of what noise takes from the mean of a logarithm; remaining noise restores the rest
+# How far an estimate may leave the range of its colour's sites around it: half an EV, because thin lines and stars lie
+# between sites, but a tenth upwards beside saturated sites of brighter rows, where edges would get a bright line.
 BETWEEN_SITES, BESIDE_LOST, RANGE_PX = 0.35, 0.1, 2
-CHOICE_POWER = 6.0  # of the misfits' ratio: nearly the best window alone, without seams
+CHOICE_POWER = 6.0  # of the ratio of misfits: almost only the best window counts, but without seams
 MONOMIALS = ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2))  # powers of x and y; the constants are one per colour
 PRIORS = (SLOPE_PRIOR, SLOPE_PRIOR, CURVE_PRIOR, CURVE_PRIOR, CURVE_PRIOR)
 HIGHER = tuple((degree - power, power) for degree in (3, 4) for power in range(degree + 1))
@@ -47,11 +47,11 @@ class Window:
 
     @property
     def reach(self) -> int:
-        """The farthest row or column that counts, px."""
+        """How far the window reaches each way, px."""
         return max(2, math.ceil(2.5 * self.along))
 
     def moments(self, powers: Sequence[tuple[int, int]]) -> Tensor:
-        """Return the window times x^p y^q for each of the powers, (M, K, K)."""
+        """Return the window times x^p y^q for each of the powers (p, q), (M, K, K)."""
         steps = torch.arange(-self.reach, self.reach + 1, dtype=torch.float32)
         y, x = torch.meshgrid(steps, steps, indexing="ij")
         along = x * math.cos(self.angle) + y * math.sin(self.angle)
@@ -60,9 +60,9 @@ class Window:
         return torch.stack([weight * x**p * y**q for p, q in powers])
 
 
-# Coarse to fine: each pass starts from the brightness that the one before has found. Along an edge a long and thin
-# window is right, so the middle pass chooses (the slanting ones cost a third of the time, and take a fifth of the moire
-# away); the last one brings back what the wider windows smoothed.
+# Coarse to fine: each pass starts from the brightness that the previous one found. Along an edge a long, thin window is
+# best, so the middle pass chooses between four (the slanting ones cost a third of the time and remove a fifth of the
+# moire). The last pass restores what the wider windows smoothed.
 PASSES = (
     (Window(1.0, 1.0),),
     tuple(Window(1.6, 0.6, quarter * math.pi / 4) for quarter in range(4)),
@@ -92,13 +92,13 @@ def classical(
 ) -> np.ndarray:
     """Return camera RGB, (H, W, 3) float32 radiance, 1.0 = saturation of the most exposed sites, not clamped.
 
-    Around every pixel a polynomial of second order is fitted to the logarithm of all usable sites, weighted by a window
-    and by the inverse of their variance. The colours have levels of their own and share slopes and curvature, so that
-    every site tells of the detail of all three. After Hajisharif, Kronander and Unger, "Adaptive dualISO HDR
-    reconstruction" (EURASIP Journal on Image and Video Processing 2015), who fit each colour alone and choose a window
-    by intersecting confidence intervals; here windows of four directions compete by their misfit. It takes any pattern
-    and CFA, and does not depend on tile_px. Memory beyond the result is that of a tile. Raises ValueError for a frame
-    smaller than one period of CFA and pattern.
+    Around every pixel a second-order polynomial is fitted to the logarithm of all usable sites, weighted by a window
+    and by their inverse variance. Each colour has its own level, but all share slopes and curvature, so that every site
+    adds to the detail of all three. After Hajisharif, Kronander and Unger, "Adaptive dualISO HDR reconstruction"
+    (EURASIP Journal on Image and Video Processing 2015), who fit each colour alone and choose a window by intersecting
+    confidence intervals; here windows of four directions compete by their misfit. Takes any pattern and CFA; the result
+    does not depend on tile_px. Memory beyond the result is that of a tile. Raises ValueError for a frame smaller than
+    one period of CFA and pattern.
     """
     cfa, exposure, black, white, gain, read_noise = over_common_period(
         cfa_period(mosaic.cfa), pattern.exposure, mosaic.black_level, mosaic.white_by_site, noise.gain, noise.read_noise
@@ -140,19 +140,19 @@ def classical(
 def _reconstruct(
     toe: float, radiance: Tensor, usable: Tensor, exposure: Tensor, read: Tensor, photons: Tensor, colour: Tensor
 ) -> Tensor:
-    """Return radiance, (3, H, W), of one tile; `colour` is (3, H, W), 1 where a site has it, all others are (H, W).
+    """Return radiance, (3, H, W), of one tile; `colour` is (3, H, W), 1 where a site has that colour, others (H, W).
 
     toe: the radiance around which the logarithm turns linear; read: variance of a site's radiance in the dark;
-    photons: what each unit of radiance adds to it.
+    photons: what each unit of radiance adds to that variance.
     """
-    # variance by the mean light around, not by each site's own count: noise that chose its own weight would bias
+    # variance from the mean light around, not each site's own count: weights that depend on its noise would bias
     light = (_mean(radiance, colour * usable * exposure) * colour).sum(0).clamp_min(0)
     sigma = (read + photons * light).sqrt()
-    variance = sigma**2 / (light**2 + toe**2)  # of the logarithm, for which asinh stands
+    variance = sigma**2 / (light**2 + toe**2)  # of the logarithm, which asinh approximates
     value = torch.asinh(radiance / toe) + NOISE_BIAS * _darkened(light / toe, sigma / toe)
     certainty = usable / (variance + LEAST_VARIANCE)
     below = torch.where(usable > 0.5, -value, -torch.inf)
-    # where the least exposed sites saturate, nobody knows how high it goes
+    # where the least exposed sites saturate, the upper end is unknown
     above = torch.where(usable > 0.5, value, torch.where(exposure == exposure.min(), torch.inf, -torch.inf))
     lost = ((usable <= 0.5) & (exposure > exposure.min())).float()
     overshoot = BETWEEN_SITES + (BESIDE_LOST - BETWEEN_SITES) * F.max_pool2d(lost[None], 2 * RANGE_PX + 1, 1, RANGE_PX)
@@ -165,7 +165,7 @@ def _reconstruct(
         squares, total = _blur(torch.stack([certainty * (rest**2 - variance), certainty]), TEXTURE_PX)
         texture = (squares / total).clamp_min(LEAST_TEXTURE)
         weight = colour * (usable / (variance / texture + MISFIT))
-        # the smallest window would follow the noise of its few sites
+        # without it, the smallest window would follow the noise of its few sites
         level_prior = SOLVABLE + LEVEL_PRIOR * torch.exp(-TEXTURE_FADES * texture * total)
         fits = [_fit(rest, weight, window, level_prior) for window in windows]
         estimate = pilot + (_chosen(fits) if len(fits) > 1 else fits[0][0])
@@ -175,19 +175,19 @@ def _reconstruct(
 
 
 def _darkened(level: Tensor, sigma: Tensor) -> Tensor:
-    """Return by how much noise of this standard deviation lowers the mean of asinh: by two-point quadrature."""
+    """Return by how much noise of this standard deviation lowers the mean of asinh, from two-point quadrature."""
     return torch.asinh(level) - (torch.asinh(level + sigma) + torch.asinh(level - sigma)) / 2
 
 
 def _blur(planes: Tensor, sigma: float) -> Tensor:
-    """Return planes, (N, H, W), under a Gaussian of sum 1."""
+    """Return planes, (N, H, W), blurred by a Gaussian of sum 1."""
     reach = _blur_reach(sigma)
     taps = torch.exp(-((torch.arange(-reach, reach + 1, dtype=torch.float32) / sigma) ** 2) / 2)
     taps = taps / taps.sum()
     for axis, around in ((1, (0, 0, reach, reach)), (2, (reach, reach))):
         padded, length = F.pad(planes, around), planes.shape[axis]
         planes = torch.zeros_like(planes)
-        for first, tap in enumerate(taps.tolist()):  # a convolution of one channel takes three times as long
+        for first, tap in enumerate(taps.tolist()):  # F.conv2d on single channels takes three times as long
             planes.add_(padded.narrow(axis, first, length), alpha=tap)
     return planes
 
@@ -205,14 +205,14 @@ def _highest(value: Tensor, colour: Tensor) -> Tensor:
 
 
 def _summed(planes: Tensor, kernels: Tensor) -> Tensor:
-    """Return the sums of planes, (N, H, W), under each of the kernels, (M, K, K), around every pixel: (M, N, H, W)."""
+    """Return the sums of planes, (N, H, W), weighted by each kernel, (M, K, K), around every pixel: (M, N, H, W)."""
     return F.conv2d(planes[:, None], kernels[:, None], padding=kernels.shape[-1] // 2).transpose(0, 1)
 
 
 def _fit(rest: Tensor, weight: Tensor, window: Window, level_prior: Tensor) -> tuple[Tensor, Tensor]:
     """Return the three colours at every pixel, (3, H, W), and the misfit there, (2, H, W): squares and weights.
 
-    level_prior: (H, W), how much is against a level other than 0.
+    level_prior: (H, W), the penalty of levels other than 0.
     """
     kernels = window.moments(((0, 0), *MONOMIALS))
     weighted, all_weights = weight * rest, weight.sum(0, keepdim=True)
@@ -239,7 +239,7 @@ def _like(plane: Tensor, value: float) -> Tensor:
 
 
 def _solved(matrix: list[list[Tensor]], right: list[Tensor]) -> list[Tensor]:
-    """Return x of the symmetric systems matrix @ x = right, one for each pixel; only the upper triangle is read."""
+    """Solve the symmetric systems matrix @ x = right, one per pixel; only the upper triangle is read."""
     size, upper, x = len(right), [list(row) for row in matrix], list(right)
     for i in range(size):
         for j in range(i + 1, size):
@@ -255,7 +255,7 @@ def _solved(matrix: list[list[Tensor]], right: list[Tensor]) -> list[Tensor]:
 
 
 def _chosen(fits: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Return the mean of the fits' colours, (3, H, W), by how little each misses what lies around the pixel."""
+    """Return the mean of the fits' colours, (3, H, W), weighted by how small each one's misfit around the pixel is."""
     misses = []
     for _, misfit in fits:
         squares, weights = _blur(misfit, CHOICE_PX)

@@ -36,15 +36,15 @@ class Converted:
     raw: Path
     outputs: tuple[Path, ...]
     pattern: ExposurePattern
-    confidence: float | None  # in the pattern; None: it was given
+    confidence: float | None  # in the pattern; None: the pattern was given
     clipped: float  # share of the least exposed sites that are saturated
     shape: tuple[int, int]
     device: str
     seconds: float
-    repaired: int = 0  # hot, cold and stuck sites, focus pixels and those of a list that were replaced
-    repaired_kinds: str = ""  # what is to be told beside their number
+    repaired: int = 0  # sites replaced: hot, cold, stuck, focus pixels and those of a list
+    repaired_kinds: str = ""  # what `summary` adds to their number
     notes: tuple[str, ...] = ()
-    neutral: tuple[float, ...] = ()  # camera RGB of a neutral, green 1.0, as the white balance has found it
+    neutral: tuple[float, ...] = ()  # camera RGB of a neutral, green 1.0, by which the image was balanced
 
     def summary(self) -> str:
         """Return two lines for the user."""
@@ -68,11 +68,11 @@ def convert_file(
     progress: Callable[[float], object] = lambda share: None,
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Converted:
-    """Reconstruct one raw file and write it as an HDR image, or as several, and a preview if asked for.
+    """Reconstruct a raw file, as `reconstruct_file` does, and write one HDR image or several, and a preview if wanted.
 
-    As `reconstruct_file` does it. What frames of a sequence share is written to the file `lock_parameters` where there
-    is none yet. All refusals that need no long work come before it. They and failures to write are Sve2HdrErrors and
-    leave no file behind.
+    What the frames of a sequence share is written to the file `lock_parameters` if there is none yet. Whatever can be
+    refused without long work is refused before it. Refusals and failures to write are Sve2HdrErrors and leave no file
+    behind.
     """
     options = options or ConvertOptions()
     started = time.perf_counter()
@@ -81,7 +81,7 @@ def convert_file(
     _check_outputs(raw, written, options)
     locked = locked_for(options)
     made = reconstructed(read_raw(raw), model, options, locked, progress, turn, raw)
-    release_freed_memory()  # what tiles took, before copies of the image take as much
+    release_freed_memory()  # that of tiles, before copies of the image take as much
     mosaic, pattern = made.mosaic, made.estimate.pattern
     unsure = ""
     with ExitStack() as undone:  # if nothing can be written, nothing is shared
@@ -116,7 +116,7 @@ def _check_outputs(raw: Path, written: Sequence[Path], options: ConvertOptions) 
 def _write(
     outputs: Sequence[Path], made: Reconstruction, options: ConvertOptions, locked: LockedParameters | None
 ) -> list[str]:
-    """Write the images, and the preview if asked for, upright. Uses up the image; returns notes."""
+    """Write the images, and the preview if wanted, upright; return notes. Overwrites `made.camera_rgb`."""
     capture = made.mosaic.capture
     attributes = made.attributes | {"sve2hdr:exposure_ev": f"{options.exposure_ev:g}"}
     look, baseline_ev = (None, None) if locked is None else (locked.look, locked.baseline_exposure_ev)

@@ -1,4 +1,4 @@
-"""Any phase, CFA order and direction of a pattern to the one layout a network was trained for."""
+"""Any phase, CFA order and direction of a pattern -> the one layout that a network was trained for."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .mosaic import ExposurePattern, Mosaic, cfa_period, repeated
 class Placement:
     """How a frame lies in a network's canonical layout: first transposed, then flipped, then shifted.
 
-    Canonical row `row` is row `row - top` of the transposed and flipped frame, and so with columns; rows and columns
-    outside of the frame are filled by `source_index`.
+    Canonical row `row` is row `row - top` of the transposed and flipped frame, and likewise for columns; rows and
+    columns outside the frame are filled by `source_index`.
     """
 
     transpose: bool
@@ -27,14 +27,14 @@ class Placement:
     left: int
 
     def turned(self, image: np.ndarray) -> np.ndarray:
-        """Return `image`, (H, W[, C]), transposed and flipped as this placement does it: a view."""
+        """Return a view of `image`, (H, W[, C]), transposed and flipped for this placement."""
         turned = image.swapaxes(0, 1) if self.transpose else image
         return turned[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
     def sites(
         self, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int], cell: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return two index arrays, y and x, so that image[y, x] is what stands at canonical `rows` x `columns`.
+        """Return index arrays y and x such that image[y, x] holds the sites at canonical `rows` x `columns`.
 
         shape: of the frame as read; cell: rows and columns of the network's cell.
         """
@@ -49,9 +49,9 @@ class Placement:
 def placements(mosaic: Mosaic, pattern: ExposurePattern, config: ArchitectureConfig) -> list[Placement]:
     """Return the placements that bring a frame into the layout of `config`: one for each turn that some shift fits.
 
-    Row and column pairs have two, and so have blocks; quad-Bayer, which is its own mirror image, has eight.
-    Raises UnknownLayout when there is none: the network knows another kind of pattern; and PatternNotFound when the
-    frame is smaller than one cell.
+    Row pairs, column pairs and blocks have two; quad-Bayer, which is its own mirror image, has eight. Raises
+    UnknownLayout if there is none, because the network knows another kind of pattern, and PatternNotFound if the frame
+    is smaller than one cell.
     """
     if min(mosaic.shape) < max(config.cell):
         raise PatternNotFound(
@@ -94,10 +94,10 @@ def placements(mosaic: Mosaic, pattern: ExposurePattern, config: ArchitectureCon
 
 
 def source_index(canonical: np.ndarray, first: int, length: int, period: int) -> np.ndarray:
-    """Return which of a frame's rows (or columns) stand at the given canonical ones.
+    """Return which rows (or columns) of a frame lie at the given canonical ones.
 
-    Row 0 of the frame stands at canonical row `first`. Beyond its ends the frame goes on mirrored, each row moved by at
-    most half a period so that colours and exposures stay where the layout has them.
+    Row 0 of the frame lies at canonical row `first`. Beyond its ends the frame continues mirrored, with each row moved
+    by at most half a period, so that colours and exposures keep to the layout.
 
     >>> source_index(np.arange(-4, 12), first=0, length=8, period=4).tolist()
     [4, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 2, 3]

@@ -12,9 +12,9 @@ from .raw.calibration import Calibrations
 
 BAYER_ORDERS = ("RGGB", "BGGR", "GRBG", "GBRG")
 QUAD_BAYER = "RRGGRRGGGGBBGGBB"
-MIN_SIDE_PX = 64  # of the frames that are read, and made
+MIN_SIDE_PX = 64  # of frames that are read or written
 SIGMA_OF_MAD = 1.4826  # of a normal distribution: its standard deviation in units of its median absolute deviation
-CELL = 4  # sites: the period of exposures that is looked for, both ways; what repeats after 1 or 2 repeats after 4
+CELL = 4  # sites: the period of exposures that is searched for, both ways; periods of 1 and 2 divide it
 
 
 def repeated(period: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -40,7 +40,7 @@ def over_common_period(*periods: np.ndarray) -> list[np.ndarray]:
 
 
 def folded(values: np.ndarray, period: tuple[int, int]) -> np.ndarray:
-    """Return the mean over the repeats of `period` in a period that is a multiple of it.
+    """Return the mean over the repeats of `period` in `values`, whose size is a multiple of it.
 
     >>> folded(np.array([[1.0], [2], [5], [6]]), (2, 1)).tolist()
     [[3.0], [4.0]]
@@ -50,7 +50,7 @@ def folded(values: np.ndarray, period: tuple[int, int]) -> np.ndarray:
 
 
 def in_period(values: np.ndarray, period: tuple[int, int]) -> np.ndarray:
-    """Return `values`, (P, Q), as another period has them: the mean over the sites of each of its phases.
+    """Return `values`, (P, Q), converted to another period: the mean over the sites of each of its phases.
 
     >>> in_period(np.array([[1.0], [2.0], [5.0], [6.0]]), (2, 2)).tolist()
     [[3.0, 3.0], [4.0, 4.0]]
@@ -71,7 +71,7 @@ def cfa_period(cfa: str) -> np.ndarray:
     return np.array(list(cfa)).reshape(side, side)
 
 
-# Quad-Bayer at every phase, and so of every Bayer order.
+# Quad-Bayer at every phase, and thus in every Bayer order.
 QUAD_BAYERS = tuple("".join(np.roll(cfa_period(QUAD_BAYER), phase, (0, 1)).ravel()) for phase in np.ndindex(CELL, CELL))
 
 
@@ -82,14 +82,14 @@ class Position:
     latitude_deg: float  # north of the equator, -90 to 90
     longitude_deg: float  # east of Greenwich, -180 to 180
     altitude_m: float | None = None  # above the sea
-    taken_utc: str = ""  # as the receiver had it: "YYYY:MM:DD hh:mm:ss", and decimals of the second if it tells any
-    direction_deg: float | None = None  # that the camera looked in, 0 to 360, clockwise from north
-    magnetic: bool = False  # north is that of a compass, and not the true one
+    taken_utc: str = ""  # by the receiver: "YYYY:MM:DD hh:mm:ss", with decimals of the second if it gives any
+    direction_deg: float | None = None  # in which the camera pointed, 0 to 360, clockwise from north
+    magnetic: bool = False  # the direction is from magnetic north, not true north
 
 
 @dataclass(frozen=True)
 class Capture:
-    """What the file says of the shot. None, or an empty string: it does not say."""
+    """What the file says about the shot. None or an empty string: nothing."""
 
     make: str = ""
     model: str = ""
@@ -99,25 +99,25 @@ class Capture:
     iso: float | None = None
     focal_length_mm: float | None = None
     taken: str = ""  # "YYYY:MM:DD hh:mm:ss", as EXIF and OpenEXR write it
-    orientation: int = 1  # EXIF Orientation, 1 to 8: what turns the sensor's picture upright
-    pixel_aspect: float = 1.0  # how many times as far apart the sensor's columns stand as its rows
+    orientation: int = 1  # EXIF Orientation, 1 to 8: how to turn the sensor's image upright
+    pixel_aspect: float = 1.0  # distance between the sensor's columns over that between its rows
     frame_rate: float | None = None  # of footage, frames a second
-    time_code: tuple[int, ...] = ()  # of footage: the 8 bytes of SMPTE ST 331, as CinemaDNG has them
+    time_code: tuple[int, ...] = ()  # of footage: the 8 bytes of SMPTE ST 331, as in CinemaDNG
     artist: str = ""
     copyright: str = ""
     serial_number: str = ""  # of the camera's body
-    utc_offset: str = ""  # of `taken`: "+hh:mm" or "-hh:mm" ahead of UTC, as EXIF writes it
+    utc_offset: str = ""  # of `taken` from UTC: "+hh:mm" or "-hh:mm", as EXIF writes it
     subseconds: str = ""  # of `taken`: decimal digits of a second
     position: Position | None = None
-    focal_length_35mm: float | None = None  # mm, of the lens that sees as much on 36 x 24 mm
-    pixels_per_mm: float | None = None  # of the sensor's columns, as stitchers need it to know the angle of view
+    focal_length_35mm: float | None = None  # mm, of the lens with the same angle of view on 36 x 24 mm
+    pixels_per_mm: float | None = None  # across the sensor's columns; stitchers derive the angle of view from it
     unique_model: str = ""  # of a DNG: the name by which colour profiles know the camera
-    # by tag of EXIF: what goes along as it is (metering, flash, lens maker: `exif.CARRIED`), numbers or a text
+    # by EXIF tag: what is copied unchanged (metering, flash, lens maker: `exif.CARRIED`), numbers or a text
     exif: Mapping[int, tuple[float, ...] | str] = field(default_factory=dict)
-    xmp: str = ""  # what people have written of it (rating, keywords, ...), as XML elements: `raw/xmpread.py`
+    xmp: str = ""  # what people added (rating, keywords, ...), as XML elements: `raw/xmpread.py`
 
     def upright(self) -> Capture:
-        """Return the capture of the picture turned upright, whose columns may be rows of the sensor.
+        """Return the capture for the image turned upright, whose columns may be rows of the sensor.
 
         >>> Capture(orientation=6, pixel_aspect=3.0, pixels_per_mm=50.0).upright().pixels_per_mm
         150.0
@@ -128,13 +128,13 @@ class Capture:
         return replace(self, orientation=1, pixel_aspect=1 / self.pixel_aspect, pixels_per_mm=density)
 
     def with_square_pixels(self, scale: float = 1.0) -> Capture:
-        """Return the capture of a picture whose pixels were stretched to square ones, and all of it then scaled."""
+        """Return the capture for the image stretched to square pixels and then scaled."""
         density = self.pixels_per_mm and self.pixels_per_mm * max(self.pixel_aspect, 1.0) * scale
         return replace(self, pixel_aspect=1.0, pixels_per_mm=density)
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Return an image, (H, W, ...), turned as EXIF Orientation 1 to 8 says: a view.
+    """Return a view of an image, (H, W, ...), turned upright according to EXIF Orientation, 1 to 8.
 
     >>> upright(np.array([[1, 2], [3, 4]]), 6).tolist()
     [[3, 1], [4, 2]]
@@ -148,29 +148,29 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class MaskedSites:
-    """What the sites that no light reaches show, one period from the visible area's first site on."""
+    """What the masked sites, which no light reaches, show: one period from the visible area's first site on."""
 
     black: np.ndarray  # (P, Q) float64, counts
     error: np.ndarray  # (P, Q) float64, counts: one standard deviation of `black`
     read_noise: np.ndarray  # (P, Q) float64, counts: a standard deviation, without what whole rows or columns share
-    banding: float | None = None  # counts, standard deviation of the row offsets that were taken off; None: unknown
-    level_believed: bool = True  # False: the file states another one, which the mean of `black` follows
+    banding: float | None = None  # counts, standard deviation of the row offsets that were removed; None: unknown
+    level_believed: bool = True  # False: the file states another level, to which the mean of `black` is set
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single ==
 class Mosaic:
     """One raw frame as read: counts of the visible area, and what they mean."""
 
-    counts: np.ndarray  # (H, W) uint16, as read, without what masked columns show of whole rows
+    counts: np.ndarray  # (H, W) uint16, as read, less the row offsets that masked columns show
     cfa: str  # colours of the top-left 2 x 2, row by row: "RGGB"; 16 letters for a 4 x 4 CFA
     black_level: np.ndarray  # (P, Q) float32, counts without light, one period from site (0, 0)
-    white_level: float  # counts; a site at or above it is saturated, whatever its place
+    white_level: float  # counts; any site at or above it is saturated
     camera_from_xyz: np.ndarray  # (3, 3) float64; the scale of a row has no meaning
     as_shot_neutral: np.ndarray | None = None  # (3,) float64, camera RGB of a neutral, green 1.0; None: not in the file
     capture: Capture = field(default_factory=Capture)
     saturation: np.ndarray | None = None  # (P, Q) float32, counts, one period; None: every site has `white_level`
-    masked: MaskedSites | None = None  # None: the file has no masked sites to be believed
-    calibrations: Calibrations | None = None  # of which camera_from_xyz is that nearest D65; None: it is for any light
+    masked: MaskedSites | None = None  # None: the file has no masked sites that can be trusted
+    calibrations: Calibrations | None = None  # camera_from_xyz is the one nearest D65; None: it is for any light
 
     def __post_init__(self) -> None:
         for name in ("counts", "black_level", "camera_from_xyz", "as_shot_neutral", "saturation"):
@@ -215,7 +215,7 @@ class Mosaic:
 
     @property
     def span(self) -> float:
-        """The counts from black, in the mean, to white."""
+        """Counts from the mean black level to the white level."""
         return self.white_level - float(self.black_level.mean())
 
     @property
@@ -258,7 +258,7 @@ class ExposurePattern:
 
     @property
     def ratio(self) -> float:
-        """Most exposed over least exposed."""
+        """The exposure ratio: most exposed over least exposed."""
         return 1 / float(self.exposure.min())
 
     @property
@@ -268,7 +268,7 @@ class ExposurePattern:
 
     @property
     def steps_ev(self) -> tuple[float, ...]:
-        """From each exposure to the next lower one, EV, most exposed first.
+        """The steps from each exposure to the next lower one in EV, most exposed first.
 
         >>> ExposurePattern(np.float32([[1, 1 / 2], [1 / 4, 1 / 16]])).steps_ev
         (1.0, 1.0, 2.0)

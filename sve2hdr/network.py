@@ -1,4 +1,4 @@
-"""The network: a mosaic whose sites have different exposures in, demosaiced and merged camera RGB out."""
+"""The network: takes a mosaic whose sites have different exposures, returns demosaiced and merged camera RGB."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from .architecture import MOST_BLOCKS, MOST_CHANNELS, MOST_STRIDE, NO_MARGIN, ArchitectureConfig, Network, inside
 from .tiles import Sides
 
-MU = 5000.0  # of the compression the network works in, the usual value of the mu-law in HDR work
+MU = 5000.0  # of the mu-law in whose compressed domain the network works; the usual value in HDR work
 INPUT_PLANES = 4  # radiance, exposure, usable, noise
 
 
 def compress(radiance: Tensor) -> Tensor:
-    """Return the mu-law of radiance, odd around zero, so that noise below black survives: 0 -> 0, 1 -> 1."""
+    """Return radiance compressed by the mu-law, odd around zero, so that noise below black survives: 0 -> 0, 1 -> 1."""
     return torch.sign(radiance) * torch.log1p(MU * radiance.abs()) / math.log1p(MU)
 
 
@@ -42,14 +42,14 @@ def unfold(features: Tensor, cell: tuple[int, int]) -> Tensor:
     n, c, h, w = features.shape
     p, q = cell
     cells = features.permute(0, 2, 3, 1).reshape(n, h, w, c // (p * q), p, q).permute(0, 1, 4, 2, 5, 3)
-    return cells.reshape(n, h * p, w * q, c // (p * q)).permute(0, 3, 1, 2)  # channels last, by one copy
+    return cells.reshape(n, h * p, w * q, c // (p * q)).permute(0, 3, 1, 2)  # channels last, with one copy
 
 
 class PartialBlock(nn.Module):
-    """A 3 x 3 convolution of half of the channels, and two layers that mix all at each cell, beside a skip.
+    """A residual block: a 3 x 3 convolution of half of the channels, then two 1 x 1 layers that mix all channels.
 
-    After Chen et al., "Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks" (CVPR 2023): a third of what
-    two full convolutions cost, for wider layers.
+    After Chen et al., "Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks" (CVPR 2023). It costs a third
+    of two full convolutions, so layers can be wider.
     """
 
     def __init__(self, width: int) -> None:
@@ -61,18 +61,18 @@ class PartialBlock(nn.Module):
         _near_identity(self.second)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, width, H, W) -> the same
-        """Return x plus what the three convolutions make of it."""
+        """Return x plus the result of the three convolutions."""
         seen, passed = torch.split(x, [self.seen, x.shape[1] - self.seen], 1)
-        # in one expression, so that what was mixed is freed before the last layer
+        # one expression, so that the concatenated features are freed before the last layer
         out: Tensor = self.second(F.relu_(self.first(torch.cat([self.spatial(packed(seen)), passed], 1))))
         return out.add_(x)
 
 
 def packed(part: Tensor) -> Tensor:
-    """Return a part of a tensor as one of its own, channels last.
+    """Return a copy of a part of a tensor, contiguous with channels last.
 
-    Convolutions do so themselves, but for those of MPS on macOS 15 and later before torch 2.13 (pytorch issues 180984
-    and 169342): they read some channels as if they were packed, and the image is wrong without a word.
+    Convolutions do so themselves, except on MPS with macOS 15 or later and torch before 2.13 (pytorch issues 180984 and
+    169342): there they read some channels as if they were packed, and the image is silently wrong.
     """
     return part.contiguous(memory_format=torch.channels_last)
 
@@ -86,17 +86,17 @@ def _near_identity(convolution: nn.Conv2d) -> None:
 
 @dataclass(frozen=True)
 class NetworkConfig(ArchitectureConfig):
-    """What rebuilds a SveNet; its cells are folded into channels.
+    """All that is needed to rebuild a SveNet, which folds cells into channels.
 
-    Each cell is one place of the first level, or, so that features lie as densely as in a smaller cell, several.
+    A cell is one place of the first level, or several, so that a large cell has features as dense as a small one.
     """
 
     architecture: ClassVar[str] = "sve2hdr"
 
     widths: tuple[int, ...] = (96, 96, 96)  # channels of each level
     strides: tuple[tuple[int, int], ...] = ((1, 2), (2, 2))  # from each level to the next
-    blocks: tuple[int, ...] = (2, 1, 4)  # of each level; all but the last level have them on both ways
-    parts: tuple[int, int] = (1, 1)  # rows and columns of places on which a cell's features are laid out
+    blocks: tuple[int, ...] = (2, 1, 4)  # of each level; all but the last have them in both encoder and decoder
+    parts: tuple[int, int] = (1, 1)  # rows and columns of places in a cell
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,7 +121,7 @@ class NetworkConfig(ArchitectureConfig):
 
     @property
     def place(self) -> tuple[int, int]:
-        """Rows and columns of sites that are one place of the first level."""
+        """Rows and columns of sites in one place of the first level."""
         return self.cell[0] // self.parts[0], self.cell[1] // self.parts[1]
 
     @property
@@ -169,7 +169,7 @@ LAYOUTS = {"rows": ROWS, "fours": FOURS, "blocks": BLOCKS, "quad": QUAD}  # that
 
 
 class GuidedStem(nn.Module):
-    """First layer: convolves radiance and radiance x usable, and lets usable and noise gate every feature."""
+    """First layer: convolves all inputs, and gates every feature by usable and noise."""
 
     def __init__(self, sites: int, width: int) -> None:
         super().__init__()
@@ -177,23 +177,23 @@ class GuidedStem(nn.Module):
         self.gate = nn.Conv2d(2 * sites, width, 3, padding=1)
 
     def forward(self, value: Tensor, usable: Tensor, noise: Tensor, base: Tensor) -> Tensor:
-        """Return gated features, (N, width, H, W), of (N, sites, H, W) each, and (N, 3 sites, H, W) of the base."""
+        """Return gated features, (N, width, H, W); inputs are (N, sites, H, W), and the base (N, 3 sites, H, W)."""
         guidance = torch.cat([usable, noise], 1)
         gate = torch.sigmoid_(self.gate(guidance))
-        with torch.autocast(value.device.type, enabled=False):  # the light itself is read in float32
+        with torch.autocast(value.device.type, enabled=False):  # radiance itself is read in float32
             features: Tensor = self.features(torch.cat([value, value * usable, guidance, base], 1))
-        return features.to(gate.dtype) * gate  # of one type, as products of two are slow
+        return features.to(gate.dtype) * gate  # in one dtype: products of two are slow
 
 
 class MergingInterpolation(nn.Module):
     """Base image: for every pixel and colour, the weighted mean of the sites of that colour around it.
 
-    A normalised convolution (Knutsson and Westin, 1993) on the folded cells. The weights are learned, positive,
-    start as a tent, and are multiplied by each site's certainty: a learned power of its exposure where it is usable,
-    next to nothing where it is not, in such a way that where all sites clip the least exposed ones decide.
+    A normalised convolution (Knutsson and Westin, 1993) on the folded cells. The weights are learned, positive and
+    start as a tent. They are multiplied by each site's certainty: a learned power of its exposure where it is usable,
+    and next to nothing where it is not, but most for the least exposed sites, so that these decide where all clip.
     """
 
-    same_colour: Tensor  # (3 * P * Q, P * Q, 3, 3): 1 where a weight joins a site and a pixel's value of one colour
+    same_colour: Tensor  # (3 * P * Q, P * Q, 3, 3): 1 where a site has the colour of the pixel's value it adds to
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ class MergingInterpolation(nn.Module):
         tent = (is_colour[:, None, None, :, :, None, None] * tent).reshape(3 * p * q, p * q, 3, 3).float()
         self.register_buffer("same_colour", (tent > 0).float(), persistent=False)
         self.log_weight = nn.Parameter(torch.where(tent > 0, tent, 1.0).log())
-        self.trust = nn.Parameter(torch.tensor(0.2))  # the power: 0 counts all usable sites alike
+        self.trust = nn.Parameter(torch.tensor(0.2))  # the power: at 0 all usable sites count alike
 
     def forward(self, radiance: Tensor, exposure: Tensor, usable: Tensor) -> Tensor:  # each (N, P * Q, H, W)
         """Return the base image's radiance, folded: (N, 3 * P * Q, H, W)."""
@@ -221,12 +221,12 @@ class SveNet(Network):
     """A small U-Net on folded cells that corrects `MergingInterpolation` in the compressed domain.
 
     After Xu et al., "Deep Joint Demosaicing and High Dynamic Range Imaging within a Single Shot" (IEEE TCSVT 2021):
-    kernels that depend on the place in the cell, one network for demosaicing and merging, exposure guidance. Theirs
-    runs all layers at full resolution; folding makes the same family of first layers some thirty times cheaper.
+    kernels that depend on the place in the cell, one network for demosaicing and merging, exposure guidance. Their
+    network runs all layers at full resolution; folding makes the same kind of first layers some thirty times cheaper.
     """
 
     config: NetworkConfig
-    takes_bfloat16: ClassVar[bool] = True  # reading, base and sum stay in float32
+    takes_bfloat16: ClassVar[bool] = True  # input, base and sum stay in float32
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -252,11 +252,11 @@ class SveNet(Network):
 
     @property
     def halo(self) -> tuple[int, int]:
-        """Rows and columns that an output pixel sees each way, rounded up to whole multiples of `alignment`."""
+        """Rows and columns that an output pixel sees each way, rounded up to multiples of `alignment`."""
         halo = []
         for axis in range(2):
             cell, step = self.config.cell[axis], self.config.place[axis]
-            reach = 2 * cell + step  # stem, the base image that it reads, and head
+            reach = 2 * cell + step  # stem, the base image it reads, and head
             for level, blocks in enumerate(self.config.blocks):
                 both_ways = 1 if level == len(self.config.blocks) - 1 else 2
                 reach += blocks * both_ways * step
@@ -273,15 +273,15 @@ class SveNet(Network):
         return self.config.coarsest_place
 
     def inner_weights(self) -> list[nn.Parameter]:
-        """Return the weights of all convolutions but those that read the mosaic or write the image."""
+        """Return the weights of all convolutions except those that read the mosaic or write the image."""
         inner = (self.encoder, self.down, self.bottom, self.up, self.decoder)
         return [weight for part in inner for weight in part.parameters() if weight.ndim == 4]
 
     def compressed(self, planes: Tensor, margin: Sides = NO_MARGIN) -> Tensor:
-        """Return `compress` of the reconstruction, as `forward` returns that."""
+        """Return the reconstruction that `forward` returns, but compressed by `compress`."""
         radiance, exposure, usable, noise = (fold(plane, self.config.cell) for plane in planes.chunk(INPUT_PLANES, 1))
         value = compress(radiance)
-        # noise as it stands in the compressed domain: times the derivative of `compress`
+        # noise in the compressed domain: multiplied by the derivative of `compress`
         compressed_noise = noise * (10 * MU / math.log1p(MU)) / (1 + MU * radiance.clamp_min(0))
         with torch.autocast(planes.device.type, enabled=False):
             base = compress(self.base(radiance, exposure, usable))
@@ -293,7 +293,7 @@ class SveNet(Network):
             skips.append(x)
             x = down(x)
         x = self.bottom(x)
-        cropped = np.zeros((2, 2), int)  # rows and columns of x, at each side, that were left out
+        cropped = np.zeros((2, 2), int)  # rows and columns of x left out at each side
         for level in reversed(range(len(skips))):
             stride = self.config.strides[level]
             x, before = unfold(self.up[level](x), stride), cropped * np.reshape(stride, (2, 1))
@@ -305,7 +305,7 @@ class SveNet(Network):
         return inside(unfold(base, self.config.cell), margin) + inside(residual, np.array(margin) - before)
 
     def _unseen(self, level: int, margin: Sides) -> np.ndarray:
-        """Return rows and columns of a level's places, in its decoder, that the image inside a margin does not see."""
+        """Return rows and columns of places, at each side of a level's decoder, that the image inside does not see."""
         step, seen = np.array(self.config.place), np.ones(2, int)  # places: by the head
         for finer in range(level + 1):
             seen += self.config.blocks[finer]
@@ -316,12 +316,12 @@ class SveNet(Network):
         return unseen.clip(0)
 
     def forward(self, planes: Tensor, margin: Sides = NO_MARGIN) -> Tensor:
-        """Reconstruct camera RGB, as `Network.forward` tells; the decoder leaves out what is not seen of a margin."""
+        """Reconstruct camera RGB, see `Network.forward`; the decoder skips parts of a margin that have no effect."""
         # a frame unlike any photo must not overflow: 1.25 is 8 times the brightest light that any site records
         return expand(self.compressed(planes, margin).clamp(-1.25, 1.25))
 
 
 def _offsets(period: int) -> Tensor:
-    """Return how far sites (axis 1) of the cell before, the same and the next one (axis 2) lie from pixels (axis 0)."""
+    """Return the distances from pixels (axis 0) to sites (axis 1) of the previous, same and next cell (axis 2)."""
     place = torch.arange(period)
     return place[None, :, None] - place[:, None, None] + period * torch.arange(-1, 2)

@@ -1,4 +1,4 @@
-"""Raw frame -> scene-linear image in memory: the whole way, with all corrections, before anything is written."""
+"""Raw frame -> scene-linear image in memory: the whole pipeline with all corrections, before anything is written."""
 
 from __future__ import annotations
 
@@ -38,34 +38,34 @@ from .system.files import check_writable, mode_of
 from .trial import tried_device
 from .whitebalance import Neutral, WhiteBalance, check_lights, neutral_of
 
-MOST_EV = 30  # of a shift of files, and of previews
+MOST_EV = 30  # largest shift of the exposure of files and previews
 
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """How a raw file becomes an image. What each field means is told beside it, in sve2hdr/pipeline.py.
+    """How a raw file becomes an image. The comments in sve2hdr/pipeline.py say what each field means.
 
-    Paths may be given as text. Raises ValueError for values that there are not, and Sve2HdrError for a bad-pixel map
-    that cannot be read.
+    Paths may be given as text. Raises ValueError for invalid values, and Sve2HdrError for a bad-pixel map that cannot
+    be read.
     """
 
     color_space: str = "rec709"  # a name of color.COLOR_SPACES
-    exposure_ev: float = 0.0  # of files written; 0: 1.0 is saturation of the most exposed sites, as in memory
+    exposure_ev: float = 0.0  # of the files written; at 0, 1.0 is saturation of the most exposed sites, as in memory
     white_balance: WhiteBalance = field(default_factory=WhiteBalance)
     preview: Path | None = None
-    preview_px: int | None = None  # of its longer side at most; None: as many as the image has
+    preview_px: int | None = None  # its longer side at most; None: that of the image
     preview_exposure_ev: float = 0.0  # added to the preview's own exposure
     ultra_hdr: bool = False  # a JPEG preview with a gain map, for HDR screens
     levels: Levels = field(default_factory=Levels)
-    lock_parameters: Path | None = None  # what a sequence shares: file to use, or to write if there is none yet
+    lock_parameters: Path | None = None  # file of what a sequence shares: used, or written if there is none yet
     bad_pixels: bool = True  # look for hot, cold and stuck sites, and repair them
-    bad_pixel_map: BadPixelMap | None = None  # of sites that are repaired without looking
-    if_not_sve: str = "fail"  # what becomes of a raw of one exposure: fail, or develop
+    bad_pixel_map: BadPixelMap | None = None  # sites that are repaired without testing them
+    if_not_sve: str = "fail"  # what to do with a raw of one exposure: fail, or develop
     write: WriteOptions = field(default_factory=WriteOptions)
     tile_px: int = TILE_PX
     device: str = "auto"  # auto, cpu, cuda or mps
     precision: Precision = "auto"  # of the network's convolutions: auto, float32 or bfloat16
-    ensemble: bool = False  # the mean over all ways to turn the frame: better, and as many times as slow
+    ensemble: bool = False  # mean over all ways to turn the frame: better, but as many times slower
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -87,37 +87,37 @@ class ConvertOptions:
         for name in ("preview", "lock_parameters", "bad_pixel_map"):
             if isinstance(value := getattr(self, name), str | Path):
                 given = BadPixelMap.of(value) if name == "bad_pixel_map" else Path(value)
-                object.__setattr__(self, name, given)  # as it is frozen
+                object.__setattr__(self, name, given)  # the class is frozen
 
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """A mosaic as an image, which lies as on the sensor (see `mosaic.upright`), and all that was found on the way."""
+    """The image of a mosaic, oriented as on the sensor (see `mosaic.upright`), and all that was found on the way."""
 
     camera_rgb: np.ndarray  # (H, W, 3) float32, radiance: 1.0 = saturation of the most exposed sites, or a sequence's
     mosaic: Mosaic  # as it was reconstructed: levels measured, defects repaired, as_shot_neutral as the balance has it
     neutral: Neutral
     estimate: Estimate
-    clip_level: float  # what is lost at all exposures is at this level
+    clip_level: float  # camera RGB of light that clips at all exposures
     model: str
     device: str
-    attributes: dict[str, str]  # what files tell of it
-    defects: Defects | None  # that were replaced; None: they were to be left
+    attributes: dict[str, str]  # what files record about it
+    defects: Defects | None  # that were replaced; None: they were not to be looked for
     notes: tuple[str, ...]
 
     def linear_rgb(self, color_space: str = "rec709", out: np.ndarray | None = None) -> np.ndarray:
         """Return the image, white-balanced, (H, W, 3) float32, in a space of `color.COLOR_SPACES`.
 
-        `out` may be `camera_rgb`, which is then used up. Raises ValueError for a space that there is not.
+        `out` may be `camera_rgb`, which is then overwritten. Raises ValueError for an unknown space.
         """
         check_one_of("color_space", color_space, COLOR_SPACES)
         return linear_rgb(self.camera_rgb, self.mosaic, COLOR_SPACES[color_space], self.clip_level, out=out)
 
     @property
     def noise(self) -> float:
-        """Return the standard deviation of luminance, as `linear_rgb()` has it, that read noise alone would leave.
+        """Return the standard deviation of luminance in `linear_rgb()` due to read noise alone, for `tone_map`.
 
-        Of a pixel whose channels are sites of the exposure that is best in the dark: what `tone_map` takes.
+        It is that of a pixel whose channels are sites of the exposure with the least noise in the dark.
         """
         pattern, read_noise = self.estimate.pattern, self.estimate.noise.read_noise
         least = float((read_noise / pattern.over(read_noise.shape)).min())  # counts of the most exposed sites
@@ -127,7 +127,7 @@ class Reconstruction:
 
     @property
     def lost_level(self) -> float:
-        """Return what each channel is, as `linear_rgb()` has it, where all light is lost: what `tone_map` takes."""
+        """Return the value of each channel in `linear_rgb()` where all channels are clipped, for `tone_map`."""
         return lost_level(self.mosaic, self.clip_level)
 
 
@@ -138,9 +138,9 @@ def reconstruct_file(
     progress: Callable[[float], object] = lambda share: None,
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Reconstruction:
-    """Return what `convert` makes of a raw file, before it is written: `read_raw`, then `reconstruct_mosaic`.
+    """Return what `convert` makes of a raw file, without writing it: `read_raw`, then `reconstruct_mosaic`.
 
-    `options.exposure_ev` is of files: it is not applied here.
+    `options.exposure_ev` applies to files only, not here.
 
     >>> from sve2hdr.models import model_named
     >>> reconstruct_file("missing.cr2", model_named("classical"))
@@ -159,14 +159,14 @@ def reconstruct_mosaic(
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
     name: str | Path = "mosaic",
 ) -> Reconstruction:
-    """Return what `convert` makes of a mosaic, from a file or not: the whole way, with all corrections.
+    """Return what `convert` makes of a mosaic, from a file or not: the whole pipeline with all corrections.
 
-    `model` may be what `model_named` takes. The pattern decides which of its networks is taken. progress is told the
-    share that is done, 0 to 1, also before and after levels and repairs; what it raises ends the work. The device is
-    used inside a `turn()`. `name` is what notes and errors call the mosaic, which stays as it is. What the frames of a
-    sequence share is written to the file `lock_parameters` where there is none yet. Raises Sve2HdrErrors, and
-    ValueError for a matrix that is no camera's. Of `options`, those of images that are written, `exposure_ev` and
-    colour space are not asked.
+    `model` may be anything `model_named` takes; the pattern decides which of its networks is used. `progress` is given
+    the share that is done, 0 to 1, also before and after levels and repairs; an exception from it ends the work. The
+    device is used inside a `turn()`. Notes and errors call the mosaic `name`; the mosaic itself is not changed. What
+    the frames of a sequence share is written to the file `lock_parameters` if there is none yet. Of `options`, those
+    for files, `exposure_ev` and the colour space have no effect. Raises Sve2HdrError, and ValueError for a matrix that
+    cannot be a camera's.
     """
     options = options or ConvertOptions()
     locked, path = locked_for(options), options.lock_parameters
@@ -186,7 +186,7 @@ def reconstructed(
     turn: Callable[[], AbstractContextManager[None]],
     name: str | Path,
 ) -> Reconstruction:
-    """Return what `reconstruct_mosaic` does; `locked`: what its sequence shares, read already, None if nothing yet."""
+    """Return what `reconstruct_mosaic` does; `locked` is what the sequence shares, already read; None: nothing yet."""
     progress(0.0)
     model = model if isinstance(model, Model) else model_named(model)
     has_networks = model.features_per_px > 0
@@ -197,7 +197,7 @@ def reconstructed(
     estimate, plain = _estimated(mosaic, name, options, locked)
     progress(0.0)
     scale = estimate.scale(mosaic)
-    # noise is measured, not taken from a DNG's NoiseProfile: converters write there what one ISO has, not what two have
+    # noise is measured, not taken from a DNG's NoiseProfile, in which converters write that of one ISO, not of two
     mosaic, pattern, noise = estimate.applied(mosaic), estimate.pattern, estimate.noise
     taken, network = model.for_one_exposure() if plain else model.for_pattern(name, mosaic, pattern)
     known = locked.defects if locked is not None else None
@@ -250,14 +250,14 @@ def reconstructed(
 def _estimated(
     mosaic: Mosaic, name: str | Path, options: ConvertOptions, locked: LockedParameters | None
 ) -> tuple[Estimate, str]:
-    """Return a frame's pattern and levels, and why it is taken for a raw of one exposure, if it is and may be."""
+    """Return a frame's pattern and levels, and a note that says why, if it is developed as a raw of one exposure."""
     if locked is not None:
         return locked.estimate_for(mosaic, name), ""
     levels = options.levels
     if options.if_not_sve != "develop" or levels.pattern is not None:
         return estimate_levels(mosaic, name, levels), ""
     detection = detect_pattern(levels.applied(mosaic, name))
-    if detection.pattern is not None or detection.doubtful:  # what is in doubt is refused: developed it has stripes
+    if detection.pattern is not None or detection.doubtful:  # in doubt it is refused: developed, it could have stripes
         return estimate_levels(mosaic, name, levels, detection), ""
     plain = f"developed as a photo of one exposure: {detection.reason}"
     return estimate_levels(mosaic, name, replace(levels, pattern=ONE_EXPOSURE, ratio_ev=None)), plain
@@ -283,10 +283,10 @@ def _about_balance(neutral: Neutral, mosaic: Mosaic) -> dict[str, str]:
 
 
 def share(made: Reconstruction, path: Path, name: str | Path) -> tuple[LockedParameters, str]:
-    """Write what the frames of a sequence take from this one to `path`; return it, and what is to be said of it.
+    """Write what the frames of a sequence take from this one to `path`; return it, and a note for the user or "".
 
-    The look is rounded, as what `neutral_of` measures is, so that it does not depend on the device. Raises
-    UnwritableOutput, also where another process has written the file meanwhile.
+    The look is rounded, like a neutral that `neutral_of` measures, so that it does not depend on the device. Raises
+    UnwritableOutput, also if another process has written the file in the meantime.
     """
     mosaic, estimate, small = made.mosaic, made.estimate, reduced_for_preview(made.camera_rgb)
     look = look_of(linear_rgb(small, mosaic, COLOR_SPACES["rec709"], made.clip_level), made.noise, made.lost_level)
@@ -304,7 +304,7 @@ def share(made: Reconstruction, path: Path, name: str | Path) -> tuple[LockedPar
 
 
 def locked_for(options: ConvertOptions) -> LockedParameters | None:
-    """Return what the sequence shares, None where there is none, or no file of it yet, which must then be writable."""
+    """Return what the sequence shares; None without a sequence, or if its file, which must be writable, is to come."""
     path = options.lock_parameters
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""Counts to what the network reads: relative radiance, exposure, usable and noise of every site.
+"""Counts -> what the network reads: relative radiance, exposure, usable and noise of every site.
 
 The functions take NumPy arrays or torch tensors, whichever the caller has, and return the same kind.
 """
@@ -17,18 +17,18 @@ Array = TypeVar("Array")  # np.ndarray or torch.Tensor: only operators and metho
 Counts = TypeVar("Counts", float, np.ndarray)
 
 ROUNDING = 1 / 12  # counts squared: the variance of rounding, which no frame goes below
-SATURATED, USABLE = 0.99, 0.95  # of the span from black to white: here `usable` reaches 0, and here it leaves 1
+SATURATED, USABLE = 0.99, 0.95  # of the span from black to white: where `usable` reaches 0, and up to where it is 1
 
 
 @dataclass(frozen=True, eq=False)
 class NoiseModel:
     """Variance of a site in counts: read_noise ** 2 + gain * signal (Poisson-Gaussian; Foi et al., IEEE TIP 2008).
 
-    Both are one period of any size, from site (0, 0) on, as ExposurePattern.exposure is.
+    Both are one period of any size, starting at site (0, 0), like ExposurePattern.exposure.
     """
 
     gain: np.ndarray  # (P, Q) float32, counts per electron
-    read_noise: np.ndarray  # (P, Q) float32, counts, what rounding to whole counts adds among it
+    read_noise: np.ndarray  # (P, Q) float32, counts, including the rounding to whole counts
 
     def __post_init__(self) -> None:
         for name, period in (("gain", self.gain), ("read_noise", self.read_noise)):
@@ -39,13 +39,13 @@ class NoiseModel:
 
 
 def saturation_limit(black: Counts, white: Counts) -> Counts:
-    """Return the counts from which on a site is saturated: where `usable` reaches 0."""
+    """Return the counts at and above which a site is saturated: where `usable` reaches 0."""
     limit: Counts = black + SATURATED * (white - black)
     return limit
 
 
 def full_scale(mosaic: Mosaic, pattern: ExposurePattern) -> float:
-    """Return the counts from black to saturation of the least exposed sites, of whichever of them has the fewest."""
+    """Return the counts from black to saturation at the least exposed sites: the fewest that any of them has."""
     exposure, black, white = over_common_period(pattern.exposure, mosaic.black_level, mosaic.white_by_site)
     return float((white - black)[exposure == exposure.min()].min())
 
@@ -63,11 +63,11 @@ def site_planes(
     """Return radiance, usable and noise of each site; all arguments broadcast against `counts`.
 
     counts, black, white, read_noise: counts; gain: counts per electron; exposure: relative, 1.0 = most exposed;
-    least: the least exposure; full: `full_scale`, None where all sites span the same. Radiance and noise (a standard
-    deviation) have 1.0 = saturation of the least exposed sites; read noise may take radiance below 0. What lies above
-    white tells no more than white does, and networks have seen nothing beyond. Usable falls from 1 at 95 % to 0 at 99 %
-    of the span: where Poisson noise starts to clip, a mean over sites is already too low, so a hard limit at the white
-    level would come too late.
+    least: the least exposure; full: `full_scale`, None if all sites have the same span. In radiance and noise (a
+    standard deviation), 1.0 is saturation of the least exposed sites; read noise may take radiance below 0. Counts are
+    limited to white: more says nothing further, and networks have seen nothing above it. Usable falls from 1 at 95 % to
+    0 at 99 % of the span. A hard limit at the white level would come too late: once Poisson noise starts to clip, the
+    mean over sites is already too low.
 
     >>> counts, levels = np.float32([600, 1100]), (100.0, 1100.0, 0.25, 0.25, 0.1, 3.0)
     >>> radiance, usable, noise = site_planes(counts, *levels)
@@ -82,9 +82,9 @@ def site_planes(
 
 
 def clipped_share(mosaic: Mosaic, pattern: ExposurePattern, of: float | None = None) -> float:
-    """Return the share of the least exposed sites that are saturated: what no site of the frame has recorded.
+    """Return the share of the least exposed sites that are saturated, whose light no site of the frame has recorded.
 
-    `of`: of the sites of another exposure of the pattern.
+    `of`: another exposure of the pattern, whose sites are counted instead.
     """
     exposure, black, white = over_common_period(pattern.exposure, mosaic.black_level, mosaic.white_by_site)
     period, limit = exposure.shape, saturation_limit(black, white)

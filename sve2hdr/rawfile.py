@@ -1,4 +1,4 @@
-"""Raw file to Mosaic: the one import of rawpy, and every reason for which a file is no Bayer raw."""
+"""Raw file -> Mosaic: the one import of rawpy, and every reason why a file is not a usable Bayer raw."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from .raw.rawcolor import as_shot_neutral, camera_matrices
 from .system.quiet import quiet_libraries
 
 MAX_COUNT = 65535
-UNLIT = 0.05  # of the rows, at the top, that may be 0: more are missing
-MOST_ZERO = 0.01  # of a column's sites, in a frame whose black is above 0: where nine in ten have more, 0 is clipped
-UNDECODED = {8: "Deflate", 34892: "lossy JPEG", 52546: "JPEG XL"}  # by Compression: what LibRaw decodes of no mosaic
+UNLIT = 0.05  # share of rows, at the top, that may be 0: if there are more, they are missing
+MOST_ZERO = 0.01  # share of zeros in a column, with black above 0: if nine columns in ten have more, counts clip at 0
+UNDECODED = {8: "Deflate", 34892: "lossy JPEG", 52546: "JPEG XL"}  # by Compression: mosaics LibRaw does not decode
 
 
 def read_raw(path: str | Path) -> Mosaic:
     """Return the visible area of a raw file's Bayer mosaic, as counts, with levels, colour and capture data.
 
-    Any Bayer file that LibRaw decodes is read, and DNG with a 4 x 4 CFA. Levels, matrix and neutral of a DNG are from
-    its own tags (Adobe DNG 1.7); otherwise LibRaw's. Black levels that differ between row phases (Dual ISO) are
-    measured in the masked margins where there are some, as `masked` tells. `camera_from_xyz` falls back on LibRaw's
-    camera to display matrix, and without one on XYZ to Rec. 709. `as_shot_neutral` is None where the file has no white
+    Reads every Bayer file that LibRaw decodes, and DNGs with a 4 x 4 CFA. Levels, matrix and neutral of a DNG come from
+    its own tags (Adobe DNG 1.7), otherwise from LibRaw. Black levels that differ between row phases (Dual ISO) are
+    measured in the masked margins, if there are any; see `Mosaic.masked`. `camera_from_xyz` falls back on LibRaw's
+    matrix from camera to display, or else on XYZ to Rec. 709. `as_shot_neutral` is None if the file has no white
     balance.
 
     Raises UnreadableRaw, with what is wrong and what to do, for anything else: other files, damaged or truncated ones,
-    X-Trans, Foveon, monochrome, sRAW, float or demosaiced data, and frames below 64 px a side.
+    X-Trans, Foveon, monochrome, sRAW, float or demosaiced data, and frames with a side below 64 px.
 
     >>> read_raw("missing.cr2")
     Traceback (most recent call last):
@@ -50,7 +50,7 @@ def read_raw(path: str | Path) -> Mosaic:
     refuse_by_tags(path, ifds)
     try:
         with quiet_libraries(), path.open("rb") as file, rawpy.imread(file) as raw:
-            with ThreadPoolExecutor(1) as other:  # LibRaw goes on past damage: the data are decoded twice
+            with ThreadPoolExecutor(1) as other:  # LibRaw ignores damage, so the data are decoded twice
                 undamaged = other.submit(refuse_damaged_data, path, ifds)
                 raw.unpack()
             undamaged.result()
@@ -58,7 +58,7 @@ def read_raw(path: str | Path) -> Mosaic:
     except FileNotFoundError as error:
         raise UnreadableRaw(f"{path}: no such file; check the path") from error
     except OSError as error:
-        if os.path.isdir(path):  # of which Windows says that permission is denied; unlike Path's, it never raises
+        if os.path.isdir(path):  # Windows reports a denied permission for it; unlike Path's, this never raises
             raise UnreadableRaw(f"{path}: a folder; name the raw files in it") from error
         advice = "permissions" if isinstance(error, PermissionError) else "path and disk"
         raise UnreadableRaw(f"{path}: cannot be read ({error.strerror}); check its {advice}") from error
@@ -72,7 +72,7 @@ def _mosaic(path: Path, raw: Any, ifds: list[tuple[str, Ifd]]) -> Mosaic:
     visible = _visible(path, raw)
     capture = read_capture(path, ifds, raw)
     if not ifds and replace(capture, orientation=1) == Capture():
-        # LibRaw takes any file of a known size for a sensor dump of some camera, colours and levels guessed.
+        # LibRaw takes any file of a known size for some camera's sensor dump, and guesses colours and levels.
         raise UnreadableRaw(f"{path}: does not name its camera, perhaps a headerless dump; convert it to DNG first")
     dng = dng_tags(ifds)
     cfa = _cfa(path, raw, dng)
@@ -88,7 +88,7 @@ def _mosaic(path: Path, raw: Any, ifds: list[tuple[str, Ifd]]) -> Mosaic:
     return replace(mosaic, as_shot_neutral=as_shot_neutral(raw, dng, mosaic))
 
 
-# What LibRaw tells to be no Bayer raw ---------------------------------------------------------------------------------
+# Refusals of what is not a Bayer raw ----------------------------------------------------------------------------------
 
 
 def _undecodable(path: Path, ifds: list[tuple[str, Ifd]], error: Exception) -> str:
@@ -134,9 +134,9 @@ def _visible(path: Path, raw: Any) -> np.ndarray:
 
 
 def _refuse_missing_rows(path: Path, counts: np.ndarray, black: np.ndarray) -> None:
-    """Refuse a frame of which rows side by side are 0: LibRaw leaves rows that the file did not hold at that.
+    """Refuse a frame with adjacent rows of 0, which is how LibRaw leaves rows that are missing from the file.
 
-    The first few may be 0, as lines that no light falls on are, and any where 0 is found all over the frame.
+    The first few rows may be 0, like unlit lines, and any rows may be if zeros occur all over the frame.
     """
     empty = counts.max(axis=1) == 0
     first = int(np.argmin(empty))
@@ -144,7 +144,7 @@ def _refuse_missing_rows(path: Path, counts: np.ndarray, black: np.ndarray) -> N
     apart = empty[first + 1 :] & empty[first:-1]
     if black.min() <= 0 or not apart.any():
         return
-    beside = np.convolve(empty, [1, 1, 1], "same") > 0  # rows of which a part may be missing
+    beside = np.convolve(empty, [1, 1, 1], "same") > 0  # rows that may be incomplete
     if not beside.all() and np.quantile(np.mean(counts[~beside] == 0, axis=0), 0.1) > MOST_ZERO:
         return
     missing = counts.shape[0] - int(np.flatnonzero(~empty).max(initial=-1)) - 1
@@ -181,12 +181,12 @@ def _cfa(path: Path, raw: Any, dng: Ifd) -> str:
 
 
 def _from_visible(period: np.ndarray, raw: Any) -> np.ndarray:
-    """Turn a period of the whole sensor into one that starts at the visible area's first site."""
+    """Shift a period that starts at the sensor's first site to start at the visible area's."""
     return np.roll(period, (-raw.sizes.top_margin, -raw.sizes.left_margin), axis=(0, 1))
 
 
 def _from_active_area(period: np.ndarray, raw: Any, dng: Ifd) -> np.ndarray:
-    """Turn a period of a DNG's active area likewise: LibRaw's visible area starts at its next even row and column."""
+    """Shift a period of a DNG's active area likewise: LibRaw's visible area starts at its next even row and column."""
     area = numbers(dng, 50829)
     if len(area) != 4 or not all(0 <= n < 1 << 31 for n in area):
         return period
@@ -197,7 +197,7 @@ def _white_level(raw: Any, dng: Ifd) -> float:
     stored = [level for level in numbers(dng, 50717) if 0 < level <= MAX_COUNT]
     if stored:
         return float(min(stored))
-    # LibRaw's constant is the format's upper end for some cameras; what the maker wrote is where this shot saturates.
+    # For some cameras LibRaw's constant is the format's upper end; the maker's value is where this shot saturates.
     white, maker = float(raw.white_level), raw.camera_white_level_per_channel or []
     per_channel = [float(level) for level in maker if level > max(raw.black_level_per_channel)]
     return min([white, *per_channel])
@@ -222,10 +222,10 @@ def _black_level(raw: Any, dng: Ifd) -> np.ndarray:
 
 
 def _of_lines(deltas: tuple[float, ...], lines: float) -> np.ndarray:
-    """Return what BlackLevelDeltaV or H adds to the rows or columns of the smallest period that tells it, up to (4,).
+    """Return what BlackLevelDeltaV or H adds to rows or columns, as the smallest period that explains it, up to (4,).
 
-    What single lines have of their own is averaged over: the counts stay whole numbers. All are where there is not one
-    for each of `lines`.
+    Deviations of single lines are averaged out, because counts stay whole numbers. If there is not one value for each
+    of `lines`, all are averaged.
     """
     if len(deltas) < CELL or len(deltas) != lines:
         return np.array([np.mean(deltas or (0.0,))])

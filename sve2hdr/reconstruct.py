@@ -18,9 +18,9 @@ from .system.devices import has_bfloat16
 from .tiles import Sides, run_tiled
 
 Precision = Literal["auto", "float32", "bfloat16"]
-# The networks have learned to do without: they are trained on patches that nothing surrounds.
-SURROUNDINGS_PX = 16  # of a frame, mirrored, that they see
-TILE_PX = 1024  # the default: smaller tiles are mostly halo, larger ones need more memory than they save time
+# Networks need little beyond a frame's edge: they were trained on patches without surroundings.
+SURROUNDINGS_PX = 16  # mirrored beyond each edge of the frame
+TILE_PX = 1024  # the default: smaller tiles are mostly halo, larger ones take more memory and save little time
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class NetworkOptions:
     """How a network is run over a frame.
 
     An ensemble is the geometric self-ensemble of Lim et al., "Enhanced deep residual networks for single image
-    super-resolution" (2017): the mean of what it makes of the frame turned in every way that it knows.
+    super-resolution" (2017): the mean of the network's results for every way to turn the frame that fits its layout.
     """
 
-    tile_px: int = TILE_PX  # memory beyond the result is that of one tile of this side and its halo
+    tile_px: int = TILE_PX  # memory beyond the result is that of one tile of this side with its halo
     device: torch.device | str = "cpu"
-    precision: Precision = "auto"  # of convolutions; auto: bfloat16 where it is faster and the network loses nothing
-    ensemble: bool = False  # better, at so many times the cost
+    precision: Precision = "auto"  # of convolutions; auto: bfloat16 if it is faster and the network loses nothing
+    ensemble: bool = False  # better, but as many times slower as there are ways
 
 
 def reconstruct(
@@ -93,6 +93,6 @@ def reconstruct(
 
 
 def _repeated(period: np.ndarray, y: np.ndarray, x: np.ndarray, device: torch.device | str) -> Tensor:
-    """Return what a period, (P, Q) from site (0, 0) on, has at the sites of two index arrays, float32."""
+    """Return the values of a period, (P, Q) from site (0, 0) on, at the sites of two index arrays, float32."""
     at_y, at_x = (torch.from_numpy(index % n).to(device) for index, n in zip((y, x), period.shape, strict=True))
     return torch.from_numpy(period.astype(np.float32)).to(device)[at_y, at_x]

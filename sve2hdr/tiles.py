@@ -18,16 +18,16 @@ def core_size(
     alignment: tuple[int, int],
     surroundings_px: int | None = None,
 ) -> tuple[int, int]:
-    """Return rows and columns of the cores that take the least work in sum.
+    """Return the rows and columns of the cores for which all tiles together take the least work.
 
-    A tile has at most as many pixels, with its halo, as one of core_px x core_px, rounded up to `alignment`, in the
-    middle of a frame, but may be longer than wide. A video frame takes two tiles:
+    A tile with its halo has at most as many pixels as one with a core of core_px x core_px, rounded up to `alignment`,
+    in the middle of a frame, but need not be square. A video frame takes two tiles:
 
     >>> core_size((1080, 1920), 1024, (88, 72), (8, 8))
     (1080, 960)
     """
     limit = math.prod(_aligned(core_px, step) + 2 * around for around, step in zip(halo, alignment, strict=True))
-    found: list[list[tuple[int, int, int]]] = []  # of each axis: lengths of cores, of the longest tile, of all tiles
+    found: list[list[tuple[int, int, int]]] = []  # by axis: lengths of a core, of the longest tile, of all tiles
     for length, around, step in zip(shape, halo, alignment, strict=True):
         found.append([])
         for size in {_aligned(-(-length // count), step) for count in range(1, length + 1)}:
@@ -44,8 +44,8 @@ def cores(
 ) -> Iterator[tuple[int, int, tuple[int, int]]]:
     """Yield (start, stop, margins) of the cores along one axis: they cover `length`, start on multiples of `alignment`.
 
-    The margins, which a tile has before and behind its core, are the halo, but reach no more than `surroundings_px`,
-    rounded up to `alignment`, beyond the frame; None: as far as the halo.
+    The margins, before and behind a tile's core, are as wide as the halo, but reach at most `surroundings_px`, rounded
+    up to `alignment`, beyond the frame; None: as far as the halo.
 
     >>> [place[:2] for place in cores(20, 8, 0, 4)], [place[:2] for place in cores(20, 6, 0, 4)]
     ([(0, 8), (8, 16), (16, 20)], [(0, 8), (8, 16), (16, 20)])
@@ -60,7 +60,7 @@ def cores(
 
 
 def _aligned(length: int, alignment: int) -> int:
-    """Return a length, rounded up to whole multiples."""
+    """Return a length rounded up to a multiple of `alignment`."""
     return -(-length // alignment) * alignment
 
 
@@ -76,11 +76,11 @@ def run_tiled(
 ) -> None:
     """Run a network, or another method, over tiles of a frame and hand each tile's core to `keep`.
 
-    tile: takes the row and the column numbers of a tile, some of which may lie beyond the frame, and how many of them
-    are margins around its core, and returns the core's image, (rows, columns, C). keep: takes the core's (first row,
-    stop), (first column, stop) and its pixels; the last cores may reach beyond `shape` by less than `alignment`.
-    core_px: as `core_size` has it. progress: told the share of the frame that is done, 0 to 1. surroundings_px: as
-    `cores` has it. With the method's own halo and alignment, the result does not depend on core_px.
+    tile: takes the row numbers and the column numbers of a tile, some of which may lie beyond the frame, and how many
+    of them are margins around its core; returns the core's image, (rows, columns, C). keep: takes the core's (first
+    row, stop), (first column, stop) and its pixels; the last cores may exceed `shape` by less than `alignment`.
+    core_px: see `core_size`. progress: is given the share of the frame that is done, 0 to 1. surroundings_px: see
+    `cores`. With the method's own halo and alignment, the result does not depend on core_px.
     """
     if core_px < 1:
         raise ValueError(f"a tile has at least 1 pixel, not {core_px}")

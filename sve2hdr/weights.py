@@ -1,4 +1,4 @@
-"""A weights file rebuilds its network: safetensors (data only, nothing in it is run) with the config beside it."""
+"""A weights file rebuilds its network: safetensors (data only, nothing in it is run) with the config in its header."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def published() -> dict[str, Path]:
 
 
 def weights_path(model: str, others: Collection[str] = ()) -> Path:
-    """Return the file of the name of a published network, such as "standard", or of a path.
+    """Return the weights file of a published network, such as "standard", or of a path.
 
-    `others`: names of no file that could have been asked for too, for UnreadableWeights where there is no such file.
+    `others`: further names, of models without a file, for UnreadableWeights to list if there is no such file.
     """
     known = published()
     if model not in known and not Path(model).is_file():
@@ -51,7 +51,7 @@ def load_weights(path: Path) -> Network:
             architecture = metadata["architecture"]
             if architecture not in ARCHITECTURES:
                 raise UnreadableWeights(f"{path}: architecture {architecture!r} is not known here; update sve2hdr")
-            # the application's random numbers stay as they were
+            # leaves the application's random numbers alone
             with torch.random.fork_rng(devices=()), _AtMost(Path(path).stat().st_size):
                 network = ARCHITECTURES[architecture].from_json(metadata["config"]).build()
             network.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
@@ -62,10 +62,10 @@ def load_weights(path: Path) -> Network:
 
 
 class _AtMost(TorchFunctionMode):
-    """Ends the making of a network with a ValueError once it has more values than its file has bytes.
+    """Ends the building of a network with a ValueError once it has more values than its file has bytes.
 
-    So a short file takes no memory, whatever its configuration says. Not by building on torch's meta device first,
-    which imports for seconds.
+    So a short file takes little memory, whatever its configuration says. Building on torch's meta device first would
+    import for seconds.
     """
 
     def __init__(self, size: int) -> None:
@@ -74,7 +74,7 @@ class _AtMost(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
-        if func is torch.empty:  # as layers begin; memory is taken when they are filled
+        if func is torch.empty:  # how layers allocate; memory is taken when they are filled
             self.left -= made.numel()
             if self.left < 0:
                 raise ValueError("its configuration is of a larger network than the file can hold")
@@ -87,7 +87,7 @@ def save_weights(path: Path, config: ArchitectureConfig, state: Mapping[str, Ten
     Raises UnwritableOutput where that fails.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    # not by save_file, whose files only their owner can read
+    # not save_file, whose files only their owner can read
     rebuilt_from = {"format": WEIGHTS_FORMAT, "architecture": config.architecture, "config": config.to_json()}
     stored = save(tensors, metadata={**about, **rebuilt_from})
     with replacing(path, overwrite=True) as partial:
