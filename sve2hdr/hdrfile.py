@@ -43,11 +43,11 @@ def write_hdr(
 ) -> str:
     """Write a scene-linear image, (H, W, 3) float32, as .exr, .hdr (Radiance RGBE) or .tif(f) (float32), by extension.
 
-    `attributes` are texts of our own ("sve2hdr:pattern"), kept in EXR attributes, HDR header lines or the TIFF's XMP,
-    beside the capture and the colour space. What a format cannot hold is never changed silently: an EXR with values
-    beyond +-65504 (dwa: 60000), or too dark for halves, becomes 32-bit (dwa: in ZIP), and RGBE, which has no negatives,
-    shows them as 0; the note returned says so in a sentence for the user, and is "" otherwise. Too dark is an image
-    whose `noise`, a standard deviation, is below 2**-24; where it is not known, 0, one of no value above 2**-10.
+    `attributes` are texts of our own ("sve2hdr:pattern"), stored in EXR attributes, HDR header lines or the TIFF's XMP,
+    beside the capture and the colour space. Values that a format cannot hold are never changed silently: an EXR with
+    values beyond +-65504 (dwa: 60000), or too dark for halves, becomes 32-bit (dwa: in ZIP), and in RGBE negatives
+    become 0. The note returned says so in a sentence for the user; otherwise it is "". An image is too dark if its
+    `noise`, a standard deviation, is below 2**-24 or, if that is unknown (0), no value reaches 2**-10.
 
     Raises UnwritableOutput (see `replacing`, and for a TIFF beyond 4 GiB), and ValueError for another shape or dtype or
     values that are not finite.
@@ -78,7 +78,7 @@ def write_hdr(
 def write_preview(
     path: str | Path, image: np.ndarray, *, capture: Capture | None = None, overwrite: bool = False
 ) -> None:
-    """Write a display-referred sRGB image as `encoded_preview` encodes it; raise UnwritableOutput (see `replacing`)."""
+    """Write a display-referred sRGB image, encoded by `encoded_preview`; raise UnwritableOutput (see `replacing`)."""
     path = Path(path)
     check_writable(path, overwrite, PREVIEW_EXTENSIONS)
     encoded = encoded_preview(path, image, capture)
@@ -93,13 +93,12 @@ def encoded_preview(
     gain: np.ndarray | None = None,
     most_px: int | None = None,
 ) -> bytes:
-    """Return what `path` shall hold of an sRGB image, (H, W, 3) uint8: .png, or else JPEG (quality 92, 4:4:4).
+    """Return an sRGB image, (H, W, 3) uint8, encoded for `path`: PNG for .png, else JPEG (quality 92, 4:4:4).
 
-    `capture` goes into the image's EXIF and XMP; its orientation does not, as the image is upright. None: neither.
-    Pixels that are not square become so, as viewers take them to be. With `most_px`, the longer side has no more.
-    With `gain`, a gain map as `tone_map_with_gain` returns it, a JPEG is an Ultra HDR one.
-    Raises UnwritableOutput where the image is too large for the format, and ValueError for another shape or dtype, or a
-    PNG with `gain`.
+    `capture` goes into the image's EXIF and XMP, but for its orientation, because the image is upright. None: neither.
+    Non-square pixels are made square, because viewers assume that. `most_px` limits the longer side. With `gain`, a
+    gain map from `tone_map_with_gain`, the JPEG is an Ultra HDR one. Raises UnwritableOutput if the image is too large
+    for the format, and ValueError for another shape or dtype, or a PNG with `gain`.
     """
     check_image("the preview", image, "uint8")
     png = path.suffix.lower() == ".png"
@@ -124,7 +123,7 @@ def encoded_preview(
         if packet:
             chunks.add_itxt("XML:com.adobe.xmp", packet.decode())
         settings = {"compress_level": 3, "pnginfo": chunks}
-    elif packet and gain is None:  # a gain map has XMP of its own, which this joins
+    elif packet and gain is None:  # with a gain map, this joins that one's XMP
         settings["xmp"] = packet
     if capture is not None:
         settings["exif"] = EXIF_START + exif_block(capture, image.shape[:2])
@@ -133,14 +132,14 @@ def encoded_preview(
     if gain is None:
         return encoded
     gains = imageio.imwrite("<bytes>", gain, extension=".jpg", plugin="pillow", quality=85, subsampling=0)
-    # screens that can show the brightest of this picture show all of it; 0, where nothing is brighter, is no headroom
+    # screens that can show the brightest part show all; at least 1, because without any gain the headroom would be 0
     return ultra_hdr(encoded, bytes(gains), HEADROOM_EV, HEADROOM_EV * max(int(gain.max()), 1) / 255, written)
 
 
 def shown_size(shape: tuple[int, ...], aspect: float, most_px: int | None = None) -> tuple[int, int]:
-    """Return width and height at which an image, (H, W, ...), is shown whose pixels are `aspect` times as wide as high.
+    """Return the width and height at which to show an image, (H, W, ...), with pixels `aspect` times as wide as high.
 
-    None are lost by making them square, unless the longer side would have more than `most_px`.
+    Making them square loses none, unless the longer side would exceed `most_px`.
 
     >>> shown_size((4, 6), 3.0), shown_size((4, 6), 0.5), shown_size((4, 6), 1.0, most_px=3)
     ((18, 4), (6, 8), (3, 2))

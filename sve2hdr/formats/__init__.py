@@ -1,1 +1,1 @@
-"""File formats: tags and images, written and read, and what they tell of a shot."""
+"""File formats: reading and writing tags, images and what they record about a shot."""

@@ -1,4 +1,4 @@
-"""Mosaic to CFA DNG: 16-bit counts with levels, colour and capture tags, as raw developers read them."""
+"""Mosaic -> CFA DNG: 16-bit counts with levels, colour and capture tags, as raw developers read them."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def write_cfa_dng(
     and 1 at white, is scale * x + offset. `description` is free text (ImageDescription), such as the true exposure
     pattern. `compressed` stores lossless JPEG instead of plain strips; it is smaller and takes longer.
     Levels are kept to 1/1000 count, matrix and neutral to a millionth. A 4 x 4 CFA is valid DNG, but LibRaw and dcraw
-    decode its counts and take its colours for others. Source: Adobe DNG 1.4, TIFF 6.0, EXIF 2.3.
+    decode only its counts correctly and mistake its colours. Source: Adobe DNG 1.4, TIFF 6.0, EXIF 2.3.
 
-    Raises UnwritableOutput where `path` exists, does not end in .dng, or cannot be written.
+    Raises UnwritableOutput if `path` exists, does not end in .dng, or cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".dng":
@@ -80,7 +80,7 @@ def write_cfa_dng(
 
 
 def dng_entries(mosaic: Mosaic, reader_version: Sequence[int]) -> list[Entry]:
-    """Return what the main IFD of every DNG has: the version, and that of who can read it, camera, colours, footage."""
+    """Return the entries that the main IFD of every DNG has: versions of DNG and reader, camera, colours, footage."""
     return [
         *camera_entries(mosaic.capture),
         entry(274, SHORT, [mosaic.capture.orientation]),
@@ -94,9 +94,9 @@ def dng_entries(mosaic: Mosaic, reader_version: Sequence[int]) -> list[Entry]:
 
 
 def _matrix_entries(mosaic: Mosaic) -> list[Entry]:
-    """Return ColorMatrix1 and CalibrationIlluminant1, and 2 where there are two; the second is then the cooler light.
+    """Return ColorMatrix1 and CalibrationIlluminant1, and for two calibrations also 2, which is the cooler light.
 
-    A camera's calibration and analog balance are in the matrices already.
+    The camera's calibration and analog balance are already in the matrices.
     """
     two = mosaic.calibrations
     matrices = mosaic.camera_from_xyz[None] if two is None else two.camera_from_xyz
@@ -112,7 +112,7 @@ def _matrix_entries(mosaic: Mosaic) -> list[Entry]:
 
 
 def _by_colour(counts: np.ndarray) -> np.ndarray:
-    """Return two columns as two components, as Adobe's DNGs have them: each is predicted from its own colour."""
+    """Return pairs of columns as two components, as in Adobe's DNGs, so that each colour is predicted from itself."""
     height, width = counts.shape
     return counts.reshape(height, width // 2, 2) if width % 2 == 0 else counts
 

@@ -1,4 +1,4 @@
-"""What is known of a shot as EXIF: the entries of the DNGs, and a whole block for JPEG, PNG and TIFF."""
+"""What is known about a shot, as EXIF: entries for DNGs, and a whole block for JPEG, PNG and TIFF."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LARGEST_SHORT = 65535
 SUBJECT_DISTANCE, LENS_SPECIFICATION, LENS_MAKE, LENS_SERIAL_NUMBER = 37382, 42034, 42035, 42037
 CAMERA_OWNER = 42032
 INFINITELY_FAR = 2.0**32 - 1  # a subject distance
-CARRIED = {  # tags of EXIF 2.31 that go along as they are: type, how many values, name
+CARRIED = {  # tags of EXIF 2.31 that are copied unchanged: type, number of values, name
     34850: (SHORT, 1, "ExposureProgram"),
     37380: (SRATIONAL, 1, "ExposureBiasValue"),
     SUBJECT_DISTANCE: (RATIONAL, 1, "SubjectDistance"),
@@ -47,7 +47,7 @@ CARRIED = {  # tags of EXIF 2.31 that go along as they are: type, how many value
     LENS_SERIAL_NUMBER: (ASCII, 1, "LensSerialNumber"),
 }
 
-SOLD_AS = {  # elsewhere, in small letters: Canons on which Magic Lantern runs; colour profiles have the name first
+SOLD_AS = {  # Canons that run Magic Lantern: the name that colour profiles use, and others, in lower case
     "Canon EOS 100D": ("canon eos rebel sl1", "canon eos kiss x7"),
     "Canon EOS 200D": ("canon eos rebel sl2", "canon eos kiss x9"),
     "Canon EOS 500D": ("canon eos rebel t1i", "canon eos kiss x3"),
@@ -61,10 +61,10 @@ SOLD_AS = {  # elsewhere, in small letters: Canons on which Magic Lantern runs; 
 
 
 def _exif_entries(capture: Capture, color_space: int | None) -> list[Entry]:
-    """Return the entries of an EXIF IFD (2.31): exposure, aperture, ISO, angle of view, date, lens, body, where known.
+    """Return the entries of an EXIF IFD (2.31): exposure, aperture, ISO, angle of view, date, lens, body, if known.
 
-    An ISO above 65535, which its tag cannot hold, is in RecommendedExposureIndex. `color_space` is SRGB or UNCALIBRATED
-    for a developed image, for which EXIF demands it; None for raw data.
+    An ISO above 65535, which its tag cannot hold, goes into RecommendedExposureIndex. `color_space` is SRGB or
+    UNCALIBRATED for a developed image, for which EXIF requires it; None for raw data.
     """
     measured = ((33434, capture.exposure_time_s), (33437, capture.f_number), (37386, capture.focal_length_mm))
     entries = [entry(tag, RATIONAL, nearest_rational(value)) for tag, value in measured if value is not None]
@@ -97,19 +97,19 @@ def _carried_entry(tag: int, value: tuple[float, ...] | str) -> Entry:
         return text_entry(tag, value)
     if kind == SHORT:
         return entry(tag, SHORT, value)
-    # of a distance, and of what a lens can, 0 is what is not known, which EXIF has as 0/0
+    # in distances and lens specifications 0 stands for unknown, which EXIF writes as 0/0
     unknown = kind == RATIONAL
     return entry(tag, kind, [n for v in value for n in ([0, 0] if unknown and v == 0 else nearest_rational(v))])
 
 
 def camera_entries(capture: Capture) -> list[Entry]:
-    """Return the entries of a main IFD that name the camera and whose image it is, where known."""
+    """Return the entries of a main IFD that name the camera, artist and copyright, if known."""
     texts = ((271, capture.make), (272, capture.model), (315, capture.artist), (33432, capture.copyright))
     return [text_entry(tag, text) for tag, text in texts]
 
 
 def camera_name(capture: Capture) -> str:
-    """Return make and model, the make once; "" where neither is known.
+    """Return make and model, without repeating the make; "" if neither is known.
 
     >>> camera_name(Capture(make="Sony", model="ILCE-7M3"))
     'Sony ILCE-7M3'
@@ -122,7 +122,7 @@ def camera_name(capture: Capture) -> str:
 
 
 def unique_camera_model(capture: Capture) -> str:
-    """Return the camera's name as DNG's UniqueCameraModel, which is never empty, and colour profiles have it.
+    """Return the camera's name for DNG's UniqueCameraModel: never empty, and the one that colour profiles use.
 
     >>> unique_camera_model(Capture("Canon", "Canon EOS 350D DIGITAL", unique_model="Canon EOS 350D"))
     'Canon EOS 350D'
@@ -134,7 +134,7 @@ def unique_camera_model(capture: Capture) -> str:
 
 
 def footage_entries(capture: Capture) -> list[Entry]:
-    """Return the entries of a main IFD that make a DNG a frame of footage (CinemaDNG 1.1), where known."""
+    """Return the entries of a main IFD that make a DNG a frame of footage (CinemaDNG 1.1), if known."""
     entries = [entry(TIME_CODES, BYTE, capture.time_code)]
     if capture.frame_rate is not None:
         entries.append(entry(FRAME_RATE, SRATIONAL, nearest_rational(capture.frame_rate)))
@@ -142,20 +142,20 @@ def footage_entries(capture: Capture) -> list[Entry]:
 
 
 def scale_entries(pixel_aspect: float) -> list[Entry]:
-    """Return the entries of a DNG's raw IFD that stretch pixels that are not square, by which none are lost."""
+    """Return the entries of a DNG's raw IFD that make readers stretch non-square pixels, without losing any."""
     stretch = (max(pixel_aspect, 1.0), max(1 / pixel_aspect, 1.0))
     scale = [n for factor in stretch for n in nearest_rational(factor)]
     return [] if pixel_aspect == 1 else [entry(DEFAULT_SCALE, RATIONAL, scale)]
 
 
 def ifds_of(capture: Capture, color_space: int | None = None, more: Sequence[Entry] = ()) -> dict[int, Ifd]:
-    """Return the IFDs of EXIF, with `more` entries in it, and of GPS, where the place is known, by their pointers."""
+    """Return by their pointer tags the EXIF IFD, which includes `more`, and the GPS IFD, if the position is known."""
     ifds = {EXIF_IFD: Ifd([*_exif_entries(capture, color_space), *more])}
     if capture.position is not None:
         place = capture.position
         entries = [entry(0, BYTE, [2, 3, 0, 0])]  # GPSVersionID
         for tag, degrees, letters in ((1, place.latitude_deg, "NS"), (3, place.longitude_deg, "EW")):
-            second = 100_000  # in parts of 0.3 mm on the ground: some receivers are good to a centimetre
+            second = 100_000  # in parts, 0.3 mm on the ground: some receivers are accurate to a centimetre
             angle = round(abs(degrees) * 3600 * second)
             parts = [angle // (3600 * second), 1, angle // (60 * second) % 60, 1, angle % (60 * second), second]
             entries += [text_entry(tag, letters[degrees < 0]), entry(tag + 1, RATIONAL, parts)]
@@ -176,8 +176,9 @@ def ifds_of(capture: Capture, color_space: int | None = None, more: Sequence[Ent
 def exif_block(capture: Capture, shape: tuple[int, int]) -> bytes:
     """Return the EXIF of an sRGB image of `shape`, (rows, columns), as a TIFF structure of its own.
 
-    JPEG holds it in APP1 behind `EXIF_START`, PNG in eXIf without. Orientation is 1, whatever the capture says: the
-    pixels are turned already. Holds what EXIF 2.31 demands of a JPEG (resolution, ColorSpace, ...) besides the capture.
+    JPEG holds it in APP1 after `EXIF_START`, PNG in eXIf without that. Orientation is 1 whatever the capture says,
+    because the pixels are already upright. Besides the capture it has what EXIF 2.31 requires of a JPEG (resolution,
+    ColorSpace, ...).
 
     >>> exif_block(Capture(model="EOS 5D"), (480, 640))[:8]
     b'II*\\x00\\x08\\x00\\x00\\x00'
@@ -185,7 +186,7 @@ def exif_block(capture: Capture, shape: tuple[int, int]) -> bytes:
     main = [
         *camera_entries(capture),
         entry(274, SHORT, [1]),  # Orientation
-        entry(282, RATIONAL, [72, 1]),  # XResolution, in the default of EXIF: unknown
+        entry(282, RATIONAL, [72, 1]),  # XResolution: EXIF's default for an unknown one
         entry(283, RATIONAL, [72, 1]),
         entry(296, SHORT, [2]),  # ResolutionUnit: inch
         text_entry(305, SOFTWARE),

@@ -29,7 +29,7 @@ from .tiffwrite import (
 )
 from .xmp import XMP_TAG, xmp_packet
 
-STRIP_PX = 1 << 18  # at most so many pixels are encoded at a time
+STRIP_PX = 1 << 18  # pixels encoded at a time, at most
 ADOBE_DEFLATE, RGB, FLOAT_PREDICTOR, FLOAT = 8, 2, 3, 3  # Compression, Photometric, Predictor, SampleFormat
 
 

@@ -1,6 +1,6 @@
 """A JPEG and its gain map -> one Ultra HDR JPEG: the usual picture anywhere, an HDR one on screens that can show it.
 
-After ISO 21496-1 and Google's Ultra HDR Image Format 1.1. What readers look for differs, so the metadata are there
+After ISO 21496-1 and Google's Ultra HDR Image Format 1.1. Readers look for different things, so the metadata are stored
 twice, as ISO's payload and as XMP (Adobe's hdrgm), and the second image is announced twice, by CIPA DC-007 (MPF) and by
 XMP (Google's Container).
 """
@@ -15,9 +15,9 @@ APP1, APP2 = 0xE1, 0xE2
 XMP_START = b"http://ns.adobe.com/xap/1.0/\0"
 ISO_START = b"urn:iso:std:iso:ts:21496:-1\0"
 MPF_START = b"MPF\0"
-OFFSET = 1e-7  # is added to light before its gain is taken, as libultrahdr has it: nothing, but not 0
+OFFSET = 1e-7  # added to light before computing gains, as in libultrahdr: negligible, but not 0
 UNIT = 10_000_000  # denominator of the payload's fractions: OFFSET is one of them
-BASE_IMAGE, OTHER_IMAGE = 0x030000, 0  # of an MPF: "baseline MP primary image", and one of no type that it names
+BASE_IMAGE, OTHER_IMAGE = 0x030000, 0  # of an MPF: "baseline MP primary image", and one of undefined type
 
 _XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -40,14 +40,14 @@ _GAINS = (
 def ultra_hdr(base: bytes, gain_map: bytes, most_ev: float, headroom_ev: float, written: str = "") -> bytes:
     """Return an Ultra HDR JPEG of an sRGB JPEG and an RGB JPEG of gains, of any size.
 
-    A gain map's 0 to 255 are 0 to `most_ev` by which each channel of `base`, as light, is brighter where the screen can
-    be `headroom_ev` brighter than its white, or more; with less headroom it is a part of that. `written`: further XMP,
-    as `Capture.xmp` has it. Raises ValueError for bytes that are no JPEG.
+    A gain map's values 0 to 255 stand for 0 to `most_ev` by which the light of each channel of `base` is raised if the
+    screen can be at least `headroom_ev` brighter than its white; with less headroom, by a part of that. `written`:
+    further XMP, such as `Capture.xmp`. Raises ValueError for bytes that are not a JPEG.
     """
     xmp = _xmp(_GAINS.format(most_ev, OFFSET, headroom_ev))
     gains = _with_segments(gain_map, [(APP1, XMP_START + xmp), (APP2, ISO_START + _iso(most_ev, headroom_ev))])
     described = [(APP1, XMP_START + _xmp(_CONTAINER.format(len(gains), written))), (APP2, ISO_START + bytes(4))]
-    # an MPF counts from behind its own start on, and is as long whatever it says
+    # offsets in an MPF count from after its marker; its length does not depend on its values
     length = len(_with_segments(base, [*described, (APP2, MPF_START + _mpf(0, 0, 0))]))
     before = _end_of_application_data(base) + sum(4 + len(content) for _, content in described) + 4 + len(MPF_START)
     return _with_segments(base, [*described, (APP2, MPF_START + _mpf(length, len(gains), length - before))]) + gains
@@ -58,7 +58,7 @@ def _xmp(text: str) -> bytes:
 
 
 def _iso(most_ev: float, headroom_ev: float) -> bytes:
-    """Return the payload: versions, flags, headroom without and with gains, and of each channel what its gains mean."""
+    """Return the payload: versions, flags, headroom without and with gains, and the meaning of each channel's gains."""
     most, headroom, offset = (round(value * UNIT) for value in (most_ev, headroom_ev, OFFSET))
     several_channels, base_colours = 0x80, 0x40
     head = struct.pack(">HHB4I", 0, 0, several_channels | base_colours, 0, UNIT, headroom, UNIT)
@@ -74,7 +74,7 @@ def _mpf(base_bytes: int, gain_bytes: int, gain_offset: int) -> bytes:
 
 
 def _end_of_application_data(jpeg: bytes) -> int:
-    """Return where the first segment begins that is no APPn."""
+    """Return the offset of the first segment that is not an APPn."""
     if jpeg[:2] != b"\xff\xd8":
         raise ValueError("not a JPEG")
     at = 2

@@ -1,4 +1,4 @@
-"""A scene-linear space, or sRGB -> its ICC profile, by which programs know the colours of TIFFs and previews."""
+"""A scene-linear space, or sRGB -> its ICC profile, which tells programs the colours of TIFFs and previews."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from ..color import COLOR_SPACES, ColorSpace, rgb_from_xyz
 from ..lights import adaptation
 
 D50_XYZ = (0.9642, 1.0, 0.8249)  # of the profile connection space, as ICC.1 rounds it
-MADE = (2026, 1, 1, 0, 0, 0)  # a fixed date: the same image shall give the same file
+MADE = (2026, 1, 1, 0, 0, 0)  # fixed, so that the same image gives the same file
 
 
 def icc_profile(space: ColorSpace) -> bytes:
     """Return the ICC profile of a scene-linear space: its primaries, and no curve.
 
-    What is neutral in the space is white. Raises ValueError for camera RGB, which no profile of this kind can tell.
+    The space's neutral is white. Raises ValueError for camera RGB, which no profile of this kind can describe.
     """
-    return _profile(f"scene-linear {space.name}", space, b"curv" + bytes(8))  # a curve of no entries is the identity
+    return _profile(f"scene-linear {space.name}", space, b"curv" + bytes(8))  # a curve without entries is the identity
 
 
 def srgb_profile() -> bytes:
-    """Return the ICC profile of sRGB, by which also programs that manage colours of tagged images alone know it."""
+    """Return the ICC profile of sRGB, for programs that manage colours only of tagged images."""
     curve = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)  # IEC 61966-2-1: (a v + b) ** g, or c v below d
     return _profile("sRGB", COLOR_SPACES["rec709"], b"para" + bytes(4) + struct.pack(">2H", 3, 0) + _fixed(curve))
 
 
 def _profile(name: str, space: ColorSpace, curve: bytes) -> bytes:
-    """Return a profile of version 4.3 (ICC.1:2010) of a space's primaries, whose channels have a curve each."""
+    """Return a profile of version 4.3 (ICC.1:2010) with a space's primaries and this curve for each channel."""
     x, y, z = D50_XYZ
     d50_from_neutral = adaptation(space.neutral, (x / (x + y + z), y / (x + y + z)))
     d50_from_rgb = d50_from_neutral @ np.linalg.inv(rgb_from_xyz(space))

@@ -20,11 +20,11 @@ from .exif import SOFTWARE
 from .rgbe import read_rgbe
 from .xmp import XMP_TAG
 
-# what the libraries raise for damaged files; want of memory is another thing
+# what the libraries raise for damaged files, without MemoryError
 DAMAGED = (tifffile.TiffFileError, struct.error, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError)
 COLOURS = tuple(tifffile.PHOTOMETRIC[name] for name in ("RGB", "LINEAR_RAW", "MINISBLACK", "MINISWHITE"))
-PX_PER_BYTE = 4096  # no file of a scene is denser: a plain image takes OpenEXR's DWA to 2600, Deflate to 170
-# in XMP, as an attribute as we write it, or an element as exiftool rewrites it
+PX_PER_BYTE = 4096  # no file of a scene is denser: a uniform image has 2600 in OpenEXR's DWA, 170 in Deflate
+# in XMP: an attribute, as we write it, or an element, as exiftool rewrites it
 COLOR_SPACE_TOLD = re.compile(r"""\bsve2hdr:color_space\s*(?:=\s*["']|>)scene-linear ([\w-]+)""")
 READABLE_EXTENSIONS = (".exr", ".hdr", ".pic", ".tif", ".tiff")
 
@@ -32,19 +32,19 @@ READABLE_EXTENSIONS = (".exr", ".hdr", ".pic", ".tif", ".tiff")
 def read_hdr(path: str | Path) -> np.ndarray:
     """Return an image as stored, (H, W, 3) float32: .exr, .hdr or .pic (Radiance RGBE), .tif or .tiff.
 
-    TIFFs are float, or uint16, which is scaled to 0 to 1. An alpha channel is dropped; the first part of a multi-part
-    EXR, the first page of a TIFF that is no thumbnail is read. Raises UnreadableImage for a file that is missing,
+    TIFFs may be float, or uint16, which is scaled to 0 to 1. An alpha channel is dropped. Of a multi-part EXR the first
+    part is read, of a TIFF the first page that is not a thumbnail. Raises UnreadableImage for a file that is missing,
     damaged, of another kind, without three colours, or with values that are not finite.
     """
     return _read(Path(path)).pixels
 
 
 def read_scene(path: str | Path) -> tuple[np.ndarray, str]:
-    """Return a scene in linear Rec. 709, (H, W, 3) float32, and what the user is to know about the file, or "".
+    """Return a scene in linear Rec. 709, (H, W, 3) float32, and a note about the file for the user, or "".
 
-    Read as by `read_hdr`; colours of which the file tells other primaries (an EXR's chromaticities, Radiance's
-    PRIMARIES, our own TIFFs' XMP) are converted, with Bradford's adaptation to D65. Where none are told they are
-    Rec. 709, as in OpenEXR. Raises UnreadableImage, also for camera RGB, which is of no such space.
+    Files are read as by `read_hdr`. If a file states other primaries (an EXR's chromaticities, Radiance's PRIMARIES,
+    the XMP of our own TIFFs), its colours are converted, with Bradford adaptation to D65. If it states none, they are
+    taken as Rec. 709, as in OpenEXR. Raises UnreadableImage, also for camera RGB, which has no such space.
     """
     path = Path(path)
     stored = _read(path)
@@ -96,15 +96,15 @@ def _read_radiance(path: Path, stream: BinaryIO) -> _Stored:
 
 def _read_exr(path: Path, stream: BinaryIO) -> _Stored:
     try:
-        # The binding prints a warning for damaged pixels and goes on; asking for the channels then fails.
+        # For damaged pixels the binding prints a warning and goes on; reading the channels then fails.
         with quiet_libraries():
             windows = [part.header["dataWindow"] for part in OpenEXR.File(stream, header_only=True).parts]
             _refuse_beyond(path, sum(math.prod(int(b) - int(a) + 1 for a, b in zip(*w, strict=True)) for w in windows))
             stream.seek(0)
-            file = OpenEXR.File(stream, separate_channels=True)  # together they would have to be of one type
+            file = OpenEXR.File(stream, separate_channels=True)  # combined, they would need one type
             channels, header = file.channels(), file.header()
         told = tuple(header.get("chromaticities", ()))
-        camera = not told and header.get("software") == SOFTWARE  # all others of ours tell them
+        camera = not told and header.get("software") == SOFTWARE  # all our other files state them
         space = COLOR_SPACES["camera"] if camera else space_of(told)
         if {"R", "G", "B"} <= set(channels):
             planes = [channels[name].pixels for name in "RGB"]
@@ -159,12 +159,12 @@ def _refuse_by_tags(path: Path, page: tifffile.TiffPage) -> None:
         raise UnreadableImage(f"{path}: holds {kind} colours; convert it to RGB")
     in_one = page.compression == tifffile.COMPRESSION.NONE and len(page.dataoffsets) == 1
     if in_one and page.dataoffsets[0] + page.nbytes <= path.stat().st_size:
-        return  # tifffile reads these, whatever is said of strips
-    if len(page.dataoffsets) < math.prod(page.chunked) or 0 in page.databytecounts:  # it would take these for 0
+        return  # tifffile reads these whatever the strip tags say
+    if len(page.dataoffsets) < math.prod(page.chunked) or 0 in page.databytecounts:  # tifffile would read these as 0
         raise UnreadableImage(f"{path}: lacks a part of its pixels; get a whole copy")
 
 
 def _refuse_beyond(path: Path, pixels: int) -> None:
-    """Refuse, before memory is taken for them, more pixels than the bytes of a file can hold."""
+    """Refuse more pixels than the bytes of a file can hold, before allocating memory for them."""
     if pixels > PX_PER_BYTE * path.stat().st_size:
         raise UnreadableImage(f"{path}: its header tells of {pixels} pixels, more than it holds; get a whole copy")

@@ -1,4 +1,4 @@
-"""Camera RGB to linear DNG, from where photographers go on in their own raw developer."""
+"""Camera RGB -> linear DNG, with which photographers continue in their own raw developer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ YCBCR = 6  # PhotometricInterpretation
 UNSIGNED, FLOAT = 1, 3  # SampleFormat
 PREVIEW_SRGB = 2
 WHITE = 65535  # of the integer form
-TILE_PX, LEAST_TILE_PX = 512, 16  # TIFF wants tiles of whole 16 px
+TILE_PX, LEAST_TILE_PX = 512, 16  # in TIFF the sides of tiles are multiples of 16 px
 PREVIEW_SIDE = 1536  # px at most
 AVERAGE_OF_WHITE = 0.128  # 10 / 78: a metered scene's average over saturation in ISO 12232
 
@@ -55,15 +55,15 @@ AVERAGE_OF_WHITE = 0.128  # 10 / 78: a metered scene's average over saturation i
 class LinearDngOptions:
     """How a linear DNG is stored.
 
-    16-bit integers in lossless JPEG are what Adobe's own linear DNGs are, and read by LibRaw and dcraw; floats are read
-    by LibRaw and Adobe's, but not by dcraw. Floats are plain: lossless JPEG cannot hold them, and some readers refuse
-    deflate.
+    16-bit integers in lossless JPEG are what Adobe's own linear DNGs have, and LibRaw and dcraw read them. Floats are
+    read by LibRaw and Adobe's programs, but not by dcraw. They are uncompressed: lossless JPEG cannot hold them, and
+    some readers refuse Deflate.
     """
 
     floating: bool = False  # half floats
     baseline_exposure_ev: float | None = None  # None: from the image, see `baseline_exposure`
-    exposure_ev: float = 0.0  # added to it: asked for by the user
-    look: Look | None = None  # of the preview, which frames of a sequence share; None: its own
+    exposure_ev: float = 0.0  # added to it, by the user's wish
+    look: Look | None = None  # of the preview, as shared by a sequence; None: its own
     noise: float | None = None  # of luminance, see `tone_map`; None: unknown
 
 
@@ -79,21 +79,23 @@ def write_linear_dng(
 ) -> None:
     """Write camera RGB, (H, W, 3) float32 radiance, as LinearRaw DNG 1.4, whole or not at all.
 
-    The pixels are upright already; Orientation is 1. `mosaic` gives the colours (matrix, neutral: AsShotNeutral) and
-    the capture; neither is applied to the values. `clip_level`, as in `color.linear_rgb`, becomes WhiteLevel (65535, or
-    1.0 in floats), black is 0, and BaselineExposure makes a raw developer open the file as bright as a metered shot.
+    The pixels must be upright already; Orientation is 1. `mosaic` gives the colours (matrix, and neutral as
+    AsShotNeutral) and the capture; the values themselves stay camera RGB. `clip_level`, as in `color.linear_rgb`,
+    becomes WhiteLevel (65535, or 1.0 in floats), black is 0, and BaselineExposure makes a raw developer open the file
+    as bright as a metered shot.
 
-    Raw developers clip at WhiteLevel after white balance, which makes a highlight neutral only if all its channels are
-    there. So each channel is raised to it smoothly from 0.88 to 0.98 of it, the range in which `color.linear_rgb` takes
-    it for clipped more and more; what lies below 0.88 is untouched. Negatives become 0: with a pedestal the noise of
-    the deepest shadows would stay unbiased, but darktable's reader ignores BlackLevel where a pixel has three samples,
-    and would lift all shadows. 16 bits hold a step of 1/65535 of the clip level and, by dither, the mean of shadows
-    that are finer, as high ratios have them; floats are finer below 1/32.
+    Raw developers clip at WhiteLevel after white balance, which makes a highlight neutral only if all its channels
+    reach that level. So each channel is smoothly raised to it between 0.88 and 0.98 of it, the range in which
+    `color.linear_rgb` counts it more and more as clipped; values below 0.88 are unchanged. Negatives become 0: with a
+    pedestal the noise of the deepest shadows would stay unbiased, but darktable's reader ignores BlackLevel for pixels
+    of three samples and would lift all shadows. 16-bit integers have steps of 1/65535 of the clip level; dither keeps
+    the mean of finer shadows, which high ratios have. Floats have finer steps below 1/32.
 
-    The main IFD is an sRGB preview, the raw lies in its SubIFD, in strips, or in tiles if compressed. `attributes` are
-    texts of our own ("sve2hdr:pattern"), kept as XMP. Source: Adobe DNG 1.4, TIFF 6.0 and its technical note 3.
+    The main IFD is an sRGB preview; the raw image lies in its SubIFD, in strips, or in tiles if compressed.
+    `attributes` are texts of our own ("sve2hdr:pattern"), stored as XMP. Source: Adobe DNG 1.4, TIFF 6.0 and its
+    technical note 3.
 
-    Raises UnwritableOutput where `path` does not end in .dng, exists, cannot be written, or the image is beyond 4 GiB;
+    Raises UnwritableOutput if `path` does not end in .dng, exists or cannot be written, or the image exceeds 4 GiB;
     ValueError for another shape or dtype, values that are not finite, or a clip level that is not above 0.
     """
     path, options = Path(path), options or LinearDngOptions()
@@ -129,11 +131,11 @@ def write_linear_dng(
 
 
 def baseline_exposure(camera_rgb: np.ndarray, clip_level: float, noise: float | None = None) -> float:
-    """Return how many EV a raw developer shall brighten an image whose white is the clip level, 0 to log2(clip_level).
+    """Return by how many EV to brighten an image whose white is the clip level, from 0 to log2(clip_level).
 
-    The average of log green becomes what a metered shot has: 12.8 % of white (ISO 12232). Never darker than the least
-    exposed sites alone would look, nor brighter than the most exposed ones. What is black for `noise`, as `tone_map`
-    takes it, is left out, unless all is.
+    The average of log green becomes that of a metered shot: 12.8 % of white (ISO 12232). The image is never darker than
+    the least exposed sites alone would look, nor brighter than the most exposed ones. Pixels that are black by `noise`,
+    see `tone_map`, are left out, unless all are.
 
     >>> baseline_exposure(np.full((4, 4, 3), 0.128, np.float32), 8.0)
     3.0
@@ -150,7 +152,7 @@ def baseline_exposure(camera_rgb: np.ndarray, clip_level: float, noise: float | 
 
 
 def reduced_for_preview(camera_rgb: np.ndarray) -> np.ndarray:
-    """Return an image, (H, W, 3) float32, as small as embedded previews are, by means; odd rests are cut.
+    """Return an image, (H, W, 3) float32, averaged down to the size of embedded previews; remainders are cut off.
 
     >>> reduced_for_preview(np.ones((9, 6, 3), np.float32)).shape
     (3, 2, 3)
@@ -161,7 +163,7 @@ def reduced_for_preview(camera_rgb: np.ndarray) -> np.ndarray:
     out = np.empty((height, width, 3), np.float32)
     for y in range(height):
         rows = camera_rgb[y * cell : (y + 1) * cell, : width * cell]
-        for channel in range(3):  # each plane alone, as NumPy is slow where the last axis is short
+        for channel in range(3):  # plane by plane, because NumPy is slow where the last axis is short
             out[y, :, channel] = sum(row[x::cell] for row in rows[..., channel] for x in range(cell))
     return out / np.float32(cell * cell)
 
@@ -182,7 +184,7 @@ def _preview_entries(shape: tuple[int, ...]) -> list[Entry]:
 
 def _raw_ifd(camera_rgb: np.ndarray, clip_level: float, options: LinearDngOptions, more: Sequence[Entry]) -> Ifd:
     height, width, _ = camera_rgb.shape
-    # LibRaw misreads tiles that are wider or higher than the image, so tiny images are not compressed.
+    # LibRaw misreads tiles larger than the image, so tiny images are not compressed.
     side = min(TILE_PX, height, width) // LEAST_TILE_PX * LEAST_TILE_PX
     code = JPEG if side and not options.floating else UNCOMPRESSED
     entries = [
@@ -210,7 +212,7 @@ def _raw_ifd(camera_rgb: np.ndarray, clip_level: float, options: LinearDngOption
 
 
 def _encoded(camera_rgb: np.ndarray, clip_level: float, floating: bool) -> np.ndarray:
-    """Return values as they are stored, little-endian uint16 or half: highlights raised, the rest scaled, clamped."""
+    """Return values as stored, little-endian uint16 or half: scaled and clamped, with highlights raised."""
     share = camera_rgb * np.float32(1 / clip_level)
     np.clip(share, 0, 1, out=share)
     if float(share.max()) > CLIP_STARTS:
@@ -224,10 +226,10 @@ def _encoded(camera_rgb: np.ndarray, clip_level: float, floating: bool) -> np.nd
 
 @functools.cache
 def _dither() -> np.ndarray:
-    """Return what to add before rounding, float32 of steps, the same for every tile.
+    """Return the dither to add before rounding, float32 in steps, the same for every tile.
 
-    It rounds up and down so often that means are kept: shadows finer than a step have neither bands nor a cast. What is
-    a whole step, such as black and white, stays.
+    It preserves means: shadows finer than a step have neither banding nor a colour cast. Whole steps, such as black and
+    white, stay as they are.
     """
     half = np.float32(0.49)  # less than half a step, also after float32 has rounded the sum
     return np.random.default_rng(0).uniform(-half, half, (TILE_PX, TILE_PX, 3)).astype(np.float32)
@@ -238,7 +240,7 @@ def _tiles(camera_rgb: np.ndarray, clip_level: float, side: int) -> Iterator[byt
         part = camera_rgb[place[0] : place[0] + side, place[1] : place[1] + side]
         encoded = _encoded(part, clip_level, floating=False)
         missing = ((0, side - encoded.shape[0]), (0, side - encoded.shape[1]), (0, 0))
-        return lossless_jpeg(np.pad(encoded, missing, mode="edge"))  # TIFF wants whole tiles at the border, too
+        return lossless_jpeg(np.pad(encoded, missing, mode="edge"))  # TIFF requires whole tiles at the border, too
 
     height, width, _ = camera_rgb.shape
     # lossless JPEG takes most of the time of writing

@@ -19,7 +19,7 @@ from ..mosaic import Capture
 from .exif import camera_name
 
 STRIP_PX = 1 << 18  # pixels encoded at a time
-READ_IN_PIECES = (127, 255)  # bytes: by OpenCV and others that go back to Ward's rgbe.c, and by FreeImage
+READ_IN_PIECES = (127, 255)  # bytes at a time: OpenCV and others derived from Ward's rgbe.c, and FreeImage
 CAMERA_RGB = "# camera RGB: no white balance, no matrix"
 
 
@@ -27,17 +27,17 @@ class Rgbe(NamedTuple):
     """A Radiance file as stored."""
 
     image: np.ndarray  # (H, W, 3) float32
-    primaries: tuple[float, ...] = ()  # xy of red, green, blue and white; (): none are told
-    camera_rgb: bool = False  # as `write_rgbe` marks it
+    primaries: tuple[float, ...] = ()  # xy of red, green, blue and white; (): not stated
+    camera_rgb: bool = False  # marked so by `write_rgbe`
 
 
 def write_rgbe(
     stream: BinaryIO, image: np.ndarray, space: ColorSpace, capture: Capture, attributes: Mapping[str, str]
 ) -> None:
-    """Write an image, (H, W, 3) float32, header and pixels; negative values, which RGBE has none of, as 0.
+    """Write an image, (H, W, 3) float32, header and pixels; negative values, which RGBE cannot hold, as 0.
 
-    The primaries stand in the header, those of Rec. 709 too: where none do, Radiance's programs assume others, of which
-    red has a quarter more luminance. So do the capture and `attributes`.
+    The header states the primaries, even those of Rec. 709, because Radiance's programs would assume others, in which
+    red has a quarter more luminance. It also has the capture and `attributes`.
     """
     lines = ["#?RADIANCE", "SOFTWARE=sve2hdr"]
     if space.chromaticities is None:
@@ -77,9 +77,9 @@ def write_rgbe(
 
 
 def _header_line(text: str) -> bytes:
-    """Return a text as a line that no reader takes for two, of which an empty one would end the header.
+    """Return a text as a line that no reader splits such that an empty line seems to end the header.
 
-    Readers take longer lines in pieces, and of some lengths nothing but the line break is left for the last one.
+    Readers take long lines in pieces; at some lengths the last piece would be nothing but the line break.
     """
     line = " ".join(text.split()).encode()
     while any(len(line) % piece == 0 for piece in READ_IN_PIECES):
@@ -88,7 +88,7 @@ def _header_line(text: str) -> bytes:
 
 
 def _rounded_to_rgbe(strip: np.ndarray) -> np.ndarray:
-    # imagecodecs cuts mantissas off, which darkens by half a step; what is rounded before passes it unchanged.
+    # imagecodecs truncates mantissas, which darkens by half a step; values rounded beforehand pass unchanged.
     positive = np.clip(strip, 0, np.float32(2.0**127 * (255 / 256)))
     red, green, blue = (positive[..., channel, None] for channel in range(3))
     greatest = np.maximum(np.maximum(red, green), blue)  # NumPy's max is slow along a short axis
@@ -99,9 +99,9 @@ def _rounded_to_rgbe(strip: np.ndarray) -> np.ndarray:
 
 
 def read_rgbe(path: Path, stream: BinaryIO) -> Rgbe:
-    """Return what an open Radiance file holds, run-length encoded (new or old) or flat.
+    """Read an open Radiance file, run-length encoded (new or old) or flat.
 
-    Raises UnreadableImage, which names `path`, for what is no such file, is damaged, or stored in another direction.
+    Raises UnreadableImage, which names `path`, for other files, and for those damaged or stored in another direction.
     """
     exposure, camera_rgb = 1.0, False
     primaries: tuple[float, ...] = ()
@@ -121,14 +121,14 @@ def read_rgbe(path: Path, stream: BinaryIO) -> Rgbe:
     if len(size) != 4 or size[0] != b"-Y" or size[2] != b"+X" or not (size[1].isdigit() and size[3].isdigit()):
         raise UnreadableImage(f"{path}: is damaged, or not stored as -Y height +X width; convert it first")
     data, shape = stream.read(), (int(size[1]), int(size[3]), 3)
-    if shape[0] * shape[1] > 1 << 15 and len(data) * 1000 < shape[0] * shape[1]:  # no coding is as dense
+    if shape[0] * shape[1] > 1 << 15 and len(data) * 1000 < shape[0] * shape[1]:  # no encoding is as dense
         raise UnreadableImage(f"{path}: ends before its {shape[1]} x {shape[0]} pixels do; get a whole copy")
     try:
         if data[:2] == b"\2\2" and data[2:4] == shape[1].to_bytes(2, "big") and 8 <= shape[1] < 1 << 15:
             image = np.empty(shape, np.float32)
             imagecodecs.rgbe_decode(data, header=False, rle=True, out=image)
         elif data[:2] == b"\2\2" and data[2:3] < b"\x80" and len(data) != 4 * shape[0] * shape[1]:
-            raise ValueError("scan lines of another width")  # no flat pixel: of its mantissas the greatest is above 127
+            raise ValueError("scan lines of another width")  # no flat pixel: its greatest mantissa is above 127
         else:
             image = _unpacked(np.frombuffer(data, np.uint8), shape)
     except (imagecodecs.RgbeError, ValueError) as error:
@@ -139,7 +139,7 @@ def read_rgbe(path: Path, stream: BinaryIO) -> Rgbe:
 
 
 def _numbers(text: bytes) -> tuple[float, ...]:
-    """Return eight numbers, or none."""
+    """Return the eight numbers of a text, or () if it has not just these."""
     with contextlib.suppress(ValueError):
         numbers = tuple(float(value) for value in text.split())
         return numbers if len(numbers) == 8 else ()
@@ -147,8 +147,8 @@ def _numbers(text: bytes) -> tuple[float, ...]:
 
 
 def _unpacked(data: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    # Flat pixels, or the old run lengths: 1, 1, 1, n repeats the pixel before it n times; runs in a row are the digits
-    # of one n.
+    # Flat pixels, or the old run lengths: 1, 1, 1, n repeats the pixel before it n times; consecutive runs are the
+    # bytes of one n, lowest first.
     quads = data[: data.size // 4 * 4].reshape(-1, 4)
     runs = (quads[:, :3] == 1).all(axis=1)
     if runs.any():

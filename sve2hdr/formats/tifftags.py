@@ -1,4 +1,4 @@
-"""The tags of TIFF-based raw files, read without trust: what is damaged or too large is left out, nothing raises."""
+"""The tags of TIFF-based raw files, read without trust: what is damaged or too large is skipped, nothing raises."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Ifd = dict[int, Value]
 SUB_IFDS, EXIF_IFD, GPS_IFD, MAKER_NOTE = 330, 34665, 34853, 37500
 FRAME_RATE, TIME_CODES = 51044, 51043  # CinemaDNG 1.1: tags that photos do not have
 PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR = 32803, 34892
-JPEG = 7  # of Compression: baseline or lossless, by what it holds
-DEFAULT_SCALE = 50718  # DNG: by what columns and rows are stretched for square pixels
-ROOT, SUB, EXIF, GPS = "root", "sub", "exif", "gps"  # an IFD of the file's chain, one below another, and by their names
+JPEG = 7  # of Compression: baseline or lossless, depending on the data
+DEFAULT_SCALE = 50718  # DNG: factors that stretch columns and rows to square pixels
+ROOT, SUB, EXIF, GPS = "root", "sub", "exif", "gps"  # kinds of IFD: in the file's chain, a SubIFD, and those so named
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")  # TIFF, RW2, ORF
 HEADER_SEARCH_BYTES = 1 << 18  # RAF, CR3 and CRW hold a TIFF block near their start, or none
 MAX_IFDS, MAX_ENTRIES, MAX_VALUE_BYTES = 64, 4096, 1 << 20
-MAX_TEXT_BYTES = 1 << 12  # in UTF-8: of a JPEG's EXIF, which has room for 64 kB, a sixteenth
-MAX_BYTES = 1 << 24  # of the entries and values of a file together: damaged ones may all name the same bytes
+MAX_TEXT_BYTES = 1 << 12  # in UTF-8: a sixteenth of the 64 kB that a JPEG's EXIF can hold
+MAX_BYTES = 1 << 24  # of all entries and values of a file together: damaged ones may all refer to the same bytes
 
 FORMATS = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"}
 
@@ -29,9 +29,9 @@ FORMATS = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h", 9: "
 def read_ifds(path: Path) -> list[tuple[str, Ifd]]:
     """Return every IFD of a TIFF-based file with its kind ("root", "sub", "exif" or "gps"), in the order of the file.
 
-    Rationals come as floats, text without its closing NUL; of a maker note comes its place, in bytes from the file's
-    start, as for `read_ifd_at`. A file that is no TIFF gives the IFDs of the TIFF blocks near its start (the EXIF of
-    RAF and CR3), or an empty list. The structure is that of TIFF 6.0.
+    Rationals are returned as floats, text without its closing NUL, and a maker note as its place for `read_ifd_at`, in
+    bytes from the file's start. For a file that is not a TIFF, these are the IFDs of the TIFF blocks near its start
+    (the EXIF of RAF and CR3), or an empty list. The structure is that of TIFF 6.0.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -41,7 +41,7 @@ def read_ifds(path: Path) -> list[tuple[str, Ifd]]:
 
 
 def read_ifd_at(path: Path, place: float) -> Ifd:
-    """Return the IFD at a place of a TIFF, in bytes from its start, from which its offsets count; {}: there is none."""
+    """Return the IFD at `place`, in bytes from the start of a TIFF, to which its offsets refer; {} if there is none."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             if data[:4] not in TIFF_STARTS or not 8 <= place < len(data):
@@ -52,7 +52,7 @@ def read_ifd_at(path: Path, place: float) -> Ifd:
 
 
 def ifds_in(data: mmap.mmap | bytes) -> list[tuple[str, Ifd]]:
-    """Return the IFDs of a file whose bytes, or first bytes, these are, as `read_ifds` does."""
+    """Return the IFDs, as `read_ifds` does, of a file given by its bytes or its first bytes."""
     found: list[tuple[str, Ifd]] = []
     room = MAX_BYTES
     for base in _headers(data):
@@ -62,7 +62,7 @@ def ifds_in(data: mmap.mmap | bytes) -> list[tuple[str, Ifd]]:
 
 
 def numbers(ifd: Ifd, tag: int) -> tuple[float, ...]:
-    """Return a tag's numbers; an empty tuple when it is missing or no number."""
+    """Return a tag's numbers; an empty tuple if it is missing or not numeric."""
     value = ifd.get(tag, ())
     return value if isinstance(value, tuple) else ()
 
@@ -91,7 +91,7 @@ def _headers(data: mmap.mmap | bytes) -> Iterator[int]:
 
 
 def _walk(data: mmap.mmap | bytes, base: int, room: int) -> tuple[list[tuple[str, Ifd]], int]:
-    """Return the IFDs of the TIFF block at `base`, and what they leave of `room`, bytes."""
+    """Return the IFDs of the TIFF block at `base`, and how much of `room`, in bytes, they leave."""
     order = _order(data, base)
     pending: list[tuple[str, float]] = [(ROOT, _long(data, base + 4, order))]
     found: list[tuple[str, Ifd]] = []

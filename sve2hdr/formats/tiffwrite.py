@@ -1,4 +1,4 @@
-"""Entries, IFDs and blocks to TIFF bytes (TIFF 6.0, little-endian): what the DNG writers and the EXIF block share."""
+"""Entries, IFDs and blocks -> TIFF bytes (TIFF 6.0, little-endian): shared by the DNG writers and the EXIF block."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def entry(tag: int, kind: int, values: Sequence[float] | bytes) -> Entry:
 
 
 def text_entry(tag: int, value: str) -> Entry:
-    """Return an entry of text, in UTF-8 where ASCII does not do; an empty text gives one that is left out."""
+    """Return an entry of text, in UTF-8 if ASCII does not suffice; one of an empty text is left out when written."""
     return entry(tag, ASCII, value.encode() + b"\0" if value else b"")
 
 
 def image_entries(shape: tuple[int, ...], bits: int, compression: int, photometric: int) -> list[Entry]:
-    """Return the entries that every image has, (H, W[, C]): its size, and how it is stored, pixel by pixel."""
+    """Return the entries that every image, (H, W[, C]), has: its size, and how it is stored, pixel by pixel."""
     samples = shape[2] if len(shape) == 3 else 1
     return [
         entry(256, LONG, [shape[1]]),
@@ -67,7 +67,7 @@ def image_entries(shape: tuple[int, ...], bits: int, compression: int, photometr
 
 
 def rationals(values: np.ndarray, denominator: int) -> list[int]:
-    """Return numbers as fractions of one denominator. Raises ValueError where a numerator exceeds 31 bits."""
+    """Return numbers as fractions with this denominator. Raises ValueError if a numerator exceeds 31 bits."""
     scaled = np.rint(np.asarray(values, np.float64) * denominator)
     if not np.abs(scaled).max() < 2**31:
         raise ValueError(f"{values} cannot be written as fractions of {denominator}")
@@ -87,7 +87,7 @@ def nearest_rational(value: float) -> list[int]:
 def lossless_jpeg(samples: np.ndarray) -> bytes:
     """Return (H, W) or (H, W, C) uint16 as lossless JPEG; three components are marked as RGB.
 
-    The predictor is 1, which all raw developers know; darktable knows no other.
+    The predictor is 1, which all raw developers support; darktable supports no other.
     """
     space = "rgb" if samples.shape[2:] == (3,) else "unknown"
     samples = np.ascontiguousarray(samples)
@@ -101,7 +101,7 @@ def lossless_jpeg(samples: np.ndarray) -> bytes:
 def write_tiff(file: BinaryIO, root: Ifd) -> None:
     """Write an IFD with all below it to an empty file: first the IFDs, each with its longer values, then the blocks.
 
-    Raises ValueError where `block_count` is wrong, or an offset exceeds 32 bits.
+    Raises ValueError if `block_count` is wrong, or an offset exceeds 32 bits.
     """
     ifds = _with_all_below(root)
     nothing = [[(0, 0)] * ifd.block_count for ifd in ifds]
@@ -126,7 +126,7 @@ def _write_blocks(file: BinaryIO, ifd: Ifd) -> list[tuple[int, int]]:
             raise ValueError("a TIFF holds at most 4 GiB")
         places.append((offset, len(block)))
         file.write(block)
-        file.write(b"\0" * (len(block) % 2))  # TIFF wants even offsets
+        file.write(b"\0" * (len(block) % 2))  # TIFF requires even offsets
     if len(places) != ifd.block_count:
         raise ValueError(f"{len(places)} blocks, where {ifd.block_count} were announced")
     return places
