@@ -1,1 +1,1 @@
-"""What sensors add to the light, measured on the frame and taken off: noise, bad sites, banding, gains."""
+"""What sensors add to the light, measured on the frame and removed: noise, bad sites, banding, line gains."""

@@ -1,4 +1,4 @@
-"""Lists of a sensor's bad sites that the user has: as text, or as what a frame without light shows."""
+"""The user's own lists of a sensor's bad sites: a text file, or a frame taken without light."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ..mosaic import CELL, SIGMA_OF_MAD, Mosaic
 from ..rawfile import read_raw
 from ..system.files import file_sha256
 
-LOOKED_AT, LONGEST_LIST = 2**16, 2**24  # bytes: of a file, whether it is text; and of a list, a million sites
-BLOCK = 16  # sites of one phase, of which the median is taken
-LIMIT_SIGMAS, LIMIT_OF_COLUMNS = 6.0, 0.5  # by which a site, and the mean of a column, is off
-LEAST_SIGMA = 0.5  # counts: they are whole
+LOOKED_AT, LONGEST_LIST = 2**16, 2**24  # bytes: read to tell whether a file is text; of a list, for a million sites
+BLOCK = 16  # side of the blocks, in sites of one phase, whose medians are taken
+LIMIT_SIGMAS, LIMIT_OF_COLUMNS = 6.0, 0.5  # standard deviations from which a site, and the mean of a column, is off
+LEAST_SIGMA = 0.5  # counts, because these are whole numbers
 SIGMA_OF_LOW = 2.6  # of a normal distribution: its standard deviation, in units of its magnitude's 30th percentile
-CLIP_SIGMAS, AROUND = 4.0, 4  # of what a column's mean is taken, and on how many at either side it is looked at
-DARK, MOST_BAD = 0.05, 0.05  # of the range, and of the sites: more has a photo
+CLIP_SIGMAS, AROUND = 4.0, 4  # values are clipped to this for a column's mean; columns at either side to compare with
+DARK, MOST_BAD = 0.05, 0.05  # of the range, and of the sites: a frame with more is a photo
 MOST_LISTED = 0.2  # of the sites
 
 
@@ -38,17 +38,17 @@ class BadPixelMap:
 
     @classmethod
     def of(cls, path: str | Path) -> BadPixelMap:
-        """Return the map of a file; raise Sve2HdrError where it cannot be read, or is a list with other lines."""
+        """Return the map of a file; raise Sve2HdrError if it cannot be read, or is a list with invalid lines."""
         with _readable(path):
             if (text := _text(Path(path))) is not None:
-                deque(listed(text, Path(path)), maxlen=0)  # raises for what is none
+                deque(listed(text, Path(path)), maxlen=0)  # raises for invalid lines
             return cls(Path(path).absolute(), file_sha256(Path(path)))
 
     def sites(self, shape: tuple[int, int]) -> np.ndarray:
-        """Return which sites of a frame of this shape are bad, (H, W) bool, to be read only.
+        """Return which sites of a frame of this shape are bad, (H, W) bool, read-only.
 
-        Raises Sve2HdrError for a list of sites outside the frame or of too many, and for a raw of another shape or one
-        that is not dark; UnreadableRaw.
+        Raises Sve2HdrError for a list that names too many sites or some outside the frame, and for a raw that is not
+        dark or has another shape; UnreadableRaw for one that cannot be read.
         """
         return _sites(self, shape)
 
@@ -111,8 +111,8 @@ def _text(path: Path) -> str | None:
 def listed(text: str, path: Path) -> Iterator[tuple[int, tuple[int | slice, int | slice]]]:
     """Yield the sites that a text lists: the number of each line, and its row and column.
 
-    A line has the column and the row of a site, from 0 at the first visible one on; what follows, such as the time
-    that dcraw's lists have, is not looked at, nor is what follows a #. `*` is all rows, or all columns. Raises
+    A line has the column and the row of a site, counted from 0 at the first visible one. Whatever follows, such as the
+    time in dcraw's lists, is ignored, as is anything after a #. `*` stands for all rows, or all columns. Raises
     Sve2HdrError for other lines.
 
     >>> list(listed("# x y\\n1 0 1104537600\\n2 *", Path("bad.txt")))
@@ -133,9 +133,9 @@ def listed(text: str, path: Path) -> Iterator[tuple[int, tuple[int | slice, int 
 def off_in_the_dark(dark: Mosaic, path: Path) -> np.ndarray:
     """Return the sites that lie above or below those around them in a frame without light, (H, W) bool.
 
-    Off is what differs from those at the same place in the cell by 6 robust standard deviations, and a column, in the
-    same rows of the cell, whose mean differs from that of the columns around by half of one, and by 6 of theirs. Raises
-    Sve2HdrError for a frame that is not dark.
+    A site is off if it differs from those around it at the same place in the cell by 6 robust standard deviations. A
+    column is off, in the same rows of the cell, if its mean differs from that of the columns around it by half of one,
+    and by 6 of those of the column means. Raises Sve2HdrError for a frame that is not dark.
     """
     bad = np.zeros(dark.shape, bool)
     levels = dark.counts[::7, ::7] - float(dark.black_level.mean())
@@ -156,12 +156,12 @@ def off_in_the_dark(dark: Mosaic, path: Path) -> np.ndarray:
 
 
 def _sigma(off: np.ndarray) -> float:
-    """Return the standard deviation of most values; by those above 0, if the camera cuts off what is below black."""
+    """Return the standard deviation of most values; from those above 0 alone, if the camera clips at black."""
     low, high = np.quantile(off, (0.1, 0.9))
     values = off[off > 0] if -low < high / 2 else np.abs(off)
     if not values.size:
         return LEAST_SIGMA
-    most = CLIP_SIGMAS * max(SIGMA_OF_LOW * float(np.quantile(values, 0.3)), 1.0)  # counts are whole: this is rough
+    most = CLIP_SIGMAS * max(SIGMA_OF_LOW * float(np.quantile(values, 0.3)), 1.0)  # rough: counts are whole numbers
     return max(float(np.sqrt(np.mean(values[values < most] ** 2))), LEAST_SIGMA)
 
 
@@ -170,7 +170,7 @@ def _not_dark(path: Path, why: str) -> Sve2HdrError:
 
 
 def _above_around(plane: np.ndarray) -> np.ndarray:
-    """Return a plane, (H, W), less the medians of its blocks, smoothly joined."""
+    """Return a plane, (H, W), less the medians of its blocks, interpolated linearly."""
     edges = [np.linspace(0, length, max(1, length // BLOCK) + 1).astype(int) for length in plane.shape]
     medians = np.array(
         [[np.median(plane[top:bottom, left:right]) for left, right in pairwise(edges[1])]
@@ -180,7 +180,7 @@ def _above_around(plane: np.ndarray) -> np.ndarray:
 
 
 def _drawn(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return values, (N, M), of the middles between edges as lines through them, (length, M), on to the ends."""
+    """Return values, (N, M), at the middles between edges, inter- and extrapolated linearly to (length, M)."""
     if len(values) == 1:
         return np.repeat(values, edges[-1], 0)
     middles, at = (edges[:-1] + edges[1:] - 1) / 2, np.arange(edges[-1])

@@ -1,4 +1,4 @@
-"""Offsets of whole rows (banding, row noise) measured on the lit sites of a frame and taken off."""
+"""Offsets of whole rows (banding, row noise), measured on the lit sites of a frame and subtracted."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from ..mosaic import SIGMA_OF_MAD, ExposurePattern, Mosaic, cfa_period, common_p
 from ..radiance import SATURATED, NoiseModel, saturation_limit
 from ..raw.maskedrows import LEAST_BANDING, RowOffsets, without_row_offsets
 
-SEGMENTS, MIN_COLUMNS = 16, 24  # parts of a row that must agree, and how wide they are at least
-MIN_SITES, MIN_SEGMENTS = 12, 6  # unsaturated ones, of a part and of a row
+SEGMENTS, MIN_COLUMNS = 16, 24  # parts of a row that must agree, and their least width
+MIN_SITES, MIN_SEGMENTS = 12, 6  # unsaturated sites that a part needs, and parts that a row needs
 CLIP_SIGMAS, ROUNDS = 2.0, 4
 OUTLIER = 4.0  # robust standard deviations: a row that differs by more is a horizontal edge
-LEAST_SHARE, MOST_SHARE = 0.1, 4.0  # of the read noise: a banding that nobody sees is left, and what no sensor has
+LEAST_SHARE, MOST_SHARE = 0.1, 4.0  # of the read noise: less is invisible, and no sensor has more; both are left
 SIGNIFICANT = 3.0  # standard deviations of what a frame without banding shows
-OF_LIGHT = 0.3  # 0: rows differ by the same everywhere; 1: in proportion to the light, as a scene's do
-BAND_SITES = 50_000  # that are worked on at once, so that what is made of them stays in a processor's cache
+OF_LIGHT = 0.3  # at 0 rows differ by the same everywhere, at 1 in proportion to the light, as in a scene
+BAND_SITES = 50_000  # worked on at once, so that temporaries stay in the processor's cache
 SECOND_DIFFERENCE = ((0, 1.0), (-1, -0.5), (1, -0.5))  # of a row and those one period above and below it
 
 
 def remove_banding(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> tuple[Mosaic, float]:
-    """Return the mosaic without what whole rows lie too high or low, and the standard deviation of that in counts.
+    """Return the mosaic without the offsets of whole rows, and the standard deviation of these offsets in counts.
 
-    Where masked columns show it of each row, it was taken off when the file was read. Else each row is compared with
-    those one period above and below, which have its colours and exposure; its parts must agree, so that what the scene
-    has there is not taken for banding, nor is what neighbouring rows share, as edges have it. Taken off are the most
-    likely offsets, given how much banding the frame has over all. A frame in which that is not significant, or less
-    than a tenth of the read noise, is returned as it is, with 0. So is one whose rows differ by more where there is
-    more light, as level bricks and stripes do, or by more than four times the read noise.
+    If masked columns show each row's offset, it was subtracted when the file was read. Otherwise each row is compared
+    with those one period above and below, which have its colours and exposure. Its parts must agree, so that detail of
+    the scene is not mistaken for banding; nor is what neighbouring rows share, as at edges. The most likely offsets are
+    subtracted, given how much banding the frame has overall. The frame is returned unchanged, with 0, if its banding is
+    not significant or below a tenth of the read noise; also if its rows differ by more where there is more light, like
+    horizontal rows of bricks or stripes, or by more than four times the read noise.
     """
     if mosaic.masked is not None and mosaic.masked.banding is not None:
         return mosaic, mosaic.masked.banding
@@ -52,10 +52,10 @@ def remove_banding(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) 
 def _second_differences(
     mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel, step: int
 ) -> tuple[RowOffsets, np.ndarray]:
-    """Return by how many counts each row lies above the mean of those `step` above and below, with its error.
+    """Return by how many counts each row exceeds the mean of the rows `step` above and below, and its error.
 
-    And the same of its parts, their light in counts and what they weigh, (3, H, 2, places): half of the parts have the
-    first colours, or exposures, of the period of columns, half have the others.
+    Also return the same of its parts, their light in counts and their weights, (3, H, 2, places): half of the parts
+    have the first colours, or exposures, of the period of columns, the other half have the others.
     """
     height, width = mosaic.shape
     segments = min(SEGMENTS, width // MIN_COLUMNS) // 2 * 2
@@ -77,7 +77,7 @@ def _second_differences(
         weights = np.where(sites >= MIN_SITES, np.add.reduceat(weight, starts, axis=1), 0)
         level = np.zeros(weights.shape, np.float32)
         difference, lowest, rest = here - middle, -limit, np.empty_like(limit)
-        for _ in range(ROUNDS):  # means of clipped values about themselves: no edge or star counts for more than noise
+        for _ in range(ROUNDS):  # means of values clipped about the mean, so that no edge or star outweighs noise
             np.subtract(difference, np.repeat(level, widths, axis=1), out=rest)
             np.minimum(np.maximum(rest, lowest, out=rest), limit, out=rest)
             rest *= weight
@@ -88,10 +88,10 @@ def _second_differences(
 
 
 def _of_light(parts: np.ndarray, trust: np.ndarray) -> bool:
-    """Return whether rows differ by more where there is more light, as a scene's do: see `_second_differences`.
+    """Return whether rows differ by more where there is more light, as in a scene: see `_second_differences`.
 
-    What is added to a row is the same in all of its parts. Colours and places are looked at apart, as a texture may be
-    strong in a weak colour. trust: (H,), of each row.
+    An offset of a row is the same in all of its parts. Colours and places are tested separately, because a texture may
+    be strong in a weak colour. trust: (H,), the weight of each row.
     """
     level, light, weights = parts
     for axis in (1, 2):
@@ -99,7 +99,7 @@ def _of_light(parts: np.ndarray, trust: np.ndarray) -> bool:
         part, lit = ((weights * values).sum(axis=axis) / weight for values in (level, light))
         share = weight / weight.sum(axis=1, keepdims=True)
         mean, mean_lit = ((share * values).sum(axis=1, keepdims=True) for values in (part, lit))
-        expected = mean * np.clip(lit / np.maximum(mean_lit, 1) - 1, -1, 1)  # of light alone
+        expected = mean * np.clip(lit / np.maximum(mean_lit, 1) - 1, -1, 1)  # if it is light alone
         weight *= trust[:, None]
         found, most = ((weight * expected * values).sum(axis=1) for values in (part - mean, expected))
         slope = found.sum() / max(most.sum(), 1e-30)
@@ -112,9 +112,9 @@ def _of_light(parts: np.ndarray, trust: np.ndarray) -> bool:
 def _bands(
     mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel, step: int
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield rows, and for them and `step` more at either end: signal, and for them alone: read variance and gain.
+    """Yield rows, their signal with that of `step` more rows at either end, and their read variance and gain.
 
-    Columns are sorted by where in their period, of colours and exposures, they are.
+    Columns are sorted by their place in the period of colours and exposures.
     """
     height, width = mosaic.shape
     columns_period = common_period(cfa_period(mosaic.cfa), pattern.exposure)[1]
@@ -135,7 +135,7 @@ def _bands(
 
 
 def _agreed(level: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weighted mean of the segments of each row, (H, segments), and its error as their scatter has it."""
+    """Return the weighted mean of the segments of each row, (H, segments), and its error, from their scatter."""
     used = (weights > 0).sum(axis=1)
     share = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-30)
     mean = (share * level).sum(axis=1)
@@ -144,10 +144,10 @@ def _agreed(level: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _spread(seen: RowOffsets, step: int) -> float:
-    """Return the standard deviation of the rows' offsets, 0 where it is not significant. In units of read noise.
+    """Return the standard deviation of the rows' offsets, in units of read noise; 0 if it is not significant.
 
-    Neighbouring rows are compared with other rows, so offsets of their own are independent, while an edge in the scene
-    shows in all of them: what they share is not counted.
+    Neighbouring rows are compared with different rows, so their own offsets are independent, whereas an edge in the
+    scene shows in all of them: what they share is not counted.
     """
     known = np.isfinite(seen.error)
     if known.sum() < 8 * step:
@@ -167,14 +167,14 @@ def _spread(seen: RowOffsets, step: int) -> float:
 
 
 def _edge_limit(seen: RowOffsets) -> float:
-    """Return the difference above which a row is at an edge of the scene: of those that are known well."""
+    """Return the difference above which a row is at an edge of the scene, from the rows with the least error."""
     known = np.flatnonzero(np.isfinite(seen.error))
     best = known[np.argsort(seen.error[known])[: max(1, len(known) // 2)]]
     return OUTLIER * SIGMA_OF_MAD * float(np.median(np.abs(seen.counts[best]))) if len(known) else 0.0
 
 
 def _most_likely(seen: RowOffsets, step: int, spread: float) -> np.ndarray:
-    """Return the offsets, (H,), of which `seen` are the second differences; without knowledge they are 0 +- spread."""
+    """Return the most likely offsets, (H,), with `seen` as second differences and a prior of 0 +- spread."""
     limit = np.hypot(_edge_limit(seen), np.minimum(seen.error, 1e6))
     precision = np.where(np.abs(seen.counts) <= limit, 1 / (seen.error**2 + (0.1 * spread) ** 2), 0)
     result = np.zeros(len(seen.counts))
@@ -193,9 +193,9 @@ def _most_likely(seen: RowOffsets, step: int, spread: float) -> np.ndarray:
 
 
 def _solution(bands: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return x, (N,), with A x = right; A: symmetric, positive definite, 0 beyond two places beside its diagonal.
+    """Solve A x = right for x, (N,), where A is symmetric, positive definite and pentadiagonal.
 
-    bands: (3, N), what stands in row n of A at columns n, n + 1 and n + 2; 0 beyond its last column.
+    bands: (3, N), row n of A at columns n, n + 1 and n + 2; 0 beyond its last column.
     """
     diagonal, beside, second = (np.append(band, [0, 0]).tolist() for band in bands)
     x = np.append(right, [0, 0]).tolist()

@@ -1,4 +1,4 @@
-"""All that the sensor added to the light, in the order in which it is taken off: gains of lines, banding, defects."""
+"""Removal of all that the sensor added to the light, in this order: line gains, banding, defects."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def corrected(
     known: Defects | None,
     listed: np.ndarray | None,
 ) -> tuple[Mosaic, Defects | None, dict[str, str]]:
-    """Return the mosaic without what the sensor added to the light, the defects replaced, and what files tell of it.
+    """Return the mosaic without what the sensor added to the light, the defects replaced, and attributes for files.
 
-    bad_pixels: defects are looked for; known, listed: as `repair_defects` takes them.
+    bad_pixels: whether to look for defects; known, listed: see `repair_defects`.
     """
     mosaic, row_gain, column_gain = even_lines(mosaic, pattern)
     mosaic, banding = remove_banding(mosaic, pattern, noise)

@@ -1,4 +1,4 @@
-"""Hot, cold and stuck sites and lines found, and replaced before anything spreads them; stars and fine lines stay."""
+"""Finds hot, cold and stuck sites and lines, and replaces them before anything spreads them; stars and lines stay."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from .sites import AROUND_PX, Offset, Sites
 
 LEAST_NEIGHBOURS = 3  # of the same colour and exposure
 
-# A defect stands out from its neighbours: by so many standard deviations, and by so many times the range in which they
-# lie themselves, less what noise of one standard deviation makes of that range.
+# A defect exceeds its neighbours by LIMIT_SIGMAS standard deviations, and by LIMIT_TEXTURE times their own range, less
+# NOISE_RANGE standard deviations that noise adds to this range.
 LIMIT_SIGMAS, LIMIT_TEXTURE, NOISE_RANGE = 6.0, 3.0, 2.5
-# It stands out, likewise, from its surroundings: sparkling texture has single bright sites too.
+# It stands out from its wider surroundings as well, because sparkling texture has single bright sites, too.
 LIMIT_AROUND, AROUND_SHARE = 2.0, 0.03  # times the deviation that this share of the sites there exceeds
 
-# A star of 1.2 px FWHM in the middle of a green site gives the four sites beside it a third of what it gives that site;
-# one that is wider, or anywhere else, gives more. A defect gives nothing but noise.
+# A star of 1.2 px FWHM centred on a green site gives the four sites beside it a third of what it gives that site; a
+# wider star, or one off the centre, gives more. A defect leaves nothing but noise there.
 LIGHT_SHARE, LEAST_SHARE, DARK_SIGMAS = 0.12, 0.05, 2.5
-ACTIVE_SIGMAS, ACTIVITY = 2.0, 0.15  # detail around a candidate, counted from where it is more than noise
-CERTAIN_SHARE, POSSIBLE_SHARE = 0.1, 0.6  # errors of that share, up to which it decides, and may decide
-LEAST_BLOWN = 2  # saturated sites of its colour that touch a candidate, from which on it is light
-MAJORITY = 4  # what is too faint to be told goes with those that can be told, if they are so many times as many
+ACTIVE_SIGMAS, ACTIVITY = 2.0, 0.15  # standard deviations above which detail around a candidate counts; the most of it
+CERTAIN_SHARE, POSSIBLE_SHARE = 0.1, 0.6  # errors of the light's share up to which it decides, and may decide
+LEAST_BLOWN = 2  # a candidate next to at least this many saturated sites of its colour is light
+MAJORITY = 4  # faint candidates follow the clear ones if defects outnumber lights among these by this factor
 
-# No picture has a site for itself that holds less than a tenth of its lowest neighbour, so less is asked of one.
+# No image has a single site with less than a tenth of its lowest neighbour, so such a site has to meet weaker limits.
 DEAD_SHARE, DEAD_BESIDE, DEAD_ACTIVITY = 0.1, 0.3, 0.7
 
 BESIDE = ((0, -1), (0, 1), (-1, 0), (1, 0))
@@ -46,21 +46,21 @@ class Defects:
 
     y: np.ndarray  # (N,) int64, of single sites, in the order of rows
     x: np.ndarray
-    others: int = 0  # of whole rows and columns, of a list, and of focus pixels
+    others: int = 0  # number of those in whole rows and columns, in a list, and among focus pixels
     focus_pixels: FocusPixels | None = None  # None: there are none
 
     @property
     def count(self) -> int:
-        """Return how many they are in all."""
+        """The number of all sites that were replaced."""
         return len(self.y) + self.others
 
     @property
     def kinds(self) -> str:
-        """Return what is to be told beside the count; "": nothing."""
+        """What to say after the count, or ""."""
         return "" if self.focus_pixels is None else ", focus pixels among them"
 
     def by_row(self) -> dict[str, str]:
-        """Return the single sites as text: the columns of each row that has some.
+        """Return the single sites as text: for each row with any, their columns.
 
         >>> Defects(np.array([3, 3, 7]), np.array([1, 9, 4])).by_row()
         {'3': '1 9', '7': '4'}
@@ -71,7 +71,7 @@ class Defects:
 
     @classmethod
     def of_rows(cls, rows: dict[str, str], shape: tuple[int, int], focus_pixels: FocusPixels | None = None) -> Defects:
-        """Return what `by_row` gave; ValueError for sites outside a frame of this shape."""
+        """Return the defects that `by_row` was called on; raise ValueError for sites outside a frame of this shape."""
         sites = sorted((int(row), int(column)) for row, columns in rows.items() for column in columns.split())
         y, x = np.array(sites, np.int64).reshape(-1, 2).T
         if len(y) and (min(y.min(), x.min()) < 0 or y.max() >= shape[0] or x.max() >= shape[1]):
@@ -89,17 +89,17 @@ def repair_defects(
 ) -> tuple[Mosaic, Defects]:
     """Return the mosaic with its hot, cold and stuck sites replaced, and which they were.
 
-    A defect lies above (or below) its neighbours of the same colour and exposure, by more than noise and their own
-    range explain. So does a small star; but light falls onto the sites around as well, of whatever colour and
-    exposure, and a defect does not: that decides. Those too faint for it go with the majority of the others. A defect
-    becomes the mean of pairs of opposite sites of its colour, of either exposure, more of those that agree. Pairs and
-    triples of defects are found as long as they are not alone among their neighbours; of whole rows and columns, those
-    that `stuck_lines` finds, and of focus pixels, those that `focus_pixels` does. A frame smaller than a period of the
-    cell is returned as it is, and so is one whose pattern leaves sites too few neighbours to judge them by.
+    A defect lies above (or below) its neighbours of the same colour and exposure by more than noise and their own range
+    explain. So does a small star, but light also reaches the sites around, whatever their colour and exposure, and a
+    defect does not: that decides. Candidates too faint to tell follow the majority of the others. A defect is replaced
+    by the mean of pairs of opposite sites of its colour, of either exposure, in which pairs that agree weigh more.
+    Pairs and triples of defects are found too, if their other neighbours are sound; whole rows and columns are found
+    by `stuck_lines`, and focus pixels by `focus_pixels`. A frame smaller than a period of the cell is returned
+    unchanged, as is one whose pattern leaves sites too few neighbours to judge by.
 
-    `known`: what another frame of the camera has shown to be defects or focus pixels. They are replaced too, whether
-    this one shows them or not, so that fewer come and go from frame to frame. `listed`: sites that are bad, (H, W)
-    bool; without `search`, they alone are replaced.
+    `known`: defects and focus pixels found in another frame of the camera. They are replaced whether this frame shows
+    them or not, so that fewer come and go from frame to frame. `listed`: bad sites, (H, W) bool; without `search`, only
+    these are replaced.
 
     >>> grey = np.full((64, 64), 500, np.uint16)
     >>> grey[20, 31] = 4000
@@ -124,7 +124,7 @@ def repair_defects(
         rows, columns = stuck_lines(mosaic, pattern, noise)
         others[rows], others[:, columns] = True, True
         focus = _with_focus_pixels(sites, others, focus)
-        # hot green ones are not known yet, and would lend their light to what is curved as green is
+        # hot green sites are not known yet, and would spoil what follows the curvature of green
         looked_at = with_replaced(sites, others, curved=False)
         found = in_threads(partial(_candidates, looked_at), range(0, mosaic.shape[0], sites.band_rows))
         y, x, excess = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -139,11 +139,11 @@ def repair_defects(
 
 
 def _with_focus_pixels(sites: Sites, others: np.ndarray, known: FocusPixels | None) -> FocusPixels | None:
-    """Return the focus pixels of sites whose `others` are replaced, and add them to these."""
+    """Return the focus pixels found once `others` are replaced, and add them to `others`."""
     while True:
         if known is not None:
             others |= known.sites(others.shape)
-        found = focus_pixels(with_replaced(sites, others), known)  # where there are many, some hide others
+        found = focus_pixels(with_replaced(sites, others), known)  # if there are many, some hide others
         if found is known:
             return known
         known = found
@@ -155,7 +155,7 @@ def _candidates(sites: Sites, top: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     for phase, here, high, low in sites.band(top):
         periods_x = here.shape[1]
         beyond = np.maximum(here - high, low - here)
-        # no noise is below that in the dark: what is below its limit is sorted out first
+        # a quick first test with the noise in the dark, below which noise never lies
         which = np.flatnonzero(beyond > LIMIT_SIGMAS * np.sqrt(sites.read_variance[phase]))
         here, high, low, beyond = (values.ravel()[which] for values in (here, high, low, beyond))
         level = np.where(here > high, high, low)
@@ -177,12 +177,12 @@ def _without_light(sites: Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarra
         own = excess[which] * sites.scale[phase]
         beside, doubt, active, full = _light_around(sites, phase, y[which], x[which], BESIDE)
         diagonal, doubt_there, active_there, full_there = _light_around(sites, phase, y[which], x[which], DIAGONAL)
-        # a star shows beside its site, a fine line perhaps only at the corners
+        # a star shows beside its site, a fine line perhaps only at its corners
         share[which] = np.maximum(beside / own, diagonal / own)
         error[which] = np.maximum(doubt, doubt_there) / np.abs(own)
         if sites.letters[phase] != "G":  # a red light shows in red sites alone
             each = [_light_around(sites, phase, y[which], x[which], [offset]) for offset in SECOND]
-            # what saturates beside a bright site is as bright, though it tells nothing more
+            # saturated sites beside a bright site count as equally bright, though they tell no more
             shares = [np.where((full > 0) & (own > 0), 1, beside / own) for beside, _, _, full in each]
             second = np.sort(np.stack(shares), axis=0)[:-1].sum(axis=0) / 3  # the highest may be a defect as well
             share[which] = np.maximum(share[which], second)
@@ -204,7 +204,7 @@ def _alone(sites: Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarray) -> np
     """Return which candidates stand out from all sites of their exposure around them, (N,) bool."""
     alone = np.zeros(len(y), bool)
     steps = np.arange(-AROUND_PX, AROUND_PX + 1)
-    for i in range(len(y)):  # few come so far
+    for i in range(len(y)):  # few get this far
         rows, columns = y[i] + steps[:, None], x[i] + steps
         phases, here = sites.phases(rows, columns), sites.phases(y[i], x[i])
         signal, letters = sites.signal(rows, columns), sites.letters[phases]
@@ -219,10 +219,10 @@ def _alone(sites: Sites, y: np.ndarray, x: np.ndarray, excess: np.ndarray) -> np
 def _light_around(
     sites: Sites, phase: Offset, y: np.ndarray, x: np.ndarray, offsets: Sequence[Offset]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return by how much radiance at four sites, summed, exceeds what lies around each of them, and its error.
+    """Return by how much the summed radiance of four sites exceeds that around each of them, and its error.
 
-    Third, the sum of what is more than noise, brighter or darker. Fourth, how many of them, of the colour of the sites
-    asked for, are saturated where what lies around them is not.
+    Also return the sum of deviations beyond noise, up or down, and the number of those four that have the colour of the
+    site in question and are saturated although their surroundings are not.
     """
     total, weights, active, blown = np.zeros(len(y)), np.full(len(y), 1e-30), np.zeros(len(y)), np.zeros(len(y))
     for dy, dx in offsets:

@@ -1,8 +1,8 @@
-"""Rows and columns that differ in gain, as amplifiers of a period of 4 or 8 lines have it: evened out.
+"""Evens out rows and columns that differ in gain, because their amplifiers repeat every 4 or 8 lines.
 
-Such lines show finely in what is flat and bright (EOS cameras have stripes of eight columns in raw video), and what
-differs between the two greens shows as a maze. Each line is compared with those around it that have its colour and
-exposure, at one place on the average: a gradient is no gain.
+Such lines are visible in flat, bright areas (EOS cameras have stripes of eight columns in raw video); a difference
+between the two greens shows as a maze pattern. Each line is compared with those around it that have its colour and
+exposure, so weighted that their mean position is the line's own: a gradient is then not mistaken for gain.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ..detection.patternfit import MIN_WINDOWS, Sample, fit_line, offset_sigma_o
 from ..mosaic import ExposurePattern, Mosaic, cfa_period, common_period, over_common_period, repeated
 from ..radiance import saturation_limit
 
-PERIOD = 8  # lines of the amplifiers that are looked for, and of those with a period of 4
-CELL_COLUMNS, MAX_ROWS = 32, 160  # sites that are compared at once; rows of a phase: more change nothing
-UNSATURATED = 0.9  # of the range: near saturation noise is cut off on one side
-LIKELY = 0.01  # how far gains may well differ
-SIGNIFICANT, LEAST = 4.0, 5e-4  # standard errors; a difference that nobody sees is left
-ASTRAY = 0.3  # of how far two comparisons contradict each other: how wrong their mean may be
-# Where few of 16 parts of the frame tell a gain, errors are hardly known: after Student, "The probable error of a mean"
-# (Biometrika 6, 1908), 4 of them from 16 parts are as unlikely as 8 from 5, and 34 from 3.
+PERIOD = 8  # lines after which the amplifiers repeat; includes periods of 4
+CELL_COLUMNS, MAX_ROWS = 32, 160  # sites compared at once; rows of a phase: more change nothing
+UNSATURATED = 0.9  # of the range: near saturation, noise is clipped on one side
+LIKELY = 0.01  # by which gains typically differ
+SIGNIFICANT, LEAST = 4.0, 5e-4  # standard errors; the least difference that is visible: less is left
+ASTRAY = 0.3  # error of the mean of two comparisons, as a share of their disagreement
+# If few of 16 parts of the frame show a gain, errors are poorly known: after Student, "The probable error of a mean"
+# (Biometrika 6, 1908), 4 standard errors from 16 parts are as unlikely as 8 from 5, and 34 from 3.
 FEW_PARTS = 60.0
-GREATEST = 0.03  # what differs by more is no mismatch of amplifiers
+GREATEST = 0.03  # a larger difference is no mismatch of amplifiers
 
-Taps = Sequence[tuple[int, float]]  # rows from the one that is compared on, and their weights
+Taps = Sequence[tuple[int, float]]  # offsets of rows from the one that is compared, and their weights
 FOURTH: Taps = ((-4, 0.5), (4, 0.5))
 SECOND: Taps = ((-2, 0.5), (2, 0.5))
 GREENS_BELOW: Taps = ((1, 0.75), (-3, 0.25))  # in the row below of the same exposure, and one period above that
@@ -36,12 +36,11 @@ GREENS_ABOVE: Taps = ((-1, 0.75), (3, 0.25))
 
 
 def even_lines(mosaic: Mosaic, pattern: ExposurePattern) -> tuple[Mosaic, float, float]:
-    """Return the mosaic with the gains of its rows and columns made even, and how far those of each were off at most.
+    """Return the mosaic with even gains of rows and columns, and the greatest deviation of each; 0.01 is one percent.
 
-    0.01: one percent. Compared are lines that have sites of one colour and exposure side by side: k and k + 4, k and
-    k + 2, and the greens of neighbours. A difference that is not significant, or below 0.05 %, is left, as are
-    saturated sites. Small frames and a CFA of 4 x 4 are returned as they are. Black levels must be right to some
-    counts.
+    Lines are compared whose sites have the same colour and exposure: k and k + 4, k and k + 2, and the greens of
+    neighbours. A difference that is not significant, or below 0.05 %, is left, as are saturated sites. Small frames and
+    those with a 4 x 4 CFA are returned unchanged. Black levels must be right to a few counts.
     """
     row_gains = _gains(mosaic, pattern.exposure)[:, None]
     mosaic = _divided(mosaic, row_gains)
@@ -59,7 +58,7 @@ def even_lines(mosaic: Mosaic, pattern: ExposurePattern) -> tuple[Mosaic, float,
 
 
 def _gains(mosaic: Mosaic, exposure: np.ndarray) -> np.ndarray:
-    """Return the gain of each row phase, (8,) float64, over the mean of those it is compared with; 1.0: even."""
+    """Return the gain of each row phase, (8,) float64, relative to the mean of those it is compared with; 1.0: even."""
     gains, letters = np.ones(PERIOD), cfa_period(mosaic.cfa)
     if letters.shape != (2, 2) or PERIOD % exposure.shape[0]:
         return gains
@@ -69,7 +68,7 @@ def _gains(mosaic: Mosaic, exposure: np.ndarray) -> np.ndarray:
     sites = (repeated(letters, shape), repeated(exposure, shape))
 
     def samples(rows: Sequence[int], taps: Taps, beside: Sequence[int]) -> list[Sample]:
-        """Return `rows` against those that `taps` and `beside` name, at the sites where colours and exposures agree."""
+        """Return `rows` against those given by `taps` and `beside`, at the sites where colours and exposures agree."""
         return [
             _sample(mosaic, row, slice(column, None, shape[1]), taps, beside, gains)
             for row in rows
@@ -87,7 +86,7 @@ def _gains(mosaic: Mosaic, exposure: np.ndarray) -> np.ndarray:
         *(([k], [k + 4], FOURTH, FOURTH, (0,)) for k in range(4)),
         *(([k, k + 4], [k + 2, k + 6], SECOND, SECOND, (0,)) for k in range(2)),
     ]
-    if (exposure == exposure[0]).all():  # those of one parity are even by now
+    if (exposure == exposure[0]).all():  # rows of one parity are even by now
         pairs.append(([0, 2, 4, 6], [1, 3, 5, 7], *greens))
     else:
         pairs += [([k, k + 4], [k + 1, (k + 5) % PERIOD], *greens) for k in range(4)]
@@ -100,11 +99,11 @@ def _gains(mosaic: Mosaic, exposure: np.ndarray) -> np.ndarray:
 
 
 def _significant(mosaic: Mosaic, there: Sequence[Sample], back: Sequence[Sample], aside: bool) -> float:
-    """Return by how much the first rows are amplified more than the others, as a logarithm; 0: not significantly.
+    """Return by how much more the first rows are amplified than the others, as a logarithm; 0 if not significant.
 
-    `there` has the first rows against the others, `back` the others against them: what the curvature of the scene does
-    to one comparison it does to the other. `aside`: they are of places beside each other, where it nearly does: what
-    stands upright is the same in all rows then, and it is from one part of them to the next that errors show.
+    `there` compares the first rows with the others, `back` the others with the first: curvature of the scene affects
+    both alike. `aside`: they compare sites beside each other, so that it affects them only nearly alike. Vertical
+    structure is then the same in all rows, so its errors show only between parts along the rows.
     """
     ratio, error = _compared(mosaic, there, back)
     if aside and abs(ratio) > max(LEAST, SIGNIFICANT * error):
@@ -114,7 +113,7 @@ def _significant(mosaic: Mosaic, there: Sequence[Sample], back: Sequence[Sample]
 
 
 def _compared(mosaic: Mosaic, there: Sequence[Sample], back: Sequence[Sample]) -> tuple[float, float]:
-    """Return what `_significant` does, and its error, as consecutive cells scatter; (0, inf): they cannot tell."""
+    """Return the log ratio of gains and its error, from the scatter of consecutive cells; (0, inf): unknown."""
     offset_sigma, ratios, errors = offset_sigma_of(mosaic), [], []
     for samples in (there, back):
         enough = [sample for sample in samples if sample.window.size >= MIN_WINDOWS]
@@ -128,17 +127,17 @@ def _compared(mosaic: Mosaic, there: Sequence[Sample], back: Sequence[Sample]) -
 
 
 def _by_columns(sample: Sample) -> Sample:
-    """Return a sample whose cells, which come row by row, come column by column."""
+    """Return a sample with its cells, which are ordered row by row, ordered column by column."""
     order = np.argsort(sample.window)
     brighter, darker, contrast = (part[:, order] for part in (sample.brighter, sample.darker, sample.contrast))
     return replace(sample, brighter=brighter, darker=darker, window=sample.window[order], contrast=contrast)
 
 
 def _sample(mosaic: Mosaic, phase: int, across: slice, taps: Taps, beside: Sequence[int], gains: np.ndarray) -> Sample:
-    """Return the sites of a row phase, in the columns `across`, against those that `taps` and `beside` name.
+    """Return the sites of a row phase, in the columns `across`, against those given by `taps` and `beside`.
 
-    Cells of CELL_COLUMNS, each measured twice by alternating sites; a cell with a saturated one is left out. `gains`,
-    (8,), of the rows are divided by.
+    They are measured in cells of CELL_COLUMNS, each twice, by alternating sites; cells with a saturated site are left
+    out. Rows are divided by their `gains`, (8,).
     """
     height, width = mosaic.shape
     reach, sites = PERIOD // 2, CELL_COLUMNS // across.step // 2 * 2
@@ -158,7 +157,7 @@ def _sample(mosaic: Mosaic, phase: int, across: slice, taps: Taps, beside: Seque
     around = [(weight / len(beside), signal(down, right)) for down, weight in taps for right in beside]
     mean = sum((np.float32(weight) * values for weight, values in around), start=np.float32(0))
     highest = np.maximum.reduce([values for _, values in around])
-    # halves, sites and, last, so that all goes along them, cells
+    # axes: halves, sites, cells; cells are last, so that operations run along them
     here, mean, highest = (
         np.ascontiguousarray(np.reshape(values, (-1, sites // 2, 2)).T) for values in (signal(0, 0), mean, highest)
     )
@@ -176,13 +175,13 @@ def _moved(places: range, by: int) -> slice:
 
 
 def _at(period: np.ndarray, row: int, column: int) -> np.float32:
-    """Return a black level where the period of 8 rows that is looked at begins with the frame."""
+    """Return the black level at a row of the period of 8 and a column, averaged over its repeats."""
     rows, columns = common_period(period, np.empty((PERIOD, 1)))
     return np.float32(repeated(period, (rows, columns))[row::PERIOD, column % columns].mean())
 
 
 def _divided(mosaic: Mosaic, gains: np.ndarray) -> Mosaic:
-    """Return the mosaic, its signal divided by the gains, one period, (P, Q), saturated sites left."""
+    """Return the mosaic with its signal divided by the gains, one period, (P, Q), except at saturated sites."""
     if (gains == 1).all():
         return mosaic
     counts = mosaic.counts.copy()

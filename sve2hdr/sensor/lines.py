@@ -1,4 +1,4 @@
-"""Whole rows and columns of sites that are dead, or stuck: the same counts all along, whatever the light."""
+"""Finds whole rows and columns that are dead or stuck: the same counts all along, whatever the light."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from ..layout import source_index
 from ..mosaic import ExposurePattern, Mosaic, cfa_period, over_common_period
 from ..radiance import NoiseModel
 
-SAMPLE = 64  # sites of each line that are looked at before all of them are
-SHARE = 0.95  # of its sites decide: those may be hot or cold ones, too
+SAMPLE = 64  # sites of each line that are tested first
+SHARE = 0.95  # of its sites decide: the rest may be hot or cold
 
-NINE_TENTHS = 3.29  # standard deviations, in which nine tenths of Gaussian noise lie
-STEADY_SIGMAS = 8.0  # of read noise, in which they lie in a line that shows no light: it may be more than was thought
+NINE_TENTHS = 3.29  # width in standard deviations that holds nine tenths of Gaussian noise
+STEADY_SIGMAS = 8.0  # such a width, in read noise, of a line without light: there may be more noise than measured
 
-DEAD_SHARE = 0.1  # of what its neighbours on both sides hold: a dead line has less
-LIT_SIGMAS, LIT_SHARE = 30.0, 0.5  # of read noise: neighbours above that are lit; so much of a dead line's must be
-UNSHADED = 0.7  # of usual light, beside a dead line; a bar in the scene takes most of it from there as well
+DEAD_SHARE = 0.1  # of the level of its neighbours on both sides: a dead line has less
+LIT_SIGMAS, LIT_SHARE = 30.0, 0.5  # of read noise: neighbours above are lit; the share of a dead line's that must be
+UNSHADED = 0.7  # of the usual light is left beside a dead line; a dark bar in the scene shades its surroundings as well
 
-QUIET = 0.5  # of the shot noise that light of its counts has: a stuck line has less
-SHOT_OF_READ = 2.0  # times read noise, with that shot noise: where it is less, nothing is told
-FOREIGN_SIGMAS, FOREIGN_SHARE = 6.0, 0.5  # so far from the neighbours' mean, in so much of a stuck line
-MOST_OF_RANGE = 0.9  # from black to white: what is above may be saturated
+QUIET = 0.5  # of the shot noise of its level: a stuck line has less
+SHOT_OF_READ = 2.0  # least noise for this test with that shot noise, in units of read noise
+FOREIGN_SIGMAS, FOREIGN_SHARE = 6.0, 0.5  # least distance of a stuck line from its neighbours' mean; share of it
+MOST_OF_RANGE = 0.9  # from black to white: above this it may be saturated
 
-FEW, FEW_SHARE = 4, 0.01  # lines of one direction, at most; more of them are a pattern in the scene
+FEW, FEW_SHARE = 4, 0.01  # most lines of one direction; if there are more, they are a pattern in the scene
 
 
 def stuck_lines(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows and the columns whose sites hold the same counts all along, whatever the light: two index arrays.
+    """Return the rows and the columns that have the same counts all along, whatever the light: two index arrays.
 
-    No line of a scene is black between two that are lit, or has no shot noise. Lines that are dead or stuck in part
-    are not found, nor dead ones side by side, nor stuck ones of a frame without noise.
+    In a scene, no line is black between two lit ones, or without shot noise. Lines that are only partly dead or stuck
+    are not found, nor are adjacent dead lines, nor stuck ones in a frame without noise.
 
     >>> light = np.random.default_rng(0).normal(1000, 30, (64, 96)).astype(np.uint16)
     >>> light[:, 41] = 102
@@ -62,7 +62,7 @@ def _stuck_columns(counts: np.ndarray, levels: Sequence[np.ndarray]) -> np.ndarr
 
 
 def _stuck(counts: np.ndarray, rows: np.ndarray, columns: np.ndarray, levels: Sequence[np.ndarray]) -> np.ndarray:
-    """Return which columns are stuck, (N,) bool, by rows of a frame, (M, width): these."""
+    """Return which of `columns` are stuck, (N,) bool, judged by `counts`, (M, width), of these rows of a frame."""
     _, span, gain, read_variance = (part[rows % part.shape[0]][:, columns % part.shape[1]] for part in levels)
     signal, left, right = _with_neighbours(counts, rows, columns, levels[0])
     read = np.sqrt(read_variance)
@@ -89,7 +89,7 @@ def _stuck(counts: np.ndarray, rows: np.ndarray, columns: np.ndarray, levels: Se
 def _with_neighbours(
     counts: np.ndarray, rows: np.ndarray, columns: np.ndarray, black: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the signal of columns, and the brighter one of the two nearest of their kind at either side."""
+    """Return the signal of columns, and on either side the brighter of the two nearest columns of their kind."""
     width, period = counts.shape[1], black.shape
     levels = black[rows % period[0]][:, columns % period[1]]
     signal, before, before_that, behind, behind_that = (
@@ -101,7 +101,7 @@ def _with_neighbours(
 def _unshaded(
     counts: np.ndarray, rows: np.ndarray, columns: np.ndarray, black: np.ndarray, lit: np.ndarray
 ) -> np.ndarray:
-    """Return which columns have the light of their kind, (N,) bool, mostly, where they are `lit`, (M, N)."""
+    """Return which columns, (N,) bool, mostly have the light of those of their kind around, where these are `lit`."""
     signal, left, right = _with_neighbours(counts, rows, columns, black)
     around = np.where(lit, np.maximum((left + right) / 2, 1), np.inf)
     share = np.where(lit, signal / around, np.nan)

@@ -7,40 +7,40 @@ import numpy as np
 from ..mosaic import ExposurePattern, Mosaic, cfa_period, common_period, repeated
 from ..radiance import ROUNDING, NoiseModel, saturation_limit
 
-BLOCK = (2, 10)  # rows, columns of sites of one phase in a block: low, because rows of one phase lie far apart
+BLOCK = (2, 10)  # rows and columns of a block of sites of one phase: few rows, because those of a phase lie far apart
 QUANTILE, QUANTILE_Z = 0.1, -1.2816  # of the block variances at one level: the blocks with least texture
 # that quantile of chi-square(n) / n (Wilson and Hilferty, 1931) for the n independent differences of a block; the
 # second differences taken here overlap, which leaves about half as many independent ones
 _SPREAD = 2 / (9 * BLOCK[0] * (BLOCK[1] - 2) / 2)
 QUANTILE_BIAS, MEDIAN_BIAS = (1 - _SPREAD + QUANTILE_Z * np.sqrt(_SPREAD)) ** 3, (1 - _SPREAD) ** 3
 
-# Texture is taken for noise only where nothing speaks against it: how much each doubling away from a usual sensor
-# costs, against the share of signal levels that the model explains.
+# So that texture is not mistaken for noise, each doubling away from a usual sensor has a cost, weighed against how well
+# the model explains the signal levels.
 USUAL_FULL_WELL_E, USUAL_READ_NOISE_E = 30_000.0, 4.0
-PREAMP_SHARE = 0.3  # of the usual read noise that is there before the amplifier, and so grows with its gain
+PREAMP_SHARE = 0.3  # of the usual read noise arises before the amplifier and so grows with its gain
 PRIOR = 0.01
 MULTIPLES = np.geomspace(1 / 16, 16, 33)  # of a usual sensor's read noise
-ONE_SENSOR = 0.1  # what a doubling costs by which an exposure that shows no noise has another multiple than all
-ENOUGH_LEVELS = 3.0  # of signal, each counted with its trust: with less, it is the usual sensor that decides
-TEXTURE_SPREAD = 0.2  # median over flattest, as a logarithm: from here on nothing of it is taken for noise
-# The variances of a regular texture, such as a checkerboard, lie close together, too, but its differences do not spread
-# in a block as those of noise (the squared mean of their magnitudes over the mean of their squares; Geary, 1935), or do
-# not follow from each other so (correlation). A level that far off is trusted less, twice as far off not at all.
+ONE_SENSOR = 0.1  # cost of each doubling by which an exposure that shows no noise differs from the common multiple
+ENOUGH_LEVELS = 3.0  # signal levels, weighted by trust: with fewer, the usual sensor decides
+TEXTURE_SPREAD = 0.2  # log ratio of median to flattest variance from which on nothing is taken for noise
+# The variances of a regular texture, such as a checkerboard, lie close together, too. But its differences in a block
+# are distributed unlike noise (squared mean of magnitudes over mean of squares; Geary, 1935), or correlated unlike it.
+# A level further than OFF from NOISE_LIKE in either is trusted less, one twice as far not at all.
 NOISE_LIKE, OFF = np.array([0.66, -0.58]), 0.05
-ROUNDED = 6 * ROUNDING  # variance up to which whole counts decide of both
+ROUNDED = 6 * ROUNDING  # variance up to which rounding to whole counts dominates both measures
 LEAST_SQUARE = 1e-9
 
 
 def estimate_noise(mosaic: Mosaic, pattern: ExposurePattern) -> NoiseModel:
-    """Return gain and read noise of each exposure, by the photon transfer of the frame's flattest blocks.
+    """Return gain and read noise of each exposure, from the photon transfer of the frame's flattest blocks.
 
-    Within one phase of the cell, second differences along rows cancel what is smooth; at each signal level a low
-    quantile of the blocks' variances, corrected for being one, is taken for noise alone (after Foi et al., "Practical
-    Poissonian-Gaussian noise modeling and fitting", IEEE TIP 2008, with blocks in place of wavelets). The exposures
+    Within one phase of the cell, second differences along rows cancel what is smooth. At each signal level a low
+    quantile of the blocks' variances, corrected for its bias, is taken as noise alone (after Foi et al., "Practical
+    Poissonian-Gaussian noise modeling and fitting", IEEE TIP 2008, with blocks in place of wavelets). All exposures
     share one sensor: their gains are equal (more light) or in the ratio of the exposures (Dual ISO), whichever fits
-    better, and the less of them shows its noise, the less their read noise strays from what it is in usual sensors, all
-    times one factor, which is not far from 1 unless they show it. A frame that shows too little (too small, saturated,
-    without light) has the usual sensor's noise.
+    better. Their read noise is a usual sensor's times a common factor, which stays near 1 unless they show otherwise;
+    the less noise an exposure shows, the closer its own stays to that. A frame that shows too little (too small,
+    saturated, without light) is given the usual sensor's noise.
     """
     return measured_noise(mosaic, pattern)[0]
 
@@ -48,10 +48,10 @@ def estimate_noise(mosaic: Mosaic, pattern: ExposurePattern) -> NoiseModel:
 def measured_noise(
     mosaic: Mosaic, pattern: ExposurePattern, read_noise: np.ndarray | None = None
 ) -> tuple[NoiseModel, bool]:
-    """Return what `estimate_noise` does, and whether the frame showed enough of its noise for that to be measured.
+    """Return what `estimate_noise` does, and whether the frame showed enough noise to measure.
 
-    `read_noise`, (P, Q) counts: where it is known, as from masked sites, only the gain is asked for. Here it is without
-    what rounding adds: a usual sensor's noise knows nothing of bits.
+    `read_noise`, (P, Q) counts: if it is known, as from masked sites, only the gain is estimated. Here, read noise
+    excludes rounding, because a usual sensor's noise does not depend on bit depth.
     """
     known = np.ones((1, 1)) if read_noise is None else np.sqrt(np.maximum(read_noise**2 - ROUNDING, 0))
     period = common_period(cfa_period(mosaic.cfa), pattern.exposure, mosaic.black_level, known)
@@ -69,7 +69,7 @@ def measured_noise(
     by_gain = [_fit(curve, base_gain, float(e / levels[0]), read) for curve, e, read in measured]
     by_exposure = [_fit(curve, base_gain, 1.0, read) for curve, _, read in measured]
     prior = PRIOR * np.log2(base_gain * USUAL_FULL_WELL_E / span) ** 2
-    if read_noise is None:  # or texture of all exposures would carry off what they have together
+    if read_noise is None:  # or texture in all exposures would drive the common multiple away
         prior = prior + PRIOR * np.log2(MULTIPLES[:, None]) ** 2
     costs = [prior + sum(cost for cost, _ in fits) / len(fits) for fits in (by_exposure, by_gain)]
     scaled = bool(costs[1].min() <= costs[0].min())
@@ -93,7 +93,7 @@ def _block_statistics(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return mean signal above black and noise variance, in counts, of one phase's unsaturated blocks, (N,).
 
-    The third array, (2, N), is what `NOISE_LIKE` has of noise.
+    The third array, (2, N), holds the two measures that are `NOISE_LIKE` for noise.
     """
     plane = mosaic.counts[phase[0] :: period[0], phase[1] :: period[1]]
     step = max(1, plane.shape[0] // BLOCK[0] // 240)  # at most 240 to 480 rows of blocks: more changes nothing
@@ -101,7 +101,7 @@ def _block_statistics(
     columns = plane.shape[1] // BLOCK[1] * BLOCK[1]
     if not rows or not columns:
         return np.empty(0), np.empty(0), np.empty((2, 0))
-    # last, so that all goes along them, lie the blocks
+    # blocks on the last axis, so that operations run along them
     blocks = np.stack(rows)[:, :, :columns].reshape(len(rows), BLOCK[0], -1, BLOCK[1]).transpose(1, 3, 0, 2)
     blocks = blocks.astype(np.float32, order="C")
     difference = blocks[:, 1:-1] - (blocks[:, :-2] + blocks[:, 2:]) / 2
@@ -137,16 +137,16 @@ def _photon_transfer(
 def _fit(
     curve: tuple[np.ndarray, np.ndarray, np.ndarray], base_gain: np.ndarray, amplified: float, known: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least cost of the read noise of an exposure, and that read noise in counts, (MULTIPLES, gains) both.
+    """Return the least cost of the read noise of an exposure, and that read noise in counts, both (MULTIPLES, gains).
 
-    MULTIPLES are what all exposures have together: the further this one strays, the more it costs, unless its levels
-    are trusted. `amplified`: the gain of these sites over the base gain; `known`: the read noise, counts, if it is.
+    MULTIPLES are common to all exposures: the further this one deviates, the more it costs, unless its levels are
+    trusted. `amplified`: the gain of these sites over the base gain; `known`: the read noise in counts, if known.
     """
     level, variance, trust = curve
     gain = base_gain * amplified
     usual = base_gain * USUAL_READ_NOISE_E * np.hypot(PREAMP_SHARE * amplified, np.sqrt(1 - PREAMP_SHARE**2))
     read = usual * MULTIPLES[:, None] if known is None else np.full((1, base_gain.size), known)
-    hidden = 0.0 if known is None else ROUNDING  # whole counts hide what masked sites have below it
+    hidden = 0.0 if known is None else ROUNDING  # rounding hides read noise below it at masked sites
     doublings = np.log2(read**2 + hidden) / 2
     cost = PRIOR / 2 * (doublings - np.log2(usual**2 + hidden) / 2) ** 2
     if len(level):

@@ -1,4 +1,4 @@
-"""What defective sites should have had: from the sound ones of their colour around, along fine detail."""
+"""Values for defective sites, interpolated from the sound sites of their colour around, along fine detail."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from ..radiance import SATURATED
 from .sites import Offset, Sites
 
-PAIRS = ((0, 2), (2, 0), (1, 1), (1, -1), (2, 2), (2, -2), (0, 4), (4, 0))  # with what lies opposite
-CURVE_NOISE, STEEPEST = 4.0, 2.0  # of green: what its noise may pass for; times green, red or blue curves at most
+PAIRS = ((0, 2), (2, 0), (1, 1), (1, -1), (2, 2), (2, -2), (0, 4), (4, 0))  # each with the opposite offset
+CURVE_NOISE, STEEPEST = 4.0, 2.0  # weight of noise against curvature in green; red or blue over green curvature at most
 LEAST = 1e-30  # to divide by
 
 
 def with_replaced(sites: Sites, bad: np.ndarray, curved: bool = True) -> Sites:
-    """Return sites with what the `bad` ones, (H, W) bool, should have had; large groups are filled from their rim on.
+    """Return sites with the `bad` ones, (H, W) bool, replaced; large groups are filled from their rim inwards.
 
-    curved: as `_replacement` has it.
+    curved: see `_replacement`.
     """
     y, x = np.divmod(np.flatnonzero(bad), bad.shape[1])
     if not len(y):
@@ -38,11 +38,11 @@ def with_replaced(sites: Sites, bad: np.ndarray, curved: bool = True) -> Sites:
 def _replacement(
     sites: Sites, bad: np.ndarray, y: np.ndarray, x: np.ndarray, curved: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the counts that defects should have had, (N,) uint16, and of which there are sound sites to tell.
+    """Return counts for defects, (N,) uint16, and which of them have sound sites around to tell these.
 
-    That is the mean of pairs of opposite sites of their colour, more of those that agree; in Bayer CFAs red and blue
-    are, if asked for, curved between them as green is beside them, as in Hamilton and Adams, US 5,629,734, and as much
-    as they follow green around: where they do not, not at all.
+    They are the mean of pairs of opposite sites of their colour, in which pairs that agree weigh more. With `curved`,
+    red and blue in Bayer CFAs take over the curvature of the green beside them, as in Hamilton and Adams, US 5,629,734,
+    as far as they follow green in the surroundings.
     """
     result, known = np.zeros(len(y), np.float32), np.zeros(len(y), bool)
     for phase, which in sites.by_phase(y, x):
@@ -65,33 +65,33 @@ def _replacement(
             total += weight * np.maximum(mean + curve, 0)
             weights += weight
         best = np.where(weights > 0, total / np.where(weights > 0, weights, 1), usual)
-        # no further than to where other sites saturate: networks have seen nothing beyond
+        # at most to where other sites saturate: networks have seen nothing above
         result[which] = np.minimum(best / sites.scale[phase], sites.saturation[phase] / SATURATED) + sites.black[phase]
     return np.clip(np.rint(result), 0, 65535).astype(np.uint16), known
 
 
 @dataclass(frozen=True, eq=False)
 class _Around:
-    """What lies around sites of one phase, at offsets from them: values, (N,), of each."""
+    """What lies around sites of one phase, at offsets from them: (N,) values for each offset."""
 
     sites: Sites
-    bad: np.ndarray  # (H, W) bool, which tell nothing
+    bad: np.ndarray  # (H, W) bool, sites that are not used
     phase: Offset
     y: np.ndarray
     x: np.ndarray
 
     def at(self, offset: Offset) -> tuple[np.ndarray, np.ndarray]:
-        """Return the radiance there, and its variance: infinite where it is bad or saturated."""
+        """Return the radiance there, and its variance, which is infinite where a site is bad or saturated."""
         sites, there = self.sites, self.sites.phase_at(self.phase, offset)
         signal, scale = sites.signal_near(self.phase, self.y, self.x, offset), sites.scale[there]
         unsound = sites.is_bad(self.bad, self.y, self.x, offset) | (signal >= sites.saturation[there])
         return signal * scale, np.where(unsound, np.inf, (sites.sigma(there, signal) * scale) ** 2)
 
     def green_beside(self, offset: Offset) -> tuple[np.ndarray, np.ndarray]:
-        """Return what `at` does of the green between the two sites beside a red or blue one; elsewhere it is unknown.
+        """Return what `at` does, for the mean of the two green sites beside a red or blue one; elsewhere it is unknown.
 
-        Those of its row or, where exposures are those of columns, of its column: where weights are alike at both ends,
-        gradients cancel.
+        They lie in its row or, if exposures vary by column, in its column: of one exposure, so that both weigh the same
+        and gradients cancel.
         """
         sites, here = self.sites, self.sites.phase_at(self.phase, offset)
         row, column = (sites.exposure[sites.phase_at(here, step)] == sites.exposure[here] for step in ((0, 1), (1, 0)))
@@ -103,14 +103,14 @@ class _Around:
         return (one + other) / 2, (its_variance + other_variance) / 4
 
     def green_curve(self, ends: Sequence[Offset]) -> np.ndarray:
-        """Return by how much green lies above its mean at two ends between them, less where that may be noise."""
+        """Return by how much green exceeds the mean of green at two ends, reduced where that may be noise."""
         (here, variance), *there = map(self.green_beside, ((0, 0), *ends))
         curve = here - sum(green for green, _ in there) / 2
         variance = variance + sum(doubt for _, doubt in there) / 4
         return np.asarray(curve / (1 + CURVE_NOISE * variance / np.maximum(curve**2, LEAST)))
 
     def slope(self, offsets: Sequence[Offset]) -> np.ndarray:
-        """Return by how much red or blue changes where green changes by one, as sites at some offsets have it."""
+        """Return by how much red or blue changes where green changes by one, measured at sites at these offsets."""
         own, variances = np.array([*map(self.at, offsets)]).swapaxes(0, 1)
         green, doubts = np.array([*map(self.green_beside, offsets)]).swapaxes(0, 1)
         weights = 1 / (variances + doubts)

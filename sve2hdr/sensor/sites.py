@@ -1,4 +1,4 @@
-"""The sites of a frame and their neighbours of the same colour and exposure: what a search for defects asks for."""
+"""The sites of a frame and their neighbours of the same colour and exposure, for the search for defects."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ BAND_ROWS = 256
 REACH_PX = 5  # how far the neighbours of a site's own kind may lie
 NEIGHBOURS = 10  # of the same colour and exposure, the nearest
 ALIKE = 0.1  # exposures that differ by less, as logarithms, are one
-AROUND_PX = 8  # how far the surroundings reach that are asked for
-MARGIN_PX = max(2 * REACH_PX, AROUND_PX)  # beyond the borders, where sites are asked for too
+AROUND_PX = 8  # how far surroundings reach
+MARGIN_PX = max(2 * REACH_PX, AROUND_PX)  # how far beyond the borders sites can be accessed
 
 Offset = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class Sites:
-    """A frame whose sites can be asked for, beyond its borders too. Of the cell, (P, Q), all is float32 but letters.
+    """A frame whose sites can be accessed even beyond its borders. Periods, (P, Q), are float32, except letters.
 
-    The cell is what CFA, exposures, levels and noise have in common; a phase is a place in it, row and column.
+    The cell is the common period of CFA, exposures, levels and noise; a phase is a place in it, row and column.
     """
 
     counts: np.ndarray  # (H, W) uint16
@@ -37,14 +37,14 @@ class Sites:
     gain: np.ndarray  # (P, Q) counts per electron
     read_variance: np.ndarray  # (P, Q) counts squared
     saturation: np.ndarray  # (P, Q) counts above black
-    rows: np.ndarray  # (n,), the row that stands at each from -margin on
+    rows: np.ndarray  # (n,), the row of the frame to use for each row from -margin on
     columns: np.ndarray  # (n,), likewise
     margin: Offset  # rows and columns, whole periods
     neighbours: dict[Offset, list[Offset]]  # of each phase
 
     @classmethod
     def of(cls, mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> Sites:
-        """Return the sites of a frame, at least a period of its cell in size."""
+        """Return the sites of a frame that is not smaller than a cell."""
         letters, *parts = over_common_period(
             cfa_period(mosaic.cfa), pattern.exposure, mosaic.black_level, mosaic.white_by_site, noise.gain,
             noise.read_noise,
@@ -64,19 +64,19 @@ class Sites:
 
     @property
     def period(self) -> Offset:
-        """Return the rows and the columns after which the cell of CFA, exposures and levels repeats."""
+        """Rows and columns of the cell."""
         return self.letters.shape[0], self.letters.shape[1]
 
     @property
     def band_rows(self) -> int:
-        """Return how many rows a band has: whole periods."""
+        """Rows of a band: whole periods."""
         return max(1, BAND_ROWS // self.period[0]) * self.period[0]
 
     def band(self, top: int) -> Iterator[tuple[Offset, np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield each phase of the band of rows from `top` on: its counts above black, and what its neighbours have.
+        """Yield each phase of the band of rows from `top` on, its counts above black, and its neighbours' range.
 
-        That is their second highest and their second lowest value: one defect among them hides no other. Arrays are
-        (periods down, periods across), whole periods; `places` tells where each lies.
+        The range is their second highest and second lowest value, so that one defect among them hides no other. Arrays
+        are (periods down, periods across), whole periods; `places` tells where each lies.
         """
         (height, width), (period_y, period_x), (margin_y, margin_x) = self.counts.shape, self.period, self.margin
         periods_y, periods_x = -(-min(self.band_rows, height - top) // period_y), -(-width // period_x)
@@ -95,7 +95,7 @@ class Sites:
             yield phase, plane(0, 0), *_second_extremes([plane(*offset) for offset in self.neighbours[phase]])
 
     def places(self, top: int, phase: Offset, down: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows and the columns of sites of a phase, some periods down and across a band from `top` on."""
+        """Return rows and columns of sites of a phase, given in periods down and across the band from `top` on."""
         return top + phase[0] + down * self.period[0], phase[1] + across * self.period[1]
 
     def same_colour(self, phase: Offset, offset: Offset) -> bool:
@@ -107,28 +107,28 @@ class Sites:
         return (phase[0] + offset[0]) % self.period[0], (phase[1] + offset[1]) % self.period[1]
 
     def signal(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Return counts above black at sites, (...) float32 each, which may lie `margin` beyond the borders."""
+        """Return counts above black, (...) float32, at sites, which may lie up to `margin` beyond the borders."""
         inside = self.rows[y + self.margin[0]], self.columns[x + self.margin[1]]
         above: np.ndarray = self.counts[inside] - self.black[self.phases(y, x)]
         return above
 
     def signal_near(self, phase: Offset, y: np.ndarray, x: np.ndarray, offset: Offset) -> np.ndarray:
-        """Return what `signal` does, of the sites that lie at an offset from sites of one phase."""
+        """Return what `signal` does, for the sites at an offset from sites of one phase."""
         y, x = self.rows[y + (offset[0] + self.margin[0])], self.columns[x + (offset[1] + self.margin[1])]
         return np.asarray(self.counts[y, x] - self.black[self.phase_at(phase, offset)])
 
     def is_bad(self, bad: np.ndarray, y: np.ndarray, x: np.ndarray, offset: Offset) -> np.ndarray:
-        """Return whether sites at an offset are bad; beyond the border: those before it, or those that are mirrored."""
+        """Return whether sites at an offset are bad; beyond the border, whether the last or the mirrored site is."""
         y, x = y + offset[0], x + offset[1]
         last = bad[y.clip(0, bad.shape[0] - 1), x.clip(0, bad.shape[1] - 1)]
         return np.asarray(last | bad[self.rows[y + self.margin[0]], self.columns[x + self.margin[1]]])
 
     def phases(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return where in the cell sites lie."""
+        """Return the phases of sites."""
         return y % self.period[0], x % self.period[1]
 
     def sigma(self, phase: Offset, signal: np.ndarray) -> np.ndarray:
-        """Return the standard deviation, counts, of a site of this phase that holds `signal`."""
+        """Return the standard deviation in counts of a site of this phase with this `signal`."""
         return np.asarray(np.sqrt(self.read_variance[phase] + self.gain[phase] * np.maximum(signal, 0)))
 
     def by_phase(self, y: np.ndarray, x: np.ndarray) -> list[tuple[Offset, np.ndarray]]:
@@ -138,7 +138,7 @@ class Sites:
 
 
 def _neighbours(letters: np.ndarray, exposure: np.ndarray) -> dict[Offset, list[Offset]]:
-    """Return where the nearest sites of the colour and exposure of each phase of the cell lie, as (dy, dx)."""
+    """Return for each phase of the cell the offsets, (dy, dx), of the nearest sites of its colour and exposure."""
     nearest = sorted(product(range(-REACH_PX, REACH_PX + 1), repeat=2), key=lambda o: o[0] ** 2 + o[1] ** 2)[1:]
     found = {}
     for i, j in np.ndindex(letters.shape):
