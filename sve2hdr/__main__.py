@@ -1,4 +1,4 @@
-"""The program: python -m sve2hdr, and the command that is installed."""
+"""The program: python -m sve2hdr, and the installed command."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from .system.threads import wait_politely
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C while its modules are still being read ends it with one line too."""
+    """Run the command line; Ctrl-C while its modules are being imported also ends it with one line."""
     _have_streams()
     _take_any_text()
     wait_politely()
@@ -22,9 +22,9 @@ def main() -> None:
 
 
 def _arguments(windows: bool = os.name == "nt") -> list[str]:
-    """Return what is typed, patterns as they are, which click would expand on Windows: `batch` mirrors their trees.
+    """Return the arguments as typed: on Windows click would expand patterns, whose folder trees `batch` mirrors.
 
-    A `~` at the start is the home folder there, as shells elsewhere have it.
+    There, a `~` at the start becomes the home folder, as in shells elsewhere.
     """
     if not windows:
         return sys.argv[1:]
@@ -32,21 +32,21 @@ def _arguments(windows: bool = os.name == "nt") -> list[str]:
 
 
 def _have_streams() -> None:
-    """Have what is said go nowhere, rather than end the run, where a daemon or a window has closed a stream.
+    """Replace streams closed by a daemon or a window with the null device, so that printing does not end the run.
 
-    The descriptors too, and for the processes that `batch` starts: what is opened next would take their numbers.
+    This includes the descriptors, also for processes that `batch` starts, or files opened next would get their numbers.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number that is free
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest free number
     sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def _take_any_text() -> None:
-    """Have what an encoding lacks, such as a name in another script, written as \\u5199 rather than end the run."""
+    """Write characters that the encoding lacks, such as a name in another script, as \\u5199 instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

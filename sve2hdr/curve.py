@@ -1,4 +1,4 @@
-"""Exposed light -> display: a film's curve in tables, and channels moved so that it keeps hues."""
+"""Exposed light -> display light: a filmic curve in tables, with the middle channel moved to preserve hues."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-MIDDLE_GREY = 0.2  # display light of the scene's average; a little above 18 %, as an average holds shadows
-CONTRAST, WHITE_EV = 1.25, 5.5  # of the curve: slope at middle grey; the most above it that comes out below white
+MIDDLE_GREY = 0.2  # display light of the scene's average; slightly above 18 %, because an average includes shadows
+CONTRAST, WHITE_EV = 1.25, 5.5  # of the curve: exponent; highest point above middle grey at which it reaches white
 HEADROOM_EV = 3.0  # above a screen's white: where WHITE_EV lies on HDR screens
-KEPT_HUE = np.float32(0.6)  # 0: each channel has the curve alone; 1: the middle one keeps its place between the others
+KEPT_HUE = np.float32(0.6)  # 0: the curve alone for each channel; 1: the middle one keeps its place between the others
 MOST_LIGHT = np.float32(60_000)  # far above white
 LOWER_BITS = 13  # of a float32: 10 bits of its fraction are left
 
@@ -24,7 +24,7 @@ class Curve(NamedTuple):
 
     @classmethod
     def up_to(cls, white_ev: float) -> Curve:
-        """Return the curve that is white from `white_ev` above middle grey on."""
+        """Return the curve that reaches white at `white_ev` above middle grey."""
         shown = _filmic(_lights(), white_ev)
         return cls(shown.astype(np.float32), (shown * np.exp2(_gains())).astype(np.float32), _code(shown))
 
@@ -35,7 +35,7 @@ class Curve(NamedTuple):
         return codes
 
     def gain_ev(self, indices: np.ndarray) -> np.ndarray:
-        """Return by how much HDR screens show them brighter, (3, h, w) float32: also there hues are kept."""
+        """Return by how many EV HDR screens show each channel brighter, (3, h, w) float32; this keeps hues as well."""
         ev, middle = _gains().take(indices), _Middle.of(indices)
         shown, brighter = (np.maximum(middle.through(table), np.float32(1e-9)) for table in (self.shown, self.brighter))
         middle.move(ev, _gains(), np.log2(brighter / shown))
@@ -43,13 +43,13 @@ class Curve(NamedTuple):
 
 
 class _Middle(NamedTuple):
-    """The channel of each pixel that lies between the other two. A curve moves it, which is another hue."""
+    """The channel of each pixel that lies between the other two. A curve moves it, which changes the hue."""
 
     low: np.ndarray  # (h, w) uint32, index of the light of the least channel
     own: np.ndarray
     high: np.ndarray
     place: np.ndarray  # (h, w) float32, of its light between that of the others, 0 to 1
-    channels: np.ndarray  # (3, h, w) bool, which it is; none where two are equal, so that greys stay as they are
+    channels: np.ndarray  # (3, h, w) bool, which one it is; none where two are equal, so that greys stay as they are
 
     @classmethod
     def of(cls, indices: np.ndarray) -> _Middle:
@@ -62,7 +62,7 @@ class _Middle(NamedTuple):
         return cls(low, own, high, place, (indices == own) & ((low < own) & (own < high)))
 
     def through(self, table: np.ndarray) -> np.ndarray:
-        """Return its light, (h, w), by a curve that is moved towards where it was between the others."""
+        """Return its light, (h, w), mapped by a table and moved towards its former place between the others."""
         low, own, kept = (np.asarray(table.take(index)) for index in (self.low, self.own, self.high))
         kept -= low
         kept *= self.place
@@ -73,14 +73,14 @@ class _Middle(NamedTuple):
         return own
 
     def move(self, planes: np.ndarray, table: np.ndarray, values: np.ndarray) -> None:
-        """Make it, in planes that a table gave, (3, h, w), the values, (h, w)."""
-        step = values - table.take(self.own)  # of uint8 it wraps around, and back: this is faster than a choice
+        """Set this channel to `values`, (h, w), in `planes`, (3, h, w), which came from `table`."""
+        step = values - table.take(self.own)  # uint8 wraps around, and back: faster than np.where
         for plane, here in zip(planes, self.channels, strict=True):
             plane += step * here
 
 
 def index_of(light: np.ndarray) -> np.ndarray:
-    """Return light, float32 from 0 to MOST_LIGHT, as the uint32 that stands for it in tables; uses it up."""
+    """Return the uint32 index into tables of light, float32 from 0 to MOST_LIGHT; overwrites it."""
     # A float's first bits, read as a number, grow with its value, and finer than 8-bit sRGB does.
     bits = light.view(np.uint32)
     bits += (bits >> LOWER_BITS & 1) + ((1 << (LOWER_BITS - 1)) - 1)  # rounded, halves to even

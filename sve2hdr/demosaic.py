@@ -1,4 +1,4 @@
-"""Bayer mosaic to three values a pixel without a network: Malvar, He and Cutler's filters, made fit for high range."""
+"""Bayer mosaic -> three values per pixel without a network: Malvar, He and Cutler's filters, adapted to high range."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from .mosaic import BAYER_ORDERS, cfa_period
 
 BAND_ROWS = 512
-OVERSHOOT = 0.35  # half an EV: how far an estimate in the logarithm may leave the range of the samples around it
+OVERSHOOT = 0.35  # half an EV in the logarithm: how far an estimate may leave the range of the samples around it
 
 # Malvar, He and Cutler, "High-quality linear interpolation for demosaicing of Bayer-patterned color images", ICASSP
 # 2004, figure 2. They differ by which neighbours have the wanted colour: a cross, a row, a column, the corners.
@@ -17,7 +17,7 @@ COLUMN = ROW.T
 CORNERS = np.array([[0, 0, -3, 0, 0], [0, 4, 0, 4, 0], [-3, 0, 12, 0, -3], [0, 4, 0, 4, 0], [0, 0, -3, 0, 0]]) / 16
 
 KERNELS = {"cross": CROSS, "row": ROW, "column": COLUMN, "corners": CORNERS}
-NEAREST = {  # where in the kernel the nearest sites of the wanted colour are
+NEAREST = {  # places in the kernel of the nearest sites of the wanted colour
     "cross": ((1, 2), (2, 1), (2, 3), (3, 2)),
     "row": ((2, 1), (2, 3)),
     "column": ((1, 2), (3, 2)),
@@ -28,12 +28,12 @@ NEAREST = {  # where in the kernel the nearest sites of the wanted colour are
 def demosaic(radiance: np.ndarray, cfa: str, linear_below: float | None = None) -> np.ndarray:
     """Return camera RGB, (H, W, 3) float32, of a Bayer mosaic of radiance, (H, W); the sampled values stay as they are.
 
-    The filters of Malvar, He and Cutler (2004) take the gradient of one colour for that of another. Over a high dynamic
-    range that holds for ratios, not differences: next to a light source they ring by more than the shadows hold. With
-    `linear_below` they therefore run on asinh(radiance / linear_below), logarithmic above that level and linear below
-    it, so that noise around zero stays unbiased; take about three times the noise of the darkest sites. Estimates then
-    stay within half an EV of the nearest samples of their colour: an overshoot is a factor, and at a lamp's edge a
-    large one. None: plain filters.
+    The filters of Malvar, He and Cutler (2004) assume that one colour has the gradients of another. In high dynamic
+    range that holds for ratios, not differences: next to a light source they ring by more than the shadows' level. With
+    `linear_below` they therefore run on asinh(radiance / linear_below), which is logarithmic above that level and
+    linear below it, so that noise around zero stays unbiased; use about three times the noise of the darkest sites.
+    Estimates are then limited to within half an EV of the nearest samples of their colour, because an overshoot in the
+    logarithm is a factor, and a large one at a lamp's edge. None: plain filters.
 
     Raises ValueError for a CFA that is not one of the four Bayer orders, or a mosaic below 4 px a side.
 

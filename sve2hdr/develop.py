@@ -1,4 +1,4 @@
-"""An ordinary raw, all of whose sites have one exposure, to camera RGB."""
+"""An ordinary raw, with a single exposure at all sites -> camera RGB."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .mosaic import BAYER_ORDERS, ONE_EXPOSURE, ExposurePattern, Mosaic, cfa_per
 from .radiance import NoiseModel
 from .reconstruct import NetworkOptions, reconstruct
 
-FEIGNED_RATIO = 1.5  # between neighbouring exposures; within what networks are trained for, and nothing is lost by it
+FEIGNED_RATIO = 1.5  # between neighbouring exposures; within the range of training, and nothing is lost by it
 FEIGNED_BLACK, FEIGNED_WHITE = 4096.0, 65_000.0  # counts: room for noise below black, and as fine as 16 bits allow
-TOE_SIGMAS = 3.0  # demosaicing is logarithmic above that many standard deviations of the dark, linear below
+TOE_SIGMAS = 3.0  # demosaicing is logarithmic above this many standard deviations in the dark, linear below
 
 
 def develop(
@@ -29,9 +29,9 @@ def develop(
 ) -> np.ndarray:
     """Return camera RGB, (H, W, 3) float32, 1.0 = saturation, not clamped, of a raw of one exposure.
 
-    A network is shown the frame as the kind of SVE frame that it knows, with some of the sites scaled down: light and
-    noise stay what they are, and it demosaics and denoises far better than filters do. Without one, or with one for
-    another CFA, those of Malvar et al. are taken; the classical method where they do not know the CFA.
+    A network is given the frame as an SVE frame of the kind it knows, with some of the sites scaled down. Light and
+    noise stay the same, and it demosaics and denoises far better than filters do. Without a network, or with one for
+    another CFA, the filters of Malvar et al. are used, or the classical method for a CFA that they do not support.
     """
     pattern = None if network is None else feigned_pattern(mosaic.cfa, network.config)
     if network is not None and pattern is not None:
@@ -48,7 +48,7 @@ def develop(
 
 
 def feigned_pattern(cfa: str, config: ArchitectureConfig) -> ExposurePattern | None:
-    """Return a pattern that a network knows for a CFA, or None if it knows none.
+    """Return a pattern that a network knows with this CFA, or None if it knows none.
 
     >>> from sve2hdr.network import NetworkConfig
     >>> print(feigned_pattern("RGGB", NetworkConfig()))
@@ -73,8 +73,8 @@ def _as_sve(mosaic: Mosaic, pattern: ExposurePattern, noise: NoiseModel) -> tupl
     )
     black, factors = (repeated(p, mosaic.shape) for p in (mosaic.black_level, factor))
     counts = np.clip(np.rint((mosaic.counts - black) * factors + np.float32(FEIGNED_BLACK)), 0, 65535)
-    # Scaled-down sites are below this white level even where they clip: what all sites have lost stays at 1.0, instead
-    # of being made up by the network.
+    # Scaled-down sites are below this white level even where they clip, so that what all sites have lost stays at 1.0
+    # and is not invented by the network.
     shown = replace(
         mosaic,
         counts=counts.astype(np.uint16),

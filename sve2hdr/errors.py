@@ -1,4 +1,4 @@
-"""Everything the program says no with: one line for the user, which names the file, the finding and the next step."""
+"""All the program's refusals: one line for the user, which names the file, the finding and the next step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class UnreadableRaw(Sve2HdrError):
 class PatternNotFound(Sve2HdrError):
     """The pixels show no exposure pattern, or the pattern given does not fit the file."""
 
-    evidence: dict[str, Any] | None = None  # what is told of a photo of one exposure, where it is one
+    evidence: dict[str, Any] | None = None  # details, if it is a photo of one exposure
 
 
 class UnknownLayout(PatternNotFound):
@@ -42,15 +42,15 @@ class UnwritableOutput(Sve2HdrError):
 
 
 class RefusedByStore(UnwritableOutput):
-    """An output at a URL that is made, but not taken there: for want of room, rights or connection."""
+    """An output for a URL that was made but could not be stored there, for lack of space, rights or connection."""
 
 
 class UnusableStack(Sve2HdrError):
-    """Raw files that are no exposure stack of one static scene."""
+    """Raw files that are not an exposure stack of one static scene."""
 
 
 def one_line(error: Exception, file: str | None = None, for_memory: str = "use a smaller --tile") -> str:
-    r"""Return what happened and what to do, `for_memory` for want of memory; without the name of `file` in front.
+    r"""Return what happened and what to do (`for_memory` if memory ran out), without the name of `file` in front.
 
     >>> one_line(Sve2HdrError("a.dng: truncated; copy it again")), one_line(MemoryError())
     ('a.dng: truncated; copy it again', 'not enough memory; use a smaller --tile, or close other programs')
@@ -63,15 +63,15 @@ def one_line(error: Exception, file: str | None = None, for_memory: str = "use a
     text = " ".join(line for part in text.splitlines() if (line := part.strip()))  # names may have several spaces
     if isinstance(error, Sve2HdrError):
         return text
-    # torch, and Python where a thread's stack finds no room, raise a RuntimeError for want of memory
+    # torch, and Python for lack of room for a thread's stack, raise a RuntimeError when memory runs out
     wants = ("out of memory", "can't allocate memory", "can't start new thread", "STATUS_ALLOC_FAILED")
     if isinstance(error, MemoryError) or any(said in text for said in wants):
         return f"not enough memory; {for_memory}, or close other programs"
     if any(said in text for said in ("CUDA error", "HIP error", "cuDNN error", "STATUS_EXECUTION_FAILED")):
-        finding = str(error).strip().splitlines()[0]  # the rest is for who programs it
+        finding = str(error).strip().splitlines()[0]  # the rest is for programmers
         return f"the GPU failed ({finding}); update its driver, or use --device cpu"
     if isinstance(error, OSError):
-        if error.strerror:  # without the number with which Python begins
+        if error.strerror:  # without the error number that Python puts first
             named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else file
             text = error.strerror if named == file else f"{named}: {error.strerror}"
         return f"{text}; check the path, its permissions and the free space"
@@ -82,7 +82,7 @@ def one_line(error: Exception, file: str | None = None, for_memory: str = "use a
 
 
 def printable(text: str) -> str:
-    r"""Return a text as one line that any terminal takes, also where a file's name is no Unicode or has control codes.
+    r"""Return a text as one line safe for any terminal, even if a file's name is not Unicode or has control codes.
 
     >>> print(printable("IMG_\udcff\n\x1b[2J.CR2"))
     IMG_?\n\x1b[2J.CR2
@@ -92,7 +92,7 @@ def printable(text: str) -> str:
 
 
 def check_one_of(name: str, value: object, known: Collection[str]) -> None:
-    """Raise ValueError where an argument, `name`, is none of the names that there are.
+    """Raise ValueError if the argument called `name` is none of the known values.
 
     >>> check_one_of("mode", "fast", ("slow", "slower"))
     Traceback (most recent call last):
@@ -104,6 +104,6 @@ def check_one_of(name: str, value: object, known: Collection[str]) -> None:
 
 
 def check_image(name: str, image: np.ndarray, dtype: str = "float32") -> None:
-    """Raise ValueError where an argument, `name`, is no image: (H, W, 3) of this dtype, and not empty."""
+    """Raise ValueError unless the argument called `name` is an image: (H, W, 3) of this dtype, and not empty."""
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype != dtype:
         raise ValueError(f"{name} must be (H, W, 3) {dtype}, not {image.shape} {image.dtype}")

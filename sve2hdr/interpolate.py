@@ -7,8 +7,8 @@ import numpy as np
 from .mosaic import ExposurePattern, Mosaic, cfa_period, repeated
 from .radiance import full_scale, site_planes
 
-REACH = (1, 2, 4, 8)  # px; each colour is taken from the smallest square that holds usable sites of it
-ENOUGH = 0.05  # weight of the sites found, below which the next larger square is taken
+REACH = (1, 2, 4, 8)  # px; each colour comes from the smallest square with usable sites of it
+ENOUGH = 0.05  # total weight of sites below which the next larger square is used
 
 
 def _tent_sum(plane: np.ndarray, reach: int) -> np.ndarray:
@@ -26,8 +26,9 @@ def interpolate(mosaic: Mosaic, pattern: ExposurePattern) -> np.ndarray:
     """Return camera RGB, (H, W, 3) float32, 1.0 = saturation of the most exposed sites.
 
     Every pixel and colour is the mean of the sites of that colour around it, weighted by a tent (bilinear where
-    the CFA is regular) and by validity: a saturated site counts nothing, all others the same (weights by exposure would
-    let only half of the rows count, and score lower). Where no site in reach is valid, the least exposed ones decide.
+    the CFA is regular) and by validity: saturated sites do not count, all others count the same (with weights by
+    exposure only half of the rows would count, and scores would be lower). If no site in reach is valid, the least
+    exposed ones decide.
     """
     shape = mosaic.shape
     exposure, least = pattern.over(shape), pattern.exposure.min()

@@ -56,8 +56,8 @@ def xy_of_kelvin(kelvin: float) -> Xy:
 def kelvin_and_duv(xyz: np.ndarray) -> tuple[float, float]:
     """Return the correlated colour temperature of XYZ, (3,), and its signed distance from the Planckian locus.
 
-    The distance is in CIE 1960 uv, above 0 on the green side (ANSI C78.377). Temperatures beyond 1250 or 25000 K are
-    given as these.
+    The distance is in CIE 1960 uv, above 0 on the green side (ANSI C78.377). Temperatures are limited to 1250 to
+    25000 K.
     """
     mired, duv = mired_and_duv(xyz[None])
     return 1e6 / float(mired[0]), float(duv[0])
@@ -85,7 +85,7 @@ def _locus() -> tuple[np.ndarray, np.ndarray]:
 
 
 def mired_and_duv(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return for XYZ, (n, 3), the reciprocal megakelvin of the nearest point of the locus, and the distance, (n,)."""
+    """Return for XYZ, (n, 3), the MK^-1 of the nearest point of the locus and the signed distance to it, both (n,)."""
     sums = xyz @ np.array([1.0, 15.0, 3.0])
     uv = xyz[:, :2] * [4.0, 6.0] / np.where(sums > 0, sums, np.nan)[:, None]
     points, normals = _locus()
@@ -97,7 +97,7 @@ def mired_and_duv(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def xy_of_mired(mired: float, duv: float) -> Xy:
-    """Return the chromaticity at a reciprocal temperature and a signed distance from the Planckian locus."""
+    """Return the chromaticity at a reciprocal temperature, MK^-1, and a signed distance from the Planckian locus."""
     points, normals = _locus()
     u, v = (float(np.interp(mired, LOCUS_MIRED, line)) for line in (points + duv * normals).T)
     return _xy_from_uv(u, v)

@@ -1,4 +1,4 @@
-"""What `--model` names: a network, or several of which a frame's pattern decides, or the classical method."""
+"""What `--model` names: a network, several from which a frame's pattern selects one, or the classical method."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AUTOMATIC = ("standard", "blocks", "quad", "fours")  # published networks in the
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Networks by name, in the order in which they are tried; None stands for the classical method, which fits all."""
+    """Networks by name, in the order in which they are tried; None is the classical method, which takes any pattern."""
 
     candidates: Mapping[str, Network | None]
 
@@ -32,8 +32,8 @@ class Model:
     def for_pattern(self, asked: Path | str, mosaic: Mosaic, pattern: ExposurePattern) -> tuple[str, Network | None]:
         """Return the first candidate that knows a frame's pattern, and its name.
 
-        `asked`: who asks, such as a raw file, for the message. Raises UnknownLayout, with the model that would do, if
-        none does; PatternNotFound for a frame that is too small.
+        `asked`: what messages name, such as a raw file. Raises UnknownLayout, which names a suitable model, if no
+        candidate knows it; PatternNotFound for a frame that is too small.
         """
         refusals = []
         for name, network in self.candidates.items():
@@ -50,12 +50,12 @@ class Model:
         raise UnknownLayout(f"{asked}: {refusals[0]}; use --model {known}") from refusals[0]
 
     def for_one_exposure(self) -> tuple[str, Network | None]:
-        """Return what develops a raw of one exposure: the first candidate, and its name."""
+        """Return the candidate that develops a raw of one exposure, the first one, and its name."""
         return next(iter(self.candidates.items()))
 
 
 def model_named(name: str | Path) -> Model:
-    """Return what `--model` names: auto, classical, a published network or a weights file; raise UnreadableWeights."""
+    """Return the model of `--model`: auto, classical, a published network or a file; raise UnreadableWeights."""
     name = str(name)
     if name == AUTO:
         return Model({**{known: load_weights(path) for known, path in _automatic().items()}, CLASSICAL: None})
@@ -72,7 +72,7 @@ def model_digest(name: str) -> str:
 
 
 def is_file(name: str) -> bool:
-    """Return whether `--model` names a weights file of the user's own, which lies at one place only."""
+    """Return whether `--model` names a weights file of the user's own."""
     return name not in (AUTO, CLASSICAL, *published())
 
 

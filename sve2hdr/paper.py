@@ -1,4 +1,4 @@
-"""The network of the paper this project starts from, layer for layer as it is described there, to be measured against.
+"""The network of the paper this project started from, layer for layer as described there, for comparison.
 
 Xu, Liu, Wu, Chen, Wen, Li, "Deep Joint Demosaicing and High Dynamic Range Imaging within a Single Shot", IEEE TCSVT
 2021 (arXiv 2111.07281). Written from the description; none of the authors' code is used. 1,912,211 parameters.
@@ -22,7 +22,7 @@ SLOPE = 0.1  # of the leaky ReLUs
 
 @dataclass(frozen=True)
 class PaperConfig(ArchitectureConfig):
-    """What rebuilds a PaperNet; the defaults are the paper's own, narrower ones are for machines without a GPU."""
+    """All that is needed to rebuild a PaperNet; defaults are the paper's, narrower ones suit machines without a GPU."""
 
     architecture: ClassVar[str] = "paper"
 
@@ -56,14 +56,14 @@ class SpatiallyVaryingConv(nn.Module):
         self.kernels = nn.ModuleList(nn.Conv2d(1, width, 5, padding=2) for _ in range(cell[0] * cell[1]))
 
     def forward(self, x: Tensor) -> Tensor:  # (N, 1, H, W), whole cells -> (N, width, H, W)
-        """Return the features of every site, each by the kernel of its place."""
+        """Return the features of every site, each computed with the kernel of its place."""
         padded = F.pad(x, (2, 2, 2, 2))
         rows, columns = x.shape[2] - self.cell[0] + 5, x.shape[3] - self.cell[1] + 5
         parts = []
         for place, kernel in enumerate(self.kernels):
             i, j = divmod(place, self.cell[1])
             assert isinstance(kernel, nn.Conv2d)
-            sites = padded[:, :, i : i + rows, j : j + columns]  # strided: each kernel runs only where it is wanted
+            sites = padded[:, :, i : i + rows, j : j + columns]  # strided: each kernel runs only at its own place
             parts.append(F.conv2d(packed(sites), kernel.weight, kernel.bias, stride=self.cell))
         return unfold(torch.stack(parts, 2).flatten(1, 2), self.cell).contiguous(memory_format=torch.channels_last)
 
@@ -88,7 +88,7 @@ class TwoBranchBlock(nn.Module):
 class PaperNet(Network):
     """Two SVC heads, 16 two-branch blocks and a tail, all at full resolution: 1.88 million MAC per pixel.
 
-    It reads and gives radiance as it is, and is not told the exposures: what they mean, each place's kernel learns.
+    It reads and returns uncompressed radiance, and is not given the exposures: each place's kernel learns its own.
     """
 
     config: PaperConfig
@@ -119,9 +119,9 @@ class PaperNet(Network):
         return self.config.cell
 
     def forward(self, planes: Tensor, margin: Sides = NO_MARGIN) -> Tensor:
-        """Reconstruct camera RGB, as `Network.forward` tells; a margin costs what other pixels do."""
+        """Reconstruct camera RGB, see `Network.forward`; a margin costs as much as other pixels."""
         radiance, _, usable, noise = planes.chunk(4, 1)
-        with torch.autocast(planes.device.type, enabled=False):  # the light itself is read in float32
+        with torch.autocast(planes.device.type, enabled=False):  # radiance itself is read in float32
             main = self.radiance_head(radiance)
             guided = self.guided_head(radiance * guidance_mask(radiance, usable, noise))
         compensation = self.guided_tail(guided)
@@ -131,14 +131,14 @@ class PaperNet(Network):
         return inside(out, margin).float()
 
     def compressed(self, planes: Tensor, margin: Sides = NO_MARGIN) -> Tensor:
-        """Return `compress` of the reconstruction, as `forward` returns that."""
+        """Return the reconstruction that `forward` returns, but compressed by `compress`."""
         return compress(self(planes, margin))
 
 
 def guidance_mask(radiance: Tensor, usable: Tensor, noise: Tensor) -> Tensor:
     """Return the paper's exposure guidance mask, 0 to 1: low where a site is clipped or lost in noise.
 
-    All of one shape, radiance and noise in one unit. Lost in noise: by the share that Wiener's filter lets through.
+    All have one shape, radiance and noise one unit. What is lost in noise is judged by the gain of a Wiener filter.
 
     >>> site = torch.tensor
     >>> guidance_mask(site([0.5, 0.5, 0.01]), site([1.0, 0.0, 1.0]), site([0.01, 0.01, 0.03])).round(decimals=1)
@@ -157,10 +157,10 @@ def _convolutions(width: int, between: int, out: int) -> nn.Sequential:
 
 
 def _carrying(layers: nn.Sequential) -> nn.Sequential:
-    """Return layers that keep the size of what they carry (He et al., ICCV 2015).
+    """Return the layers, initialised to preserve the magnitude of signals (He et al., ICCV 2015).
 
-    The compensation branch has no skips: torch's own start lets a sixth of it through each layer, so that after two
-    blocks nothing of the guidance is left, and nothing of the gradient comes back.
+    The compensation branch has no skips: torch's default initialisation lets a sixth of it through each layer, so that
+    after two blocks nothing of the guidance is left, and no gradient comes back.
     """
     for layer, slope in ((layers[0], SLOPE), (layers[2], 1.0)):
         assert isinstance(layer, nn.Conv2d)

@@ -1,4 +1,4 @@
-"""Exposure patterns as users give them, by `--pattern` and `--ev`, and as they are told them."""
+"""Exposure patterns as users give them, by `--pattern` and `--ev`, and as they are shown to users."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from .mosaic import ExposurePattern
 
-MIN_EV, MAX_EV = 0.01, 20  # of the ratios that are taken
+MIN_EV, MAX_EV = 0.01, 20  # of the ratios that are accepted
 
 
 def parse_pattern(text: str) -> ExposurePattern:
@@ -51,7 +51,7 @@ def _exposure(value: str, text: str) -> float:
 
 
 def certainty(ratio_ev: float, confidence: float | None) -> str:
-    """Return how far exposures differ and how sure that is, for the user; no confidence: they were given.
+    """Return for the user how far exposures differ and how certain that is; without a confidence, they were given.
 
     >>> certainty(3, 0.984), certainty(3, None)
     ('3.00 EV, confidence 0.98', '3.00 EV, as given')

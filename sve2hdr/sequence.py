@@ -1,4 +1,4 @@
-"""Whether a frame can be one of a sequence: by what its file has in common with the others, and by its exposures."""
+"""Whether a frame can belong to a sequence, judged by the kind of its file and by its exposures."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 
 from .mosaic import ExposurePattern, Mosaic, over_common_period
 
-SAME_EV, SURE_EV = 0.25, 0.2  # how far a frame's own ratio may be off; the error from which it is no evidence
-OTHER_DEPTH = 0.45  # of the white level of another file: 12 bits have a quarter of 14
+SAME_EV, SURE_EV = 0.25, 0.2  # by which a frame's own ratio may differ; error from which on it is no evidence
+OTHER_DEPTH = 0.45  # ratio of white levels that shows another bit depth: it is 1/4 between 12 and 14 bits
 
 
 class FileKind(NamedTuple):
-    """What the files of a sequence have in common, whatever is in the picture."""
+    """What all files of a sequence have in common, whatever they show."""
 
     shape: tuple[int, int]
     cfa: str
-    white: float  # counts, as the file states it: it tells the bit depth
+    white: float  # counts, as the file states it; shows the bit depth
 
     @classmethod
     def of(cls, read: Mosaic) -> FileKind:
@@ -29,17 +29,17 @@ class FileKind(NamedTuple):
 
     @classmethod
     def told(cls, record: dict[str, Any]) -> FileKind:
-        """Return what `as_json` gave, or a file of `save_parameters` holds."""
+        """Return the kind from a record of `as_json` or from a file of `save_parameters`."""
         rows, columns = record["shape"]
-        white = record.get("stated_white") or np.max(record["white"])  # of an earlier version: what was measured
+        white = record.get("stated_white") or np.max(record["white"])  # earlier versions recorded the measured one
         return cls((rows, columns), record["cfa"], float(white))
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return it in types of JSON."""
         return {"shape": list(self.shape), "cfa": self.cfa, "stated_white": self.white}
 
     def unlike(self, own: FileKind, other: str | Path | None) -> str:
-        """Return how a frame whose kind is `own` is none of the sequence of this kind, that of `other`; "": it may be.
+        """Return why a frame of kind `own` is not of the sequence of this kind, that of `other`; "" if it may be.
 
         >>> FileKind((4, 6), "RGGB", 16_383.0).unlike(FileKind((4, 6), "RGGB", 4095.0), "another")
         'white level 4095, far from the 16383 of another: another bit depth'
@@ -55,7 +55,7 @@ class FileKind(NamedTuple):
 
 
 def as_laid_out(own: ExposurePattern, locked: ExposurePattern) -> tuple[float, ...]:
-    """Return the steps of `own`, EV, from the sites of each exposure of `locked` to those of the next lower one.
+    """Return the steps of `own` in EV, from the sites of each exposure of `locked` to those of the next lower one.
 
     >>> ends = [ExposurePattern(np.array([[low], [low], [1], [1]], np.float32)) for low in (1 / 4, 1 / 8)]
     >>> as_laid_out(*ends), as_laid_out(ExposurePattern(ends[0].exposure[::-1]), ends[1])
@@ -69,11 +69,11 @@ def as_laid_out(own: ExposurePattern, locked: ExposurePattern) -> tuple[float, .
 def difference(
     own_ev: Sequence[float], errors_ev: Sequence[float], locked_ev: Sequence[float], other: str | Path | None
 ) -> str:
-    """Return how a frame's own steps show that it is none of a sequence with those of `locked_ev`; "": they do not.
+    """Return how a frame's own steps show that it is not of a sequence with the steps `locked_ev`; "" if they do not.
 
-    Steps go from sites of each exposure to those of the next lower one, as the sequence has them. Where errors in the
-    middle cancel, the sum tells nothing; where all are a little off, it alone does. A frame that is too dark or too
-    bright to tell is one for all that is known.
+    Steps go from the sites of each of the sequence's exposures to those of the next lower one. Single steps and their
+    sum are compared: opposite errors cancel in the sum, but if all steps are slightly off, only the sum shows it. A
+    frame too dark or too bright to tell is taken to belong.
 
     >>> difference([2.0], [0.01], [3.0], "another")
     'its exposures differ by 2.00 EV where another has 3.00 EV'

@@ -33,12 +33,12 @@ FORMATS, POLICIES = ("exr", "hdr", "tif", "dng"), ("skip", "copy", "develop", "f
 
 
 class PlaceType(click.ParamType):  # type: ignore[type-arg]  # older releases of click have no argument here
-    """A folder of this machine, or one at any URL that fsspec knows."""
+    """A local folder, or one at any URL that fsspec supports."""
 
     name = "folder"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return its path or URL as text, or fail as a usage error where a file is."""
+        """Return its path or URL as text; fail with a usage error if it is a file."""
         text = without_file_url(value)
         if not text:
             self.fail("the path is empty; name a folder", param, ctx)
@@ -50,7 +50,7 @@ class PlaceType(click.ParamType):  # type: ignore[type-arg]  # older releases of
 
 
 def scheduler_address(text: str) -> str:
-    """Return the address of a Dask scheduler; raise ValueError for what is none.
+    """Return the address of a Dask scheduler; raise ValueError for other text.
 
     >>> scheduler_address("tcp://host:8786"), scheduler_address("[::1]:8786")
     ('tcp://host:8786', '[::1]:8786')
@@ -258,7 +258,7 @@ def _refuse_contradictions(
     memory: int | None, preview: bool, formats: tuple[str, ...], ensemble: bool, model: str, lock_params: Path | None,
     **_: Any,
 ) -> None:  # fmt: skip
-    """Refuse options that are not for each other."""
+    """Refuse options that contradict each other."""
     if idle is not None and not watch:
         raise click.UsageError("--idle needs --watch")
     if lock_params is not None:
@@ -277,7 +277,7 @@ def _refuse_contradictions(
 
 
 def _end(outcome: Outcome, display: Display, quiet: bool, watch: bool) -> None:
-    """Tell what a batch came to, and exit as it did."""
+    """Print the outcome of a batch, and exit with its code."""
     from ..folders.batchdisplay import ending
 
     for line in ending(outcome, display):
@@ -291,7 +291,7 @@ def _end(outcome: Outcome, display: Display, quiet: bool, watch: bool) -> None:
 
 
 def _collected(where: Inputs, manifest: AnyManifest, naming: Naming) -> JobList:
-    """Return all jobs there are now."""
+    """Return all jobs that can be found now."""
     from ..folders.joblist import collect
 
     known = {record.file: record.raw for record in manifest.records().values() if record.file}
@@ -301,7 +301,7 @@ def _collected(where: Inputs, manifest: AnyManifest, naming: Naming) -> JobList:
 def _planned(
     options: BatchOptions, load: Load, limit: int, workers: int | None, tile: int | None, files: int | None
 ) -> Plan:
-    """Return how many workers run, no more than there are files; on a GPU a few, which feed it in turn."""
+    """Return the plan of workers: no more of them than files; on a GPU a few, which feed it in turn."""
     from ..system.devices import choose_device
 
     most = usable_cores() if files is None else max(1, files)
@@ -315,7 +315,7 @@ def _planned(
 def _load(
     found: JobList, manifest: AnyManifest, features_per_px: float, limit: int | None, tile: int | None, watch: bool
 ) -> Load:
-    """Return that of the largest raw, or of what may arrive later; refuse those that are too large for the limit.
+    """Return the load of the largest raw, or of one that may arrive later; refuse raws too large for the limit.
 
     Raws that a record knows are not opened.
     """
@@ -340,7 +340,7 @@ def _load(
 
 
 def _unfit(limit: int | None, features_per_px: float, tile: int, job: Job) -> str:
-    """Return why a file that has arrived takes more memory than there is, or ""."""
+    """Return why a newly arrived file would take more memory than there is, or ""."""
     return too_large(limit, Load(megapixels_of(place(job.raw)), features_per_px), tile) if limit is not None else ""
 
 
@@ -366,7 +366,7 @@ def _refused(display: Display, path: str, why: str) -> None:
 
 
 def _tell_ignored(found: JobList, display: Display, each: bool) -> None:
-    """Say what is left out: in a dry run file by file, else in a line; quiet: nothing."""
+    """Say which files are left out: in a dry run one by one, else in one line; if quiet, not at all."""
     from ..folders.inputs import VIDEO
 
     if display.mode == "quiet":

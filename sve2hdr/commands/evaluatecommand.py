@@ -210,7 +210,7 @@ def _refuse_contradictions(
     *, full: bool, pattern: ExposurePattern | None, externals: tuple[str, ...], pictures: Path | None,
     models: tuple[str, ...], **_: Any,
 ) -> None:  # fmt: skip
-    """Refuse options that are not for each other."""
+    """Refuse options that contradict each other."""
     from ..evaluation.methods import LINEAR
     from ..models import CLASSICAL
 
@@ -229,7 +229,7 @@ def _refuse_contradictions(
 
 
 def _sensor(bits: int, full_well: float, read_noise: float) -> Sensor:
-    """Return the usual sensor with another range of counts, in which levels keep their places, and other noise."""
+    """Return the usual sensor with another bit depth, with levels scaled accordingly, and other noise."""
     from ..simulation.simulate import Sensor
 
     usual, finer = Sensor(), 2.0 ** (bits - Sensor.bit_depth)
@@ -238,7 +238,7 @@ def _sensor(bits: int, full_well: float, read_noise: float) -> Sensor:
 
 
 def _published_for(condition: Condition) -> str:
-    """Return the published network that knows a pattern, classical if none does."""
+    """Return the name of the published network that knows a pattern; classical if none does."""
     import numpy as np
 
     from ..models import AUTO, model_named
@@ -249,7 +249,7 @@ def _published_for(condition: Condition) -> str:
 
 
 def _loaded(names: Sequence[str], device: str, ensemble: bool) -> tuple[dict[str, Method], dict[str, tuple[Path, str]]]:
-    """Return methods, and file and digest of each network's weights; what `train` replaces meanwhile is read again."""
+    """Return methods, and file and digest of each network's weights; read again if `train` replaces them meanwhile."""
     from ..evaluation.methods import methods_named
 
     while True:
@@ -260,7 +260,7 @@ def _loaded(names: Sequence[str], device: str, ensemble: bool) -> tuple[dict[str
 
 
 def _of_programs(commands: Sequence[str], timeout: float, taken: Iterable[str]) -> dict[str, Method]:
-    """Return the methods that other programs are, by their names, or by their commands where a name is taken."""
+    """Return other programs as methods, by their names, or by their commands if a name is taken."""
     from ..evaluation.methods import external
 
     methods: dict[str, Method] = {}
@@ -271,7 +271,7 @@ def _of_programs(commands: Sequence[str], timeout: float, taken: Iterable[str]) 
 
 
 def _weights_of(names: Sequence[str]) -> dict[str, tuple[Path, str]]:
-    """Return the file of each network that is named, and its digest."""
+    """Return the file and its digest for each network named."""
     from ..evaluation.methods import LINEAR
     from ..models import AUTO, CLASSICAL
     from ..system.files import file_sha256
@@ -292,7 +292,7 @@ class _Scores:
     results: list[Result] = field(default_factory=list)
 
     def keep(self, scored: Iterable[Result]) -> None:
-        """Take results, each as soon as it is known."""
+        """Store results, and print JSON, as soon as each is known."""
         from ..evaluation.methods import ensemble_of
         from ..evaluation.scoretable import as_json
 
@@ -303,7 +303,7 @@ class _Scores:
                 click.echo(as_json(result, digests, self.seeing.described if self.seeing else None))
 
     def print_tables(self, first: Condition, full: bool, with_cfa: bool) -> None:
-        """Print the scores of conditions, of which this is the first one, if there are any."""
+        """Print the tables of scores, if there are any; `first` is the first condition."""
         from ..evaluation.scoretable import condition_rows, scene_rows
 
         if self.style == "json" or not self.results:
@@ -325,7 +325,7 @@ class _Scores:
             self._print_table(["", self.seeing.described, title], scene_rows(self.results, "cvvdp_jod"))
 
     def _print_table(self, heading: Sequence[str], rows: Rows) -> None:
-        """Print a table below the lines of its heading."""
+        """Print a table below its heading, which may have several lines."""
         from ..evaluation.scoretable import as_markdown, as_text
 
         tell(*heading, "", *(as_markdown if self.style == "markdown" else as_text)(rows).split("\n"))

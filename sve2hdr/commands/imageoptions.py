@@ -121,13 +121,13 @@ image_options = options_of(
 
 
 def check_ensemble(ensemble: bool, model: str) -> None:
-    """Raise UsageError for `--ensemble` of the classical method, which is the same however a frame is turned."""
+    """Raise UsageError for `--ensemble` with the classical method, whose result does not depend on how a frame lies."""
     if ensemble and model == "classical":
         raise click.UsageError("--ensemble needs a network; leave it out, or --model classical")
 
 
 def check_formats(extensions: Collection[str]) -> None:
-    """Raise UsageError for options of formats of which none is written. `extensions`: lower case, of the images."""
+    """Raise UsageError for options of formats that are not written. `extensions`: of the images, in lower case."""
     for name, option, of in (("single", "--float", (".exr", ".dng")), ("compression", "--compression", (".exr",))):
         given = click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
         if given and not {*of} & {*extensions}:
@@ -163,7 +163,7 @@ def convert_options(
     overwrite: bool = False,
     preview: Path | None = None,
 ) -> ConvertOptions:
-    """Return what `image_options` have parsed, but for the model, as the library takes it."""
+    """Return the values of `image_options`, except the model, as the library's options."""
     from ..formats.exrwrite import WriteOptions
     from ..pipeline import ConvertOptions
     from ..reconstruct import TILE_PX

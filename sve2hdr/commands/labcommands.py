@@ -145,7 +145,7 @@ def simulate(
 
 
 def _numbers(text: str | None) -> list[float] | None:
-    """Return the numbers of `--ev`."""
+    """Parse the numbers of `--ev`."""
     if text is None:
         return None
     try:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class FileType(click.Path):
-    """The path of a file, for which a folder is refused with a word on what takes one; `{}` in it is the folder."""
+    """The path of a file; a folder is refused, and `instead` says what to use for it, with `{}` for its path."""
 
     def __init__(self, instead: str) -> None:
         super().__init__(dir_okay=False, path_type=Path)
@@ -41,29 +41,29 @@ class FileType(click.Path):
 
 
 class Files(click.Argument):
-    """Several files; where no shell expands patterns, this does."""
+    """Several files; expands patterns where the shell does not."""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
-        """Return the files as their type has them."""
+        """Return the files, each converted to the argument's type."""
         expands = NO_SHELL_EXPANDS and isinstance(value, list | tuple)
         return super().type_cast_value(ctx, expanded(value) if expands else value)
 
 
 def expanded(given: Iterable[str]) -> list[str]:
-    """Return the files that patterns fit, sorted; what is there by its very name, or fits nothing, stays as it is."""
+    """Return the files that match patterns, sorted; names that exist literally, or match nothing, stay as they are."""
     found = ((text, [] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))) for text in given)
     return [file for text, files in found for file in files or [text]]
 
 
 def complete_path(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Have the shell complete a path, of what may also be a name or a URL."""
+    """Let the shell complete a path for a value that may also be a name or a URL."""
     return [CompletionItem(incomplete, type="file")]
 
 
 NO_SHELL_EXPANDS = os.name == "nt"
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
-FOLDER.name = "folder"  # as it is called everywhere else
+FOLDER.name = "folder"  # the word used everywhere else
 SEED = click.IntRange(0, 2**63 - 1)
 CFA = click.Choice([*BAYER_ORDERS, *QUAD_BAYERS])
 CFA_HELP = (
@@ -79,7 +79,7 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # older releases of cl
         self.name, self.parse = name, parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return what `parse` makes of a text, or fail as a usage error."""
+        """Return the text as converted by `parse`, or fail with a usage error."""
         try:
             return self.parse(value) if isinstance(value, str) else value
         except ValueError as error:
@@ -97,7 +97,7 @@ class LevelType(click.ParamType):  # type: ignore[type-arg]
         self.rows, self.name = rows, "counts"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return a float, or a tuple of them, or of rows of them where there are rows; or fail as a usage error."""
+        """Return a float, a tuple of floats, or with `rows` a tuple of rows; or fail with a usage error."""
         if not isinstance(value, str):
             return value
         number = Number(0, 65535)
@@ -111,7 +111,7 @@ class LevelType(click.ParamType):  # type: ignore[type-arg]
 
 
 class Number(click.FloatRange):
-    """A range of numbers; NaN, which is neither below nor above any limit, and infinities are not in it."""
+    """A range of numbers that refuses infinities and NaN, which passes the checks against limits."""
 
     name = "number"
 
@@ -123,7 +123,7 @@ class Number(click.FloatRange):
         return number
 
 
-FOR_MEMORY = {  # by command: what of it takes less
+FOR_MEMORY = {  # by command: how to make it take less
     "batch": "use a smaller --tile",
     "convert": "use a smaller --tile",
     "train": "use a smaller --batch or --patch",
@@ -132,9 +132,9 @@ FOR_MEMORY = {  # by command: what of it takes less
 
 
 class Command(click.Command):
-    """Refuses what click takes without a word: the last of several values for one, and an option as a value.
+    """Refuses what click silently accepts: repeated options that take one value, and an option as a value.
 
-    `headings` are those of its help, by the names of the options that each begins with.
+    `headings` are those of its help, each by the name of the first option below it.
     """
 
     def __init__(self, *args: Any, headings: Mapping[str, str] | None = None, **settings: Any) -> None:
@@ -142,7 +142,7 @@ class Command(click.Command):
         self.headings = headings or {}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options below their headings; what has the heading of earlier ones joins them."""
+        """Write the options below their headings; options with the same heading are joined."""
         heading = "Options"
         sections: dict[str, list[tuple[str, str]]] = {}
         for option in self.get_params(ctx):
@@ -154,7 +154,7 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line, or fail as a usage error."""
+        """Parse the command line, or fail with a usage error."""
         values, _, given = self.make_parser(ctx).parse_args(list(args))
         names = {name for option in self.get_params(ctx) if isinstance(option, click.Option) for name in option.opts}
         for option in given if not ctx.resilient_parsing else ():
@@ -170,7 +170,7 @@ class Command(click.Command):
 
 
 class Commands(click.Group):
-    """Prints every error as one line and exits with 1; usage errors exit with 2, as click has it."""
+    """Prints every error as one line and exits with 1; usage errors exit with 2, as usual in click."""
 
     command_class = Command
 
@@ -179,7 +179,7 @@ class Commands(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; signals to end interrupt it as Ctrl-C does."""
+        """Run the command; signals to terminate interrupt it like Ctrl-C."""
         try:
             with stopping(at_once=True):
                 return super().invoke(ctx)
@@ -193,7 +193,7 @@ class Commands(click.Group):
             ctx.exit(130)
         except Exception as error:
             if os.environ.get("SVE2HDR_TRACEBACK") or getattr(error, "errno", None) == errno.EPIPE:
-                raise  # click ends without a word when the reader of a pipe has gone
+                raise  # click ends silently when the reader of a pipe has gone
             advice = FOR_MEMORY.get(ctx.invoked_subcommand or "", "use smaller files")
             note(one_line(error, for_memory=advice))
             ctx.exit(1)
@@ -272,7 +272,7 @@ Counts = float | tuple[float, ...] | tuple[tuple[float, ...], ...] | None  # as 
 
 
 def levels_of(pattern: ExposurePattern | None, ev: float | None, black: Counts, white: Counts) -> Levels:
-    """Return the overrides as the library takes them."""
+    """Return the overrides as the library's `Levels`."""
     from ..levels import Levels
 
     refuse_one_exposure(pattern)
@@ -281,13 +281,13 @@ def levels_of(pattern: ExposurePattern | None, ev: float | None, black: Counts, 
 
 
 def refuse_one_exposure(pattern: ExposurePattern | None) -> None:
-    """Refuse a `--pattern` of which there is nothing to merge."""
+    """Refuse a `--pattern` with a single exposure, which leaves nothing to merge."""
     if pattern is not None and pattern.ratio == 1:
         raise click.UsageError(f"--pattern {pattern}: has one exposure; there is nothing to merge")
 
 
 def refuse_given(names: Sequence[str], why: str) -> None:
-    """Refuse options that are of no meaning here."""
+    """Refuse options that have no meaning here."""
     context = click.get_current_context()
     for name in names:
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def tell(*lines: str, err: bool = False) -> None:
-    """Print lines for people: control codes in them, from names and files, are shown, and no terminal obeys them."""
+    """Print lines for people; control codes in them, from names and files, are shown, not sent to the terminal."""
     for line in lines:
         click.echo(printable(line), err=err)
 
@@ -28,9 +28,9 @@ def note(text: str) -> None:
 
 
 def tried_device(name: str) -> torch.device:
-    """Return the device for `--device`; a note tells why, where a GPU is left out that does not work.
+    """Return the device for `--device`; print a note if a GPU is left out because it does not work.
 
-    Raises Sve2HdrError where there is no such device, or it is named and does not work.
+    Raises Sve2HdrError if there is no such device, or it was named and does not work.
     """
     from .. import trial
 
@@ -41,13 +41,13 @@ def tried_device(name: str) -> torch.device:
 
 
 def draws_bars() -> bool:
-    """Return whether stderr is a terminal that bars can be drawn on; TERM=dumb, as for screen readers, has lines."""
+    """Return whether stderr is a terminal that can show bars; not with TERM=dumb, which screen readers use."""
     return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
-    """Yield a callable that shows a share, 0 to 1, as a bar on stderr; silent where none can be drawn."""
+    """Yield a callable that shows a share, 0 to 1, as a bar on stderr; it is silent if none can be drawn."""
     if not draws_bars():
         yield lambda share: None
         return

@@ -21,7 +21,7 @@ _LAYOUTS = ("rows", "fours", "blocks", "quad")  # as in network.py, which takes 
 
 
 def parse_blocks(text: str) -> tuple[int, ...]:
-    """Return numbers of blocks; raise ValueError for other text.
+    """Parse numbers of blocks; raise ValueError for other text.
 
     >>> parse_blocks("2,1,1"), parse_blocks("16")
     ((2, 1, 1), (16,))
@@ -213,7 +213,7 @@ def _configuration(
 
 
 def _with_blocks(config: NetworkConfig, blocks: tuple[int, ...] | None) -> NetworkConfig:
-    """Return a configuration with other numbers of blocks, if some are given."""
+    """Return a configuration with other numbers of blocks, if these are given."""
     if blocks is not None and len(blocks) != len(config.blocks):
         usual = ",".join(map(str, config.blocks))
         raise click.UsageError(f"--blocks needs {len(config.blocks)} numbers, such as {usual}")
@@ -223,7 +223,7 @@ def _with_blocks(config: NetworkConfig, blocks: tuple[int, ...] | None) -> Netwo
 def _grown(
     start: str, network: Network, layout: str | None, large: bool, blocks: tuple[int, ...] | None, seed: int
 ) -> Network:
-    """Return a trained network made wider, of other blocks or for another layout; what is new in it is of the seed."""
+    """Return a trained network made wider, with other blocks or for another layout; new weights come from the seed."""
     import torch
 
     from ..network import LARGE, LAYOUTS, SveNet
