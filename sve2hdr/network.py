@@ -283,7 +283,7 @@ class SveNet(Network):
         value = compress(radiance)
         # noise in the compressed domain: multiplied by the derivative of `compress`
         compressed_noise = noise * (10 * MU / math.log1p(MU)) / (1 + MU * radiance.clamp_min(0))
-        with torch.autocast(planes.device.type, enabled=False):
+        with torch.autocast(planes.device.type, enabled=False):  # the image is built upon it
             base = compress(self.base(radiance, exposure, usable))
         x = unfold(self.stem(value, usable, compressed_noise, base), self.config.parts)
         x = x.contiguous(memory_format=torch.channels_last)

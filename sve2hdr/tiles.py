@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 
 Sides = tuple[tuple[int, int], tuple[int, int]]  # rows above and below, columns left and right
+Core = tuple[int, int, tuple[int, int]]  # along one axis: start, stop, and the margins before and behind it
 
 
 def core_size(
@@ -31,17 +32,13 @@ def core_size(
     for length, around, step in zip(shape, halo, alignment, strict=True):
         found.append([])
         for size in {_aligned(-(-length // count), step) for count in range(1, length + 1)}:
-            tiles = [
-                stop - start + sum(seen) for start, stop, seen in cores(length, size, around, step, surroundings_px)
-            ]
+            tiles = list(map(_tile_length, cores(length, size, around, step, surroundings_px)))
             found[-1].append((size, max(tiles), sum(tiles)))
     fitting = (pair for pair in product(*found) if pair[0][1] * pair[1][1] <= limit)
     return min((rows[2] * columns[2], rows[0], columns[0]) for rows, columns in fitting)[1:]
 
 
-def cores(
-    length: int, core_px: int, halo: int, alignment: int, surroundings_px: int | None = None
-) -> Iterator[tuple[int, int, tuple[int, int]]]:
+def cores(length: int, core_px: int, halo: int, alignment: int, surroundings_px: int | None = None) -> Iterator[Core]:
     """Yield (start, stop, margins) of the cores along one axis: they cover `length`, start on multiples of `alignment`.
 
     The margins, before and behind a tile's core, are as wide as the halo, but reach at most `surroundings_px`, rounded
@@ -57,6 +54,12 @@ def cores(
     for start in range(0, length, step):
         stop = min(start + step, end)
         yield start, stop, (min(halo, start + beyond), min(halo, end - stop + beyond))
+
+
+def _tile_length(core: Core) -> int:
+    """Return the length of a tile: of its core and both margins."""
+    start, stop, margins = core
+    return stop - start + sum(margins)
 
 
 def _aligned(length: int, alignment: int) -> int:
@@ -88,7 +91,7 @@ def run_tiled(
     axes = zip(shape, size, halo, alignment, strict=True)
     tiles = list(product(*(list(cores(*axis, surroundings_px)) for axis in axes)))
     # the largest first: smaller ones then fit into the memory that it leaves, of which there would else be holes
-    tiles.sort(key=lambda tile: math.prod(stop - start + sum(seen) for start, stop, seen in tile), reverse=True)
+    tiles.sort(key=lambda axes: math.prod(map(_tile_length, axes)), reverse=True)
     for done, ((top, bottom, rows), (left, right, columns)) in enumerate(tiles, 1):
         y, x = np.arange(top - rows[0], bottom + rows[1]), np.arange(left - columns[0], right + columns[1])
         keep((top, bottom), (left, right), tile(y, x, (rows, columns)))

@@ -68,7 +68,7 @@ LAYOUTS = {  # one period of the share of the ratio, in EV, by which a site is e
 
 @dataclass(frozen=True)
 class Condition:
-    """What mosaics a method is given: which layout of exposures, by which sensor, and how wrongly described."""
+    """What mosaics a method is given: of which exposures, by which sensor and lens, and how wrongly described."""
 
     ratio_ev: float = 3.0
     mode: Mode = "exposure"
